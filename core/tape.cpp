@@ -1,0 +1,130 @@
+#include "core/tape.h"
+
+#include <atomic>
+#include <set>
+
+#include "core/elementwise.h"
+
+namespace tidepool {
+namespace {
+
+thread_local std::string layer_path;
+
+uint64_t next_tape_id() {
+  static std::atomic<uint64_t> next{1};
+  return next++;
+}
+
+}  // namespace
+
+thread_local Tape* Tape::current_ = nullptr;
+thread_local Tape::Watch* Tape::watch_ = nullptr;
+
+Tape::Tape() : id_(next_tape_id()) {}
+
+bool Tape::wants(std::initializer_list<Tensor> inputs) {
+  if (!current_) return false;
+  for (const Tensor& t : inputs)
+    if (current_->tracks(t)) return true;
+  return false;
+}
+
+void Tape::add(const char* op, std::span<const Tensor> inputs, std::span<const Tensor> outputs,
+               std::span<const Tensor> saved, std::function<void(Pull&)> pull) {
+  bool any = false;
+  for (const Tensor& t : inputs) any = any || tracks(t);
+  if (!any) return;
+  Node node{.op = op, .scope = layer_path, .inputs = {}, .outputs = {}, .saved = {}, .pull = std::move(pull)};
+  for (const Tensor& t : inputs) {
+    Edge edge;
+    if (t && t.impl_->link.tape == id_)
+      edge.value = t.impl_->link.value;
+    else if (t && t.impl_->requires_grad)
+      edge.leaf = t;
+    node.inputs.push_back(std::move(edge));
+  }
+  for (const Tensor& t : outputs) {
+    t.impl_->link = {id_, values_};
+    node.outputs.push_back(values_++);
+  }
+  node.saved.assign(saved.begin(), saved.end());
+  nodes_.push_back(std::move(node));
+}
+
+void Tape::backward(const Tensor& y, Tensor dy) {
+  if (!y || y.impl_->link.tape != id_) throw Error("backward: the tensor was not recorded on this tape");
+  if (!dy) {
+    if (y.numel() != 1) throw Error("backward: a tensor of shape {} needs a gradient to start from", y.shape().str());
+    dy = Tensor::full(y.shape(), 1.0, {y.dtype(), y.format(), y.device()});
+  }
+  expect_shape("backward", "dy", dy, y.shape());
+  const Scope none(nullptr);
+  std::vector<Tensor> grads(static_cast<size_t>(values_));
+  grads[static_cast<size_t>(y.impl_->link.value)] = std::move(dy);
+
+  const auto give = [](Tensor& sum, Tensor&& g) {
+    if (!sum)
+      sum = std::move(g);
+    else
+      sum = tidepool::add(sum, g);
+  };
+  while (!nodes_.empty()) {
+    Node node = std::move(nodes_.back());
+    nodes_.pop_back();
+    Pull pull;
+    bool reached = false;
+    for (int32_t value : node.outputs) {
+      pull.dy_.push_back(std::move(grads[static_cast<size_t>(value)]));
+      reached = reached || pull.dy_.back();
+    }
+    if (!reached) continue;
+    pull.saved_ = std::move(node.saved);
+    pull.dx_.resize(node.inputs.size());
+    for (const Edge& edge : node.inputs) pull.needs_.push_back(edge.value >= 0 || edge.leaf);
+    const std::string outer = std::exchange(layer_path, node.scope);
+    node.pull(pull);
+    if (watch_) watch_->pulled(node.op, node.scope, pull.dx_);
+    layer_path = outer;
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      const Edge& edge = node.inputs[i];
+      if (!pull.needs_[i] || !pull.dx_[i]) continue;
+      if (edge.value >= 0) {
+        give(grads[static_cast<size_t>(edge.value)], std::move(pull.dx_[i]));
+      } else {
+        expect_shape(node.op, "a gradient", pull.dx_[i], edge.leaf.shape());
+        Tensor sum = edge.leaf.grad();
+        give(sum, std::move(pull.dx_[i]));
+        edge.leaf.set_grad(std::move(sum));
+      }
+    }
+  }
+  values_ = 0;
+  id_ = next_tape_id();  // what was recorded is a constant from here on
+}
+
+void Tape::clear() {
+  nodes_.clear();
+  values_ = 0;
+  id_ = next_tape_id();
+}
+
+std::vector<SavedBytes> Tape::saved_bytes() const {
+  std::vector<SavedBytes> report;
+  std::set<const void*> seen;
+  for (const Node& node : nodes_) {
+    SavedBytes row{.op = node.op, .scope = node.scope, .bytes = 0};
+    for (const Tensor& t : node.saved)
+      if (t && !t.requires_grad() && seen.insert(&t.storage()).second) row.bytes += t.storage().bytes;
+    report.push_back(std::move(row));
+  }
+  return report;
+}
+
+LayerScope::LayerScope(const std::string& name) : outer_length_(layer_path.size()) {
+  if (!layer_path.empty()) layer_path += '.';
+  layer_path += name;
+}
+LayerScope::~LayerScope() { layer_path.resize(outer_length_); }
+const std::string& LayerScope::path() { return layer_path; }
+
+}  // namespace tidepool
