@@ -1,0 +1,202 @@
+#include "data/loader.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+#include <numeric>
+#include <thread>
+
+#include "core/error.h"
+#include "core/philox.h"
+#include "data/streams.h"
+
+namespace tidepool {
+namespace {
+
+// Writes the order of an epoch into `order`, which has its size already.
+void fill_order(std::vector<int64_t>& order, uint64_t seed, int64_t epoch) {
+  std::iota(order.begin(), order.end(), int64_t{0});
+  Random random(seed, stream_of(Purpose::kOrder, static_cast<uint64_t>(epoch)));
+  for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random.below(static_cast<uint32_t>(i))]);
+}
+
+void check(const LoaderOptions& options) {
+  if (options.batch < 1) throw Error("train.batch: expected 1 or more images, came {}", options.batch);
+  if (options.workers < 0) throw Error("data.workers: expected 0 or more threads, came {}", options.workers);
+  if (options.prefetch < 1) throw Error("data.prefetch: expected 1 or more batches, came {}", options.prefetch);
+}
+
+}  // namespace
+
+std::vector<int64_t> epoch_order(int64_t size, uint64_t seed, int64_t epoch) {
+  std::vector<int64_t> order(static_cast<size_t>(size));
+  fill_order(order, seed, epoch);
+  return order;
+}
+
+// Batch k of an epoch is made in slot k % slots.size(). A worker claims the lowest batch that nobody has claimed, once
+// its slot is free; next() takes the batches in order. All fields below the mutex are guarded by it, but a slot's batch
+// belongs to the worker that claimed it until it is marked ready.
+struct Loader::State {
+  struct Slot {
+    Batch batch;
+    std::exception_ptr problem;
+    bool ready = false;
+  };
+
+  State(std::shared_ptr<const Source> source_, const Normalisation& normalisation, const LoaderOptions& options_)
+      : source(std::move(source_)),
+        options(options_),
+        transform(source->shape(), options.augment, options.variant, &normalisation),
+        order(static_cast<size_t>(source->size())),
+        slots(static_cast<size_t>(options.workers == 0 ? 1 : options.prefetch)) {
+    std::iota(order.begin(), order.end(), int64_t{0});
+    const int64_t size = source->size();
+    batches = options.drop_last ? size / options.batch : (size + options.batch - 1) / options.batch;
+    taken = claimed = batches;
+  }
+
+  Slot& slot(int64_t k) { return slots[static_cast<size_t>(k) % slots.size()]; }
+
+  void make(int64_t k, Batch& batch, TransformScratch& scratch) const {
+    const int64_t begin = k * options.batch;
+    batch.n = std::min(options.batch, source->size() - begin);
+    batch.shape = source->shape();
+    const int64_t elements = batch.shape.elements();
+    // The room of a full batch at once, so that a short last one costs no allocation later.
+    const auto n = static_cast<size_t>(batch.n), full = static_cast<size_t>(std::min(options.batch, source->size()));
+    batch.images.reserve(full * static_cast<size_t>(elements));
+    batch.labels.reserve(full);
+    batch.indices.reserve(full);
+    batch.images.resize(n * static_cast<size_t>(elements));
+    batch.labels.resize(n);
+    batch.indices.resize(n);
+    for (size_t i = 0; i < n; ++i) {
+      const int64_t index = order[static_cast<size_t>(begin) + i];
+      std::optional<std::array<uint32_t, 4>> words;
+      if (options.training) words = image_words(options.seed, epoch, index);
+      batch.indices[i] = index;
+      batch.labels[i] = source->label(index);
+      transform.apply(source->pixels(index), words, batch.images.data() + static_cast<int64_t>(i) * elements, scratch);
+    }
+  }
+
+  void work() {
+    TransformScratch scratch;
+    std::unique_lock lock(mutex);
+    for (;;) {
+      wake_workers.wait(
+          lock, [&] { return stop || (claimed < batches && claimed < taken + static_cast<int64_t>(slots.size())); });
+      if (stop) return;
+      const int64_t k = claimed++;
+      Slot& mine = slot(k);
+      ++busy;
+      lock.unlock();
+      std::exception_ptr problem;
+      try {
+        make(k, mine.batch, scratch);
+      } catch (...) {
+        problem = std::current_exception();
+      }
+      lock.lock();
+      --busy;
+      mine.problem = problem;
+      mine.ready = true;
+      wake_caller.notify_all();
+    }
+  }
+
+  // Lets the workers run out of work and forgets what they made; the mutex is held.
+  void drain(std::unique_lock<std::mutex>& lock) {
+    claimed = taken = batches;
+    wake_caller.wait(lock, [&] { return busy == 0; });
+    for (Slot& each : slots) {
+      each.ready = false;
+      each.problem = nullptr;
+    }
+  }
+
+  const std::shared_ptr<const Source> source;
+  const LoaderOptions options;
+  const Transform transform;
+  int64_t batches = 0;
+  std::vector<int64_t> order;    // changed only while no worker is busy
+  int64_t epoch = 0;             // likewise
+  TransformScratch own_scratch;  // of next() itself, without workers
+
+  std::mutex mutex;
+  std::condition_variable wake_workers, wake_caller;
+  std::vector<Slot> slots;
+  int64_t taken = 0, claimed = 0;  // batches of this epoch before which all were taken, claimed
+  int busy = 0;                    // workers at a batch
+  bool stop = false;
+  std::vector<std::thread> workers;
+};
+
+Loader::Loader(std::shared_ptr<const Source> source, const Normalisation& normalisation, const LoaderOptions& options) {
+  check(options);
+  state_ = std::make_unique<State>(std::move(source), normalisation, options);
+  for (int i = 0; i < options.workers; ++i) state_->workers.emplace_back([state = state_.get()] { state->work(); });
+}
+
+Loader::~Loader() {
+  {
+    const std::lock_guard lock(state_->mutex);
+    state_->stop = true;
+  }
+  state_->wake_workers.notify_all();
+  for (std::thread& worker : state_->workers) worker.join();
+}
+
+int64_t Loader::batches() const {
+  return state_->batches;
+}
+
+void Loader::start_epoch(int64_t epoch, int64_t first_batch) {
+  State& s = *state_;
+  if (epoch < 0 || epoch > UINT32_MAX)
+    throw Error("loader: expected an epoch from 0 to {}, came {}", UINT32_MAX, epoch);
+  if (first_batch < 0 || first_batch > s.batches) {
+    throw Error("loader: cannot begin at batch {} of an epoch of {}", first_batch, s.batches);
+  }
+  {
+    std::unique_lock lock(s.mutex);
+    s.drain(lock);
+    s.epoch = epoch;
+    if (s.options.training && s.options.shuffle) fill_order(s.order, s.options.seed, epoch);
+    s.taken = s.claimed = first_batch;
+  }
+  s.wake_workers.notify_all();
+}
+
+bool Loader::next(Batch& batch) {
+  State& s = *state_;
+  std::unique_lock lock(s.mutex);
+  if (s.taken == s.batches) return false;
+  if (s.workers.empty()) {
+    const int64_t k = s.taken++;
+    try {
+      s.make(k, batch, s.own_scratch);
+    } catch (...) {
+      s.taken = s.batches;
+      throw;
+    }
+    return true;
+  }
+  State::Slot& slot = s.slot(s.taken);
+  s.wake_caller.wait(lock, [&] { return slot.ready; });
+  if (slot.problem) {
+    const std::exception_ptr problem = slot.problem;
+    s.drain(lock);
+    std::rethrow_exception(problem);
+  }
+  std::swap(batch, slot.batch);
+  slot.ready = false;
+  ++s.taken;
+  lock.unlock();
+  s.wake_workers.notify_one();
+  return true;
+}
+
+}  // namespace tidepool

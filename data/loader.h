@@ -1,0 +1,60 @@
+// Batches of a data set, made ahead of time by worker threads.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "data/transform.h"
+
+namespace tidepool {
+
+struct LoaderOptions {
+  int64_t batch = 128;
+  uint64_t seed = 0;
+  bool training = true;  ///< false: file order, no augmentation, the middle of a stretch, whatever is said below
+  bool shuffle = true;   ///< a new order every epoch
+  AugmentOptions augment;
+  VariantOptions variant;
+  bool drop_last = false;  ///< leave out a last batch that is not full
+  int workers = 1;         ///< threads; 0: next() does the work itself
+  int prefetch = 4;        ///< batches made ahead, with one worker or more
+};
+
+/// A batch. Handed to next() again, it gives its memory back for a later batch.
+struct Batch {
+  int64_t n = 0;
+  ImageShape shape;              ///< of one image
+  std::vector<float> images;     ///< (n, height, width, channels), channels last, normalised
+  std::vector<int32_t> labels;   ///< (n)
+  std::vector<int64_t> indices;  ///< (n): where in the source each image stands
+};
+
+/// Image indices of an epoch in the order of training: 0 to size - 1, shuffled (Fisher & Yates; Durstenfeld 1964) by
+/// (seed, epoch) alone.
+std::vector<int64_t> epoch_order(int64_t size, uint64_t seed, int64_t epoch);
+
+/// Batches are the same bits for any number of workers: each is a function of (options, epoch, its number). One thread
+/// calls the member functions. Once every batch has been through next(), nothing is allocated any more.
+class Loader {
+ public:
+  /// Errors name the key. `source` is shared with the workers.
+  Loader(std::shared_ptr<const Source> source, const Normalisation& normalisation, const LoaderOptions& options);
+  ~Loader();
+  Loader(const Loader&) = delete;
+  Loader& operator=(const Loader&) = delete;
+
+  /// Batches of an epoch.
+  int64_t batches() const;
+  /// Begins `epoch` at its batch `first_batch` (0 to batches()), also in the middle of another; nothing comes out of
+  /// next() before.
+  void start_epoch(int64_t epoch, int64_t first_batch = 0);
+  /// The next batch, or false at the end of the epoch. What a worker threw is thrown here, at the batch it belongs to,
+  /// and ends the epoch.
+  bool next(Batch& batch);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace tidepool
