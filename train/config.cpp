@@ -1,0 +1,397 @@
+#include "train/config.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+#include <system_error>
+#include <utility>
+
+#include "core/error.h"
+#include "train/schema.h"
+
+namespace tidepool {
+
+// Defined by a generated source: cmake/embed.cmake.
+struct EmbeddedFile {
+  const char* name;
+  const unsigned char* bytes;
+  size_t size;
+};
+extern const EmbeddedFile kEmbeddedConfigs[];
+extern const size_t kEmbeddedConfigs_count;
+
+namespace {
+
+namespace fs = std::filesystem;
+
+const Schema& schema() {
+  static const Schema kSchema(*embedded_config("schema.json"), "schema.json");
+  return kSchema;
+}
+
+struct Source {
+  Json value;
+  Origins origins;
+};
+
+bool other_type(const Json& base, const Json& over) {
+  return base.contains("type") && over.contains("type") && base["type"] != over["type"];
+}
+
+void merge(Json& base, const Json& over) {
+  if (!base.is_object() || !over.is_object() || other_type(base, over)) {
+    base = over;
+    return;
+  }
+  for (const auto& item : over.items()) {
+    if (base.contains(item.key())) {
+      merge(base[item.key()], item.value());
+    } else {
+      base[item.key()] = item.value();
+    }
+  }
+}
+
+std::optional<std::string> embedded_name(const std::string& name) {
+  for (const std::string& each : {name, name + ".json"}) {
+    if (each != "schema.json" && embedded_config(each)) return each;
+  }
+  return std::nullopt;
+}
+
+// `chain` holds the configs that are being read, from the one asked for to this one.
+Source with_bases(Source source, const std::string& origin, const std::optional<fs::path>& folder,
+                  std::vector<std::string> chain);
+
+Source read_source(const std::string& name, const std::optional<fs::path>& folder, const std::string& said_by,
+                   std::vector<std::string> chain) {
+  std::error_code code;
+  const fs::path file = folder ? *folder / name : fs::path(name);
+  const bool on_disk = folder && fs::exists(file, code);
+  const std::optional<std::string> embedded = on_disk ? std::nullopt : embedded_name(name);
+  if (!on_disk && !embedded) {
+    const std::vector<std::string> names = embedded_configs();
+    throw Error("{}{}: no such file, and no config of that name in the program{}", said_by,
+                folder ? file.lexically_normal().string() : name,
+                did_you_mean(fs::path(name).filename().string(), names));
+  }
+  const std::string id = on_disk ? fs::weakly_canonical(file, code).string() : "(program)/" + *embedded;
+  if (std::find(chain.begin(), chain.end(), id) != chain.end()) {
+    std::string circle;
+    for (const std::string& each : chain) circle += fs::path(each).filename().string() + " -> ";
+    throw Error("{}a config extends itself: {}{}", said_by, circle, fs::path(id).filename().string());
+  }
+  chain.push_back(id);
+  Source source;
+  const std::string origin = on_disk ? file.lexically_normal().string() : id;
+  if (on_disk) {
+    source.value = read_json(file.lexically_normal(), &source.origins);
+  } else {
+    source.value = parse_json(*embedded_config(*embedded), origin, &source.origins);
+  }
+  return with_bases(std::move(source), origin, on_disk ? std::optional(file.parent_path()) : std::nullopt,
+                    std::move(chain));
+}
+
+Source with_bases(Source source, const std::string& origin, const std::optional<fs::path>& folder,
+                  std::vector<std::string> chain) {
+  source.origins.emplace("", origin);
+  if (!source.value.is_object()) throw Error("{}: expected an object, got {}", origin, brief_json(source.value));
+  if (!source.value.contains("extends")) return source;
+  const Json extends = source.value["extends"];
+  const std::string said_by = origin_of(source.origins, "extends") + "extends: ";
+  if (!extends.is_string()) throw Error("{}expected the name of a config, got {}", said_by, brief_json(extends));
+  Source base = read_source(extends.get<std::string>(), folder, said_by, std::move(chain));
+  source.value.erase("extends");
+  source.value.erase("$schema");
+  base.value.erase("$schema");
+  merge(base.value, source.value);
+  for (auto& [path, place] : source.origins) base.origins[path] = place;
+  return base;
+}
+
+bool is_index(const std::string& text) {
+  return !text.empty() && text.size() < 9 && text.find_first_not_of("0123456789") == std::string::npos;
+}
+
+constexpr std::string_view kSet = "--set ";
+
+void apply_set(Source& source, const std::string& set) {
+  const std::string origin = std::string(kSet) + set;
+  const size_t equals = set.find('=');
+  if (equals == std::string::npos || equals == 0) throw Error("{}: expected KEY=VALUE", origin);
+  const std::string path = set.substr(0, equals);
+  const std::string text = set.substr(equals + 1);
+  if (path == "extends") throw Error("{}: a config file says what it extends; --set cannot", origin);
+
+  Json value = text;
+  if (!schema().wants_string(path, source.value) || text.starts_with('"')) {
+    try {
+      value = parse_json(text, origin);
+    } catch (const Error&) {
+      // What looks like a list or an object was meant as one; anything else is a string, as `--set data.root=/data`.
+      if (text.starts_with('{') || text.starts_with('[') || text.starts_with('"')) throw;
+    }
+  }
+
+  Json* at = &source.value;
+  std::string parent;
+  for (size_t begin = 0; begin <= path.size();) {
+    const size_t end = std::min(path.find('.', begin), path.size());
+    const std::string key = path.substr(begin, end - begin);
+    const bool last = end == path.size();
+    begin = end + 1;
+    if (key.empty()) throw Error("{}: '{}' has an empty part", origin, path);
+    const std::string here = join_path(parent, key);
+    if (at->is_array()) {
+      if (!is_index(key)) throw Error("{}: {} is a list: expected an index, got '{}'", origin, parent, key);
+      const size_t index = std::stoul(key);
+      if (index > at->size()) throw Error("{}: {} has {} elements, no index {}", origin, parent, at->size(), index);
+      if (index == at->size()) {
+        at->push_back(last ? Json() : Json::object());
+        source.origins[here] = origin;
+      }
+      at = &(*at)[index];
+    } else if (at->is_object()) {
+      if (last && key == "type" && at->contains("type") && (*at)["type"] != value) {
+        // Another type: the keys of the old one go, but not those that an earlier --set gave.
+        const std::vector<std::string> keys = [&] {
+          std::vector<std::string> all;
+          for (const auto& item : at->items()) all.push_back(item.key());
+          return all;
+        }();
+        for (const std::string& other : keys) {
+          const auto said = source.origins.find(join_path(parent, other));
+          if (said == source.origins.end() || !said->second.starts_with(kSet)) at->erase(other);
+        }
+      }
+      if (!at->contains(key) || (!last && (*at)[key].is_null())) {
+        (*at)[key] = last ? Json() : Json::object();
+        source.origins[here] = origin;
+      }
+      at = &(*at)[key];
+    } else {
+      throw Error("{}: {} is {}, which has no key '{}'", origin, parent, brief_json(*at), key);
+    }
+    parent = here;
+  }
+  *at = std::move(value);
+  // Children of a replaced value came from here too.
+  for (auto& [each, place] : source.origins) {
+    if (each.starts_with(path + ".")) place = origin;
+  }
+  source.origins[path] = origin;
+}
+
+template <class T>
+T get(const Json& object, const char* key) {
+  return object.at(key).get<T>();
+}
+
+template <class T>
+std::optional<T> get_optional(const Json& object, const char* key) {
+  if (!object.contains(key) || object[key].is_null()) return std::nullopt;
+  return object[key].get<T>();
+}
+
+template <class T>
+T get_or(const Json& object, const char* key, T otherwise) {
+  return get_optional<T>(object, key).value_or(std::move(otherwise));
+}
+
+ScheduleConfig parse_schedule(const Json& json) {
+  static const std::map<std::string, ScheduleType> kTypes = {{"cosine", ScheduleType::kCosine},
+                                                             {"constant", ScheduleType::kConstant},
+                                                             {"step", ScheduleType::kStep},
+                                                             {"linear", ScheduleType::kLinear}};
+  ScheduleConfig schedule;
+  schedule.type = kTypes.at(get<std::string>(json, "type"));
+  schedule.warmup_epochs = get<double>(json, "warmup_epochs");
+  schedule.end_lr = get_or(json, "end_lr", schedule.end_lr);
+  schedule.milestones = get_or(json, "milestones", schedule.milestones);
+  schedule.gamma = get_or(json, "gamma", schedule.gamma);
+  return schedule;
+}
+
+DataConfig parse_data(const Json& json) {
+  DataConfig data;
+  data.name = get<std::string>(json, "name");
+  data.root = get_or<std::string>(json, "root", "");
+  const Json& variant = json.at("variant");
+  data.variant.type = get<std::string>(variant, "type");
+  data.variant.factor = get_or(variant, "factor", data.variant.factor);
+  data.variant.grid = get_or(variant, "grid", data.variant.grid);
+  data.variant.size = get_or(variant, "size", data.variant.size);
+  data.augment = get<std::string>(json, "augment") == "standard";
+  data.padding = get<int64_t>(json, "padding");
+  data.shuffle = get<bool>(json, "shuffle");
+  data.train_images = get_optional<int64_t>(json, "train_images");
+  data.test_images = get_optional<int64_t>(json, "test_images");
+  data.seed = get<uint64_t>(json, "seed");
+  data.workers = get<int64_t>(json, "workers");
+  data.prefetch = get<int64_t>(json, "prefetch");
+  return data;
+}
+
+ModelConfig parse_model(const Json& json) {
+  ModelConfig model;
+  model.name = get<std::string>(json, "name");
+  model.width = get<double>(json, "width");
+  model.classes = get_optional<int64_t>(json, "classes");
+  model.conv_bias = get<bool>(json, "conv_bias");
+  model.pool = json.at("pool");
+  return model;
+}
+
+OptimConfig parse_optim(const Json& json) {
+  OptimConfig optim;
+  optim.name = get<std::string>(json, "name");
+  optim.lr = get<double>(json, "lr");
+  optim.momentum = get<double>(json, "momentum");
+  optim.nesterov = get<bool>(json, "nesterov");
+  optim.beta1 = json.at("betas").at(0).get<double>();
+  optim.beta2 = json.at("betas").at(1).get<double>();
+  optim.eps = get<double>(json, "eps");
+  optim.weight_decay = get<double>(json, "weight_decay");
+  optim.grad_clip = get_optional<double>(json, "grad_clip");
+  optim.ema = get_optional<double>(json, "ema");
+  optim.schedule = parse_schedule(json.at("schedule"));
+  for (const Json& each : json.at("groups")) {
+    ParamGroupConfig group;
+    group.match = get<std::string>(each, "match");
+    group.lr = get_or(each, "lr", optim.lr);
+    group.momentum = get_or(each, "momentum", optim.momentum);
+    group.weight_decay = get_optional<double>(each, "weight_decay");
+    group.first_epoch = get<int64_t>(each, "first_epoch");
+    group.every = get<int64_t>(each, "every");
+    group.schedule = each.contains("schedule") ? parse_schedule(each["schedule"]) : optim.schedule;
+    group.schedule.warmup_epochs = get_or(each, "warmup_epochs", group.schedule.warmup_epochs);
+    optim.groups.push_back(std::move(group));
+  }
+  return optim;
+}
+
+TrainConfig parse_train(const Json& json) {
+  TrainConfig train;
+  train.epochs = get<int64_t>(json, "epochs");
+  train.batch = get<int64_t>(json, "batch");
+  train.dtype = get<std::string>(json, "dtype");
+  train.max_steps = get_optional<int64_t>(json, "max_steps");
+  train.seed = get<uint64_t>(json, "seed");
+  train.log_every = get<int64_t>(json, "log_every");
+  train.checkpoint_every = get_optional<int64_t>(json, "checkpoint_every");
+  train.eval_every = get<int64_t>(json, "eval_every");
+  train.device = get<std::string>(json, "device");
+  return train;
+}
+
+// What no schema can say: how keys go together.
+void check_together(const Config& config, const Origins& origins) {
+  const auto fail = [&](const std::string& path, const std::string& message) {
+    throw Error("{}{}: {}", origin_of(origins, path), path, message);
+  };
+  const bool odd_name = std::any_of(config.name.begin(), config.name.end(),
+                                    [](char c) { return c == '/' || static_cast<unsigned char>(c) < 0x20; });
+  if (config.name.empty() || config.name == "." || config.name == ".." || odd_name) {
+    fail("name", fmt::format("expected a name that a folder can have, got {}", brief_json(config.name)));
+  }
+  const OptimConfig& optim = config.optim;
+  if (optim.name == "sgd" && optim.nesterov && optim.momentum == 0) {
+    fail("optim.nesterov",
+         "true needs a momentum above 0, got optim.momentum 0; say optim.nesterov=false for plain SGD");
+  }
+  const auto check_schedule = [&](const ScheduleConfig& schedule, const std::string& path,
+                                  const std::string& warmup_path) {
+    if (config.train.epochs > 0 && schedule.warmup_epochs > static_cast<double>(config.train.epochs)) {
+      fail(warmup_path, fmt::format("a warm-up of {} epochs is longer than the run: train.epochs is {}",
+                                    schedule.warmup_epochs, config.train.epochs));
+    }
+    for (size_t i = 1; i < schedule.milestones.size(); ++i) {
+      if (schedule.milestones[i] <= schedule.milestones[i - 1]) {
+        fail(path + ".milestones", fmt::format("expected epochs in ascending order, got {} after {}",
+                                               schedule.milestones[i], schedule.milestones[i - 1]));
+      }
+    }
+  };
+  check_schedule(optim.schedule, "optim.schedule", "optim.schedule.warmup_epochs");
+  std::set<std::string> globs;
+  for (size_t i = 0; i < optim.groups.size(); ++i) {
+    const std::string path = fmt::format("optim.groups.{}", i);
+    const Json& said = config.resolved["optim"]["groups"][i];
+    if (optim.groups[i].match.empty()) fail(path + ".match", "expected a pattern of parameter names, got \"\"");
+    if (!globs.insert(optim.groups[i].match).second) {
+      fail(path + ".match", fmt::format("{} has a group already, and the first one wins", said["match"].dump()));
+    }
+    if (said.contains("schedule") || said.contains("warmup_epochs")) {
+      check_schedule(optim.groups[i].schedule, path + ".schedule",
+                     path + (said.contains("warmup_epochs") ? ".warmup_epochs" : ".schedule.warmup_epochs"));
+    }
+  }
+}
+
+Config finish(Source source, const std::string& name, std::span<const std::string> sets) {
+  source.value.erase("$schema");
+  source.value.erase("extends");
+  // Defaults before the sets, so that a set can change a part of one, as optim.betas.0; and again for what they add.
+  schema().fill_defaults(source.value);
+  for (const std::string& set : sets) {
+    apply_set(source, set);
+    schema().fill_defaults(source.value);
+  }
+  if (!source.value.contains("name")) source.value["name"] = name;
+  schema().fill_defaults(source.value);
+  schema().validate(source.value, source.origins);
+
+  Config config;
+  config.name = get<std::string>(source.value, "name");
+  config.data = parse_data(source.value.at("data"));
+  config.model = parse_model(source.value.at("model"));
+  config.loss.label_smoothing = get<double>(source.value.at("loss"), "label_smoothing");
+  config.loss.gmacs_lambda = get<double>(source.value.at("loss"), "gmacs_lambda");
+  config.optim = parse_optim(source.value.at("optim"));
+  config.train = parse_train(source.value.at("train"));
+  config.resolved = std::move(source.value);
+  check_together(config, source.origins);
+  return config;
+}
+
+}  // namespace
+
+Config load_config(const fs::path& file, std::span<const std::string> sets) {
+  // A name alone may be an embedded config's; a path is a file's.
+  std::error_code code;
+  const bool bare = !file.has_parent_path() && !fs::exists(file, code);
+  if (!bare && !fs::exists(file, code)) {
+    throw Error("{}: no such file{}", file.string(), did_you_mean(file.filename().string(), embedded_configs()));
+  }
+  Source source = read_source(file.string(), bare ? fs::path(".") : fs::path(), "", {});
+  return finish(std::move(source), file.stem().string(), sets);
+}
+
+Config load_config_text(std::string_view text, std::string_view origin, std::span<const std::string> sets,
+                        const fs::path& folder) {
+  Source source;
+  source.value = parse_json(text, origin, &source.origins);
+  source = with_bases(std::move(source), std::string(origin), folder, {});
+  return finish(std::move(source), fs::path(origin).stem().string(), sets);
+}
+
+std::vector<std::string> embedded_configs() {
+  std::vector<std::string> names;
+  for (size_t i = 0; i < kEmbeddedConfigs_count; ++i) {
+    if (std::string_view(kEmbeddedConfigs[i].name) != "schema.json") names.emplace_back(kEmbeddedConfigs[i].name);
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+std::optional<std::string_view> embedded_config(std::string_view name) {
+  for (size_t i = 0; i < kEmbeddedConfigs_count; ++i) {
+    const EmbeddedFile& file = kEmbeddedConfigs[i];
+    if (name == file.name) return std::string_view(reinterpret_cast<const char*>(file.bytes), file.size);
+  }
+  return std::nullopt;
+}
+
+}  // namespace tidepool

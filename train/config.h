@@ -1,0 +1,131 @@
+// A run's configuration: JSON files with `extends`, `--set`, defaults and checks, as typed structs.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/json.h"
+
+namespace tidepool {
+
+// The members mirror the keys; configs/schema.json says what each means and holds the defaults, so that there is one
+// place for them. A struct made by hand, as tests do, starts from the values below.
+
+struct VariantConfig {
+  std::string type = "none";  // none, stretch_v, stretch_h, tile, large
+  int64_t factor = 2;         // stretch_v, stretch_h: how many times longer the axis becomes
+  int64_t grid = 4;           // tile: copies along each axis
+  int64_t size = 8;           // large: pixels that the image is shrunk to
+};
+
+struct DataConfig {
+  std::string name = "cifar100";  // cifar100, procedural
+  std::string root;               // "": the usual places
+  VariantConfig variant;
+  bool augment = true;  // "standard": zero padding, random crop, horizontal flip
+  int64_t padding = 4;  // pixels on each side
+  bool shuffle = true;
+  std::optional<int64_t> train_images;  // none: all there are
+  std::optional<int64_t> test_images;
+  uint64_t seed = 0;     // of the procedural images
+  int64_t workers = 2;   // threads; 0: the training thread loads
+  int64_t prefetch = 4;  // batches held ready
+};
+
+struct ModelConfig {
+  std::string name = "vgg16";
+  double width = 1.0;
+  std::optional<int64_t> classes;  // none: as many as the data set has
+  bool conv_bias = false;
+  /// Place -> {"type": operator, its keys}; "default" serves every place that is not named. The operator registry
+  /// checks the keys beside "type".
+  Json pool = Json::object({{"default", Json::object({{"type", "max"}, {"kernel", 2}})}});
+};
+
+struct LossConfig {
+  double label_smoothing = 0.0;
+  double gmacs_lambda = 0.0;
+};
+
+enum class ScheduleType { kCosine, kConstant, kStep, kLinear };
+
+struct ScheduleConfig {
+  ScheduleType type = ScheduleType::kCosine;
+  double warmup_epochs = 0.0;
+  double end_lr = 0.0;             // cosine, linear
+  std::vector<double> milestones;  // step: epochs, ascending
+  double gamma = 0.1;              // step
+};
+
+/// Parameters whose name matches; the first group that matches has them. What a group does not say, the optimizer's
+/// own keys say, and they are filled in here.
+struct ParamGroupConfig {
+  std::string match;  // glob over parameter names: * any characters, ? one
+  double lr = 0.1;
+  double momentum = 0.9;
+  std::optional<double> weight_decay;  // none: the optimizer's, and 0 for batch norms, biases and shape parameters
+  int64_t first_epoch = 0;             // epochs that pass before these parameters move
+  int64_t every = 1;                   // an update every so many steps
+  ScheduleConfig schedule;
+};
+
+struct OptimConfig {
+  std::string name = "sgd";  // sgd, adamw
+  double lr = 0.1;
+  double momentum = 0.9;  // sgd
+  bool nesterov = true;   // sgd
+  double beta1 = 0.9;     // adamw
+  double beta2 = 0.999;   // adamw
+  double eps = 1e-8;      // adamw
+  double weight_decay = 5e-4;
+  std::optional<double> grad_clip;  // largest global norm of the gradient
+  std::optional<double> ema;        // decay of the moving average of the weights
+  std::vector<ParamGroupConfig> groups;
+  ScheduleConfig schedule;
+};
+
+struct TrainConfig {
+  int64_t epochs = 200;
+  int64_t batch = 128;
+  std::string dtype = "f32";         // f32, bf16, f64
+  std::optional<int64_t> max_steps;  // the run stops there; the schedule still counts epochs
+  uint64_t seed = 1;
+  int64_t log_every = 50;                   // steps between log lines with everything in them
+  std::optional<int64_t> checkpoint_every;  // steps; none: at the end of each epoch only
+  int64_t eval_every = 1;                   // epochs
+  std::string device = "auto";              // auto, cpu, cuda
+};
+
+struct Config {
+  std::string name;
+  DataConfig data;
+  ModelConfig model;
+  LossConfig loss;
+  OptimConfig optim;
+  TrainConfig train;
+  /// Everything with its defaults, without `extends`; loads again to an equal Config.
+  Json resolved;
+};
+
+/// Loads a config file, or, where no such file is, the embedded config of that name (with or without ".json"). The
+/// values of `extends` come first, then the file's own, then each KEY=VALUE of `sets` in their order. `extends` is
+/// relative to the file that says it; where no such file is, it names an embedded config. Objects merge deep, but one
+/// whose "type" differs replaces the base's whole; lists are replaced. Throws Error.
+Config load_config(const std::filesystem::path& file, std::span<const std::string> sets = {});
+
+/// The same from text. `origin` names it in errors; `extends` is relative to `folder`.
+Config load_config_text(std::string_view text, std::string_view origin = "config",
+                        std::span<const std::string> sets = {}, const std::filesystem::path& folder = ".");
+
+/// Names of the configs in the binary ("cifar100_vgg16.json", ...), sorted.
+std::vector<std::string> embedded_configs();
+
+/// The text of an embedded config, or of "schema.json"; none when there is no such name.
+std::optional<std::string_view> embedded_config(std::string_view name);
+
+}  // namespace tidepool
