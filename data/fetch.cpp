@@ -117,6 +117,11 @@ int64_t size_or_zero(const fs::path& path) {
   return problem ? 0 : static_cast<int64_t>(size);
 }
 
+void remove_quietly(const fs::path& path) {
+  std::error_code ignored;
+  fs::remove(path, ignored);
+}
+
 bool has_checksum(const fs::path& path, const Download& request) {
   return file_digest(path, request.digest) == lower(request.checksum);
 }
@@ -164,6 +169,7 @@ long transfer_into(const fs::path& partial, const Download& request, const Fetch
   if (result != CURLE_OK) {
     const std::string why = message[0] != '\0' ? message.data() : curl_easy_strerror(result);
     const int64_t kept = size_or_zero(partial);
+    if (kept == 0) remove_quietly(partial);
     throw Failure("fetch: {}: {}{}", request.url, why,
                   kept > 0 ? fmt::format(" ({} bytes are kept in {}; the same command goes on from there)", kept,
                                          partial.string())
@@ -171,11 +177,6 @@ long transfer_into(const fs::path& partial, const Download& request, const Fetch
   }
   if (!closed) throw Failure("fetch: cannot write {}: {}", partial.string(), std::strerror(errno));
   return status;
-}
-
-void remove_quietly(const fs::path& path) {
-  std::error_code ignored;
-  fs::remove(path, ignored);
 }
 
 }  // namespace

@@ -14,9 +14,9 @@ namespace tidepool {
 using FetchProgress = std::function<bool(int64_t done, int64_t total)>;
 
 struct Download {
-  std::string url;             ///< http or https; redirections are followed
-  std::filesystem::path file;  ///< the final name
-  std::string checksum;        ///< hexadecimal; "": none, and then a broken download begins anew
+  std::string url;                  ///< http or https; redirections are followed
+  std::filesystem::path file = {};  ///< the final name
+  std::string checksum = {};        ///< hexadecimal; "": none, and then a broken download begins anew
   Digest digest = Digest::kMd5;
   int64_t connect_seconds = 20;  ///< to wait for a connection
   int64_t stall_seconds = 30;    ///< without a byte before it is given up
@@ -46,7 +46,7 @@ std::vector<std::string> known_data_set_names();
 bool is_fetched(const KnownDataSet& known, const std::filesystem::path& folder);
 
 struct FetchOptions {
-  std::string url;            ///< instead of the data set's own
+  std::string url = {};       ///< instead of the data set's own
   bool keep_archive = false;  ///< leaves the archive beside what was unpacked from it
 };
 

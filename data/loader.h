@@ -13,8 +13,8 @@ struct LoaderOptions {
   uint64_t seed = 0;
   bool training = true;  ///< false: file order, no augmentation, the middle of a stretch, whatever is said below
   bool shuffle = true;   ///< a new order every epoch
-  AugmentOptions augment;
-  VariantOptions variant;
+  AugmentOptions augment = {};
+  VariantOptions variant = {};
   bool drop_last = false;  ///< leave out a last batch that is not full
   int workers = 1;         ///< threads; 0: next() does the work itself
   int prefetch = 4;        ///< batches made ahead, with one worker or more

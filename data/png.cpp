@@ -1,12 +1,10 @@
 #include "data/png.h"
 
 #include <png.h>
-#include <unistd.h>
 
-#include <cerrno>
-#include <cstring>
-#include <memory>
+#include <string>
 
+#include "core/atomic_file.h"
 #include "core/error.h"
 
 namespace tidepool {
@@ -18,21 +16,17 @@ void write_png(const fs::path& path, const RgbImage& image) {
     throw Error("png: {}: a picture of {}x{} with {} bytes", path.string(), image.height, image.width,
                 image.pixels.size());
   }
-  const fs::path temporary = fmt::format("{}.{}.partial", path.string(), ::getpid());
   png_image png{};
   png.version = PNG_IMAGE_VERSION;
   png.width = static_cast<png_uint_32>(image.width);
   png.height = static_cast<png_uint_32>(image.height);
   png.format = PNG_FORMAT_RGB;
-  const auto fail = [&](const std::string& why) {
-    std::error_code ignored;
-    fs::remove(temporary, ignored);
-    throw Failure("png: cannot write {}: {}", path.string(), why);
-  };
-  if (png_image_write_to_file(&png, temporary.c_str(), 0, image.pixels.data(), 0, nullptr) == 0) fail(png.message);
-  std::error_code problem;
-  fs::rename(temporary, path, problem);
-  if (problem) fail(problem.message());
+  png_alloc_size_t size = PNG_IMAGE_PNG_SIZE_MAX(png);
+  std::string bytes(size, '\0');
+  if (png_image_write_to_memory(&png, bytes.data(), &size, 0, image.pixels.data(), 0, nullptr) == 0) {
+    throw Failure("png: cannot compress {}: {}", path.string(), png.message);
+  }
+  write_file_atomically(path, std::string_view(bytes).substr(0, size));
 }
 
 RgbImage read_png(const fs::path& path) {

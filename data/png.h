@@ -9,10 +9,10 @@ namespace tidepool {
 /// 8 bits a channel, (height, width, 3), rows from the top.
 struct RgbImage {
   int64_t height = 0, width = 0;
-  std::vector<uint8_t> pixels;
+  std::vector<uint8_t> pixels = {};
 };
 
-/// Written beside `path` and renamed: a file under its final name is whole. Failure when it cannot be written.
+/// Whole or not at all under its final name. Errors as AtomicFile's, and for a picture without pixels.
 void write_png(const std::filesystem::path& path, const RgbImage& image);
 
 /// Any PNG as RGB, transparency over black. Error when the file is missing or no PNG.

@@ -9,7 +9,7 @@ namespace tidepool {
 struct PreviewOptions {
   std::vector<VariantOptions> variants = {
       {}, {.type = "stretch_v"}, {.type = "tile"}, {.type = "large"}};  ///< the rows
-  std::vector<int64_t> images;                                          ///< the columns: indices into the source
+  std::vector<int64_t> images = {};                                     ///< the columns: indices into the source
   int64_t scale = 3;                                                    ///< each pixel becomes scale x scale
   int64_t margin = 4;  ///< white, around and between the images, in pixels of the sheet
 };

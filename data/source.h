@@ -39,9 +39,10 @@ class Source {
 
 struct SourceOptions {
   Split split = Split::kTrain;
-  std::filesystem::path root;     ///< folder of the files; a data set that is made up needs none
-  std::optional<int64_t> images;  ///< the first so many (config keys data.train_images, data.test_images); unset: all
-  uint64_t seed = 0;              ///< of a data set that is made up
+  std::filesystem::path root = {};  ///< folder of the files; a data set that is made up needs none
+  std::optional<int64_t> images =
+      {};             ///< the first so many (config keys data.train_images, data.test_images); unset: all
+  uint64_t seed = 0;  ///< of a data set that is made up
 };
 
 /// Opens a data set. An unknown name, missing files and more images than exist are Errors.
