@@ -12,8 +12,8 @@ namespace tidepool {
 namespace {
 
 constexpr size_t kSmallest = 256;
-constexpr size_t kMapped = size_t{1} << 20;     // from here on a block is a mapping of its own
-constexpr size_t kHugePage = size_t{2} << 20;   // Linux's transparent huge pages on x86-64 and arm64
+constexpr size_t kMapped = size_t{1} << 20;    // from here on a block is a mapping of its own
+constexpr size_t kHugePage = size_t{2} << 20;  // Linux's transparent huge pages on x86-64 and arm64
 
 }  // namespace
 

@@ -5,10 +5,18 @@
 namespace tidepool::cuda {
 
 const bool kBuilt = false;
-int device_count() noexcept { return 0; }
-DeviceDescription describe() { throw Failure("this build has no CUDA"); }
-void* allocate(size_t) { throw Failure("this build has no CUDA"); }
+int device_count() noexcept {
+  return 0;
+}
+DeviceDescription describe() {
+  throw Failure("this build has no CUDA");
+}
+void* allocate(size_t) {
+  throw Failure("this build has no CUDA");
+}
 void release(void*) noexcept {}
-void copy(void*, const void*, size_t) { throw Failure("this build has no CUDA"); }
+void copy(void*, const void*, size_t) {
+  throw Failure("this build has no CUDA");
+}
 
 }  // namespace tidepool::cuda

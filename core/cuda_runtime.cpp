@@ -38,8 +38,12 @@ void* allocate(size_t bytes) {
   return block;
 }
 
-void release(void* block) noexcept { cudaFree(block); }
+void release(void* block) noexcept {
+  cudaFree(block);
+}
 
-void copy(void* to, const void* from, size_t bytes) { check(cudaMemcpy(to, from, bytes, cudaMemcpyDefault), "copying"); }
+void copy(void* to, const void* from, size_t bytes) {
+  check(cudaMemcpy(to, from, bytes, cudaMemcpyDefault), "copying");
+}
 
 }  // namespace tidepool::cuda

@@ -25,9 +25,13 @@ std::string cpu_model() {
 
 }  // namespace
 
-bool built_with_cuda() { return cuda::kBuilt; }
+bool built_with_cuda() {
+  return cuda::kBuilt;
+}
 
-bool cuda_available() { return cuda::device_count() > 0; }
+bool cuda_available() {
+  return cuda::device_count() > 0;
+}
 
 std::vector<DeviceDescription> list_devices() {
   std::vector<DeviceDescription> devices;
@@ -48,7 +52,9 @@ Device parse_device(std::string_view name) {
   return kCuda;
 }
 
-int cpu_threads() { return omp_get_max_threads(); }
+int cpu_threads() {
+  return omp_get_max_threads();
+}
 
 void set_cpu_threads(int threads) {
   if (threads < 1) throw Error("threads: expected at least 1, got {}", threads);
@@ -67,8 +73,12 @@ void flush_denormals() {
 
 namespace device_memory {
 
-void* allocate(size_t bytes) { return cuda::allocate(bytes); }
-void release(void* block) noexcept { cuda::release(block); }
+void* allocate(size_t bytes) {
+  return cuda::allocate(bytes);
+}
+void release(void* block) noexcept {
+  cuda::release(block);
+}
 void copy(void* to, Device to_device, const void* from, Device from_device, size_t bytes) {
   if (bytes == 0) return;
   if (to_device == kCpu && from_device == kCpu)

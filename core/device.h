@@ -18,7 +18,9 @@ struct Device {
 inline constexpr Device kCpu{DeviceKind::cpu};
 inline constexpr Device kCuda{DeviceKind::cuda};
 
-constexpr const char* name_of(Device d) { return d.kind == DeviceKind::cpu ? "cpu" : "cuda"; }
+constexpr const char* name_of(Device d) {
+  return d.kind == DeviceKind::cpu ? "cpu" : "cuda";
+}
 
 struct DeviceDescription {
   std::string name;  ///< "cpu" or "cuda"

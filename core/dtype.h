@@ -35,46 +35,85 @@ struct bf16 {
 constexpr size_t size_of(DType t) {
   switch (t) {
     case DType::f64:
-    case DType::i64: return 8;
-    case DType::f32: return 4;
-    case DType::bf16: return 2;
-    case DType::u8: return 1;
+    case DType::i64:
+      return 8;
+    case DType::f32:
+      return 4;
+    case DType::bf16:
+      return 2;
+    case DType::u8:
+      return 1;
   }
   return 0;
 }
 
 constexpr const char* name_of(DType t) {
   switch (t) {
-    case DType::f32: return "f32";
-    case DType::f64: return "f64";
-    case DType::bf16: return "bf16";
-    case DType::i64: return "i64";
-    case DType::u8: return "u8";
+    case DType::f32:
+      return "f32";
+    case DType::f64:
+      return "f64";
+    case DType::bf16:
+      return "bf16";
+    case DType::i64:
+      return "i64";
+    case DType::u8:
+      return "u8";
   }
   return "?";
 }
 
-constexpr bool is_floating(DType t) { return t == DType::f32 || t == DType::f64 || t == DType::bf16; }
+constexpr bool is_floating(DType t) {
+  return t == DType::f32 || t == DType::f64 || t == DType::bf16;
+}
 
-template <class T> struct DTypeOf;
-template <> struct DTypeOf<float> { static constexpr DType value = DType::f32; };
-template <> struct DTypeOf<double> { static constexpr DType value = DType::f64; };
-template <> struct DTypeOf<bf16> { static constexpr DType value = DType::bf16; };
-template <> struct DTypeOf<int64_t> { static constexpr DType value = DType::i64; };
-template <> struct DTypeOf<uint8_t> { static constexpr DType value = DType::u8; };
+template <class T>
+struct DTypeOf;
+template <>
+struct DTypeOf<float> {
+  static constexpr DType value = DType::f32;
+};
+template <>
+struct DTypeOf<double> {
+  static constexpr DType value = DType::f64;
+};
+template <>
+struct DTypeOf<bf16> {
+  static constexpr DType value = DType::bf16;
+};
+template <>
+struct DTypeOf<int64_t> {
+  static constexpr DType value = DType::i64;
+};
+template <>
+struct DTypeOf<uint8_t> {
+  static constexpr DType value = DType::u8;
+};
 
 /// The type in which an element type is summed.
-template <class T> struct AccOf { using type = T; };
-template <> struct AccOf<bf16> { using type = float; };
-template <class T> using Acc = typename AccOf<T>::type;
+template <class T>
+struct AccOf {
+  using type = T;
+};
+template <>
+struct AccOf<bf16> {
+  using type = float;
+};
+template <class T>
+using Acc = typename AccOf<T>::type;
 
 /// Calls f with a value of the element type that `t` names; `who` stands in the error for another type.
-template <class F> decltype(auto) dispatch_floating(DType t, const char* who, F&& f) {
+template <class F>
+decltype(auto) dispatch_floating(DType t, const char* who, F&& f) {
   switch (t) {
-    case DType::f32: return std::forward<F>(f)(float{});
-    case DType::f64: return std::forward<F>(f)(double{});
-    case DType::bf16: return std::forward<F>(f)(bf16{});
-    default: throw Error("[{}] expected a tensor of f32, f64 or bf16, got {}", who, name_of(t));
+    case DType::f32:
+      return std::forward<F>(f)(float{});
+    case DType::f64:
+      return std::forward<F>(f)(double{});
+    case DType::bf16:
+      return std::forward<F>(f)(bf16{});
+    default:
+      throw Error("[{}] expected a tensor of f32, f64 or bf16, got {}", who, name_of(t));
   }
 }
 

@@ -1,7 +1,7 @@
-// Lanes: arithmetic on a run of neighbouring elements. A kernel is written once for a type V that is either a scalar or a
-// 64-byte vector of f32 or f64 (the compiler's vector types; narrower machines split them), with + - * / < and ?: meaning
-// the same on both. The GPU and the tail of a row use the scalar, with the same functions, so results do not depend on
-// where in a row an element stands.
+// Lanes: arithmetic on a run of neighbouring elements. A kernel is written once for a type V that is either a scalar or
+// a 64-byte vector of f32 or f64 (the compiler's vector types; narrower machines split them), with + - * / < and ?:
+// meaning the same on both. The GPU and the tail of a row use the scalar, with the same functions, so results do not
+// depend on where in a row an element stands.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -14,46 +14,68 @@
 namespace tidepool {
 
 namespace detail {
-template <class V> struct LaneTraits {
+template <class V>
+struct LaneTraits {
   using Scalar = V;
   static constexpr int kCount = 1;
 };
 #if !defined(__CUDACC__)
-template <class T> struct WideOf {
+template <class T>
+struct WideOf {
   typedef T type __attribute__((vector_size(64)));
 };
-template <> struct LaneTraits<WideOf<float>::type> {
+template <>
+struct LaneTraits<WideOf<float>::type> {
   using Scalar = float;
   static constexpr int kCount = 16;
 };
-template <> struct LaneTraits<WideOf<double>::type> {
+template <>
+struct LaneTraits<WideOf<double>::type> {
   using Scalar = double;
   static constexpr int kCount = 8;
 };
 #endif
-template <class V> struct IntOf;
-template <> struct IntOf<float> { using type = int32_t; };
-template <> struct IntOf<double> { using type = int64_t; };
+template <class V>
+struct IntOf;
+template <>
+struct IntOf<float> {
+  using type = int32_t;
+};
+template <>
+struct IntOf<double> {
+  using type = int64_t;
+};
 #if !defined(__CUDACC__)
-template <> struct IntOf<WideOf<float>::type> { using type = WideOf<int32_t>::type; };
-template <> struct IntOf<WideOf<double>::type> { using type = WideOf<int64_t>::type; };
+template <>
+struct IntOf<WideOf<float>::type> {
+  using type = WideOf<int32_t>::type;
+};
+template <>
+struct IntOf<WideOf<double>::type> {
+  using type = WideOf<int64_t>::type;
+};
 #endif
 }  // namespace detail
 
 /// f32 or f64: what one lane of V is.
-template <class V> using Lane = typename detail::LaneTraits<V>::Scalar;
-template <class V> inline constexpr int kLanes = detail::LaneTraits<V>::kCount;
+template <class V>
+using Lane = typename detail::LaneTraits<V>::Scalar;
+template <class V>
+inline constexpr int kLanes = detail::LaneTraits<V>::kCount;
 /// Integers of the lanes' width; also what a comparison of V can be assigned to through ?:.
-template <class V> using Ints = typename detail::IntOf<V>::type;
+template <class V>
+using Ints = typename detail::IntOf<V>::type;
 
 /// The same scalar in every lane.
-template <class V> TP_HD TP_INLINE V splat(Lane<V> s) {
+template <class V>
+TP_HD TP_INLINE V splat(Lane<V> s) {
   if constexpr (kLanes<V> == 1)
     return s;
   else
     return V{} + s;
 }
-template <class V> TP_HD TP_INLINE Ints<V> splat_int(int i) {
+template <class V>
+TP_HD TP_INLINE Ints<V> splat_int(int i) {
   if constexpr (kLanes<V> == 1)
     return static_cast<Ints<V>>(i);
   else
@@ -61,7 +83,8 @@ template <class V> TP_HD TP_INLINE Ints<V> splat_int(int i) {
 }
 
 /// kLanes<V> neighbours from memory of any alignment, widened to V.
-template <class V, class T> TP_HD TP_INLINE V load(const T* p) {
+template <class V, class T>
+TP_HD TP_INLINE V load(const T* p) {
   if constexpr (kLanes<V> == 1) {
     return static_cast<V>(*p);
   } else if constexpr (std::is_same_v<T, Lane<V>>) {
@@ -87,7 +110,8 @@ template <class V, class T> TP_HD TP_INLINE V load(const T* p) {
 }
 
 /// Rounds once when T is bf16.
-template <class V, class T> TP_HD TP_INLINE void store(T* p, V v) {
+template <class V, class T>
+TP_HD TP_INLINE void store(T* p, V v) {
   if constexpr (kLanes<V> == 1) {
     *p = static_cast<T>(v);
   } else if constexpr (std::is_same_v<T, Lane<V>>) {
@@ -109,7 +133,8 @@ template <class V, class T> TP_HD TP_INLINE void store(T* p, V v) {
 }
 
 /// Integers (indices in a window) kept in memory as a narrower type.
-template <class V, class T> TP_HD TP_INLINE Ints<V> load_int(const T* p) {
+template <class V, class T>
+TP_HD TP_INLINE Ints<V> load_int(const T* p) {
   if constexpr (kLanes<V> == 1) {
     return static_cast<Ints<V>>(*p);
   } else {
@@ -121,7 +146,8 @@ template <class V, class T> TP_HD TP_INLINE Ints<V> load_int(const T* p) {
 #endif
   }
 }
-template <class V, class T> TP_HD TP_INLINE void store_int(T* p, Ints<V> v) {
+template <class V, class T>
+TP_HD TP_INLINE void store_int(T* p, Ints<V> v) {
   if constexpr (kLanes<V> == 1) {
     *p = static_cast<T>(v);
   } else {
@@ -134,11 +160,15 @@ template <class V, class T> TP_HD TP_INLINE void store_int(T* p, Ints<V> v) {
 }
 
 /// The larger; NaN when either is.
-template <class V> TP_HD TP_INLINE V max_nan(V a, V b) { return (b > a) | (b != b) ? b : a; }
+template <class V>
+TP_HD TP_INLINE V max_nan(V a, V b) {
+  return (b > a) | (b != b) ? b : a;
+}
 
 /// exp in the lanes' precision. f32: Cody & Waite reduction and a minimax polynomial, within 2 ulp, 0 below -103.97,
 /// infinity above 88.72, NaN for NaN. f64: the C library's, a lane at a time (it serves tests, not training).
-template <class V> TP_HD TP_INLINE V exp_lanes(V x) {
+template <class V>
+TP_HD TP_INLINE V exp_lanes(V x) {
   if constexpr (std::is_same_v<Lane<V>, double>) {
     if constexpr (kLanes<V> == 1) {
       return std::exp(x);
@@ -174,7 +204,8 @@ template <class V> TP_HD TP_INLINE V exp_lanes(V x) {
 
 /// Calls body.template operator()<V>(lane) so that [first, first + count) is covered: vectors, then scalars. T is the
 /// arithmetic type (f32, f64).
-template <class T, class Body> TP_HD TP_INLINE void each_lane(int64_t first, int64_t count, Body&& body) {
+template <class T, class Body>
+TP_HD TP_INLINE void each_lane(int64_t first, int64_t count, Body&& body) {
   int64_t lane = first;
 #if !defined(__CUDACC__)
   using V = typename detail::WideOf<T>::type;

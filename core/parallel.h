@@ -1,5 +1,5 @@
-// The one parallel loop, for kernels of both devices. On the CPU a thread takes a run of rows and all lanes; on the GPU a
-// thread takes one lane of one row, neighbours in a warp taking neighbouring lanes.
+// The one parallel loop, for kernels of both devices. On the CPU a thread takes a run of rows and all lanes; on the GPU
+// a thread takes one lane of one row, neighbours in a warp taking neighbouring lanes.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -14,9 +14,10 @@
 
 namespace tidepool {
 
-/// Calls f(begin, end) for chunks of `grain` items of [0, n). The chunks depend on n and grain alone, never on the number
-/// of threads, so that sums kept a chunk are the same bits for any number. CPU only; f must not throw.
-template <class F> void parallel_chunks(int64_t n, int64_t grain, const F& f) {
+/// Calls f(begin, end) for chunks of `grain` items of [0, n). The chunks depend on n and grain alone, never on the
+/// number of threads, so that sums kept a chunk are the same bits for any number. CPU only; f must not throw.
+template <class F>
+void parallel_chunks(int64_t n, int64_t grain, const F& f) {
   const int64_t chunks = (n + grain - 1) / grain;
   if (chunks == 1) return f(int64_t{0}, n);
 #pragma omp parallel for schedule(static)
@@ -25,16 +26,18 @@ template <class F> void parallel_chunks(int64_t n, int64_t grain, const F& f) {
 
 #if defined(__CUDACC__)
 namespace detail {
-template <class F> __global__ void rows_kernel(int64_t total, int64_t lanes, F f) {
+template <class F>
+__global__ void rows_kernel(int64_t total, int64_t lanes, F f) {
   const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (i < total) f(i / lanes, i % lanes, int64_t{1});
 }
 }  // namespace detail
 #endif
 
-/// Calls f(row, first_lane, lanes) so that every lane of every row is covered once. `work` is a guess of the operations a
-/// lane takes; it decides how many rows a chunk has. f is called concurrently and must not throw.
-template <class F> void parallel_rows(Device device, int64_t rows, int64_t lanes, int64_t work, const F& f) {
+/// Calls f(row, first_lane, lanes) so that every lane of every row is covered once. `work` is a guess of the operations
+/// a lane takes; it decides how many rows a chunk has. f is called concurrently and must not throw.
+template <class F>
+void parallel_rows(Device device, int64_t rows, int64_t lanes, int64_t work, const F& f) {
   if (rows * lanes == 0) return;
 #if defined(__CUDACC__)
   if (device.kind == DeviceKind::cuda) {

@@ -31,7 +31,9 @@ TP_HD constexpr std::array<uint32_t, 4> random_words(uint64_t seed, uint64_t str
 }
 
 /// Uniform in [0, 1), 24 bits, exact in f32.
-TP_HD constexpr float uniform24(uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24f; }
+TP_HD constexpr float uniform24(uint32_t word) {
+  return static_cast<float>(word >> 8) * 0x1p-24f;
+}
 
 /// Draws in sequence from one (seed, stream); copyable, two words of state. For host code that needs a few numbers.
 class Random {

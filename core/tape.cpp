@@ -124,7 +124,11 @@ LayerScope::LayerScope(const std::string& name) : outer_length_(layer_path.size(
   if (!layer_path.empty()) layer_path += '.';
   layer_path += name;
 }
-LayerScope::~LayerScope() { layer_path.resize(outer_length_); }
-const std::string& LayerScope::path() { return layer_path; }
+LayerScope::~LayerScope() {
+  layer_path.resize(outer_length_);
+}
+const std::string& LayerScope::path() {
+  return layer_path;
+}
 
 }  // namespace tidepool

@@ -1,5 +1,6 @@
 // The tape: what autograd remembers of a step. An operator records one node with the tensors that it keeps for its
-// backward; backward walks the nodes in reverse order of creation, without recursion, and drops what it no longer needs.
+// backward; backward walks the nodes in reverse order of creation, without recursion, and drops what it no longer
+// needs.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -58,9 +59,9 @@ class Tape {
   };
   static Tape* current() { return current_; }
 
-  /// Remembers how `outputs` came from `inputs`, when a tape is recording and an input wants a gradient. `pull` is called
-  /// once by backward, void(Pull&); it must be trivially copyable: a tensor to be kept goes into `saved`, where its bytes
-  /// are counted, and cannot hide in a closure.
+  /// Remembers how `outputs` came from `inputs`, when a tape is recording and an input wants a gradient. `pull` is
+  /// called once by backward, void(Pull&); it must be trivially copyable: a tensor to be kept goes into `saved`, where
+  /// its bytes are counted, and cannot hide in a closure.
   template <class F>
   static void record(const char* op, std::initializer_list<Tensor> inputs, std::initializer_list<Tensor> outputs,
                      std::initializer_list<Tensor> saved, F pull) {
@@ -77,8 +78,8 @@ class Tape {
   /// Whether an operator with these inputs would be recorded: what only the backward needs can be left out otherwise.
   static bool wants(std::initializer_list<Tensor> inputs);
 
-  /// Gradients of y (times dy; without dy, y must have one element) are added to grad() of every leaf that y depends on.
-  /// The tape is empty afterwards. Throws Error when y was not recorded here.
+  /// Gradients of y (times dy; without dy, y must have one element) are added to grad() of every leaf that y depends
+  /// on. The tape is empty afterwards. Throws Error when y was not recorded here.
   void backward(const Tensor& y, Tensor dy = {});
   /// Forgets everything.
   void clear();

@@ -1,6 +1,7 @@
 #include "core/tensor.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 #include "core/allocator.h"
@@ -8,7 +9,9 @@
 
 namespace tidepool {
 
-std::string Dims::str() const { return rank_ == 0 ? "scalar" : fmt::format("{}", fmt::join(begin(), end(), "x")); }
+std::string Dims::str() const {
+  return rank_ == 0 ? "scalar" : fmt::format("{}", fmt::join(begin(), end(), "x"));
+}
 
 Dims dense_strides(const Dims& shape, MemoryFormat format) {
   const int rank = shape.rank();
@@ -31,8 +34,17 @@ Dims dense_strides(const Dims& shape, MemoryFormat format) {
   return strides;
 }
 
-Storage::Storage(size_t n, Device d) : data(Allocator::of(d).allocate(n)), bytes(n), device(d) {}
-Storage::~Storage() { Allocator::of(device).release(data); }
+namespace {
+uint64_t next_storage_id() {
+  static std::atomic<uint64_t> next{1};
+  return next++;
+}
+}  // namespace
+
+Storage::Storage(size_t n, Device d) : data(Allocator::of(d).allocate(n)), bytes(n), device(d), id(next_storage_id()) {}
+Storage::~Storage() {
+  Allocator::of(device).release(data);
+}
 
 Tensor Tensor::empty(const Dims& shape, TensorOptions options) {
   int64_t count = 1;
@@ -49,7 +61,9 @@ Tensor Tensor::empty(const Dims& shape, TensorOptions options) {
   return Tensor(std::move(impl));
 }
 
-Tensor Tensor::zeros(const Dims& shape, TensorOptions options) { return full(shape, 0.0, options); }
+Tensor Tensor::zeros(const Dims& shape, TensorOptions options) {
+  return full(shape, 0.0, options);
+}
 
 Tensor Tensor::full(const Dims& shape, double value, TensorOptions options) {
   Tensor t = empty(shape, options);
@@ -57,7 +71,8 @@ Tensor Tensor::full(const Dims& shape, double value, TensorOptions options) {
   return t;
 }
 
-template <class T> Tensor Tensor::from(std::span<const T> values, const Dims& shape) {
+template <class T>
+Tensor Tensor::from(std::span<const T> values, const Dims& shape) {
   if (static_cast<int64_t>(values.size()) != shape.product())
     throw Error("tensor: shape {} wants {} values, got {}", shape.str(), shape.product(), values.size());
   Tensor t = empty(shape, {.dtype = DTypeOf<T>::value});
@@ -101,7 +116,8 @@ Tensor Tensor::view(const Dims& shape, const Dims& strides, int64_t offset) cons
 Tensor Tensor::slice(int axis, int64_t begin, int64_t length, int64_t step) const {
   if (axis < 0 || axis >= rank() || begin < 0 || length < 0 || step < 1 ||
       (length > 0 && begin + (length - 1) * step >= size(axis)))
-    throw Error("slice: [{}, +{} by {}) on axis {} does not fit the shape {}", begin, length, step, axis, shape().str());
+    throw Error("slice: [{}, +{} by {}) on axis {} does not fit the shape {}", begin, length, step, axis,
+                shape().str());
   Dims n = shape(), s = strides();
   n[axis] = length;
   s[axis] *= step;
@@ -120,7 +136,8 @@ Tensor Tensor::select(int axis, int64_t index) const {
 }
 
 Tensor Tensor::permute(std::initializer_list<int> axes) const {
-  if (static_cast<int>(axes.size()) != rank()) throw Error("permute: {} axes for the shape {}", axes.size(), shape().str());
+  if (static_cast<int>(axes.size()) != rank())
+    throw Error("permute: {} axes for the shape {}", axes.size(), shape().str());
   Dims n = shape(), s = strides();
   int to = 0;
   unsigned seen = 0;
@@ -174,7 +191,8 @@ Tensor Tensor::clone() const {
 
 namespace {
 
-template <class To, class From> To convert(From v) {
+template <class To, class From>
+To convert(From v) {
   if constexpr (std::is_same_v<To, From>)
     return v;
   else if constexpr (std::is_same_v<From, bf16>)
@@ -192,8 +210,7 @@ void copy_strided(const Dims& shape, To* to, const Dims& to_strides, const From*
   const int rank = shape.rank();
   std::array<int, Dims::kMaxRank> order{};
   for (int i = 0; i < rank; ++i) order[static_cast<size_t>(i)] = i;
-  std::stable_sort(order.begin(), order.begin() + rank,
-                   [&](int a, int b) { return to_strides[a] > to_strides[b]; });
+  std::stable_sort(order.begin(), order.begin() + rank, [&](int a, int b) { return to_strides[a] > to_strides[b]; });
   const int inner = rank > 0 ? order[static_cast<size_t>(rank - 1)] : 0;
   const int64_t run = rank > 0 ? shape[inner] : 1;
   const int64_t to_step = rank > 0 ? to_strides[inner] : 1, from_step = rank > 0 ? from_strides[inner] : 1;
@@ -218,13 +235,19 @@ void copy_strided(const Dims& shape, To* to, const Dims& to_strides, const From*
   });
 }
 
-template <class F> void dispatch_any(DType t, F&& f) {
+template <class F>
+void dispatch_any(DType t, F&& f) {
   switch (t) {
-    case DType::f32: return f(float{});
-    case DType::f64: return f(double{});
-    case DType::bf16: return f(bf16{});
-    case DType::i64: return f(int64_t{});
-    case DType::u8: return f(uint8_t{});
+    case DType::f32:
+      return f(float{});
+    case DType::f64:
+      return f(double{});
+    case DType::bf16:
+      return f(bf16{});
+    case DType::i64:
+      return f(int64_t{});
+    case DType::u8:
+      return f(uint8_t{});
   }
 }
 
@@ -233,6 +256,7 @@ template <class F> void dispatch_any(DType t, F&& f) {
 void Tensor::copy_from(const Tensor& src) const {
   if (src.shape() != shape()) throw Error("copy: expected the shape {}, got {}", shape().str(), src.shape().str());
   if (numel() == 0) return;
+  mark_written();
   if (device() != src.device()) {
     const Tensor here = src.to(dtype()).contiguous(format()).to(device());
     if (!is_contiguous(format())) throw Error("copy: a strided view cannot be filled from another device");
@@ -252,6 +276,7 @@ void Tensor::copy_from(const Tensor& src) const {
 }
 
 void Tensor::fill(double value) const {
+  mark_written();
   if (device() != kCpu) {
     const Tensor here = full(shape(), value, {dtype(), format(), kCpu});
     copy_from(here);
@@ -280,7 +305,8 @@ std::vector<double> Tensor::values() const {
 }
 
 const Tensor& Tensor::set_requires_grad(bool on) const {
-  if (on && !is_floating(dtype())) throw Error("tensor: only floating tensors have gradients, got {}", name_of(dtype()));
+  if (on && !is_floating(dtype()))
+    throw Error("tensor: only floating tensors have gradients, got {}", name_of(dtype()));
   impl_->requires_grad = on;
   return *this;
 }
@@ -298,7 +324,8 @@ void Tensor::set_grad(Tensor grad) const {
 }
 
 void expect_shape(const char* who, const char* what, const Tensor& x, const Dims& shape) {
-  if (x.shape() != shape) throw Error("[{}] {}: expected the shape {}, got {}", who, what, shape.str(), x.shape().str());
+  if (x.shape() != shape)
+    throw Error("[{}] {}: expected the shape {}, got {}", who, what, shape.str(), x.shape().str());
 }
 
 }  // namespace tidepool

@@ -1,5 +1,5 @@
-// Tensor: a handle to a strided view of shared memory. Logical order is always N, C, spatial; strides say whether memory
-// is plain (row-major) or channels-last.
+// Tensor: a handle to a strided view of shared memory. Logical order is always N, C, spatial; strides say whether
+// memory is plain (row-major) or channels-last.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -44,9 +44,7 @@ class Dims {
     for (int64_t v : *this) p *= v;
     return p;
   }
-  bool operator==(const Dims& o) const {
-    return rank_ == o.rank_ && std::equal(begin(), end(), o.begin());
-  }
+  bool operator==(const Dims& o) const { return rank_ == o.rank_ && std::equal(begin(), end(), o.begin()); }
   /// "2x3x4"; a scalar is "scalar".
   std::string str() const;
 
@@ -56,7 +54,9 @@ class Dims {
 };
 
 enum class MemoryFormat : uint8_t { plain, channels_last };
-constexpr const char* name_of(MemoryFormat f) { return f == MemoryFormat::plain ? "plain" : "channels_last"; }
+constexpr const char* name_of(MemoryFormat f) {
+  return f == MemoryFormat::plain ? "plain" : "channels_last";
+}
 
 /// Strides of a dense tensor. Channels-last differs from plain in ranks 3 to 5 only.
 Dims dense_strides(const Dims& shape, MemoryFormat format);
@@ -71,7 +71,9 @@ struct Storage {
   void* data = nullptr;
   size_t bytes = 0;
   Device device;
-  uint64_t version = 0;  ///< counts writes through Tensor::mark_written; caches of transformed weights key on it
+  const uint64_t id;  ///< never used again in this process, unlike an address
+  uint64_t version =
+      0;  ///< counts writes through Tensor::mark_written; caches of transformed weights key on (id, version)
 };
 
 struct TensorOptions {
@@ -92,8 +94,10 @@ class Tensor {
   static Tensor zeros(const Dims& shape, TensorOptions options = {});
   static Tensor full(const Dims& shape, double value, TensorOptions options = {});
   /// Row-major values; throws Error when their number is not the shape's.
-  template <class T> static Tensor from(std::span<const T> values, const Dims& shape);
-  template <class T> static Tensor from(std::initializer_list<T> values, const Dims& shape) {
+  template <class T>
+  static Tensor from(std::span<const T> values, const Dims& shape);
+  template <class T>
+  static Tensor from(std::initializer_list<T> values, const Dims& shape) {
     return from(std::span<const T>(values.begin(), values.size()), shape);
   }
 
@@ -119,7 +123,8 @@ class Tensor {
     return static_cast<char*>(impl_->storage->data) + impl_->offset * static_cast<int64_t>(size_of(impl_->dtype));
   }
   /// First element; throws Error when T is not the tensor's type.
-  template <class T> T* data() const {
+  template <class T>
+  T* data() const {
     if (DTypeOf<T>::value != dtype())
       throw Error("tensor: expected elements of {}, got {}", name_of(DTypeOf<T>::value), name_of(dtype()));
     return static_cast<T*>(raw());

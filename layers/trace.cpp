@@ -57,7 +57,9 @@ int64_t Trace::macs() const {
 }
 
 // A sum of whole numbers: exact in f64 up to 9e15, so equal to the counted GMACs to the last bit.
-double Trace::gmacs() const { return static_cast<double>(macs()) / 1e9; }
+double Trace::gmacs() const {
+  return static_cast<double>(macs()) / 1e9;
+}
 
 std::vector<Slope> Trace::gmacs_gradient() const {
   std::vector<Slope> gradient;

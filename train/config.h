@@ -18,7 +18,7 @@ namespace tidepool {
 
 struct VariantConfig {
   std::string type = "none";  // none, stretch_v, stretch_h, tile, large
-  int64_t factor = 2;         // stretch_v, stretch_h: how many times longer the axis becomes
+  double factor = 2.0;        // stretch_v, stretch_h: how many times longer the axis becomes
   int64_t grid = 4;           // tile: copies along each axis
   int64_t size = 8;           // large: pixels that the image is shrunk to
 };

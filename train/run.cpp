@@ -1,0 +1,381 @@
+#include "train/run.h"
+
+#include <chrono>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "core/allocator.h"
+#include "train/ema.h"
+#include "train/run_directory.h"
+#include "train/setup.h"
+#include "train/step.h"
+
+namespace tidepool {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+template <class T>
+Json optional_json(const std::optional<T>& value) {
+  return value ? Json(*value) : Json(nullptr);
+}
+std::optional<double> optional_number(const Json& json, const char* key) {
+  return json.contains(key) && json.at(key).is_number() ? std::optional(json.at(key).get<double>()) : std::nullopt;
+}
+
+Json shapes_json(const std::vector<std::pair<std::string, Dims>>& shapes) {
+  Json json = Json::object();
+  for (const auto& [place, size] : shapes) json[place] = std::vector<int64_t>(size.begin(), size.end());
+  return json;
+}
+
+// Mean and its standard error of a shape parameter's gradient over an epoch (Welford 1962): is there a pull, or only
+// noise?
+struct GradientStatistics {
+  int64_t count = 0;
+  std::vector<double> mean, squares;
+
+  void add(const std::vector<double>& gradient) {
+    mean.resize(gradient.size());
+    squares.resize(gradient.size());
+    ++count;
+    for (size_t i = 0; i < gradient.size(); ++i) {
+      const double before = gradient[i] - mean[i];
+      mean[i] += before / static_cast<double>(count);
+      squares[i] += before * (gradient[i] - mean[i]);
+    }
+  }
+  Json json() const {
+    Json list = Json::array();
+    for (size_t i = 0; i < mean.size(); ++i) {
+      const auto n = static_cast<double>(count);
+      const double error = count > 1 ? std::sqrt(squares[i] / (n * (n - 1))) : 0;
+      list.push_back({{"mean", mean[i]},
+                      {"standard_error", error},
+                      {"mean_over_standard_error", error > 0 ? Json(mean[i] / error) : Json(nullptr)}});
+    }
+    return list;
+  }
+};
+
+// What --resume may change: nothing that decides the weights.
+void check_same_run(const Json& saved, const Json& now, const std::filesystem::path& folder) {
+  static const std::vector<std::string> free_keys{
+      "data.root",       "data.workers",           "data.prefetch", "train.log_every",
+      "train.max_steps", "train.checkpoint_every", "train.device",  "name"};
+  const Json a = saved.flatten(), b = now.flatten();
+  const auto dotted = [](std::string pointer) {
+    std::replace(pointer.begin(), pointer.end(), '/', '.');
+    return pointer.substr(1);
+  };
+  const auto compare = [&](const Json& one, const Json& other) {
+    for (const auto& [pointer, value] : one.items()) {
+      const std::string key = dotted(pointer);
+      if (std::find(free_keys.begin(), free_keys.end(), key) != free_keys.end()) continue;
+      if (!other.contains(pointer) || other.at(pointer) != value)
+        throw Error("{}: --resume with another config: {} was {}, is {}", folder.string(), key,
+                    a.contains(pointer) ? brief_json(a.at(pointer)) : "absent",
+                    b.contains(pointer) ? brief_json(b.at(pointer)) : "absent");
+    }
+  };
+  compare(a, b);
+  compare(b, a);
+}
+
+class Run {
+ public:
+  Run(const Config& config, const RunOptions& options)
+      : config_(config),
+        options_(options),
+        data_(open_data(config.data, options.data_root)),
+        network_(make_run_network(config, data_.shape(), data_.train->classes())),
+        loader_(data_.train, data_.normalisation, loader_options(config, true)),
+        test_loader_(data_.test, data_.normalisation, loader_options(config, false)),
+        steps_per_epoch_(loader_.batches()),
+        schedule_steps_(steps_per_epoch_ * config.train.epochs),
+        total_steps_(std::min(schedule_steps_, config.train.max_steps.value_or(schedule_steps_))),
+        optimizer_(config.optim, network_->parameters(), steps_per_epoch_, schedule_steps_),
+        stepper_(*network_, optimizer_, config.loss, config.train.seed),
+        directory_(options.out, options.resume) {
+    if (config.optim.ema) average_.emplace(network_->state(), *config.optim.ema);
+    stepper_.after_backward = [this] { gather_shape_gradients(); };
+  }
+
+  RunResult go() {
+    if (const auto saved = directory_.config()) check_same_run(*saved, config_.resolved, directory_.folder());
+    directory_.write_json("config.json", config_.resolved);
+    Json provenance = options_.provenance;
+    provenance["seed"] = config_.train.seed;
+    directory_.write_json("provenance.json", provenance);
+    if (std::filesystem::exists(directory_.last())) restore();
+    directory_.open_logs(step_);
+    Allocator::of(kCpu).reset_peak();
+
+    if (step_ == 0) {
+      log_shapes();
+      save();
+    }
+    while (true) {
+      if (evaluation_due() && !evaluate_now()) return stopped();
+      if (step_ == total_steps_) break;
+      if (!train_epoch(step_ / steps_per_epoch_)) return stopped();
+      shape_gradients_.clear();
+      if (!evaluation_due()) save();
+    }
+    return finish();
+  }
+
+ private:
+  // False when it was stopped.
+  bool train_epoch(int64_t epoch) {
+    loader_.start_epoch(epoch, step_ - epoch * steps_per_epoch_);
+    Batch batch;
+    auto window_begin = Clock::now();
+    int64_t window_images = 0;
+    while (step_ < total_steps_) {
+      const auto begin = Clock::now();
+      if (!loader_.next(batch)) break;
+      const TensorBatch tensors = to_tensors(batch, network_->options().dtype);
+      const double rate = optimizer_.learning_rate(step_);
+      const StepLosses losses = stepper_.step(tensors, step_);
+      if (average_) average_->update();
+      ++step_;
+      seconds_ += seconds_since(begin);
+      images_ += batch.n;
+      window_images += batch.n;
+
+      Json line{{"step", step_},
+                {"epoch", epoch},
+                {"loss", losses.total},
+                {"task_loss", losses.task},
+                {"gmacs_loss", losses.gmacs},
+                {"lr", rate}};
+      const bool whole = step_ % config_.train.log_every == 0 || step_ % steps_per_epoch_ == 0 || step_ == total_steps_;
+      const double speed = static_cast<double>(window_images) / seconds_since(window_begin);
+      if (whole) {
+        line["images_per_second"] = speed;
+        line["live_bytes"] = Allocator::of(kCpu).stats().live_bytes;
+        line["peak_bytes"] = peak_bytes();
+        line["shapes"] = shapes_json(network_->place_shapes());
+        if (!shape_gradients_.empty()) {
+          Json& pulls = line["shape_gradients"] = Json::object();
+          for (const auto& [name, statistics] : shape_gradients_) pulls[name] = statistics.json();
+        }
+        window_begin = Clock::now();
+        window_images = 0;
+      }
+      directory_.log(line);
+      if (whole) {
+        log_shapes();
+        directory_.flush();
+      }
+      if (options_.progress)
+        options_.progress({.step = step_,
+                           .steps = total_steps_,
+                           .epoch = epoch,
+                           .epochs = config_.train.epochs,
+                           .images_per_second = speed,
+                           .loss = losses.total,
+                           .top1 = top1_last_});
+      if (options_.stop && *options_.stop) return false;
+      const auto& every = config_.train.checkpoint_every;
+      if (every && step_ % *every == 0 && step_ % steps_per_epoch_ != 0 && step_ != total_steps_) save();
+    }
+    return true;
+  }
+
+  // At the end of the run, and of every eval_every-th epoch, unless this very step has been evaluated before a stop.
+  bool evaluation_due() const {
+    if (step_ == 0 || evaluated_step_ == step_) return false;
+    if (step_ == total_steps_) return true;
+    return step_ % steps_per_epoch_ == 0 && step_ / steps_per_epoch_ % config_.train.eval_every == 0;
+  }
+
+  // Evaluates and saves. False when it was stopped.
+  bool evaluate_now() {
+    if (average_) average_->swap();
+    const Evaluation e = evaluate(*network_, test_loader_, nullptr, 0, options_.stop);
+    const bool stopped = options_.stop && *options_.stop;
+    if (!stopped) {
+      top1_last_ = e.top1;
+      loss_last_ = e.loss;
+      evaluated_step_ = step_;
+      directory_.log({{"step", step_},
+                      {"epoch", (step_ - 1) / steps_per_epoch_},
+                      {"test_top1", e.top1},
+                      {"test_top5", e.top5},
+                      {"test_loss", e.loss}});
+      if (!top1_best_ || e.top1 > *top1_best_) {
+        top1_best_ = e.top1;
+        SafetensorsFile file;
+        for (const auto& [name, value] : network_->state()) file.tensors[name] = value;
+        file.metadata = metadata();
+        write_safetensors(directory_.best(), file);
+      }
+    }
+    if (average_) average_->swap();
+    if (!stopped) save();
+    return !stopped;
+  }
+
+  RunResult stopped() {
+    save();
+    RunResult result;
+    result.steps = step_;
+    return result;
+  }
+
+  void gather_shape_gradients() {
+    for (const Parameter& p : network_->parameters())
+      if (p.kind == ParameterKind::shape && p.value.grad()) shape_gradients_[p.name].add(p.value.grad().values());
+  }
+
+  void log_shapes() {
+    const int64_t epoch = step_ / steps_per_epoch_;
+    for (const Parameter& p : network_->parameters()) {
+      if (p.kind != ParameterKind::shape) continue;
+      const auto values = p.value.values();
+      for (size_t i = 0; i < values.size(); ++i)
+        directory_.shape_row(step_, epoch, p.name, static_cast<int64_t>(i), values[i]);
+    }
+    for (const auto& [place, size] : network_->place_shapes())
+      for (int i = 0; i < size.rank(); ++i)
+        directory_.shape_row(step_, epoch, place + ".size", i, static_cast<double>(size[i]));
+  }
+
+  size_t peak_bytes() const { return std::max(peak_before_, Allocator::of(kCpu).stats().peak_bytes); }
+
+  std::map<std::string, std::string> metadata() const {
+    Json progress{{"seconds", seconds_},
+                  {"images", images_},
+                  {"peak_bytes", peak_bytes()},
+                  {"top1_last", optional_json(top1_last_)},
+                  {"top1_best", optional_json(top1_best_)},
+                  {"loss_last", optional_json(loss_last_)},
+                  {"evaluated_step", evaluated_step_}};
+    Json& pulls = progress["shape_gradients"] = Json::object();
+    for (const auto& [name, s] : shape_gradients_)
+      pulls[name] = {{"count", s.count}, {"mean", s.mean}, {"squares", s.squares}};
+    return {{"format", "pt"},
+            {"step", std::to_string(step_)},
+            {"config", config_.resolved.dump()},
+            {"progress", progress.dump()}};
+  }
+
+  // Random numbers and the order of the data are functions of (seed, epoch, step): the step is all of their state.
+  void save() {
+    SafetensorsFile file;
+    for (const auto& [name, value] : network_->state()) file.tensors[name] = value;
+    for (const auto& [name, value] : optimizer_.state()) file.tensors["state/optimizer/" + name] = value;
+    if (average_)
+      for (const auto& [name, value] : average_->average()) file.tensors["state/average/" + name] = value;
+    const int64_t epoch = steps_per_epoch_ > 0 ? step_ / steps_per_epoch_ : 0;
+    file.tensors["state/position"] = Tensor::from<int64_t>({step_, epoch, step_ - epoch * steps_per_epoch_}, {3});
+    file.metadata = metadata();
+    directory_.flush();
+    write_safetensors(directory_.last(), file);
+  }
+
+  void restore() {
+    const auto path = directory_.last();
+    const SafetensorsFile file = read_safetensors(path);
+    load_state(file, network_->state(), "", path);
+    load_state(file, optimizer_.state(), "state/optimizer/", path);
+    if (average_) load_state(file, average_->average(), "state/average/", path);
+    const auto position = file.tensors.find("state/position");
+    const auto saved = file.metadata.find("progress");
+    if (position == file.tensors.end() || saved == file.metadata.end())
+      throw Error("{}: expected a checkpoint of tidepool, it does not say where the run stands", path.string());
+    step_ = static_cast<int64_t>(position->second.values()[0]);
+    const Json progress = parse_json(saved->second, path.string() + " (progress)");
+    seconds_ = progress.at("seconds").get<double>();
+    images_ = progress.at("images").get<int64_t>();
+    peak_before_ = progress.at("peak_bytes").get<size_t>();
+    top1_last_ = optional_number(progress, "top1_last");
+    top1_best_ = optional_number(progress, "top1_best");
+    loss_last_ = optional_number(progress, "loss_last");
+    evaluated_step_ = progress.at("evaluated_step").get<int64_t>();
+    for (const auto& [name, s] : progress.at("shape_gradients").items())
+      shape_gradients_[name] = {.count = s.at("count").get<int64_t>(),
+                                .mean = s.at("mean").get<std::vector<double>>(),
+                                .squares = s.at("squares").get<std::vector<double>>()};
+  }
+
+  RunResult finish() {
+    const Trace trace = network_->trace();
+    const RunResult result{.finished = true,
+                           .top1_last = top1_last_,
+                           .top1_best = top1_best_,
+                           .loss_last = loss_last_,
+                           .gmacs = trace.gmacs(),
+                           .parameters = trace.parameters(),
+                           .steps = step_,
+                           .seconds = seconds_,
+                           .images_per_second = seconds_ > 0 ? static_cast<double>(images_) / seconds_ : 0,
+                           .peak_bytes = peak_bytes(),
+                           .shapes = network_->place_shapes()};
+    directory_.write_json("result.json", result.json());
+    return result;
+  }
+
+  Config config_;
+  RunOptions options_;
+  RunData data_;
+  std::unique_ptr<Network> network_;
+  Loader loader_, test_loader_;
+  int64_t steps_per_epoch_, schedule_steps_, total_steps_;
+  Optimizer optimizer_;
+  Stepper stepper_;
+  std::optional<MovingAverage> average_;
+  RunDirectory directory_;
+
+  int64_t step_ = 0, images_ = 0, evaluated_step_ = 0;
+  double seconds_ = 0;
+  size_t peak_before_ = 0;
+  std::optional<double> top1_last_, top1_best_, loss_last_;
+  std::map<std::string, GradientStatistics> shape_gradients_;  // of the epoch so far
+};
+
+}  // namespace
+
+Json RunResult::json() const {
+  return {{"top1_last", optional_json(top1_last)},
+          {"top1_best", optional_json(top1_best)},
+          {"loss_last", optional_json(loss_last)},
+          {"gmacs", gmacs},
+          {"parameters", parameters},
+          {"steps", steps},
+          {"seconds", seconds},
+          {"images_per_second", images_per_second},
+          {"peak_bytes", peak_bytes},
+          {"shapes", shapes_json(shapes)}};
+}
+
+RunResult RunResult::from_json(const Json& json) {
+  RunResult r{.finished = true,
+              .top1_last = optional_number(json, "top1_last"),
+              .top1_best = optional_number(json, "top1_best"),
+              .loss_last = optional_number(json, "loss_last"),
+              .gmacs = json.at("gmacs").get<double>(),
+              .parameters = json.at("parameters").get<int64_t>(),
+              .steps = json.at("steps").get<int64_t>(),
+              .seconds = json.at("seconds").get<double>(),
+              .images_per_second = json.at("images_per_second").get<double>(),
+              .peak_bytes = json.at("peak_bytes").get<size_t>(),
+              .shapes = {}};
+  for (const auto& [place, size] : json.at("shapes").items()) {
+    const auto lengths = size.get<std::vector<int64_t>>();
+    r.shapes.emplace_back(place, Dims(lengths));
+  }
+  return r;
+}
+
+RunResult train_run(const Config& config, const RunOptions& options) {
+  flush_denormals();
+  return Run(config, options).go();
+}
+
+}  // namespace tidepool

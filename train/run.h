@@ -1,0 +1,58 @@
+// One training run, from a config to a run directory: what `tidepool train` does, and what a table does row by row.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/tensor.h"
+#include "train/config.h"
+
+namespace tidepool {
+
+/// Where a run stands, for a progress bar.
+struct RunProgress {
+  int64_t step = 0, steps = 0;  ///< done, in all
+  int64_t epoch = 0, epochs = 0;
+  double images_per_second = 0;  ///< of the last steps; 0 before the first
+  double loss = 0;
+  std::optional<double> top1;  ///< of the last evaluation
+};
+
+struct RunOptions {
+  std::filesystem::path out;        ///< the run directory
+  std::filesystem::path data_root;  ///< of the data set's files; unused by one that is made up
+  bool resume = false;              ///< go on where the directory stands; from the start where it holds no checkpoint
+  /// Revision, command and library versions, saved beside the config.
+  Json provenance = Json::object();
+  /// Called after every step.
+  std::function<void(const RunProgress&)> progress;
+  /// Set from a signal handler: the run finishes its step, saves a checkpoint and returns.
+  const std::atomic<bool>* stop = nullptr;
+};
+
+/// What result.json holds.
+struct RunResult {
+  bool finished = false;  ///< false: stopped by RunOptions::stop; nothing below is of use then but `steps`
+  std::optional<double> top1_last, top1_best;  ///< of the test images, 0 to 1; none when nothing was evaluated
+  std::optional<double> loss_last;             ///< mean cross-entropy of the last evaluation
+  double gmacs = 0;                            ///< of the final shapes, multiply-adds of one image / 1e9
+  int64_t parameters = 0, steps = 0;
+  double seconds = 0;            ///< of training steps, over all resumptions
+  double images_per_second = 0;  ///< training images over those seconds
+  size_t peak_bytes = 0;
+  std::vector<std::pair<std::string, Dims>> shapes;  ///< place -> (height, width) of the map after it
+
+  Json json() const;
+  static RunResult from_json(const Json& json);
+};
+
+/// Trains. Throws Error for a wrong request (config, data, a directory that holds another run), Failure when the loss
+/// is not finite or the disk refuses. A run killed at any moment and resumed ends with the same weights, bit for bit.
+RunResult train_run(const Config& config, const RunOptions& options);
+
+}  // namespace tidepool

@@ -1,0 +1,138 @@
+#include "train/run_directory.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "core/atomic_file.h"
+
+namespace tidepool {
+namespace fs = std::filesystem;
+namespace {
+
+// Rewrites a file with the lines that `keep` wants; a last line without its end is dropped.
+template <class Keep>
+void keep_lines(const fs::path& path, const Keep& keep) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) return;
+  std::string kept;
+  bool changed = false;
+  for (std::string line; std::getline(in, line);) {
+    if (!in.eof() && keep(line))
+      kept += line + '\n';
+    else
+      changed = true;
+  }
+  if (changed) write_file_atomically(path, kept);
+}
+
+}  // namespace
+
+RunDirectory::RunDirectory(fs::path folder, bool resume) : folder_(std::move(folder)) {
+  std::error_code code;
+  if (fs::exists(folder_, code) && !fs::is_directory(folder_, code))
+    throw Error("--out {}: expected a folder, it is a file", folder_.string());
+  fs::create_directories(folder_, code);
+  if (code) throw Failure("cannot make the folder {}: {}", folder_.string(), code.message());
+  const fs::path lock = folder_ / ".lock";
+  lock_ = ::open(lock.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644);
+  if (lock_ < 0) throw Failure("cannot open {}: {}", lock.string(), std::strerror(errno));
+  try {
+    if (flock(lock_, LOCK_EX | LOCK_NB) != 0)
+      throw Error("{}: another process trains in this folder", folder_.string());
+    if (!resume && fs::exists(folder_ / "config.json"))
+      throw Error("{}: holds a run already; --resume goes on with it, another --out starts a new one",
+                  folder_.string());
+  } catch (...) {
+    ::close(lock_);
+    throw;
+  }
+}
+
+RunDirectory::~RunDirectory() {
+  ::close(lock_);
+}
+
+std::optional<Json> RunDirectory::config() const {
+  if (!fs::exists(folder_ / "config.json")) return std::nullopt;
+  return read_json(folder_ / "config.json");
+}
+
+std::optional<Json> RunDirectory::result() const {
+  if (!fs::exists(folder_ / "result.json")) return std::nullopt;
+  return read_json(folder_ / "result.json");
+}
+
+void RunDirectory::write_json(const char* name, const Json& json) {
+  write_file_atomically(folder_ / name, json.dump(2) + "\n");
+}
+
+void RunDirectory::open_logs(int64_t step) {
+  const auto up_to = [step](const std::string& digits) {
+    return !digits.empty() && std::strtoll(digits.c_str(), nullptr, 10) <= step;
+  };
+  const fs::path log = folder_ / "log.jsonl", shapes = folder_ / "shapes.csv";
+  keep_lines(log, [&](const std::string& line) {
+    const Json entry = Json::parse(line, nullptr, false);
+    return entry.is_object() && entry.contains("step") && entry["step"].get<int64_t>() <= step;
+  });
+  keep_lines(shapes, [&](const std::string& line) {
+    return line.starts_with("step,") || up_to(line.substr(0, line.find(',')));
+  });
+  const bool fresh = !fs::exists(shapes) || fs::file_size(shapes) == 0;
+  log_.open(log, std::ios::app);
+  shapes_.open(shapes, std::ios::app);
+  if (!log_ || !shapes_) throw Failure("cannot write {} and shapes.csv beside it", log.string());
+  if (fresh) shapes_ << "step,epoch,name,index,value\n";
+  flush();
+}
+
+void RunDirectory::log(const Json& line) {
+  log_ << line.dump() << '\n';
+}
+
+void RunDirectory::shape_row(int64_t step, int64_t epoch, const std::string& name, int64_t index, double value) {
+  shapes_ << fmt::format("{},{},{},{},{}\n", step, epoch, name, index, value);
+}
+
+void RunDirectory::flush() {
+  if (!log_.flush() || !shapes_.flush()) throw Failure("{}: the logs cannot be written (disk full?)", folder_.string());
+}
+
+SavedRun open_saved_run(const fs::path& path) {
+  SavedRun run;
+  if (!fs::exists(path)) throw Error("{}: no such run directory or checkpoint", path.string());
+  run.checkpoint = path;
+  if (fs::is_directory(path)) {
+    run.checkpoint = path / "last.safetensors";
+    if (!fs::exists(run.checkpoint))
+      throw Error("{}: expected a run directory, it holds no last.safetensors", path.string());
+  }
+  run.file = read_safetensors(run.checkpoint);
+  const auto config = run.file.metadata.find("config");
+  if (config == run.file.metadata.end())
+    throw Error("{}: expected a checkpoint of tidepool, it has no config in its metadata", run.checkpoint.string());
+  run.config = parse_json(config->second, run.checkpoint.string() + " (config)");
+  return run;
+}
+
+void load_state(const SafetensorsFile& file, const std::vector<std::pair<std::string, Tensor>>& state,
+                const std::string& prefix, const fs::path& path) {
+  for (const auto& [name, value] : state) {
+    const auto found = file.tensors.find(prefix + name);
+    if (found == file.tensors.end()) throw Error("{}: the tensor '{}' is missing", path.string(), prefix + name);
+    if (found->second.shape() != value.shape())
+      throw Error("{}: tensor '{}': expected the shape {}, got {}", path.string(), prefix + name, value.shape().str(),
+                  found->second.shape().str());
+  }
+  for (const auto& [name, value] : state) {
+    value.copy_from(file.tensors.at(prefix + name));
+    value.mark_written();
+  }
+}
+
+}  // namespace tidepool

@@ -1,0 +1,58 @@
+// The files of a run (cli.md, "A run directory"): nothing in it is ever half-written, whatever kills the program.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <optional>
+#include <string>
+
+#include "core/json.h"
+#include "core/safetensors.h"
+
+namespace tidepool {
+
+class RunDirectory {
+ public:
+  /// Makes the folder and takes its lock. Throws Error when another process trains in it, or when it holds a run and
+  /// `resume` is off; Failure when the system refuses.
+  RunDirectory(std::filesystem::path folder, bool resume);
+  ~RunDirectory();
+  RunDirectory(const RunDirectory&) = delete;
+  RunDirectory& operator=(const RunDirectory&) = delete;
+
+  const std::filesystem::path& folder() const { return folder_; }
+  std::filesystem::path last() const { return folder_ / "last.safetensors"; }
+  std::filesystem::path best() const { return folder_ / "best.safetensors"; }
+
+  /// The config of the run that the folder holds, if it holds one.
+  std::optional<Json> config() const;
+  std::optional<Json> result() const;
+  void write_json(const char* name, const Json& json);
+
+  /// Opens log.jsonl and shapes.csv for appending, first dropping what is of later steps than `step` or half a line.
+  void open_logs(int64_t step);
+  void log(const Json& line);
+  /// One row of shapes.csv: the value at `index` of a shape parameter or map size.
+  void shape_row(int64_t step, int64_t epoch, const std::string& name, int64_t index, double value);
+  void flush();
+
+ private:
+  std::filesystem::path folder_;
+  int lock_ = -1;
+  std::ofstream log_, shapes_;
+};
+
+/// Reads the config that was saved with a checkpoint or run: `path` is a run directory or a .safetensors file of one.
+struct SavedRun {
+  std::filesystem::path checkpoint;
+  SafetensorsFile file;
+  Json config;
+};
+/// Throws Error when there is no such run, or the file is no checkpoint of ours.
+SavedRun open_saved_run(const std::filesystem::path& path);
+
+/// Copies the tensors of `state` from a checkpoint; Error for one that is missing or has another shape.
+void load_state(const SafetensorsFile& file, const std::vector<std::pair<std::string, Tensor>>& state,
+                const std::string& prefix, const std::filesystem::path& path);
+
+}  // namespace tidepool
