@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 #include "core/dtype.h"
 #include "core/host_device.h"
@@ -33,6 +34,12 @@ template <>
 struct LaneTraits<WideOf<double>::type> {
   using Scalar = double;
   static constexpr int kCount = 8;
+};
+#endif
+#if !defined(__CUDACC__)
+template <class T, int n>
+struct VectorOf {
+  typedef T type __attribute__((vector_size(sizeof(T) * n)));
 };
 #endif
 template <class V>
@@ -93,8 +100,8 @@ TP_HD TP_INLINE V load(const T* p) {
     return v;
   } else if constexpr (std::is_same_v<T, bf16>) {
 #if !defined(__CUDACC__)
-    typedef uint16_t Half __attribute__((vector_size(2 * kLanes<V>)));
-    typedef uint32_t Word __attribute__((vector_size(4 * kLanes<V>)));
+    using Half = typename detail::VectorOf<uint16_t, kLanes<V>>::type;
+    using Word = typename detail::VectorOf<uint32_t, kLanes<V>>::type;
     Half h;
     memcpy(&h, p, sizeof h);
     const Word w = __builtin_convertvector(h, Word) << 16;
@@ -118,14 +125,14 @@ TP_HD TP_INLINE void store(T* p, V v) {
     memcpy(p, &v, sizeof v);
   } else if constexpr (std::is_same_v<T, bf16>) {
 #if !defined(__CUDACC__)
-    typedef uint16_t Half __attribute__((vector_size(2 * kLanes<V>)));
-    typedef uint32_t Word __attribute__((vector_size(4 * kLanes<V>)));
+    using Half = typename detail::VectorOf<uint16_t, kLanes<V>>::type;
+    using Word = typename detail::VectorOf<uint32_t, kLanes<V>>::type;
     Word w;
     memcpy(&w, &v, sizeof w);
     const Word rounded = (w + 0x7fffu + ((w >> 16) & 1u)) >> 16;
     const Word nan = (w >> 16) | 0x40u;
     const Half h = __builtin_convertvector((w & 0x7fffffffu) > 0x7f800000u ? nan : rounded, Half);
-    memcpy(p, &h, sizeof h);
+    memcpy(static_cast<void*>(p), &h, sizeof h);
 #endif
   } else {
     for (int i = 0; i < kLanes<V>; ++i) p[i] = static_cast<T>(v[i]);
@@ -139,7 +146,7 @@ TP_HD TP_INLINE Ints<V> load_int(const T* p) {
     return static_cast<Ints<V>>(*p);
   } else {
 #if !defined(__CUDACC__)
-    typedef T Narrow __attribute__((vector_size(sizeof(T) * kLanes<V>)));
+    using Narrow = typename detail::VectorOf<T, kLanes<V>>::type;
     Narrow n;
     memcpy(&n, p, sizeof n);
     return __builtin_convertvector(n, Ints<V>);
@@ -152,9 +159,62 @@ TP_HD TP_INLINE void store_int(T* p, Ints<V> v) {
     *p = static_cast<T>(v);
   } else {
 #if !defined(__CUDACC__)
-    typedef T Narrow __attribute__((vector_size(sizeof(T) * kLanes<V>)));
+    using Narrow = typename detail::VectorOf<T, kLanes<V>>::type;
     const Narrow n = __builtin_convertvector(v, Narrow);
     memcpy(p, &n, sizeof n);
+#endif
+  }
+}
+
+namespace detail {
+#if !defined(__CUDACC__)
+template <class V, int... i>
+TP_INLINE V even_lanes(V a, V b, std::integer_sequence<int, i...>) {
+  // Lane l comes from place 2 l: of a while it lies there, then of b, which starts one place before a ends.
+  return __builtin_shufflevector(a, b, (i < kLanes<V> / 2 ? 2 * i : 2 * i + 1)...);
+}
+template <bool kUpper, class V, int... i>
+TP_INLINE V zip_lanes(V a, V b, std::integer_sequence<int, i...>) {
+  return __builtin_shufflevector(a, b, (i / 2 + (i % 2) * kLanes<V> + (kUpper ? kLanes<V> / 2 : 0))...);
+}
+#endif
+}  // namespace detail
+
+/// Lanes `step` elements apart; reads nothing between the last lane and the next.
+template <class V, class T>
+TP_HD TP_INLINE V load_strided(const T* p, int64_t step) {
+  if constexpr (kLanes<V> == 1) {
+    return static_cast<V>(*p);
+  } else {
+#if !defined(__CUDACC__)
+    constexpr int n = kLanes<V>;
+    if (step == 1) return load<V>(p);
+    if (step == 2) return detail::even_lanes(load<V>(p), load<V>(p + n - 1), std::make_integer_sequence<int, n>{});
+    V v;
+    for (int i = 0; i < n; ++i) v[i] = static_cast<Lane<V>>(p[i * step]);
+    return v;
+#endif
+  }
+}
+template <class V, class T>
+TP_HD TP_INLINE void store_strided(T* p, V v, int64_t step) {
+  if constexpr (kLanes<V> == 1) {
+    *p = static_cast<T>(v);
+  } else {
+    if (step == 1) return store(p, v);
+    for (int i = 0; i < kLanes<V>; ++i) p[i * step] = static_cast<T>(v[i]);
+  }
+}
+/// a[0], b[0], a[1], b[1], ...
+template <class V, class T>
+TP_HD TP_INLINE void store_pairs(T* p, V a, V b) {
+  if constexpr (kLanes<V> == 1) {
+    p[0] = static_cast<T>(a);
+    p[1] = static_cast<T>(b);
+  } else {
+#if !defined(__CUDACC__)
+    store(p, detail::zip_lanes<false>(a, b, std::make_integer_sequence<int, kLanes<V>>{}));
+    store(p + kLanes<V>, detail::zip_lanes<true>(a, b, std::make_integer_sequence<int, kLanes<V>>{}));
 #endif
   }
 }

@@ -21,13 +21,14 @@ struct PoolMode {
   uint64_t step = 0;
 };
 
-/// A configured operator. It outlives every tape on which it recorded. Stateless: parameters travel beside it, in the order
-/// of parameters(), in x's dtype or in f32 (f64 with an f64 x); their gradients have their dtype.
+/// A configured operator. It outlives every tape on which it recorded. Stateless: parameters travel beside it, in the
+/// order of parameters(), in x's dtype or in f32 (f64 with an f64 x); their gradients have their dtype.
 class PoolOperator {
  public:
   virtual ~PoolOperator() = default;
 
-  /// Which parameters it has for an input of that shape (N, C, spatial). Throws Error for a rank that it does not serve.
+  /// Which parameters it has for an input of that shape (N, C, spatial). Throws Error for a rank that it does not
+  /// serve.
   virtual std::vector<ParameterSpec> parameters(const Dims& x) const;
   /// Checks everything at the door. Throws Error: "[soft] kernel 3 does not fit an input of length 2 (padding 0)".
   virtual Dims output_shape(const Dims& x, std::span<const Tensor> parameters) const = 0;
@@ -35,8 +36,8 @@ class PoolOperator {
   virtual Tensor forward(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& mode) const = 0;
   /// Brings parameters back into their legal range after an optimizer step.
   virtual void project(std::span<const Tensor> parameters, const Dims& x) const;
-  /// The map after it with straight-through lengths; appends a row to `trace` when it multiplies (conv). The default gives
-  /// each axis the slope (output length) / (input length) and no slope in parameters.
+  /// The map after it with straight-through lengths; appends a row to `trace` when it multiplies (conv). The default
+  /// gives each axis the slope (output length) / (input length) and no slope in parameters.
   virtual TracedShape trace(const TracedShape& x, std::span<const Tensor> parameters, const std::string& name,
                             Trace& trace) const;
 };
@@ -44,20 +45,21 @@ class PoolOperator {
 /// One key of an operator's config.
 struct PoolKey {
   std::string name;
-  std::string type;  ///< "integer", "number", "boolean", "text", or "... or one per axis"
+  std::string type;   ///< "integer", "number", "boolean", "text", or "... or one per axis"
   std::string start;  ///< the default, as JSON text
-  std::string says;  ///< one sentence
+  std::string says;   ///< one sentence
 };
 
 /// What `tidepool ops` prints, and how an operator is made.
 struct PoolDescription {
-  std::string name;                ///< "soft"
-  std::vector<int> ranks;          ///< spatial ranks: 1, 2, 3
+  std::string name;        ///< "soft"
+  std::vector<int> ranks;  ///< spatial ranks: 1, 2, 3
   std::vector<PoolKey> keys;
   std::vector<std::string> parameters;  ///< names of the tensors it may have
   std::string formula, gradient, source;
-  /// From the config's object ("type" may be there). Throws Error for an unknown key (with the nearest right name), a wrong
-  /// type or a value out of range.
+  std::string keeps;  ///< what a forward keeps for its backward: "x", "the winner's index, 1 byte an output"
+  /// From the config's object ("type" may be there). Throws Error for an unknown key (with the nearest right name), a
+  /// wrong type or a value out of range.
   std::unique_ptr<PoolOperator> (*make)(const nlohmann::json& config) = nullptr;
 };
 

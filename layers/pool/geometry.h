@@ -1,0 +1,84 @@
+// Where windows lie. One geometry serves ranks 1, 2 and 3: a map is outer x D x H x W x inner, absent axes have length
+// 1; plain memory: outer N*C, inner 1; channels-last: outer N, inner C.
+#pragma once
+#include <array>
+#include <cstdint>
+
+#include "core/host_device.h"
+#include "core/tensor.h"
+#include "layers/pool/keys.h"
+
+namespace tidepool {
+
+/// One axis: n places in, m windows out, each of k elements d apart, s between starts, p absent places before the map.
+struct WindowAxis {
+  int64_t n = 1, m = 1;
+  int32_t k = 1, s = 1, p = 0, d = 1;
+
+  /// Place on the map of window o's first element; may be negative.
+  TP_HD int64_t start(int64_t o) const { return o * s - p; }
+  /// Real elements of window o: [first, last) of its k.
+  TP_HD int32_t first(int64_t o) const {
+    const int64_t at = start(o);
+    return at >= 0 ? 0 : static_cast<int32_t>((-at + d - 1) / d);
+  }
+  TP_HD int32_t last(int64_t o) const { return before(o, n); }
+  /// Elements on the map or in its padding; a ceil_mode overhang is neither.
+  TP_HD int32_t counted(int64_t o) const { return before(o, n + p); }
+  /// Windows that may cover place i: [first, last].
+  TP_HD int64_t first_covering(int64_t i) const {
+    const int64_t from = i + p - int64_t{d} * (k - 1);
+    return from <= 0 ? 0 : (from + s - 1) / s;
+  }
+  TP_HD int64_t last_covering(int64_t i) const {
+    const int64_t o = (i + p) / s;
+    return o < m ? o : m - 1;
+  }
+  /// No place lies in two windows.
+  bool disjoint() const { return m == 1 || int64_t{d} * (k - 1) + 1 <= s; }
+  /// Every place lies in exactly one window.
+  bool tiled() const { return k == s && d == 1 && p == 0 && n == m * k; }
+  /// No window has an absent element.
+  bool full() const { return p == 0 && start(m - 1) + int64_t{d} * (k - 1) < n; }
+
+ private:
+  TP_HD int32_t before(int64_t o, int64_t end) const {
+    const int64_t at = start(o), final_place = at + int64_t{d} * (k - 1);
+    return final_place < end ? k : static_cast<int32_t>((end - 1 - at) / d + 1);
+  }
+};
+
+/// A map's memory, as kernels see it.
+struct MapLayout {
+  int64_t outer = 1, inner = 1;
+  /// Of a dense map of that shape and format.
+  static MapLayout of(const Dims& shape, MemoryFormat format);
+};
+
+struct WindowGeometry {
+  std::array<WindowAxis, 3> axis;
+  MapLayout map;
+
+  bool all(bool (WindowAxis::*test)() const) const {
+    return (axis[0].*test)() && (axis[1].*test)() && (axis[2].*test)();
+  }
+  int64_t volume() const { return int64_t{axis[0].k} * axis[1].k * axis[2].k; }
+  int64_t places_in() const { return axis[0].n * axis[1].n * axis[2].n; }
+  int64_t places_out() const { return axis[0].m * axis[1].m * axis[2].m; }
+};
+
+/// The keys that every windowed operator has.
+struct WindowOptions {
+  PerAxis<int64_t> kernel = PerAxis<int64_t>::all(2), stride, padding = PerAxis<int64_t>::all(0),
+                   dilation = PerAxis<int64_t>::all(1);
+  bool ceil_mode = false;
+
+  void keys(Keys& k);
+  /// The windows on a map of shape (N, C, spatial) of rank 1 to 3. Throws Error when they do not fit.
+  std::array<WindowAxis, 3> axes(const char* op, const Dims& x) const;
+};
+
+/// (N, channels, m...) for the last `rank` axes of the geometry.
+Dims pooled_shape(const Dims& x, int64_t channels, const std::array<WindowAxis, 3>& axes);
+
+}  // namespace tidepool

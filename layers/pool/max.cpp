@@ -1,0 +1,52 @@
+// max: the largest element of a window.
+#include "layers/pool/max.h"
+
+#include "layers/pool/window.h"
+
+namespace tidepool {
+namespace {
+
+struct Max {
+  static constexpr PoolText kText{"max", "y = max x_i", "dx_i = dy at the first of the largest elements, else 0",
+                                  "Riesenhuber & Poggio (1999), Nature Neuroscience 2"};
+  static constexpr Keeps kKeeps = Keeps::winner;
+  static constexpr int kState = 0;
+  struct Options {
+    void keys(Keys& /*k*/) {}
+  };
+  Options options;
+
+  // NaN wins over all.
+  template <class V, class W>
+  TP_HD TP_INLINE Pooled<V, kState> reduce(const W& x) const {
+    Pooled<V, kState> p;
+    p.y = splat<V>(-INFINITY);
+    p.winner = splat_int<V>(x.first_index());
+    x.each([&](V v, int32_t index) {
+      const auto wins = (v > p.y) | (v != v);
+      p.y = wins ? v : p.y;
+      p.winner = wins ? splat_int<V>(index) : p.winner;
+    });
+    return p;
+  }
+  template <class V>
+  TP_HD TP_INLINE V pull(V dy, V /*x_i*/, const WindowPlace& at, const Pooled<V, kState>& p) const {
+    return p.winner == splat_int<V>(at.index) ? dy : splat<V>(0);
+  }
+};
+
+}  // namespace
+
+TP_WINDOW_POOL(max, Max)
+
+inline namespace TP_PASS {
+
+void max_forward(const WindowGeometry& g, const Tensor& x, const Tensor& y, const Tensor& winners) {
+  window::reduce(Max{}, g, x, y, winners, {});
+}
+void max_backward(const WindowGeometry& g, const Tensor& winners, const Tensor& dy, const Tensor& dx) {
+  window::pull(Max{}, g, {}, winners, dy, dx);
+}
+
+}  // namespace TP_PASS
+}  // namespace tidepool

@@ -1,0 +1,60 @@
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "layers/pool/operator.h"
+#include "layers/pool/pass.h"
+
+namespace tidepool {
+
+// The list is a table and not a matter of static constructors, which a linker may leave out of a static library.
+#define TP_POOL_OPERATOR(name, file) const PoolDescription& pool_##name();
+inline namespace TP_PASS {
+#include "layers/pool/operators.inc"
+}
+#undef TP_POOL_OPERATOR
+
+std::vector<ParameterSpec> PoolOperator::parameters(const Dims& /*x*/) const {
+  return {};
+}
+
+void PoolOperator::project(std::span<const Tensor> /*parameters*/, const Dims& /*x*/) const {}
+
+TracedShape PoolOperator::trace(const TracedShape& x, std::span<const Tensor> parameters, const std::string& /*name*/,
+                                Trace& /*trace*/) const {
+  const Dims from = x.dims(), to = output_shape(from, parameters);
+  TracedShape y{.n = to[0], .c = to[1], .lengths = {}};
+  for (int i = 2; i < to.rank(); ++i)
+    y.lengths.push_back(
+        x.lengths[static_cast<size_t>(i - 2)].then(to[i], static_cast<double>(to[i]) / static_cast<double>(from[i])));
+  return y;
+}
+
+std::vector<const PoolDescription*> pool_operators() {
+  static const std::vector<const PoolDescription*> all = [] {
+    std::vector<const PoolDescription*> list = {
+#define TP_POOL_OPERATOR(name, file) &pool_##name(),
+#include "layers/pool/operators.inc"
+#undef TP_POOL_OPERATOR
+    };
+    std::sort(list.begin(), list.end(), [](auto* a, auto* b) { return a->name < b->name; });
+    return list;
+  }();
+  return all;
+}
+
+const PoolDescription& find_pool_operator(const std::string& name) {
+  std::vector<std::string> names;
+  for (const PoolDescription* d : pool_operators()) {
+    if (d->name == name) return *d;
+    names.push_back(d->name);
+  }
+  throw Error("pooling: unknown operator '{}'{}; known: {}", name, did_you_mean(name, names), fmt::join(names, ", "));
+}
+
+std::unique_ptr<PoolOperator> make_pool_operator(const nlohmann::json& config) {
+  if (!config.is_object() || !config.contains("type") || !config["type"].is_string())
+    throw Error("pooling: expected an object with a \"type\", for example {{\"type\": \"max\"}}");
+  return find_pool_operator(config["type"].get<std::string>()).make(config);
+}
+
+}  // namespace tidepool
