@@ -1,0 +1,55 @@
+# Writes the source that defines core/version.h's constants, at build time, and touches it only when something changed.
+#   cmake -DOUT=FILE -DSOURCE=DIR -DVERSION=X -DCOMPILER=X -DLIBRARIES=name=version|... -P version.cmake
+set(revision "")
+find_program(GIT git)
+if(GIT AND EXISTS "${SOURCE}/.git")
+  execute_process(COMMAND "${GIT}" -C "${SOURCE}" rev-parse HEAD OUTPUT_VARIABLE revision
+    OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+  if(revision)
+    execute_process(COMMAND "${GIT}" -C "${SOURCE}" --no-optional-locks diff-index --quiet HEAD
+      RESULT_VARIABLE changed ERROR_QUIET)
+    if(changed EQUAL 1)
+      string(APPEND revision "+changes")
+    endif()
+  endif()
+endif()
+if(NOT revision AND EXISTS "${SOURCE}/.git/HEAD")  # a clone on a machine without git
+  file(READ "${SOURCE}/.git/HEAD" head)
+  string(STRIP "${head}" head)
+  if(head MATCHES "^ref: (.+)$")
+    set(ref "${CMAKE_MATCH_1}")
+    if(EXISTS "${SOURCE}/.git/${ref}")
+      file(READ "${SOURCE}/.git/${ref}" revision)
+    elseif(EXISTS "${SOURCE}/.git/packed-refs")
+      file(READ "${SOURCE}/.git/packed-refs" packed)
+      if(packed MATCHES "([0-9a-f]+) ${ref}")
+        set(revision "${CMAKE_MATCH_1}")
+      endif()
+    endif()
+  else()
+    set(revision "${head}")
+  endif()
+  string(STRIP "${revision}" revision)
+endif()
+
+set(rows "")
+set(count 0)
+string(REPLACE "|" ";" LIBRARIES "${LIBRARIES}")
+foreach(library IN LISTS LIBRARIES)
+  if(library MATCHES "^([^=]+)=(.*)$")
+    string(APPEND rows "    {\"${CMAKE_MATCH_1}\", \"${CMAKE_MATCH_2}\"},\n")
+    math(EXPR count "${count} + 1")
+  endif()
+endforeach()
+string(CONCAT text "// Written by cmake/version.cmake.\n#include \"core/version.h\"\n\nnamespace tidepool {\n"
+  "const char* const kVersion = \"${VERSION}\";\nconst char* const kRevision = \"${revision}\";\n"
+  "const char* const kCompiler = \"${COMPILER}\";\n"
+  "const LibraryVersion kLibraries[] = {\n${rows}};\nconst size_t kLibraryCount = ${count};\n"
+  "}  // namespace tidepool\n")
+set(old "")
+if(EXISTS "${OUT}")
+  file(READ "${OUT}" old)
+endif()
+if(NOT old STREQUAL text)
+  file(WRITE "${OUT}" "${text}")
+endif()

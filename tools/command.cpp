@@ -1,0 +1,408 @@
+#include "tools/command.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+#include <utility>
+
+#include "core/error.h"
+#include "core/version.h"
+#include "tools/data_root.h"
+#include "tools/progress.h"
+
+// Options are split nowhere: --set a=1,2 is one value.
+#define CXXOPTS_VECTOR_DELIMITER '\0'
+#include <cxxopts.hpp>
+
+namespace tidepool {
+namespace {
+
+std::map<std::string, Command>& table() {
+  static std::map<std::string, Command> commands;
+  return commands;
+}
+
+constexpr const char* kArguments = "arguments";
+
+struct ArgumentCount {
+  size_t least = 0, most = 0;
+};
+
+ArgumentCount count_arguments(const Command& command) {
+  ArgumentCount count;
+  for (const std::string& name : command.arguments) {
+    if (!name.starts_with('[')) ++count.least;
+    count.most = name.ends_with("...") ? std::numeric_limits<size_t>::max() : count.most + 1;
+  }
+  return count;
+}
+
+std::string usage_of(const Command& command) {
+  std::string usage = command.name;
+  for (const std::string& name : command.arguments) usage += " " + name;
+  for (const Option& option : command.options)
+    if (option.required) usage += fmt::format(" --{} {}", option.name, option.value);
+  return usage;
+}
+
+// Words of `text` in lines of at most `width` characters, the lines after the first indented.
+std::string wrap(const std::string& text, size_t width, size_t indent) {
+  std::string out;
+  size_t column = 0;
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find(' ', at), text.size());
+    if (column > 0 && column + 1 + (end - at) > width) {
+      out += "\n" + std::string(indent, ' ');
+      column = 0;
+    } else if (column > 0) {
+      out += ' ';
+      ++column;
+    }
+    out.append(text, at, end - at);
+    column += end - at;
+    at = end + 1;
+  }
+  return out;
+}
+
+std::string help_of(const Command& command) {
+  std::vector<Option> options = command.options;
+  options.push_back({.name = "help", .says = "prints this"});
+  size_t wide = 0;
+  const auto left = [](const Option& option) {
+    return option.value.empty() ? "--" + option.name : fmt::format("--{} {}", option.name, option.value);
+  };
+  for (const Option& option : options) wide = std::max(wide, left(option).size());
+  std::string text = fmt::format("tidepool {} [options]\n{}\n", usage_of(command), wrap(command.says, 100, 0));
+  if (!command.details.empty()) text += fmt::format("\n{}\n", command.details);
+  text += "\nOptions:\n";
+  for (const Option& option : options) {
+    std::string says = option.says;
+    if (option.required) says += " (required)";
+    if (option.repeated) says += " (may be repeated)";
+    if (!option.start.empty()) says += fmt::format(" (default: {})", option.start);
+    if (option.value.empty() && option.name != "help") says += " (default: off)";
+    text += fmt::format("  {:<{}}  {}\n", left(option), wide, wrap(says, 96 - std::min<size_t>(wide, 40), wide + 4));
+  }
+  return text;
+}
+
+std::string help() {
+  size_t wide = 0;
+  for (const auto& [name, command] : commands()) wide = std::max(wide, name.size());
+  std::string text = "tidepool COMMAND [arguments] [options]: a deep-learning framework for research on pooling\n\n";
+  for (const auto& [name, command] : commands()) text += fmt::format("  {:<{}}  {}\n", name, wide, command.says);
+  text +=
+      "\n`tidepool COMMAND --help` shows the options of a command with their defaults; `tidepool --version` the "
+      "version.\n"
+      "Exit status: 0 done, 1 the work failed, 2 the request was wrong.\n";
+  return text;
+}
+
+std::vector<std::string> command_names() {
+  std::vector<std::string> names;
+  for (const auto& [name, command] : commands()) names.push_back(name);
+  return names;
+}
+
+void report(const std::string& who, std::string what) {
+  // One line, whatever a library's message has in it.
+  std::replace(what.begin(), what.end(), '\n', ' ');
+  while (!what.empty() && what.back() == ' ') what.pop_back();
+  std::fflush(stdout);
+  fmt::print(stderr, "{}: {}\n", who, what);
+}
+
+}  // namespace
+
+// The reading of argv.
+struct Frame {
+  static Call parse(const Command& command, int argc, char** argv) {
+    Call call;
+    call.command_ = &command;
+    std::vector<std::string> names = {"help"};
+    cxxopts::Options parser("tidepool");
+    parser.allow_unrecognised_options();
+    parser.add_options()("h,help", "");
+    for (const Option& option : command.options) {
+      names.push_back(option.name);
+      if (option.value.empty())
+        parser.add_options()(option.name, "");
+      else
+        parser.add_options()(option.name, "", cxxopts::value<std::vector<std::string>>());
+    }
+    parser.add_options()(kArguments, "", cxxopts::value<std::vector<std::string>>());
+    parser.parse_positional({kArguments});
+
+    // A value that was left out would swallow the next option.
+    for (int i = 1; i < argc; ++i) {
+      const std::string word = argv[i];
+      if (word == "--") break;
+      if (!word.starts_with("--") || word.find('=') != std::string::npos) continue;
+      const auto* option = find_option(command, word.substr(2));
+      if (!option || option->value.empty()) continue;
+      const std::string next = i + 1 < argc ? argv[i + 1] : "";
+      const bool swallows =
+          next.starts_with("--") && (next == "--" || known(command, next.substr(2, next.find('=') - 2)));
+      if (i + 1 >= argc || swallows)
+        throw Error("--{} wants a value: --{} {}", option->name, option->name, option->value);
+      ++i;
+    }
+    cxxopts::ParseResult result;
+    try {
+      result = parser.parse(argc, argv);
+    } catch (const std::exception& error) {
+      throw Error("{} (see `tidepool {} --help`)", error.what(), command.name);
+    }
+    for (const std::string& word : result.unmatched()) {
+      if (!word.starts_with('-')) continue;
+      const std::string bare = word.substr(std::min(word.find_first_not_of('-'), word.size()));
+      const std::string name = bare.substr(0, bare.find('='));
+      throw Error("unknown option '{}'{}", word.substr(0, word.find('=')), suggestion(name, names));
+    }
+    if (result.count("help") > 0) call.given_["help"] = {};
+    for (const Option& option : command.options) {
+      if (result.count(option.name) == 0) continue;
+      if (option.value.empty()) {
+        if (result[option.name].as<bool>()) call.given_[option.name] = {};
+        continue;
+      }
+      auto& values = call.given_[option.name];
+      for (const std::string& value : result[option.name].as<std::vector<std::string>>()) values.push_back(value);
+    }
+    if (result.count(kArguments) > 0) call.arguments_ = result[kArguments].as<std::vector<std::string>>();
+    return call;
+  }
+
+  static void check(const Call& call) {
+    const Command& command = *call.command_;
+    const ArgumentCount count = count_arguments(command);
+    if (call.arguments_.size() > count.most)
+      throw Error("unexpected argument '{}': usage: tidepool {}", call.arguments_[count.most], usage_of(command));
+    if (call.arguments_.size() < count.least)
+      throw Error("{} is missing: usage: tidepool {}", command.arguments[call.arguments_.size()], usage_of(command));
+    for (const Option& option : command.options) {
+      if (option.required && !call.given(option.name))
+        throw Error("--{} {} is missing: usage: tidepool {}", option.name, option.value, usage_of(command));
+      if (!option.repeated && !option.value.empty() && call.given(option.name) &&
+          call.given_.at(option.name).size() > 1)
+        throw Error("--{} is given twice", option.name);
+    }
+  }
+
+ private:
+  static const Option* find_option(const Command& command, const std::string& name) {
+    const auto it = std::find_if(command.options.begin(), command.options.end(),
+                                 [&](const Option& option) { return option.name == name; });
+    return it == command.options.end() ? nullptr : &*it;
+  }
+  static bool known(const Command& command, const std::string& name) {
+    return name == "help" || find_option(command, name) != nullptr;
+  }
+  static std::string suggestion(const std::string& name, const std::vector<std::string>& names) {
+    const std::string best = nearest_name(name, names);
+    return best.empty() ? "" : fmt::format(" (did you mean '--{}'?)", best);
+  }
+};
+
+Option json_option() {
+  return {.name = "json", .says = "prints one JSON value on stdout"};
+}
+Option set_option() {
+  return {.name = "set",
+          .value = "KEY=VALUE",
+          .says = "sets a key of the config by its dotted path: optim.lr=0.05",
+
+          .repeated = true};
+}
+Option device_option() {
+  return {.name = "device", .value = "NAME", .says = "auto, cpu or cuda", .start = "auto"};
+}
+Option data_option() {
+  return {
+      .name = "data",
+      .value = "DIR",
+      .says = "folder of the data set; else data.root of a config, $TIDEPOOL_DATA, ~/.cache/tidepool, in this order",
+      .start = ""};
+}
+Option seed_option(std::string start, std::string says) {
+  return {.name = "seed", .value = "N", .says = std::move(says), .start = std::move(start)};
+}
+
+const std::string& Call::argument(size_t i) const {
+  static const std::string none;
+  return i < arguments_.size() ? arguments_[i] : none;
+}
+
+const Option& Call::find(const std::string& option) const {
+  for (const Option& o : command_->options)
+    if (o.name == option) return o;
+  throw std::logic_error(
+      fmt::format("command {} reads the option --{}, which it does not have", command_->name, option));
+}
+
+const std::string& Call::text(const std::string& option) const {
+  const Option& o = find(option);
+  const auto it = given_.find(option);
+  return it == given_.end() || it->second.empty() ? o.start : it->second.back();
+}
+
+std::vector<std::string> Call::texts(const std::string& option) const {
+  find(option);
+  const auto it = given_.find(option);
+  return it == given_.end() ? std::vector<std::string>{} : it->second;
+}
+
+std::filesystem::path Call::path(const std::string& option) const {
+  const std::string& value = text(option);
+  if (value.empty() && given(option)) throw Error("--{}: expected a {}, got nothing", option, find(option).value);
+  return expand_home(value);
+}
+
+int64_t Call::integer(const std::string& option, int64_t lowest, int64_t highest) const {
+  const std::string& value = text(option);
+  int64_t number = 0;
+  const auto [end, code] = std::from_chars(value.data(), value.data() + value.size(), number);
+  if (value.empty() || code != std::errc{} || end != value.data() + value.size() || number < lowest ||
+      number > highest) {
+    std::string range;
+    if (lowest != std::numeric_limits<int64_t>::min()) range += fmt::format(" from {}", lowest);
+    if (highest != std::numeric_limits<int64_t>::max()) range += fmt::format(" to {}", highest);
+    throw Error("--{}: expected a whole number{}, got '{}'", option, range, value);
+  }
+  return number;
+}
+
+double Call::number(const std::string& option, double lowest, double highest) const {
+  const std::string& value = text(option);
+  double number = 0;
+  const auto [end, code] = std::from_chars(value.data(), value.data() + value.size(), number);
+  if (value.empty() || code != std::errc{} || end != value.data() + value.size() || !(number >= lowest) ||
+      !(number <= highest))
+    throw Error("--{}: expected a number from {} to {}, got '{}'", option, lowest, highest, value);
+  return number;
+}
+
+uint64_t Call::seed(const std::string& option) const {
+  const std::string& value = text(option);
+  uint64_t number = 0;
+  const auto [end, code] = std::from_chars(value.data(), value.data() + value.size(), number);
+  if (value.empty() || code != std::errc{} || end != value.data() + value.size())
+    throw Error("--{}: expected a whole number from 0 to 2^64 - 1, got '{}'", option, value);
+  return number;
+}
+
+const std::string& Call::choice(const std::string& option, std::span<const std::string> names) const {
+  const std::string& value = text(option);
+  if (std::find(names.begin(), names.end(), value) == names.end())
+    throw Error("--{}: expected one of {}, got '{}'{}", option, fmt::join(names, ", "), value,
+                did_you_mean(value, names));
+  return value;
+}
+
+Device Call::device(const std::string& option) const {
+  static const std::vector<std::string> kNames = {"auto", "cpu", "cuda"};
+  return parse_device(choice(option, kNames));
+}
+
+Registered::Registered(Command command) {
+  std::string name = command.name;
+  table().emplace(std::move(name), std::move(command));
+}
+
+const std::map<std::string, Command>& commands() {
+  return table();
+}
+
+void print(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
+    throw Failure("stdout: cannot be written: {}", std::strerror(errno));
+}
+
+void print_json(const Json& value) {
+  print(value.dump(2, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n");
+}
+
+std::string text_table(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows) {
+  const auto shown = [](const std::string& text) {  // characters, not bytes
+    return static_cast<size_t>(
+        std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+  };
+  std::vector<size_t> wide(header.size());
+  std::vector<bool> right(header.size(), !rows.empty());
+  for (size_t i = 0; i < header.size(); ++i) {
+    wide[i] = shown(header[i]);
+    for (const auto& row : rows) {
+      wide[i] = std::max(wide[i], shown(row.at(i)));
+      const std::string& cell = row[i];
+      if (!cell.empty() && cell != "-" && cell.find_first_not_of("0123456789.,+-e%") != std::string::npos)
+        right[i] = false;
+    }
+  }
+  std::string text;
+  const auto add = [&](const std::vector<std::string>& row) {
+    std::string line;
+    for (size_t i = 0; i < row.size(); ++i) {
+      const std::string pad(wide[i] - shown(row[i]), ' ');
+      if (i > 0) line += "  ";
+      line += right[i] ? pad + row[i] : row[i] + pad;
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    text += line + "\n";
+  };
+  add(header);
+  for (const auto& row : rows) add(row);
+  return text;
+}
+
+int run_command_line(int argc, char** argv) {
+  std::string who = "tidepool";
+  try {
+    log_to_stderr();
+    const std::string name = argc > 1 ? argv[1] : "";
+    if (name.empty()) throw Error("a command is missing (`tidepool --help` lists them)");
+    if (name == "--help" || name == "-h" || name == "help") {
+      print(help());
+      return 0;
+    }
+    if (name == "--version") {
+      print(fmt::format("tidepool {}{}{}\n", kVersion, *kRevision ? " " : "", kRevision));
+      return 0;
+    }
+    if (name.starts_with('-'))
+      throw Error("unknown option '{}' before a command (`tidepool --help` lists the commands)", name);
+    const auto it = commands().find(name);
+    if (it == commands().end()) {
+      const std::vector<std::string> names = command_names();
+      throw Error("unknown command '{}'{} (`tidepool --help` lists them)", name, did_you_mean(name, names));
+    }
+    who = "tidepool " + name;
+    const Command& command = it->second;
+    const Call call = Frame::parse(command, argc - 1, argv + 1);
+    if (call.given("help")) {
+      print(help_of(command));
+      return 0;
+    }
+    Frame::check(call);
+    return command.run(call);
+  } catch (const Error& error) {
+    report(who, error.what());
+    return 2;
+  } catch (const Failure& error) {
+    report(who, error.what());
+    return 1;
+  } catch (const std::bad_alloc&) {
+    report(who, "out of memory");
+    return 1;
+  } catch (const std::exception& error) {
+    report(who, fmt::format("failed in a way that nobody foresaw: {}", error.what()));
+    return 1;
+  }
+}
+
+}  // namespace tidepool

@@ -1,0 +1,104 @@
+// The frame of the command line: a command is one file that states its arguments and options as data and registers
+// itself, and one line in the list of sources. Help, checks of options, errors and exit statuses are written once,
+// here.
+//
+//   int run(const Call& call) {...}
+//   const Registered registered({.name = "eval", .says = "evaluates a run", .arguments = {"RUN"},
+//                                .options = {json_option(), set_option()}, .run = run});
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <limits>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/device.h"
+#include "core/json.h"
+
+namespace tidepool {
+
+struct Option {
+  std::string name;   ///< "input"
+  std::string value;  ///< what the help calls its value: "FILE"; "" for a switch
+  std::string says;   ///< what it does, without a full stop
+  std::string start;  ///< the value it has when it is not given; "" when it then has none
+  bool required = false;
+  bool repeated = false;
+};
+
+// Options that several commands share, so that they read and mean the same everywhere.
+Option json_option();
+Option set_option();     ///< read with Call::texts("set"), for load_config
+Option device_option();  ///< read with Call::device()
+Option data_option();    ///< read with Call::path("data"); see tools/data_root.h
+Option seed_option(std::string start, std::string says = "seed of all random numbers");
+
+/// What a command was called with. Every reader throws Error naming the option, what was expected and what came.
+class Call {
+ public:
+  /// The i-th positional argument, or "" when an optional one was left out.
+  const std::string& argument(size_t i = 0) const;
+  const std::vector<std::string>& arguments() const { return arguments_; }
+
+  /// Whether the option stands on the command line.
+  bool given(const std::string& option) const { return given_.contains(option); }
+  bool flag(const std::string& option) const { return given(option); }
+  bool json() const { return flag("json"); }
+  /// The value given last, else the option's start ("" when it has none).
+  const std::string& text(const std::string& option) const;
+  /// Every value given, in order.
+  std::vector<std::string> texts(const std::string& option) const;
+  /// As text; `~` is the home folder, an empty text given is an error.
+  std::filesystem::path path(const std::string& option) const;
+  int64_t integer(const std::string& option, int64_t lowest = std::numeric_limits<int64_t>::min(),
+                  int64_t highest = std::numeric_limits<int64_t>::max()) const;
+  double number(const std::string& option, double lowest, double highest) const;
+  uint64_t seed(const std::string& option = "seed") const;
+  /// One of the names.
+  const std::string& choice(const std::string& option, std::span<const std::string> names) const;
+  Device device(const std::string& option = "device") const;
+
+ private:
+  friend struct Frame;
+  const Option& find(const std::string& option) const;
+
+  const struct Command* command_ = nullptr;
+  std::vector<std::string> arguments_;
+  std::map<std::string, std::vector<std::string>> given_;
+};
+
+struct Command {
+  std::string name;  ///< "op"
+  std::string says;  ///< one line for `tidepool --help`
+  /// "NAME" is required, "[NAME]" is optional, "NAME..." takes one or more (last only).
+  std::vector<std::string> arguments = {};
+  std::vector<Option> options = {};
+  std::string details = {};  ///< more for `tidepool CMD --help`; lines are printed as they are
+  /// Returns the exit status; throws Error (status 2) or Failure (status 1).
+  int (*run)(const Call& call) = nullptr;
+};
+
+/// Puts a command into the table that main reads.
+struct Registered {
+  explicit Registered(Command command);
+};
+
+/// All commands, by name.
+const std::map<std::string, Command>& commands();
+
+/// The program: parses, runs, reports errors. What main returns.
+int run_command_line(int argc, char** argv);
+
+/// One JSON value and a newline on stdout. To be called once, at the end, when nothing can fail any more.
+void print_json(const Json& value);
+
+/// Text on stdout. Failure when stdout takes no more (a full disk).
+void print(std::string_view text);
+
+/// The columns of a table for a terminal, two spaces apart; a column of numbers is aligned to the right.
+std::string text_table(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows);
+
+}  // namespace tidepool

@@ -1,0 +1,189 @@
+// tidepool data: what data sets are there, a look at them, their download.
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "core/error.h"
+#include "data/fetch.h"
+#include "data/preview.h"
+#include "data/source.h"
+#include "tools/command.h"
+#include "tools/data_root.h"
+#include "tools/progress.h"
+#include "tools/signals.h"
+
+namespace tidepool {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool can_be_fetched(const std::string& name) {
+  const std::vector<std::string> names = known_data_set_names();
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+void expect_data_set(const std::string& name) {
+  const std::vector<std::string> names = source_names();
+  if (std::find(names.begin(), names.end(), name) == names.end())
+    throw Error("unknown data set '{}'{}; expected one of {}", name, did_you_mean(name, names), fmt::join(names, ", "));
+}
+
+// Options of the other actions are refused, so that none is silently without effect.
+void refuse(const Call& call, const std::string& action, std::initializer_list<const char*> options) {
+  for (const char* option : options)
+    if (call.given(option)) throw Error("--{} means nothing to `data {}`", option, action);
+}
+
+int info(const Call& call) {
+  refuse(call, "info", {"output", "images", "scale", "split", "seed", "url", "keep-archive"});
+  std::vector<std::string> names = source_names();
+  if (!call.argument(1).empty()) {
+    expect_data_set(call.argument(1));
+    names = {call.argument(1)};
+  }
+  Json list = Json::array();
+  std::vector<std::vector<std::string>> rows;
+  for (const std::string& name : names) {
+    // --data is asked of every data set; one that it does not hold is only an error when that one was named.
+    std::optional<DataPlace> place;
+    try {
+      place = find_data(name, call.text("data"));
+    } catch (const Error&) {
+      if (names.size() == 1) throw;
+    }
+    Json row = {{"name", name}};
+    if (can_be_fetched(name) && !place) {
+      row["found"] = false;
+      row["command"] = "tidepool data fetch " + name;
+      rows.push_back({name, "-", "-", "-", "-", "not found; `tidepool data fetch " + name + "` downloads it"});
+    } else {
+      SourceOptions options;
+      if (place) options.root = place->folder;
+      const auto train = make_source(name, options);
+      options.split = Split::kTest;
+      const auto test = make_source(name, options);
+      const ImageShape shape = train->shape();
+      row["found"] = true;
+      row["folder"] = place ? Json(place->folder.string()) : Json(nullptr);
+      row["said_by"] = place ? Json(place->said_by) : Json(nullptr);
+      row["train_images"] = train->size();
+      row["test_images"] = test->size();
+      row["classes"] = train->classes();
+      row["shape"] = {shape.channels, shape.height, shape.width};
+      rows.push_back(
+          {name, std::to_string(train->size()), std::to_string(test->size()), std::to_string(train->classes()),
+           fmt::format("{}x{}x{}", shape.channels, shape.height, shape.width),
+           place ? fmt::format("{} ({})", place->folder.string(), place->said_by) : "made up; needs no files"});
+    }
+    list.push_back(row);
+  }
+  if (call.json())
+    print_json({{"data", list}});
+  else
+    print(text_table({"data set", "training", "test", "classes", "image", "where"}, rows));
+  return 0;
+}
+
+int preview(const Call& call) {
+  refuse(call, "preview", {"url", "keep-archive"});
+  const std::string name = call.argument(1).empty() ? "procedural" : call.argument(1);
+  expect_data_set(name);
+  static const std::vector<std::string> kSplits = {"train", "test"};
+  SourceOptions source_options;
+  source_options.split = call.choice("split", kSplits) == "train" ? Split::kTrain : Split::kTest;
+  source_options.seed = call.seed();
+  const int64_t images = call.integer("images", 1, 1000);
+  PreviewOptions options;
+  options.scale = call.integer("scale", 1, 64);
+  const fs::path output = call.path("output");
+  source_options.root = require_data(name, call.text("data"));
+  const auto source = make_source(name, source_options);
+  options.images = preview_indices(*source, images);
+  const RgbImage sheet = make_preview(*source, options);
+  write_png(output, sheet);
+  if (call.json())
+    print_json(
+        {{"file", output.string()}, {"width", sheet.width}, {"height", sheet.height}, {"images", options.images}});
+  else
+    print(fmt::format("{}: {}x{} pixels; rows: the images as they are, stretch_v, tile, large\n", output.string(),
+                      sheet.width, sheet.height));
+  return 0;
+}
+
+int fetch(const Call& call) {
+  refuse(call, "fetch", {"output", "images", "scale", "split", "seed"});
+  const std::string name = call.argument(1).empty() ? "cifar100" : call.argument(1);
+  if (!can_be_fetched(name)) {
+    expect_data_set(name);
+    throw Error("{} is made up; there is nothing to fetch", name);
+  }
+  const KnownDataSet& known = known_data_set(name);
+  const fs::path folder = data_places(call.text("data")).front().folder;
+  FetchOptions options;
+  options.url = call.text("url");
+  options.keep_archive = call.flag("keep-archive");
+  std::error_code code;
+  fs::create_directories(folder, code);
+  if (!fs::is_directory(folder, code)) throw Error("{}: this folder cannot be made", folder.string());
+
+  catch_stop_signals();
+  Progress bar(known.archive, 0, "", Progress::Unit::kBytes);
+  bool fetched = false;
+  try {
+    fetched = fetch_data_set(known, folder, options, [&](int64_t done, int64_t total) {
+      bar.set_total(total);
+      bar.update(done);
+      return !stop_requested();
+    });
+  } catch (const Failure& failure) {
+    bar.finish();
+    if (!stop_requested()) throw;
+    spdlog::warn("stopped; the next `tidepool data fetch` goes on from here");
+    return stop_status();
+  }
+  bar.finish();
+  if (call.json())
+    print_json({{"name", name}, {"folder", folder.string()}, {"fetched", fetched}});
+  else
+    print(fmt::format("{}: {} {}\n", folder.string(), name, fetched ? "was fetched" : "is there already"));
+  return 0;
+}
+
+int run(const Call& call) {
+  static const std::vector<std::string> kActions = {"info", "preview", "fetch"};
+  const std::string& action = call.argument();
+  if (action == "info") return info(call);
+  if (action == "preview") return preview(call);
+  if (action == "fetch") return fetch(call);
+  throw Error("expected info, preview or fetch, got '{}'{}", action, did_you_mean(action, kActions));
+}
+
+const Registered registered({
+    .name = "data",
+    .says = "info: which data sets are there; preview: a contact sheet as PNG; fetch: downloads one",
+    .arguments = {"info|preview|fetch", "[DATA_SET]"},
+    .options =
+        {
+            data_option(),
+            json_option(),
+            {.name = "output", .value = "FILE", .says = "preview: the PNG to be written", .start = "preview.png"},
+            {.name = "images", .value = "N", .says = "preview: columns of the sheet", .start = "10"},
+            {.name = "scale", .value = "N", .says = "preview: a pixel becomes N x N", .start = "3"},
+            {.name = "split", .value = "NAME", .says = "preview: train or test", .start = "train"},
+            seed_option("0", "preview: seed of the procedural images"),
+            {.name = "url", .value = "URL", .says = "fetch: another place to download from"},
+            {.name = "keep-archive",
+             .value = "",
+             .says = "fetch: keeps the archive beside what is unpacked",
+             .start = ""},
+        },
+    .details =
+        "DATA_SET is cifar100 or procedural (start: all of them in info, procedural in preview, cifar100 in fetch).\n"
+        "fetch downloads into --data, else $TIDEPOOL_DATA, else ~/.cache/tidepool; a download that broke off goes on.",
+    .run = run,
+});
+
+}  // namespace
+}  // namespace tidepool

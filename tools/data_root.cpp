@@ -1,0 +1,81 @@
+#include "tools/data_root.h"
+
+#include <pwd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "core/error.h"
+#include "data/cifar100.h"
+#include "data/fetch.h"
+#include "data/source.h"
+
+namespace tidepool {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string home() {
+  if (const char* value = std::getenv("HOME"); value && *value) return value;
+  const passwd* user = getpwuid(getuid());
+  return user && user->pw_dir ? user->pw_dir : "/";
+}
+
+bool needs_files(const std::string& data_set) {
+  const std::vector<std::string> known = source_names();
+  if (std::find(known.begin(), known.end(), data_set) == known.end())
+    throw Error("unknown data set '{}'{}", data_set, did_you_mean(data_set, known));
+  const std::vector<std::string> fetched = known_data_set_names();
+  return std::find(fetched.begin(), fetched.end(), data_set) != fetched.end();
+}
+
+// Where data sets have their own way of finding their files, it is asked here.
+std::optional<fs::path> folder_with(const std::string& data_set, const fs::path& root) {
+  std::error_code code;
+  if (data_set == "cifar100") return find_cifar100(root);
+  if (is_fetched(known_data_set(data_set), root)) return root;
+  return std::nullopt;
+}
+
+}  // namespace
+
+fs::path expand_home(std::string_view path) {
+  if (path == "~") return home();
+  if (path.starts_with("~/")) return fs::path(home()) / path.substr(2);
+  return path;
+}
+
+std::vector<DataPlace> data_places(std::string_view option, std::string_view config_root) {
+  std::vector<DataPlace> places;
+  if (!option.empty()) places.push_back({expand_home(option), "--data"});
+  if (!config_root.empty()) places.push_back({expand_home(config_root), "data.root"});
+  if (const char* value = std::getenv("TIDEPOOL_DATA"); value && *value)
+    places.push_back({expand_home(value), "$TIDEPOOL_DATA"});
+  places.push_back({expand_home("~/.cache/tidepool"), "the default"});
+  return places;
+}
+
+std::optional<DataPlace> find_data(const std::string& data_set, std::string_view option, std::string_view config_root) {
+  if (!needs_files(data_set)) return std::nullopt;
+  for (const DataPlace& place : data_places(option, config_root)) {
+    if (const auto folder = folder_with(data_set, place.folder)) return DataPlace{*folder, place.said_by};
+    std::error_code code;
+    if (place.said_by == "--data")
+      throw Error("--data {}: {}", place.folder.string(),
+                  fs::is_directory(place.folder, code) ? fmt::format("{} is not in this folder", data_set)
+                                                       : std::string("no such folder"));
+  }
+  return std::nullopt;
+}
+
+fs::path require_data(const std::string& data_set, std::string_view option, std::string_view config_root) {
+  if (!needs_files(data_set)) return {};
+  if (const auto place = find_data(data_set, option, config_root)) return place->folder;
+  std::string looked;
+  for (const DataPlace& place : data_places(option, config_root))
+    looked += fmt::format("{}{} ({})", looked.empty() ? "" : ", ", place.folder.string(), place.said_by);
+  throw Error("{} was not found in {}; `tidepool data fetch {}` downloads it", data_set, looked, data_set);
+}
+
+}  // namespace tidepool

@@ -1,0 +1,126 @@
+// tidepool doctor: what is here, and what is missing with the command that mends it.
+#include <unistd.h>
+
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+
+#include "core/device.h"
+#include "core/error.h"
+#include "core/version.h"
+#include "data/fetch.h"
+#include "data/source.h"
+#include "tools/command.h"
+#include "tools/data_root.h"
+#include "tools/progress.h"
+
+namespace tidepool {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Problem {
+  std::string what, mend;
+};
+
+std::vector<Problem> find_problems(const std::string& option, const Json& data) {
+  std::vector<Problem> problems;
+  std::error_code code;
+  for (const DataPlace& place : data_places(option)) {
+    if (place.said_by == "the default" || fs::is_directory(place.folder, code)) continue;
+    problems.push_back({fmt::format("{} names {}, which is no folder", place.said_by, place.folder.string()),
+                        fmt::format("mkdir -p '{}'", place.folder.string())});
+  }
+  for (const Json& row : data)
+    if (!row["found"].get<bool>())
+      problems.push_back({fmt::format("the data set {} was not found", row["name"].get<std::string>()),
+                          "tidepool data fetch " + row["name"].get<std::string>()});
+  const bool card = fs::exists("/dev/nvidiactl", code);
+  if (card && !built_with_cuda())
+    problems.push_back(
+        {"a CUDA card is here, but this build has no CUDA", "apt-get install nvidia-cuda-toolkit && ./tools/build"});
+  if (card && built_with_cuda() && !cuda_available())
+    problems.push_back({"a CUDA card is here, but it does not answer", "nvidia-smi"});
+  if (std::string_view(kCompiler).find("Release") == std::string_view::npos)
+    problems.push_back({fmt::format("this is no release build ({}): it is slow", kCompiler), "./tools/build"});
+  const int64_t processors = sysconf(_SC_NPROCESSORS_ONLN);
+  if (cpu_threads() < processors && std::getenv("OMP_NUM_THREADS") != nullptr)
+    problems.push_back(
+        {fmt::format("OMP_NUM_THREADS lets the loops use {} of {} processors", cpu_threads(), processors),
+         "unset OMP_NUM_THREADS"});
+  return problems;
+}
+
+Json find_all_data(const std::string& option) {
+  Json data = Json::array();
+  const std::vector<std::string> fetched = known_data_set_names();
+  for (const std::string& name : source_names()) {
+    const bool files = std::find(fetched.begin(), fetched.end(), name) != fetched.end();
+    std::optional<DataPlace> place;
+    try {
+      place = find_data(name, option);
+    } catch (const Error&) {  // --data without it: a problem to be told, no reason to stop
+    }
+    data.push_back({{"name", name},
+                    {"found", !files || place.has_value()},
+                    {"folder", place ? Json(place->folder.string()) : Json(nullptr)},
+                    {"said_by", place ? Json(place->said_by) : Json(nullptr)}});
+  }
+  return data;
+}
+
+int run(const Call& call) {
+  const std::string option = call.given("data") ? call.path("data").string() : "";
+  const Json data = find_all_data(option);
+  const std::vector<Problem> problems = find_problems(option, data);
+  const std::vector<DeviceDescription> devices = list_devices();
+
+  if (call.json()) {
+    Json json = {{"version", kVersion},
+                 {"revision", *kRevision ? Json(kRevision) : Json(nullptr)},
+                 {"compiler", kCompiler},
+                 {"cuda", built_with_cuda()},
+                 {"devices", Json::array()},
+                 {"libraries", Json::object()},
+                 {"data", data},
+                 {"problems", Json::array()}};
+    for (const DeviceDescription& d : devices)
+      json["devices"].push_back(
+          {{"name", d.name}, {"model", d.model}, {"memory_bytes", d.memory_bytes}, {"threads", d.threads}});
+    for (size_t i = 0; i < kLibraryCount; ++i) json["libraries"][kLibraries[i].name] = kLibraries[i].version;
+    for (const Problem& p : problems) json["problems"].push_back({{"problem", p.what}, {"command", p.mend}});
+    print_json(json);
+    return 0;
+  }
+
+  std::string text = fmt::format("tidepool {} ({})\nbuilt with {}, {}\n\nDevices\n", kVersion,
+                                 *kRevision ? kRevision : "revision not known", kCompiler,
+                                 built_with_cuda() ? "CUDA compiled in" : "without CUDA");
+  for (const DeviceDescription& d : devices)
+    text +=
+        fmt::format("  {:<5} {}, {} {}, {}\n", d.name, d.model, d.threads,
+                    d.name == "cpu" ? "threads" : "multiprocessors", bytes_text(static_cast<double>(d.memory_bytes)));
+  text += "\nLibraries\n";
+  for (size_t i = 0; i < kLibraryCount; ++i)
+    text += fmt::format("  {:<14} {}\n", kLibraries[i].name, kLibraries[i].version);
+  text += "\nData\n";
+  for (const Json& row : data) {
+    const std::string name = row["name"].get<std::string>();
+    text += fmt::format("  {:<14} {}\n", name,
+                        row["folder"].is_string()  ? row["folder"].get<std::string>()
+                        : row["found"].get<bool>() ? "made up; needs no files"
+                                                   : "not found");
+  }
+  text += problems.empty() ? "\nNo problems.\n" : "\nProblems\n";
+  for (const Problem& p : problems) text += fmt::format("  {}\n    mended by: {}\n", p.what, p.mend);
+  print(text);
+  return 0;
+}
+
+const Registered registered(
+    {.name = "doctor",
+     .says = "versions, devices, libraries, data found, and what is missing with the command that mends it",
+     .options = {data_option(), json_option()},
+     .run = run});
+
+}  // namespace
+}  // namespace tidepool

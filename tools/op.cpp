@@ -1,0 +1,182 @@
+// tidepool op: one pooling operator on tensors from a file.
+#include <cmath>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "core/error.h"
+#include "core/safetensors.h"
+#include "core/tape.h"
+#include "layers/pool/operator.h"
+#include "tools/command.h"
+#include "tools/data_root.h"
+
+namespace tidepool {
+namespace {
+
+namespace fs = std::filesystem;
+
+nlohmann::json read_config(const std::string& text, const std::string& name) {
+  const Json config = text.starts_with('@') ? read_json(expand_home(text.substr(1))) : parse_json(text, "--config");
+  if (!config.is_object()) throw Error("--config: expected an object, got {}", brief_json(config));
+  if (config.contains("type") && config["type"] != name)
+    throw Error("--config: type: expected '{}', the operator that was asked for, got {}", name,
+                brief_json(config["type"]));
+  nlohmann::json plain = config;
+  plain["type"] = name;
+  return plain;
+}
+
+const Tensor& take(const SafetensorsFile& file, const fs::path& path, const std::string& name) {
+  const auto it = file.tensors.find(name);
+  if (it != file.tensors.end()) return it->second;
+  std::vector<std::string> names;
+  for (const auto& [has, tensor] : file.tensors) names.push_back(has);
+  throw Error("{}: tensor '{}' is missing{}", path.string(), name, did_you_mean(name, names));
+}
+
+void refuse_unknown(const SafetensorsFile& file, const fs::path& path, const std::string& op,
+                    const std::vector<std::string>& known) {
+  for (const auto& [name, tensor] : file.tensors)
+    if (std::find(known.begin(), known.end(), name) == known.end())
+      throw Error("{}: [{}] does not know the tensor '{}'{}; expected {}", path.string(), op, name,
+                  did_you_mean(name, known), fmt::join(known, ", "));
+}
+
+void expect_type(const fs::path& path, const std::string& name, const Tensor& t, const Tensor& x) {
+  if (t.dtype() != x.dtype())
+    throw Error("{}: tensor '{}': expected {}, the type of x, got {}", path.string(), name, name_of(x.dtype()),
+                name_of(t.dtype()));
+}
+
+bool same_file(const fs::path& a, const fs::path& b) {
+  std::error_code code;
+  return fs::equivalent(a, b, code) && !code;
+}
+
+Tensor zeros_like(const Tensor& x) {
+  return Tensor::zeros(x.shape(), {.dtype = x.dtype()});
+}
+
+int run(const Call& call) {
+  const std::string& name = call.argument();
+  find_pool_operator(name);
+  const fs::path input = call.path("input"), output = call.path("output");
+  const bool with_grad = call.given("grad");
+  const fs::path grad = with_grad ? call.path("grad") : fs::path();
+  const Device device = call.device();
+  nlohmann::json config = read_config(call.text("config"), name);
+  PoolMode mode{.training = false, .seed = call.seed(), .step = 0};
+  if (const auto training = config.find("training"); training != config.end()) {
+    if (!training->is_boolean())
+      throw Error("--config: training: expected true or false, got {}", brief_json(Json(*training)));
+    mode.training = training->get<bool>();
+    config.erase(training);
+  }
+  for (const fs::path& read : {input, grad})
+    if (!read.empty() && same_file(read, output))
+      throw Error("--output {}: would replace a file that is read", output.string());
+  const std::unique_ptr<PoolOperator> op = make_pool_operator(config);
+
+  const SafetensorsFile file = read_safetensors(input);
+  const Tensor x_here = take(file, input, "x");
+  if (!is_floating(x_here.dtype()))
+    throw Error("{}: tensor 'x': expected F32, F64 or BF16, got {}", input.string(), name_of(x_here.dtype()));
+  const Tensor x = x_here.to(device);
+
+  const std::vector<ParameterSpec> specs = op->parameters(x.shape());
+  const bool one_file = with_grad && same_file(input, grad);
+  std::vector<std::string> known = {"x"};
+  for (const ParameterSpec& spec : specs) known.push_back(spec.name);
+  if (one_file) known.emplace_back("dy");
+  refuse_unknown(file, input, name, known);
+
+  std::vector<Tensor> parameters;
+  for (const ParameterSpec& spec : specs) {
+    Tensor value;
+    if (const auto it = file.tensors.find(spec.name); it != file.tensors.end()) {
+      value = it->second;
+      expect_type(input, spec.name, value, x);
+      if (value.shape() != spec.shape)
+        throw Error("{}: [{}] tensor '{}': expected the shape {}, got {}", input.string(), name, spec.name,
+                    spec.shape.str(), value.shape().str());
+    } else {
+      value = Tensor::empty(spec.shape, {.dtype = x.dtype() == DType::f64 ? DType::f64 : DType::f32});
+      spec.start(value, mode.seed);
+      value = value.to(x.dtype());
+    }
+    parameters.push_back(value.to(device));
+  }
+
+  SafetensorsFile result;
+  if (!with_grad) {
+    result.tensors["y"] = op->forward(x, parameters, mode);
+  } else {
+    const SafetensorsFile dy_file = one_file ? file : read_safetensors(grad);
+    const Tensor dy = take(dy_file, grad, "dy");
+    if (!one_file) refuse_unknown(dy_file, grad, name, {"dy"});
+    expect_type(grad, "dy", dy, x);
+    x.set_requires_grad();
+    for (const Tensor& p : parameters) p.set_requires_grad();
+    Tape tape;
+    Tensor y;
+    {
+      const Tape::Scope recording(&tape);
+      y = op->forward(x, parameters, mode);
+    }
+    if (dy.shape() != y.shape())
+      throw Error("{}: tensor 'dy': expected the shape of y, {}, got {}", grad.string(), y.shape().str(),
+                  dy.shape().str());
+    tape.backward(y, dy.to(device));
+    result.tensors["y"] = y;
+    result.tensors["dx"] = x.grad() ? x.grad() : zeros_like(x);
+    for (size_t i = 0; i < specs.size(); ++i) {
+      const Tensor& g = parameters[i].grad();
+      result.tensors["d_" + specs[i].name] = g ? g.to(x.dtype()) : zeros_like(parameters[i]);
+    }
+  }
+  write_safetensors(output, result);
+  if (call.json()) {
+    Json shapes = Json::object();
+    for (const auto& [tensor, value] : result.tensors) {
+      shapes[tensor] = Json::array();
+      for (const int64_t length : value.shape()) shapes[tensor].push_back(length);
+    }
+    print_json({{"op", name}, {"output", output.string()}, {"shapes", shapes}});
+  }
+  return 0;
+}
+
+const Registered registered({
+    .name = "op",
+    .says = "runs one pooling operator on tensors from a file",
+    .arguments = {"NAME"},
+    .options =
+        {
+            {.name = "input",
+             .value = "FILE",
+             .says =
+                 "safetensors with x (F32, F64 or BF16; N, C, spatial) and parameters by name, in x's type; one that "
+                 "is absent takes its start value",
+             .required = true},
+            {.name = "output",
+             .value = "FILE",
+             .says = "safetensors to be written: y, with --grad dx and d_NAME too",
+             .required = true},
+            {.name = "config",
+             .value = "JSON",
+             .says = "keys of the operator, as JSON text or @FILE; \"training\": true draws",
+             .start = "{}"},
+            {.name = "grad",
+             .value = "FILE",
+             .says = "safetensors with dy, of y's shape and x's type: runs the backward"},
+            seed_option("0", "seed of start values and, in training, of draws"),
+            device_option(),
+            json_option(),
+        },
+    .details = "`tidepool ops` lists the operators; `tidepool ops NAME` shows one with its keys and tensors.",
+    .run = run,
+});
+
+}  // namespace
+}  // namespace tidepool

@@ -1,0 +1,58 @@
+// Progress on stderr: a bar with rate and time left on a terminal, a line now and then in a pipe.
+#pragma once
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace tidepool {
+
+/// Log lines (spdlog) go to stderr, and past a bar that is being drawn.
+void log_to_stderr();
+
+/// One thing in progress. Not thread-safe; one at a time is drawn (the newest).
+class Progress {
+ public:
+  enum class Unit { kCount, kBytes };
+
+  /// `what` names the work ("epoch 3 of 6"), `unit` what is counted ("images"; ignored for bytes). total 0: not known.
+  explicit Progress(std::string what, int64_t total = 0, std::string unit = "", Unit kind = Unit::kCount);
+  /// Ends the bar's line.
+  ~Progress();
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  /// `note` stands at the end of the line ("loss 2.31"). Draws at most ten times a second (in a pipe: every ten
+  /// seconds).
+  void update(int64_t done, std::string_view note = {});
+  void set_total(int64_t total) { total_ = total; }
+  void set_what(std::string what) { what_ = std::move(what); }
+  /// Draws the last state and ends the line; later calls do nothing.
+  void finish();
+  /// Removes the bar from the terminal without a trace.
+  void abandon();
+
+ private:
+  friend void erase_bar();
+  friend void draw_bar();
+  using Clock = std::chrono::steady_clock;
+  std::string line(size_t width) const;
+  void draw();
+  void erase();
+
+  std::string what_, unit_, note_;
+  int64_t total_, done_ = 0;
+  Unit kind_;
+  bool terminal_, ended_ = false, drawn_ = false;
+  Clock::time_point begin_, last_draw_, last_mark_;
+  int64_t mark_ = 0;
+  double rate_ = 0;  // a second, smoothed over some ten seconds
+  Progress* outer_;
+};
+
+/// "3 s", "4 min 10 s", "2 h 5 min".
+std::string duration_text(double seconds);
+/// "12.3 MB" (1 MB = 1e6 bytes).
+std::string bytes_text(double bytes);
+
+}  // namespace tidepool
