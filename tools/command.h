@@ -21,10 +21,10 @@
 namespace tidepool {
 
 struct Option {
-  std::string name;   ///< "input"
-  std::string value;  ///< what the help calls its value: "FILE"; "" for a switch
-  std::string says;   ///< what it does, without a full stop
-  std::string start;  ///< the value it has when it is not given; "" when it then has none
+  std::string name;        ///< "input"
+  std::string value = {};  ///< what the help calls its value: "FILE"; "" for a switch
+  std::string says = {};   ///< what it does, without a full stop
+  std::string start = {};  ///< the value it has when it is not given; "" when it then has none
   bool required = false;
   bool repeated = false;
 };

@@ -39,7 +39,7 @@ int run(const Call& call) {
     std::vector<std::vector<std::string>> rows;
     for (const PoolKey& key : op.keys)
       rows.push_back({fmt::format("  {}", key.name), key.type, default_text(key), key.says});
-    if (!rows.empty()) text += "\n" + text_table({"  key", "type", "default", "meaning"}, rows);
+    if (!rows.empty()) text.append("\n").append(text_table({"  key", "type", "default", "meaning"}, rows));
     print(text);
     return 0;
   }
