@@ -1,0 +1,73 @@
+// Convolutions and matrix products: one small table of functions a library. oneDNN does f32 and bf16 on the CPU; the
+// naive reference does every type and is what the tests compare with. Nothing is recorded here: layers/ does that.
+// Gradients are set, not added.
+#pragma once
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "core/tensor.h"
+
+namespace tidepool {
+
+/// Index 0 .. rank-1 of an array is a spatial axis, in the order of the shape.
+struct ConvOptions {
+  std::array<int64_t, 3> stride{1, 1, 1}, padding{0, 0, 0}, dilation{1, 1, 1};
+  int64_t groups = 1;
+};
+
+/// What a library does. Each function returns false, having written nothing, when it does not do such a case.
+///
+/// x, y, dx, dy: [N, C, spatial] of 1 to 3 spatial axes, dense, all of one format and type. Weights: [O, C/groups,
+/// k...], dense and plain, of x's type, or f32 with bf16 maps; bias [O] of the weights' type, or undefined.
+struct DnnTable {
+  const char* name;
+  bool (*conv_forward)(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOptions& o, const Tensor& y);
+  bool (*conv_backward_data)(const Tensor& dy, const Tensor& w, const ConvOptions& o, const Tensor& dx);
+  /// dbias may be undefined.
+  bool (*conv_backward_weights)(const Tensor& x, const Tensor& dy, const ConvOptions& o, const Tensor& dw,
+                                const Tensor& dbias);
+  /// y = a b + bias: a [M, K], b [K, N], y [M, N] dense; a and b may be transposed views. a and b of one type, y of
+  /// that type or f32 (bf16 products); bias [N] f32 or y's type, or undefined.
+  bool (*matmul)(const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& y);
+};
+
+const DnnTable& onednn_table();
+const DnnTable& reference_table();
+
+// The first table that does the case: oneDNN, then the reference (said once in the log when the type is not f64). Empty
+// batches and empty sums are done here.
+void conv_forward(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOptions& o, const Tensor& y);
+void conv_backward_data(const Tensor& dy, const Tensor& w, const ConvOptions& o, const Tensor& dx);
+void conv_backward_weights(const Tensor& x, const Tensor& dy, const ConvOptions& o, const Tensor& dw,
+                           const Tensor& dbias);
+void matmul(const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& y);
+
+/// "oneDNN 2.6.3 (avx512_core_bf16)": the library at run time and the instructions that it uses.
+std::string dnn_version();
+
+/// Sizes of the bounded caches: primitives by shape, transformed weights by (storage, version).
+struct DnnCacheStats {
+  int64_t primitives = 0, primitives_made = 0;
+  int64_t weights = 0, weight_bytes = 0;
+};
+DnnCacheStats dnn_cache_stats();
+
+/// One convolution of a network, for the benchmark.
+struct ConvCase {
+  Dims x, weight;
+  ConvOptions options;
+  bool needs_dx = true;  ///< false for a network's first layer
+};
+struct ConvSeconds {
+  double forward = 0, backward_data = 0, backward_weights = 0;
+  double total() const { return forward + backward_data + backward_weights; }
+};
+/// Seconds that oneDNN's direct convolutions alone take: all forwards in order, then the backwards in reverse order, as
+/// in a training step, each on maps of its own in `format`, weights in the library's own layout beforehand (no reorder
+/// is timed). The median sweep of `repeats` (after one that is not counted), by its total. Throws Failure when oneDNN
+/// refuses a case.
+ConvSeconds time_onednn_convolutions(std::span<const ConvCase> cases, DType dtype, MemoryFormat format, int repeats);
+
+}  // namespace tidepool

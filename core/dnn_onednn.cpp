@@ -1,0 +1,569 @@
+// oneDNN behind core/dnn.h: the only file that includes its headers. Versions 2.6 and 3.x differ in how a primitive is
+// described; DescribeConv and describe_matmul hold those differences. Maps stay in the tensor's own layout; weights go
+// into the layout that oneDNN asks for, and the reordered copy is kept by (storage, version).
+#include <omp.h>
+
+#include <algorithm>
+#include <chrono>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <oneapi/dnnl/dnnl.hpp>
+#include <unordered_map>
+#include <vector>
+
+#include "core/dnn.h"
+#include "core/philox.h"
+
+namespace tidepool {
+namespace {
+
+using Md = dnnl::memory::desc;
+using Tag = dnnl::memory::format_tag;
+using Type = dnnl::memory::data_type;
+using DnnlDims = dnnl::memory::dims;
+
+const dnnl::engine& engine() {
+  static const dnnl::engine e(dnnl::engine::kind::cpu, 0);
+  return e;
+}
+
+dnnl::stream& stream() {
+  thread_local dnnl::stream s(engine());
+  return s;
+}
+
+Type type_of(DType t) {
+  return t == DType::bf16 ? Type::bf16 : Type::f32;
+}
+bool handled(const Tensor& t) {
+  return t.device() == kCpu && (t.dtype() == DType::f32 || t.dtype() == DType::bf16);
+}
+
+size_t bytes_of(const Md& md) {
+  return md.get_size();
+}
+#if DNNL_VERSION_MAJOR >= 3
+bool is_none(const Md& md) {
+  return md.get_ndims() == 0;
+}
+#else
+bool is_none(const Md& md) {
+  return md.data.ndims == 0;
+}
+#endif
+
+dnnl::primitive_attr attributes() {
+  dnnl::primitive_attr attr;
+  attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);  // from our allocator: a steady step takes nothing new
+  return attr;
+}
+
+// -- plans -----------------------------------------------------------------------------------------------------------
+
+enum class Kind : int64_t { forward, backward_data, backward_weights, matmul };
+
+// What a plan is looked up by. The number of threads belongs to it: oneDNN divides the work when a primitive is made.
+struct Key {
+  std::array<int64_t, 32> words{};
+  size_t count = 0;
+
+  void add(int64_t w) { words[count++] = w; }
+  bool operator==(const Key&) const = default;
+};
+struct KeyHash {
+  size_t operator()(const Key& k) const {
+    uint64_t h = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < k.count; ++i)
+      h = (h ^ static_cast<uint64_t>(k.words[i])) * 0x9E3779B97F4A7C15u, h ^= h >> 29;
+    return static_cast<size_t>(h);
+  }
+};
+
+// A primitive with the memory that it wants; without a primitive oneDNN refuses the case.
+struct Plan {
+  dnnl::primitive primitive;
+  Md src, weights, bias, dst, scratch;  // of a matmul: a, b, bias, y
+  Md user_weights;                      // the tensor's own layout
+  dnnl::reorder reorder;                // to `weights`, or from them when they are a gradient; none when they are equal
+  Md reorder_scratch;
+  bool reorders = false;
+};
+
+// A bounded cache, the least recently used plan going first. DynOPool changes map sizes all the time: a shape that
+// comes back costs a look-up, a new one a few hundred microseconds.
+class Plans {
+ public:
+  template <class Make>
+  std::shared_ptr<const Plan> get(const Key& key, const Make& make) {
+    const std::lock_guard lock(mutex_);
+    if (const auto it = index_.find(key); it != index_.end()) {
+      order_.splice(order_.begin(), order_, it->second);
+      return it->second->second;
+    }
+    auto plan = std::make_shared<Plan>();
+    try {
+      make(*plan);
+    } catch (const dnnl::error& e) {
+      if (e.status == dnnl_out_of_memory) throw Failure("oneDNN: {}", e.what());
+      *plan = Plan{};
+    }
+    ++made_;
+    order_.emplace_front(key, plan);
+    index_.emplace(key, order_.begin());
+    if (order_.size() > kMost) {
+      index_.erase(order_.back().first);
+      order_.pop_back();
+    }
+    return plan;
+  }
+  void stats(DnnCacheStats& s) {
+    const std::lock_guard lock(mutex_);
+    s.primitives = static_cast<int64_t>(order_.size());
+    s.primitives_made = made_;
+  }
+
+ private:
+  static constexpr size_t kMost = 1024;
+  using Order = std::list<std::pair<Key, std::shared_ptr<const Plan>>>;
+  std::mutex mutex_;
+  Order order_;
+  std::unordered_map<Key, Order::iterator, KeyHash> index_;
+  int64_t made_ = 0;
+};
+Plans& plans() {
+  static Plans* p = new Plans;  // never destroyed: oneDNN's own statics may go first
+  return *p;
+}
+
+Tensor scratch_memory(const Md& md) {
+  return Tensor::empty({is_none(md) ? 0 : static_cast<int64_t>(bytes_of(md))}, {.dtype = DType::u8});
+}
+dnnl::memory memory_at(const Md& md, void* p) {
+  return dnnl::memory(md, engine(), p);
+}
+
+void run(const dnnl::primitive& primitive, const Md& scratch, std::unordered_map<int, dnnl::memory> args) {
+  const Tensor room = scratch_memory(scratch);
+  if (!is_none(scratch)) args.emplace(DNNL_ARG_SCRATCHPAD, memory_at(scratch, room.raw()));
+  try {
+    primitive.execute(stream(), args);
+    stream().wait();
+  } catch (const dnnl::error& e) {
+    throw Failure("oneDNN: {}", e.what());
+  }
+}
+
+void run_reorder(const Plan& plan, const Md& from, void* from_data, const Md& to, void* to_data) {
+  run(plan.reorder, plan.reorder_scratch,
+      {{DNNL_ARG_FROM, memory_at(from, from_data)}, {DNNL_ARG_TO, memory_at(to, to_data)}});
+}
+
+// -- reordered weights -----------------------------------------------------------------------------------------------
+
+// Weights in oneDNN's layout, by (storage, place in it, layout); an entry is replaced when the version has changed, and
+// the least recently used go when there are too many bytes.
+class Weights {
+ public:
+  Tensor get(const Tensor& w, const Plan& plan) {
+    const std::lock_guard lock(mutex_);
+    const uint64_t id = w.storage().id, version = w.version();
+    for (auto it = entries_.begin(); it != entries_.end(); ++it) {
+      if (it->storage != id || it->place != w.raw() || !(it->layout == plan.weights)) continue;
+      entries_.splice(entries_.begin(), entries_, it);
+      if (it->version != version) {
+        run_reorder(plan, plan.user_weights, w.raw(), plan.weights, it->data.raw());
+        it->version = version;
+      }
+      return it->data;
+    }
+    const Tensor data = scratch_memory(plan.weights);
+    run_reorder(plan, plan.user_weights, w.raw(), plan.weights, data.raw());
+    entries_.push_front({id, w.raw(), plan.weights, version, data});
+    bytes_ += data.storage().bytes;
+    while (entries_.size() > kMostEntries || (bytes_ > kMostBytes && entries_.size() > 1)) {
+      bytes_ -= entries_.back().data.storage().bytes;
+      entries_.pop_back();
+    }
+    return data;
+  }
+  void stats(DnnCacheStats& s) {
+    const std::lock_guard lock(mutex_);
+    s.weights = static_cast<int64_t>(entries_.size());
+    s.weight_bytes = static_cast<int64_t>(bytes_);
+  }
+
+ private:
+  static constexpr size_t kMostEntries = 512, kMostBytes = size_t{256} << 20;
+  struct Entry {
+    uint64_t storage;
+    const void* place;
+    Md layout;
+    uint64_t version;
+    Tensor data;
+  };
+  std::mutex mutex_;
+  std::list<Entry> entries_;
+  size_t bytes_ = 0;
+};
+Weights& weights_cache() {
+  static Weights* w = new Weights;
+  return *w;
+}
+
+// -- convolution -----------------------------------------------------------------------------------------------------
+
+Tag map_tag(int rank, MemoryFormat f) {
+  const bool last = f == MemoryFormat::channels_last;
+  if (rank == 3) return last ? Tag::nwc : Tag::ncw;
+  if (rank == 4) return last ? Tag::nhwc : Tag::nchw;
+  return last ? Tag::ndhwc : Tag::ncdhw;
+}
+Tag weights_tag(int rank, bool grouped) {
+  if (rank == 3) return grouped ? Tag::goiw : Tag::oiw;
+  if (rank == 4) return grouped ? Tag::goihw : Tag::oihw;
+  return grouped ? Tag::goidhw : Tag::oidhw;
+}
+
+struct ConvSpec {
+  Dims x, w, y;
+  ConvOptions o;
+  DType dtype = DType::f32, weights_dtype = DType::f32;
+  MemoryFormat format = MemoryFormat::plain;
+  bool bias = false;
+
+  Key key(Kind kind) const {
+    Key k;
+    k.add(static_cast<int64_t>(kind));
+    k.add(omp_get_max_threads());
+    k.add(static_cast<int64_t>(dtype) * 64 + static_cast<int64_t>(weights_dtype) * 4 +
+          static_cast<int64_t>(format) * 2 + bias);
+    k.add(x.rank());
+    for (int64_t n : x) k.add(n);
+    for (int64_t n : w) k.add(n);
+    for (int i = 0; i < x.rank() - 2; ++i) {
+      const auto a = static_cast<size_t>(i);
+      k.add(o.stride[a]), k.add(o.padding[a]), k.add(o.dilation[a]);
+    }
+    k.add(o.groups);
+    return k;
+  }
+};
+
+// The arguments of every description of a convolution, and the descriptions themselves.
+struct DescribeConv {
+  Md src, weights, bias, dst, user_weights;
+  DnnlDims stride, dilation, padding;
+
+  explicit DescribeConv(const ConvSpec& c, DType weights_dtype) {
+    const DnnlDims s(c.x.begin(), c.x.end()), d(c.y.begin(), c.y.end());
+    DnnlDims w(c.w.begin(), c.w.end());
+    const bool grouped = c.o.groups > 1;
+    if (grouped) {
+      w[0] /= c.o.groups;
+      w.insert(w.begin(), c.o.groups);
+    }
+    src = Md(s, type_of(c.dtype), map_tag(c.x.rank(), c.format));
+    dst = Md(d, type_of(c.dtype), map_tag(c.x.rank(), c.format));
+    weights = Md(w, type_of(weights_dtype), Tag::any);
+    user_weights = Md(w, type_of(c.weights_dtype), weights_tag(c.x.rank(), grouped));
+    if (c.bias) bias = Md({c.w[0]}, type_of(c.weights_dtype), Tag::a);
+    for (int i = 0; i < c.x.rank() - 2; ++i) {
+      const auto a = static_cast<size_t>(i);
+      stride.push_back(c.o.stride[a]);
+      dilation.push_back(c.o.dilation[a] - 1);
+      padding.push_back(c.o.padding[a]);
+    }
+  }
+
+  static constexpr auto kDirect = dnnl::algorithm::convolution_direct;
+#if DNNL_VERSION_MAJOR >= 3
+  auto forward(const Md& b) const {
+    return dnnl::convolution_forward::primitive_desc(engine(), dnnl::prop_kind::forward_training, kDirect, src, weights,
+                                                     b, dst, stride, dilation, padding, padding, attributes());
+  }
+  auto backward_data() const {
+    return dnnl::convolution_backward_data::primitive_desc(engine(), kDirect, src, weights, dst, stride, dilation,
+                                                           padding, padding, forward(Md()), attributes());
+  }
+  auto backward_weights(const Md& dw) const {
+    return dnnl::convolution_backward_weights::primitive_desc(engine(), kDirect, src, dw, bias, dst, stride, dilation,
+                                                              padding, padding, forward(Md()), attributes());
+  }
+#else
+  auto forward(const Md& b) const {
+    const dnnl::convolution_forward::desc d(dnnl::prop_kind::forward_training, kDirect, src, weights, b, dst, stride,
+                                            dilation, padding, padding);
+    return dnnl::convolution_forward::primitive_desc(d, attributes(), engine());
+  }
+  auto backward_data() const {
+    const dnnl::convolution_backward_data::desc d(kDirect, src, weights, dst, stride, dilation, padding, padding);
+    return dnnl::convolution_backward_data::primitive_desc(d, attributes(), engine(), forward(Md()));
+  }
+  auto backward_weights(const Md& dw) const {
+    const dnnl::convolution_backward_weights::desc d(kDirect, src, dw, bias, dst, stride, dilation, padding, padding);
+    return dnnl::convolution_backward_weights::primitive_desc(d, attributes(), engine(), forward(Md()));
+  }
+#endif
+};
+
+void make_reorder(Plan& p, const Md& from, const Md& to) {
+  p.reorders = !(from == to);
+  if (!p.reorders) return;
+  const dnnl::reorder::primitive_desc pd(engine(), from, engine(), to, attributes());
+  p.reorder = dnnl::reorder(pd);
+  p.reorder_scratch = pd.scratchpad_desc();
+}
+
+std::shared_ptr<const Plan> forward_plan(const ConvSpec& c) {
+  return plans().get(c.key(Kind::forward), [&](Plan& p) {
+    const DescribeConv d(c, c.dtype);
+    const auto pd = d.forward(d.bias);
+    p.src = d.src, p.dst = d.dst, p.bias = d.bias, p.user_weights = d.user_weights;
+    p.weights = pd.weights_desc();
+    p.scratch = pd.scratchpad_desc();
+    make_reorder(p, p.user_weights, p.weights);
+    p.primitive = dnnl::convolution_forward(pd);
+  });
+}
+
+std::shared_ptr<const Plan> backward_data_plan(const ConvSpec& c) {
+  return plans().get(c.key(Kind::backward_data), [&](Plan& p) {
+    const DescribeConv d(c, c.dtype);
+    const auto pd = d.backward_data();
+    p.src = d.src, p.dst = d.dst, p.user_weights = d.user_weights;
+    p.weights = pd.weights_desc();
+    p.scratch = pd.scratchpad_desc();
+    make_reorder(p, p.user_weights, p.weights);
+    p.primitive = dnnl::convolution_backward_data(pd);
+  });
+}
+
+std::shared_ptr<const Plan> backward_weights_plan(const ConvSpec& c) {
+  return plans().get(c.key(Kind::backward_weights), [&](Plan& p) {
+    const DescribeConv d(c, c.dtype);
+    Md dw = d.weights;
+    if (c.dtype == DType::bf16 && c.weights_dtype == DType::f32)  // products of bf16, summed and kept in f32
+      dw = DescribeConv(c, DType::f32).weights;
+    const auto pd = d.backward_weights(dw);
+    p.src = d.src, p.dst = d.dst, p.bias = d.bias, p.user_weights = d.user_weights;
+    p.weights = pd.diff_weights_desc();
+    p.scratch = pd.scratchpad_desc();
+    make_reorder(p, p.weights, p.user_weights);
+    p.primitive = dnnl::convolution_backward_weights(pd);
+  });
+}
+
+ConvSpec spec_of(const Tensor& x, const Tensor& w, const Tensor& y, const ConvOptions& o, bool bias) {
+  return {x.shape(), w.shape(), y.shape(), o, x.dtype(), w.dtype(), x.format(), bias};
+}
+
+bool conv_forward_onednn(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOptions& o, const Tensor& y) {
+  if (!handled(x) || !handled(w)) return false;
+  const auto plan = forward_plan(spec_of(x, w, y, o, static_cast<bool>(bias)));
+  if (!plan->primitive) return false;
+  const Tensor weights = plan->reorders ? weights_cache().get(w, *plan) : w;
+  std::unordered_map<int, dnnl::memory> args{{DNNL_ARG_SRC, memory_at(plan->src, x.raw())},
+                                             {DNNL_ARG_WEIGHTS, memory_at(plan->weights, weights.raw())},
+                                             {DNNL_ARG_DST, memory_at(plan->dst, y.raw())}};
+  if (bias) args.emplace(DNNL_ARG_BIAS, memory_at(plan->bias, bias.raw()));
+  run(plan->primitive, plan->scratch, std::move(args));
+  return true;
+}
+
+bool conv_backward_data_onednn(const Tensor& dy, const Tensor& w, const ConvOptions& o, const Tensor& dx) {
+  if (!handled(dy) || !handled(w)) return false;
+  ConvSpec spec = spec_of(dx, w, dy, o, false);
+  const auto plan = backward_data_plan(spec);
+  if (!plan->primitive) return false;
+  Tensor weights = w;
+  if (plan->reorders) {  // not kept: a training step needs it once, and the optimizer changes the weights after it
+    weights = scratch_memory(plan->weights);
+    run_reorder(*plan, plan->user_weights, w.raw(), plan->weights, weights.raw());
+  }
+  run(plan->primitive, plan->scratch,
+      {{DNNL_ARG_DIFF_DST, memory_at(plan->dst, dy.raw())},
+       {DNNL_ARG_WEIGHTS, memory_at(plan->weights, weights.raw())},
+       {DNNL_ARG_DIFF_SRC, memory_at(plan->src, dx.raw())}});
+  return true;
+}
+
+bool conv_backward_weights_onednn(const Tensor& x, const Tensor& dy, const ConvOptions& o, const Tensor& dw,
+                                  const Tensor& dbias) {
+  if (!handled(x) || !handled(dw)) return false;
+  const auto plan = backward_weights_plan(spec_of(x, dw, dy, o, static_cast<bool>(dbias)));
+  if (!plan->primitive) return false;
+  const Tensor room = plan->reorders ? scratch_memory(plan->weights) : dw;
+  std::unordered_map<int, dnnl::memory> args{{DNNL_ARG_SRC, memory_at(plan->src, x.raw())},
+                                             {DNNL_ARG_DIFF_DST, memory_at(plan->dst, dy.raw())},
+                                             {DNNL_ARG_DIFF_WEIGHTS, memory_at(plan->weights, room.raw())}};
+  if (dbias) args.emplace(DNNL_ARG_DIFF_BIAS, memory_at(plan->bias, dbias.raw()));
+  run(plan->primitive, plan->scratch, std::move(args));
+  if (plan->reorders) run_reorder(*plan, plan->weights, room.raw(), plan->user_weights, dw.raw());
+  return true;
+}
+
+// -- matrix product --------------------------------------------------------------------------------------------------
+
+Md matrix(const Tensor& t) {
+  return Md({t.size(0), t.size(1)}, type_of(t.dtype()), DnnlDims{t.strides()[0], t.strides()[1]});
+}
+
+auto describe_matmul(const Md& a, const Md& b, const Md& bias, const Md& y) {
+#if DNNL_VERSION_MAJOR >= 3
+  return dnnl::matmul::primitive_desc(engine(), a, b, bias, y, attributes());
+#else
+  return dnnl::matmul::primitive_desc(dnnl::matmul::desc(a, b, bias, y), attributes(), engine());
+#endif
+}
+
+bool matmul_onednn(const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& y) {
+  if (!handled(a) || !handled(b) || !handled(y)) return false;
+  Key k;
+  k.add(static_cast<int64_t>(Kind::matmul));
+  k.add(omp_get_max_threads());
+  for (const Tensor& t : {a, b, y}) {
+    k.add(static_cast<int64_t>(t.dtype()));
+    for (int i = 0; i < 2; ++i) k.add(t.size(i)), k.add(t.strides()[i]);
+  }
+  k.add(bias ? static_cast<int64_t>(bias.dtype()) : -1);
+  const auto plan = plans().get(k, [&](Plan& p) {
+    p.src = matrix(a), p.weights = matrix(b), p.dst = matrix(y);
+    if (bias) p.bias = Md({1, y.size(1)}, type_of(bias.dtype()), Tag::ab);
+    const auto pd = describe_matmul(p.src, p.weights, p.bias, p.dst);
+    p.scratch = pd.scratchpad_desc();
+    p.primitive = dnnl::matmul(pd);
+  });
+  if (!plan->primitive) return false;
+  std::unordered_map<int, dnnl::memory> args{{DNNL_ARG_SRC, memory_at(plan->src, a.raw())},
+                                             {DNNL_ARG_WEIGHTS, memory_at(plan->weights, b.raw())},
+                                             {DNNL_ARG_DST, memory_at(plan->dst, y.raw())}};
+  if (bias) args.emplace(DNNL_ARG_BIAS, memory_at(plan->bias, bias.raw()));
+  run(plan->primitive, plan->scratch, std::move(args));
+  return true;
+}
+
+const char* name_of(dnnl::cpu_isa isa) {
+  switch (isa) {
+    case dnnl::cpu_isa::sse41:
+      return "sse41";
+    case dnnl::cpu_isa::avx:
+      return "avx";
+    case dnnl::cpu_isa::avx2:
+      return "avx2";
+    case dnnl::cpu_isa::avx512_core:
+      return "avx512_core";
+    case dnnl::cpu_isa::avx512_core_vnni:
+      return "avx512_core_vnni";
+    case dnnl::cpu_isa::avx512_core_bf16:
+      return "avx512_core_bf16";
+    case dnnl::cpu_isa::avx512_core_amx:
+      return "avx512_core_amx";
+    default:
+      return "another instruction set";
+  }
+}
+
+}  // namespace
+
+const DnnTable& onednn_table() {
+  static const DnnTable table{"oneDNN", conv_forward_onednn, conv_backward_data_onednn, conv_backward_weights_onednn,
+                              matmul_onednn};
+  return table;
+}
+
+std::string dnn_version() {
+  const dnnl::version_t* v = dnnl::version();
+  return fmt::format("oneDNN {}.{}.{} ({})", v->major, v->minor, v->patch, name_of(dnnl::get_effective_cpu_isa()));
+}
+
+DnnCacheStats dnn_cache_stats() {
+  DnnCacheStats s;
+  plans().stats(s);
+  weights_cache().stats(s);
+  return s;
+}
+
+ConvSeconds time_onednn_convolutions(std::span<const ConvCase> cases, DType dtype, MemoryFormat format, int repeats) {
+  struct Layer {
+    std::shared_ptr<const Plan> forward, backward_data, backward_weights;
+    Tensor x, dx, y, dy, w, wt, dw;  // weights as each primitive wants them
+    bool needs_dx;
+  };
+  const auto filled = [](const Tensor& t) {
+    int64_t count = static_cast<int64_t>(t.storage().bytes / size_of(t.dtype()));
+    for (int64_t i = 0; i < count; ++i) {
+      const float v = uniform24(static_cast<uint32_t>(i * 0x9E3779B1u)) - 0.5f;
+      if (t.dtype() == DType::bf16)
+        t.data<bf16>()[i] = bf16(v);
+      else
+        t.data<float>()[i] = v;
+    }
+    return t;
+  };
+  const auto laid_out = [&](const Md& md, DType t) {
+    return filled(Tensor::empty({static_cast<int64_t>((bytes_of(md) + size_of(t) - 1) / size_of(t))}, {.dtype = t}));
+  };
+  std::vector<Layer> layers;
+  for (const ConvCase& c : cases) {
+    Dims y = c.x;
+    y[1] = c.weight[0];
+    for (int i = 2; i < c.x.rank(); ++i) {
+      const auto a = static_cast<size_t>(i - 2);
+      y[i] =
+          (c.x[i] + 2 * c.options.padding[a] - c.options.dilation[a] * (c.weight[i] - 1) - 1) / c.options.stride[a] + 1;
+    }
+    const ConvSpec spec{c.x, c.weight, y, c.options, dtype, DType::f32, format, false};
+    Layer l{forward_plan(spec), backward_data_plan(spec), backward_weights_plan(spec), {}, {}, {}, {}, {}, {}, {},
+            c.needs_dx};
+    if (!l.forward->primitive || !l.backward_data->primitive || !l.backward_weights->primitive)
+      throw Failure("oneDNN refuses a convolution of {} with {} in {}, {}", c.x.str(), c.weight.str(),
+                    tidepool::name_of(dtype), tidepool::name_of(format));
+    const TensorOptions map{dtype, format, kCpu};
+    l.x = filled(Tensor::empty(c.x, map));
+    l.dx = Tensor::empty(c.x, map);
+    l.y = Tensor::empty(y, map);
+    l.dy = filled(Tensor::empty(y, map));
+    l.w = laid_out(l.forward->weights, dtype);
+    l.wt = laid_out(l.backward_data->weights, dtype);
+    l.dw = laid_out(l.backward_weights->weights, DType::f32);
+    layers.push_back(std::move(l));
+  }
+  const auto timed = [](double& sum, const auto& f) {
+    const auto start = std::chrono::steady_clock::now();
+    f();
+    sum += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  std::vector<ConvSeconds> sweeps;
+  for (int repeat = 0; repeat <= repeats; ++repeat) {
+    ConvSeconds s;
+    for (const Layer& l : layers)
+      timed(s.forward, [&] {
+        run(l.forward->primitive, l.forward->scratch,
+            {{DNNL_ARG_SRC, memory_at(l.forward->src, l.x.raw())},
+             {DNNL_ARG_WEIGHTS, memory_at(l.forward->weights, l.w.raw())},
+             {DNNL_ARG_DST, memory_at(l.forward->dst, l.y.raw())}});
+      });
+    for (auto l = layers.rbegin(); l != layers.rend(); ++l) {
+      timed(s.backward_weights, [&] {
+        run(l->backward_weights->primitive, l->backward_weights->scratch,
+            {{DNNL_ARG_SRC, memory_at(l->backward_weights->src, l->x.raw())},
+             {DNNL_ARG_DIFF_DST, memory_at(l->backward_weights->dst, l->dy.raw())},
+             {DNNL_ARG_DIFF_WEIGHTS, memory_at(l->backward_weights->weights, l->dw.raw())}});
+      });
+      if (!l->needs_dx) continue;
+      timed(s.backward_data, [&] {
+        run(l->backward_data->primitive, l->backward_data->scratch,
+            {{DNNL_ARG_DIFF_DST, memory_at(l->backward_data->dst, l->dy.raw())},
+             {DNNL_ARG_WEIGHTS, memory_at(l->backward_data->weights, l->wt.raw())},
+             {DNNL_ARG_DIFF_SRC, memory_at(l->backward_data->src, l->dx.raw())}});
+      });
+    }
+    if (repeat > 0) sweeps.push_back(s);
+  }
+  if (sweeps.empty()) return {};
+  std::sort(sweeps.begin(), sweeps.end(), [](const auto& a, const auto& b) { return a.total() < b.total(); });
+  return sweeps[sweeps.size() / 2];
+}
+
+}  // namespace tidepool

@@ -1,0 +1,85 @@
+// Gradients are set, not added.
+#include "layers/activation.h"
+
+#include "core/lanes.h"
+#include "core/parallel.h"
+#include "core/tape.h"
+
+namespace tidepool {
+namespace {
+
+// y = f(x) over dense memory, in the type of sums.
+template <class F>
+Tensor mapped(const char* who, const Tensor& x, const F& f) {
+  if (!is_floating(x.dtype()))
+    throw Error("[{}] expected an input of f32, f64 or bf16, got {}", who, name_of(x.dtype()));
+  if (x.device() != kCpu) throw Failure("{} on cuda is not supported", who);
+  const Tensor y = Tensor::empty(x.shape(), x.options());
+  dispatch_floating(x.dtype(), who, [&]<class T>(T) {
+    const T* from = x.data<T>();
+    T* to = y.data<T>();
+    parallel_chunks(x.numel(), 16384, [=](int64_t begin, int64_t end) {
+      each_lane<Acc<T>>(begin, end - begin, [=]<class V>(int64_t i) { store(to + i, f(load<V>(from + i))); });
+    });
+  });
+  return y;
+}
+
+// dx = f(kept, dy), `kept` being x or y.
+template <class F>
+Tensor pulled(const Tensor& kept, const Tensor& dy, const F& f) {
+  const Tensor g = dy.to(kept.dtype()).contiguous(kept.format());
+  const Tensor dx = Tensor::empty(kept.shape(), kept.options());
+  dispatch_floating(kept.dtype(), "activation", [&]<class T>(T) {
+    const T *pk = kept.data<T>(), *pg = g.data<T>();
+    T* to = dx.data<T>();
+    parallel_chunks(kept.numel(), 16384, [=](int64_t begin, int64_t end) {
+      each_lane<Acc<T>>(begin, end - begin,
+                        [=]<class V>(int64_t i) { store(to + i, f(load<V>(pk + i), load<V>(pg + i))); });
+    });
+  });
+  return dx;
+}
+
+template <class V>
+TP_INLINE V number(double v) {
+  return splat<V>(static_cast<Lane<V>>(v));
+}
+template <class V>
+TP_INLINE V sigmoid_of(V x) {
+  return number<V>(1) / (number<V>(1) + exp_lanes(-x));
+}
+
+}  // namespace
+
+Tensor relu(const Tensor& x) {
+  const Tensor in = x.contiguous();
+  const Tensor y = mapped("relu", in, []<class V>(V v) { return v <= number<V>(0) ? number<V>(0) : v; });
+  Tape::record("relu", {x}, {y}, {y}, [](Pull& p) {
+    p.dx(0) = pulled(p.saved(0), p.dy(), []<class V>(V out, V dy) { return out <= number<V>(0) ? number<V>(0) : dy; });
+  });
+  return y;
+}
+
+Tensor silu(const Tensor& x) {
+  const Tensor in = x.contiguous();
+  const Tensor y = mapped("silu", in, []<class V>(V v) { return v * sigmoid_of(v); });
+  Tape::record("silu", {x}, {y}, {in}, [](Pull& p) {
+    p.dx(0) = pulled(p.saved(0), p.dy(), []<class V>(V v, V dy) {
+      const V s = sigmoid_of(v);
+      return dy * (s + v * (s * (number<V>(1) - s)));
+    });
+  });
+  return y;
+}
+
+Tensor sigmoid(const Tensor& x) {
+  const Tensor in = x.contiguous();
+  const Tensor y = mapped("sigmoid", in, []<class V>(V v) { return sigmoid_of(v); });
+  Tape::record("sigmoid", {x}, {y}, {y}, [](Pull& p) {
+    p.dx(0) = pulled(p.saved(0), p.dy(), []<class V>(V out, V dy) { return dy * (out * (number<V>(1) - out)); });
+  });
+  return y;
+}
+
+}  // namespace tidepool

@@ -1,0 +1,14 @@
+// Activations, element by element; NaN passes through. y has x's shape, type and memory format.
+#pragma once
+#include "core/tensor.h"
+
+namespace tidepool {
+
+/// max(x, 0). Keeps y. The gradient at 0 is 0.
+Tensor relu(const Tensor& x);
+/// x sigmoid(x) (Elfwing, Uchibe & Doya 2018). Keeps x.
+Tensor silu(const Tensor& x);
+/// 1 / (1 + exp(-x)). Keeps y.
+Tensor sigmoid(const Tensor& x);
+
+}  // namespace tidepool

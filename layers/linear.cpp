@@ -1,0 +1,73 @@
+// Gradients are set, not added.
+#include "layers/linear.h"
+
+#include "core/dnn.h"
+#include "core/parallel.h"
+#include "core/tape.h"
+
+namespace tidepool {
+namespace {
+
+// The sums of dy's columns in f64, in the order of the rows.
+Tensor column_sums(const Tensor& dy, DType dtype) {
+  const int64_t rows = dy.size(0), columns = dy.size(1);
+  const Tensor sums = Tensor::empty({columns}, {.dtype = dtype});
+  dispatch_floating(dy.dtype(), "linear", [&]<class T>(T) {
+    dispatch_floating(dtype, "linear", [&]<class U>(U) {
+      const T* p = dy.data<T>();
+      U* out = sums.data<U>();
+      parallel_chunks(columns, 64, [&](int64_t begin, int64_t end) {
+        double sum[64] = {};
+        for (int64_t i = 0; i < rows; ++i)
+          for (int64_t j = begin; j < end; ++j)
+            sum[j - begin] += static_cast<double>(static_cast<Acc<T>>(p[i * columns + j]));
+        for (int64_t j = begin; j < end; ++j) out[j] = static_cast<U>(static_cast<Acc<U>>(sum[j - begin]));
+      });
+    });
+  });
+  return sums;
+}
+
+}  // namespace
+
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  if (x.rank() != 2) throw Error("[linear] expected an input N x I, got the shape {}", x.shape().str());
+  if (!is_floating(x.dtype()))
+    throw Error("[linear] expected an input of f32, f64 or bf16, got {}", name_of(x.dtype()));
+  if (weight.rank() != 2 || weight.size(1) != x.size(1))
+    throw Error("[linear] expected a weight O x {} for an input of shape {}, got the shape {}", x.size(1),
+                x.shape().str(), weight.shape().str());
+  if (weight.dtype() != x.dtype() && !(x.dtype() == DType::bf16 && weight.dtype() == DType::f32))
+    throw Error("[linear] expected a weight of {} for an input of {}, got {}",
+                x.dtype() == DType::bf16 ? "f32 or bf16" : name_of(x.dtype()), name_of(x.dtype()),
+                name_of(weight.dtype()));
+  if (bias) {
+    expect_shape("linear", "bias", bias, {weight.size(0)});
+    if (bias.dtype() != weight.dtype())
+      throw Error("[linear] expected a bias of {}, as the weight, got {}", name_of(weight.dtype()),
+                  name_of(bias.dtype()));
+  }
+  const Tensor in = x.contiguous(MemoryFormat::plain), w = weight.contiguous(MemoryFormat::plain);
+  const Tensor y = Tensor::empty({x.size(0), weight.size(0)}, {.dtype = x.dtype(), .device = x.device()});
+  matmul(in, w.to(x.dtype()).permute({1, 0}), bias ? bias.contiguous(MemoryFormat::plain) : bias, y);
+  const bool biased = static_cast<bool>(bias);
+  Tape::record("linear", {x, weight, bias}, {y}, {in, w}, [biased](Pull& p) {
+    const Tensor &px = p.saved(0), &pw = p.saved(1);
+    const Tensor dy = p.dy().to(px.dtype()).contiguous(MemoryFormat::plain);
+    if (p.needs(0)) {
+      p.dx(0) = Tensor::empty(px.shape(), px.options());
+      matmul(dy, pw.to(px.dtype()), {}, p.dx(0));
+    }
+    if (p.needs(1)) {
+      p.dx(1) = Tensor::empty(pw.shape(), pw.options());
+      if (px.size(0) == 0)
+        p.dx(1).fill(0.0);
+      else
+        matmul(dy.permute({1, 0}), px, {}, p.dx(1));
+    }
+    if (biased && p.needs(2)) p.dx(2) = column_sums(dy, pw.dtype());
+  });
+  return y;
+}
+
+}  // namespace tidepool
