@@ -15,9 +15,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr ImageShape kShape{3, 32, 32};
+constexpr ImageShape kShape = kCifar100Format.shape;
 constexpr int64_t kRecord = 2 + 3 * 32 * 32;
-constexpr int32_t kClasses = 100;
+constexpr int32_t kClasses = kCifar100Format.classes;
 constexpr std::string_view kMend = "`tidepool data fetch cifar100` downloads it";
 
 bool is_file(const fs::path& path) {

@@ -9,6 +9,8 @@
 
 namespace tidepool {
 
+inline constexpr SourceFormat kCifar100Format{.shape = {3, 32, 32}, .classes = 100};
+
 /// The folder that holds train.bin and test.bin: `root` itself or `root`/cifar-100-binary; nothing when neither does.
 std::optional<std::filesystem::path> find_cifar100(const std::filesystem::path& root);
 

@@ -13,8 +13,8 @@
 namespace tidepool {
 namespace {
 
-constexpr int64_t kSide = 32;
-constexpr ImageShape kShape{3, kSide, kSide};
+constexpr ImageShape kShape = kProceduralFormat.shape;
+constexpr int64_t kSide = kShape.height;
 constexpr int64_t kTrainImages = 50000, kTestImages = 10000;
 constexpr std::array<std::string_view, 20> kClassNames = {"fine rows",
                                                           "fine columns",
@@ -37,6 +37,7 @@ constexpr std::array<std::string_view, 20> kClassNames = {"fine rows",
                                                           "uneven column",
                                                           "uneven row"};
 constexpr int kClasses = static_cast<int>(kClassNames.size());
+static_assert(kClasses == kProceduralFormat.classes);
 constexpr int kTextures = 8, kShapes = 6;
 
 // How much of the foreground each pixel shows, 0 to 1, row by row.

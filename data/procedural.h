@@ -12,6 +12,8 @@
 
 namespace tidepool {
 
+inline constexpr SourceFormat kProceduralFormat{.shape = {3, 32, 32}, .classes = 20};
+
 /// Image `i` is a function of (seed, split, i) alone, drawn when first asked for and kept in memory. Labels are
 /// balanced: every 20 images in a row, from a multiple of 20 on, hold each class once. `root` is not looked at.
 std::unique_ptr<Source> open_procedural(const SourceOptions& options);

@@ -12,13 +12,22 @@ namespace {
 struct Entry {
   std::string_view name;
   std::unique_ptr<Source> (*open)(const SourceOptions&);
+  SourceFormat format;
 };
 
 // A data set is added by its file and a line here.
 constexpr Entry kEntries[] = {
-    {"cifar100", open_cifar100},
-    {"procedural", open_procedural},
+    {"cifar100", open_cifar100, kCifar100Format},
+    {"procedural", open_procedural, kProceduralFormat},
 };
+
+const Entry& find_entry(std::string_view name) {
+  for (const Entry& entry : kEntries)
+    if (entry.name == name) return entry;
+  const auto names = source_names();
+  throw Error("data.name: no data set is called '{}'{}; there are: {}", name, did_you_mean(name, names),
+              fmt::join(names, ", "));
+}
 
 }  // namespace
 
@@ -33,12 +42,11 @@ std::vector<std::string> source_names() {
 }
 
 std::unique_ptr<Source> make_source(std::string_view name, const SourceOptions& options) {
-  for (const Entry& entry : kEntries) {
-    if (entry.name == name) return entry.open(options);
-  }
-  const auto names = source_names();
-  throw Error("data.name: no data set is called '{}'{}; there are: {}", name, did_you_mean(name, names),
-              fmt::join(names, ", "));
+  return find_entry(name).open(options);
+}
+
+SourceFormat source_format(std::string_view name) {
+  return find_entry(name).format;
 }
 
 int64_t used_images(std::string_view source, int64_t existing, const SourceOptions& options) {

@@ -48,6 +48,13 @@ struct SourceOptions {
 /// Opens a data set. An unknown name, missing files and more images than exist are Errors.
 std::unique_ptr<Source> make_source(std::string_view name, const SourceOptions& options);
 
+/// What the images of a data set look like, known without its files.
+struct SourceFormat {
+  ImageShape shape;
+  int32_t classes = 0;
+};
+/// Error for an unknown name.
+SourceFormat source_format(std::string_view name);
 /// The names that make_source knows.
 std::vector<std::string> source_names();
 

@@ -2,9 +2,11 @@
 // arithmetic on maps. `tidepool info` prints it; the GMACs penalty is its sum, with the slopes for the gradient.
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "core/dnn.h"
 #include "core/tensor.h"
 
 namespace tidepool {
@@ -37,6 +39,12 @@ struct TracedShape {
   Dims dims() const;
 };
 
+/// The convolution behind a row, so that a benchmark can repeat it alone.
+struct TracedConvolution {
+  Dims input, weight;
+  ConvOptions options;
+};
+
 /// One line of `tidepool info`.
 struct TracedLayer {
   std::string name, kind;
@@ -44,6 +52,7 @@ struct TracedLayer {
   int64_t parameters = 0;
   int64_t macs_per_place =
       0;  ///< multiply-adds of one image, a place of the output (convolutions and linear layers only)
+  std::optional<TracedConvolution> convolution = {};
 
   int64_t macs() const;
 };

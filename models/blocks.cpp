@@ -124,7 +124,8 @@ TracedShape ConvBlock::trace(const TracedShape& x, Trace& trace) const {
                           .kind = "conv2d",
                           .output = out,
                           .parameters = weight_.numel() + (bias_ ? bias_.numel() : 0),
-                          .macs_per_place = weight_.numel()});
+                          .macs_per_place = weight_.numel(),
+                          .convolution = {{x.dims(), weight_.shape(), options_}}});
   return out;
 }
 

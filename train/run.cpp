@@ -180,7 +180,7 @@ class Run {
                            .images_per_second = speed,
                            .loss = losses.total,
                            .top1 = top1_last_});
-      if (options_.stop && *options_.stop) return false;
+      if (options_.stop && options_.stop()) return false;
       const auto& every = config_.train.checkpoint_every;
       if (every && step_ % *every == 0 && step_ % steps_per_epoch_ != 0 && step_ != total_steps_) save();
     }
@@ -198,7 +198,7 @@ class Run {
   bool evaluate_now() {
     if (average_) average_->swap();
     const Evaluation e = evaluate(*network_, test_loader_, nullptr, 0, options_.stop);
-    const bool stopped = options_.stop && *options_.stop;
+    const bool stopped = options_.stop && options_.stop();
     if (!stopped) {
       top1_last_ = e.top1;
       loss_last_ = e.loss;

@@ -1,9 +1,9 @@
 // One training run, from a config to a run directory: what `tidepool train` does, and what a table does row by row.
 #pragma once
-#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <utility>
@@ -31,8 +31,8 @@ struct RunOptions {
   Json provenance = Json::object();
   /// Called after every step.
   std::function<void(const RunProgress&)> progress;
-  /// Set from a signal handler: the run finishes its step, saves a checkpoint and returns.
-  const std::atomic<bool>* stop = nullptr;
+  /// Asked after every step; true: the run saves a checkpoint and returns.
+  std::function<bool()> stop;
 };
 
 /// What result.json holds.

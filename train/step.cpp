@@ -74,7 +74,8 @@ void Stepper::explain(const TensorBatch& batch, int64_t step, double loss) {
   throw Failure("step {}: the loss is {}; the first value that is not finite stood in {}", step + 1, loss, where);
 }
 
-Evaluation evaluate(Network& network, Loader& loader, Tensor* logits, int64_t images, const std::atomic<bool>* stop) {
+Evaluation evaluate(Network& network, Loader& loader, Tensor* logits, int64_t images,
+                    const std::function<bool()>& stop) {
   const Tape::Scope none(nullptr);
   const DType dtype = network.options().dtype;
   Evaluation sum;
@@ -83,7 +84,7 @@ Evaluation evaluate(Network& network, Loader& loader, Tensor* logits, int64_t im
         Tensor::empty({images, network.options().classes}, {.dtype = dtype == DType::f64 ? DType::f64 : DType::f32});
   Batch batch;
   loader.start_epoch(0);
-  while (!(stop && *stop) && loader.next(batch)) {
+  while (!(stop && stop()) && loader.next(batch)) {
     const TensorBatch tensors = to_tensors(batch, dtype);
     const Tensor y = network.forward(tensors.images, {.training = false});
     const auto n = static_cast<double>(batch.n);

@@ -1,6 +1,5 @@
 // One training step: forward, loss, backward, update. And its counterpart, evaluation.
 #pragma once
-#include <atomic>
 #include <cstdint>
 #include <functional>
 
@@ -57,8 +56,8 @@ struct Evaluation {
 
 /// Runs the network in evaluation mode over a whole loader (made with training = false). `logits`, when given, is
 /// filled with (images, classes) in the data set's order, f32 (f64 in an f64 network). Stops early, with what it has,
-/// when *stop.
+/// when stop() is true.
 Evaluation evaluate(Network& network, Loader& loader, Tensor* logits = nullptr, int64_t images = 0,
-                    const std::atomic<bool>* stop = nullptr);
+                    const std::function<bool()>& stop = {});
 
 }  // namespace tidepool

@@ -1,0 +1,53 @@
+// tidepool eval: a run or a checkpoint on the test images.
+#include <nlohmann/json.hpp>
+
+#include "core/safetensors.h"
+#include "tools/command.h"
+#include "tools/data_root.h"
+#include "tools/run_config.h"
+#include "train/run_directory.h"
+#include "train/setup.h"
+#include "train/step.h"
+
+namespace tidepool {
+namespace {
+
+int run(const Call& call) {
+  const SavedRun saved = open_saved_run(expand_home(call.argument()));
+  const Config config =
+      load_config_text(saved.config.dump(), saved.checkpoint.string() + " (config)", call.texts("set"));
+  const std::filesystem::path output = call.given("output") ? call.path("output") : std::filesystem::path();
+  if (call.given("output") && std::filesystem::exists(output) && std::filesystem::equivalent(output, saved.checkpoint))
+    throw Error("--output: {} is the checkpoint itself", output.string());
+  const RunData data = open_data(config.data, data_root_of(call, config.data));
+  const auto network = make_run_network(config, data.shape(), data.train->classes());
+  load_state(saved.file, network->state(), "", saved.checkpoint);
+  Loader loader(data.test, data.normalisation, loader_options(config, false));
+  Tensor logits;
+  const Evaluation e = evaluate(*network, loader, call.given("output") ? &logits : nullptr, data.test->size());
+  if (logits)
+    write_safetensors(output,
+                      {.tensors = {{"logits", logits}}, .metadata = {{"checkpoint", saved.checkpoint.filename()}}});
+  if (call.json())
+    print_json({{"top1", e.top1}, {"top5", e.top5}, {"loss", e.loss}, {"images", e.images}});
+  else
+    print(fmt::format("top-1 {:.2f}%, top-5 {:.2f}%, loss {:.4f} on {} images\n", 100 * e.top1, 100 * e.top5, e.loss,
+                      e.images));
+  return 0;
+}
+
+const Registered registered(
+    {.name = "eval",
+     .says = "evaluates a run or a checkpoint on the test images",
+     .arguments = {"RUN_OR_CHECKPOINT"},
+     .options = {set_option(),
+                 data_option(),
+                 {.name = "output",
+                  .value = "FILE",
+                  .says = "write `logits` (images x classes, in the data set's order)"},
+                 json_option()},
+     .details = "A run directory stands for its last.safetensors; name best.safetensors to have that.\n",
+     .run = run});
+
+}  // namespace
+}  // namespace tidepool

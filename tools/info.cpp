@@ -1,0 +1,95 @@
+// tidepool info: what a config's network is made of, and what a step of it keeps in memory.
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "core/allocator.h"
+#include "tools/command.h"
+#include "tools/run_config.h"
+#include "train/step.h"
+
+namespace tidepool {
+namespace {
+
+// One training step on made-up images, watched.
+struct StepMemory {
+  std::map<std::string, size_t> saved;  // layer -> bytes kept for backward
+  size_t saved_bytes = 0, peak_bytes = 0;
+  double gmacs_penalty = 0;
+};
+
+StepMemory measure(const Config& config, Network& network) {
+  Optimizer optimizer(config.optim, network.parameters(), 1, 1);
+  Stepper stepper(network, optimizer, config.loss, config.train.seed);
+  StepMemory memory;
+  stepper.after_forward = [&](const Tape& tape) {
+    for (const SavedBytes& row : tape.saved_bytes()) {
+      memory.saved[row.scope.empty() ? row.op : row.scope] += row.bytes;
+      memory.saved_bytes += row.bytes;
+    }
+  };
+  const TensorBatch batch = made_up_batch(config, network, config.train.batch);
+  Allocator::of(kCpu).reset_peak();
+  memory.gmacs_penalty = stepper.step(batch, 0).gmacs;
+  memory.peak_bytes = Allocator::of(kCpu).stats().peak_bytes;
+  return memory;
+}
+
+std::string shape_text(const Dims& shape) {
+  return Dims(std::span(shape.begin() + 1, shape.end())).str();
+}
+
+int run(const Call& call) {
+  const Config config = config_of(call);
+  const auto network = network_of(config);
+  const Trace trace = network->trace();  // before the step moves a shape
+  const StepMemory memory = measure(config, *network);
+  const auto saved_of = [&](const std::string& name) {
+    const auto found = memory.saved.find(name);
+    return found == memory.saved.end() ? size_t{0} : found->second;
+  };
+
+  if (call.json()) {
+    Json layers = Json::array();
+    for (const TracedLayer& layer : trace.layers) {
+      const Dims shape = layer.output.dims();
+      layers.push_back({{"name", layer.name},
+                        {"kind", layer.kind},
+                        {"output", std::vector<int64_t>(shape.begin(), shape.end())},
+                        {"parameters", layer.parameters},
+                        {"macs", layer.macs()},
+                        {"saved_bytes", saved_of(layer.name)}});
+    }
+    print_json({{"name", config.name},
+                {"parameters", trace.parameters()},
+                {"macs", trace.macs()},
+                {"gmacs_penalty", memory.gmacs_penalty},
+                {"batch", config.train.batch},
+                {"dtype", config.train.dtype},
+                {"saved_bytes", memory.saved_bytes},
+                {"peak_bytes", memory.peak_bytes},
+                {"layers", layers}});
+    return 0;
+  }
+  std::vector<std::vector<std::string>> rows;
+  for (const TracedLayer& layer : trace.layers)
+    rows.push_back({layer.name, layer.kind, shape_text(layer.output.dims()), std::to_string(layer.parameters),
+                    std::to_string(layer.macs()), std::to_string(saved_of(layer.name))});
+  rows.push_back({"total", "", "", std::to_string(trace.parameters()), std::to_string(trace.macs()),
+                  std::to_string(memory.saved_bytes)});
+  print(text_table({"layer", "kind", "output", "parameters", "MACs", "saved bytes"}, rows));
+  print(fmt::format("{:.4f} GMACs an image; a training step at batch {} in {} takes {:.1f} MiB at its peak\n",
+                    trace.gmacs(), config.train.batch, config.train.dtype,
+                    static_cast<double>(memory.peak_bytes) / (1 << 20)));
+  return 0;
+}
+
+const Registered registered(
+    {.name = "info",
+     .says = "a table of a network's layers: shapes, parameters, multiply-adds, memory",
+     .arguments = {"CONFIG"},
+     .options = {set_option(), seed_option("", "in place of train.seed"), json_option()},
+     .details = "Memory is measured in one training step on made-up images; no data set is needed.\n",
+     .run = run});
+
+}  // namespace
+}  // namespace tidepool

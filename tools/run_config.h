@@ -1,0 +1,25 @@
+// What every command that runs a config needs of the command line.
+#pragma once
+#include "tools/command.h"
+#include "train/config.h"
+#include "train/setup.h"
+
+namespace tidepool {
+
+/// The config named by argument `i` (or `otherwise` where that was left out) with --set, --seed and --device applied.
+/// Throws Error for a device that networks do not run on.
+Config config_of(const Call& call, size_t i = 0, const std::string& otherwise = {});
+
+/// The folder of the config's data set; see require_data.
+std::filesystem::path data_root_of(const Call& call, const DataConfig& config);
+
+/// The config's network without its data: shapes come from the data set's format.
+std::unique_ptr<Network> network_of(const Config& config);
+
+/// A batch of made-up images (uniform noise) and labels, for commands that measure.
+TensorBatch made_up_batch(const Config& config, const Network& network, int64_t n);
+
+/// What is saved with a run: command line, revision, versions of the libraries.
+Json provenance(const std::vector<std::string>& command);
+
+}  // namespace tidepool

@@ -1,0 +1,125 @@
+// The tables: what their rows are at each scale, and running them so that a table that was cut off goes on.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "train/config.h"
+#include "train/run.h"
+
+namespace tidepool {
+
+/// How large a table's runs are (experiments.md, "Scales"). What a short run cannot share with the recipe of 200 epochs
+/// stands here, and every number of it stands in the caption.
+struct Scale {
+  std::string name;
+  double width = 1;                                  ///< of the network
+  std::optional<int64_t> train_images, test_images;  ///< none: all
+  int64_t epochs = 200;
+  int64_t batch = 128;
+  double lr = 0.1;  ///< of the weights
+  double warmup_epochs = 1;
+  double shape_lr = 0.001;        ///< of the shape parameters
+  int64_t shape_first_epoch = 3;  ///< epochs before they move
+  bool penalty = true;            ///< rows with the GMACs penalty too
+};
+const std::vector<Scale>& scales();
+/// Throws Error with the names that there are.
+const Scale& find_scale(const std::string& name);
+
+/// One row of a table: everything of a config but its seed.
+struct Row {
+  std::string name;                    ///< "tile-vgg16-dynopool", unique in the table; --only matches it
+  std::string data;                    ///< "tile"
+  std::string model;                   ///< "vgg16"
+  std::string pool;                    ///< "dynopool"
+  double lambda = 0;                   ///< of the GMACs penalty
+  std::string baseline;                ///< name of the row that it is compared with; "" for a baseline
+  std::string base;                    ///< the embedded config that it starts from
+  std::vector<std::string> sets = {};  ///< KEY=VALUE, after the scale's
+};
+
+/// A table. A new one is a function that gives rows and a line in experiments.cpp.
+struct Table {
+  int number;
+  std::string title;
+  std::vector<Row> (*rows)(const Scale& scale);
+};
+const std::vector<Table>& tables();
+/// Throws Error with the numbers that there are.
+const Table& find_table(int64_t number);
+
+/// One row with one seed.
+struct PlannedRun {
+  size_t row = 0;  ///< index into Plan::rows
+  uint64_t seed = 1;
+  Config config;
+  std::filesystem::path folder;
+  bool selected = true;  ///< --only picks it, so that it is run when its result is missing
+};
+
+struct PlanOptions {
+  std::string scale = "quick";
+  int64_t seeds = 1;                  ///< seeds 1 to so many
+  std::string only;                   ///< glob over row names; "": all
+  std::string data_set = "cifar100";  ///< or "procedural"
+  std::vector<std::string> sets;      ///< KEY=VALUE of the user, after everything else
+  std::filesystem::path out;          ///< runs live under out / "runs"
+};
+
+struct Plan {
+  const Table* table = nullptr;
+  Scale scale;
+  PlanOptions options;
+  std::vector<Row> rows;
+  std::vector<PlannedRun> runs;  ///< seed by seed, so that a table that is cut off has something in every row
+};
+
+/// Throws Error for an unknown table or scale, a pattern that picks nothing, and a config that does not load.
+Plan make_plan(int64_t table, const PlanOptions& options);
+
+/// The config of a row at a scale, ready to run.
+Config row_config(const Row& row, const Scale& scale, const std::string& data_set, uint64_t seed,
+                  std::span<const std::string> sets);
+
+/// Steps of a whole run, with `images` training images where the config says none.
+int64_t planned_steps(const Config& config, int64_t images);
+
+/// The result that a run's folder holds; none when it is missing or cut off. Throws Error naming the folder and the key
+/// when it holds a run of another config, or files that are not a run's.
+std::optional<RunResult> saved_result(const PlannedRun& run);
+
+/// What became of a planned run.
+struct RunOutcome {
+  std::optional<RunResult> result;
+  bool read = false;    ///< the result was there already
+  std::string failure;  ///< why there is none; "" when it was not run or was stopped
+};
+
+/// Trains one run: train_run, a process of its own, or a test's stand-in. Throws Failure when this run failed, Error
+/// when the request is wrong, which ends the table.
+using Runner = std::function<RunResult(const PlannedRun& run, const RunOptions& options)>;
+
+struct ExecuteOptions {
+  Runner run;
+  int jobs = 1;  ///< runs at a time; `run` is called from so many threads
+  std::filesystem::path data_root;
+  Json provenance = Json::object();
+  /// Asked often, from any thread; true: every run ends after its step.
+  std::function<bool()> stop = {};
+  // Called one at a time, from any thread, with the index into Plan::runs.
+  std::function<void(size_t)> started = {};
+  std::function<void(size_t, const RunProgress&)> progress = {};
+  /// After each run, whatever became of it; with all outcomes so far.
+  std::function<void(size_t, const std::vector<RunOutcome>&)> ended = {};
+};
+
+/// Reads what is there, then runs what is missing and selected, resuming what was cut off. A run that fails leaves its
+/// outcome, and the others go on. Nothing runs when a folder holds another run (Error).
+std::vector<RunOutcome> execute(const Plan& plan, const ExecuteOptions& options);
+
+}  // namespace tidepool

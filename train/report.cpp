@@ -1,0 +1,580 @@
+#include "train/report.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "core/atomic_file.h"
+#include "core/error.h"
+
+namespace tidepool {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr const char* kPlusMinus = "\u00b1";
+
+std::string number_or(const std::optional<int64_t>& n, const char* otherwise) {
+  return n ? std::to_string(*n) : std::string(otherwise);
+}
+
+// 16, but 15.7
+std::string length_text(double length) {
+  return length == std::round(length) ? fmt::format("{:.0f}", length) : fmt::format("{:.1f}", length);
+}
+
+std::string shapes_text(const ReportRow& row) {
+  std::string text;
+  for (const ReportShape& s : row.shapes)
+    text += fmt::format("{}{}x{}", text.empty() ? "" : " ", length_text(s.height), length_text(s.width));
+  return text.empty() ? "-" : text;
+}
+
+std::string percent_text(const std::optional<Summary>& s) {
+  if (!s) return "-";
+  std::string text = fmt::format("{:.2f}", 100 * s->mean);
+  if (s->deviation) text += fmt::format(" {} {:.2f}", kPlusMinus, 100 * *s->deviation);
+  return text;
+}
+
+std::string mean_text(const std::optional<Summary>& s, double unit, int digits) {
+  return s ? fmt::format("{:.{}f}", s->mean / unit, digits) : "-";
+}
+
+std::string difference_text(const ReportRow& row) {
+  if (!row.difference || !row.difference->interval) return "-";
+  const auto [low, high] = *row.difference->interval;
+  return fmt::format("{:+.2f} [{:+.2f}, {:+.2f}]", 100 * row.difference->mean, 100 * low, 100 * high);
+}
+
+struct Column {
+  const char* name;
+  bool number;
+  std::string (*cell)(const ReportRow&);
+};
+
+int64_t seeds_of(const ReportRow& row) {
+  return row.top1_last ? row.top1_last->n : 0;
+}
+
+// What every format but CSV and JSON shows.
+const std::vector<Column>& columns() {
+  static const std::vector<Column> all{
+      {"data", false, [](const ReportRow& r) { return r.row.data; }},
+      {"network", false, [](const ReportRow& r) { return r.row.model; }},
+      {"pool", false, [](const ReportRow& r) { return r.row.pool; }},
+      {"lambda", true, [](const ReportRow& r) { return r.row.lambda > 0 ? fmt::format("{:g}", r.row.lambda) : "-"; }},
+      {"top-1 last, %", true, [](const ReportRow& r) { return percent_text(r.top1_last); }},
+      {"n", true,
+       [](const ReportRow& r) {
+         return seeds_of(r) == r.wanted ? std::to_string(r.wanted) : fmt::format("{} of {}", seeds_of(r), r.wanted);
+       }},
+      {"top-1 best, %", true, [](const ReportRow& r) { return percent_text(r.top1_best); }},
+      {"difference [95%]", true, difference_text},
+      {"GMACs", true, [](const ReportRow& r) { return mean_text(r.gmacs, 1, 4); }},
+      {"parameters, M", true, [](const ReportRow& r) { return mean_text(r.parameters, 1e6, 3); }},
+      {"ms a step", true, [](const ReportRow& r) { return mean_text(r.step_ms, 1, 1); }},
+      {"peak, MiB", true, [](const ReportRow& r) { return mean_text(r.peak_bytes, 1024.0 * 1024.0, 0); }},
+      {"final shapes", false, shapes_text},
+  };
+  return all;
+}
+
+std::vector<std::vector<std::string>> cells_of(const Report& report) {
+  std::vector<std::vector<std::string>> cells;
+  for (const ReportRow& row : report.rows) {
+    auto& line = cells.emplace_back();
+    for (const Column& column : columns()) line.push_back(column.cell(row));
+  }
+  return cells;
+}
+
+size_t characters(std::string_view text) {
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+}
+
+std::string variant_text(const VariantConfig& v) {
+  if (v.type == "stretch_v") return fmt::format("stretched {:g} times in height, then cropped", v.factor);
+  if (v.type == "stretch_h") return fmt::format("stretched {:g} times in width, then cropped", v.factor);
+  if (v.type == "tile") return fmt::format("shrunk, then repeated {}x{} times", v.grid, v.grid);
+  if (v.type == "large") return fmt::format("shrunk to {}x{}, then enlarged", v.size, v.size);
+  return "as they are";
+}
+
+// The numbers as the runs have them, so that --set shows.
+std::string scale_text(const Plan& plan) {
+  const Config& c = plan.runs.front().config;
+  std::string text = fmt::format(
+      "{}: width {:g}, {} training and {} test images, {} epochs of batch {}, learning rate {:g}, {} after {:g} epochs "
+      "of warm-up",
+      plan.scale.name, c.model.width, number_or(c.data.train_images, "all"), number_or(c.data.test_images, "all"),
+      c.train.epochs, c.train.batch, c.optim.lr,
+      c.optim.schedule.type == ScheduleType::kCosine ? "cosine to 0" : "a schedule of --set",
+      c.optim.schedule.warmup_epochs);
+  for (const PlannedRun& run : plan.runs) {
+    if (run.config.optim.groups.empty()) continue;
+    const ParamGroupConfig& g = run.config.optim.groups.front();
+    text += fmt::format("; shape parameters {}: learning rate {:g} from epoch {} on", g.match, g.lr, g.first_epoch);
+    break;
+  }
+  return text;
+}
+
+std::string variants_text(const Plan& plan) {
+  std::string text;
+  std::vector<std::string> seen;
+  for (const PlannedRun& run : plan.runs) {
+    const std::string& data = plan.rows[run.row].data;
+    if (std::find(seen.begin(), seen.end(), data) != seen.end()) continue;
+    seen.push_back(data);
+    text += fmt::format("{}{}: {}", text.empty() ? "" : "; ", data, variant_text(run.config.data.variant));
+  }
+  return text;
+}
+
+Json summary_json(const std::optional<Summary>& s, bool deviation) {
+  if (!s) return nullptr;
+  if (!deviation) return s->mean;
+  return s->deviation ? Json(*s->deviation) : Json(nullptr);
+}
+
+std::string csv_number(const Json& value) {
+  return value.is_null() ? "" : value.dump();
+}
+
+// Boxes to scale: one for each map, with the input's outline behind them.
+std::string shapes_svg(const ReportRow& row) {
+  if (row.shapes.empty()) return "-";
+  constexpr double kPixel = 1.5, kGap = 6;
+  double width = 0, height = 0;
+  for (const ReportShape& s : row.shapes) {
+    width += std::max(2.0, s.width * kPixel) + kGap;
+    height = std::max(height, s.height * kPixel);
+  }
+  std::string svg = fmt::format(R"(<svg role="img" aria-label="{}" width="{:.1f}" height="{:.1f}">)",
+                                escape_html(shapes_text(row)), width, height + 2);
+  double x = 1;
+  for (const ReportShape& s : row.shapes) {
+    const double w = std::max(2.0, s.width * kPixel), h = std::max(2.0, s.height * kPixel);
+    svg +=
+        fmt::format(R"(<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"><title>{}: {} x {}</title></rect>)",
+                    x, 1 + (height - h) / 2, w, h, escape_html(s.place), length_text(s.height), length_text(s.width));
+    x += w + kGap;
+  }
+  return svg + "</svg>";
+}
+
+std::string failures_text(const Report& report) {
+  std::string text;
+  for (const ReportRow& row : report.rows)
+    for (const std::string& failure : row.failures)
+      text += fmt::format("{}{}, {}", text.empty() ? "" : "; ", row.row.name, failure);
+  return text;
+}
+
+// The caption with what is missing before it.
+std::vector<std::pair<std::string, std::string>> notes(const Report& report) {
+  std::vector<std::pair<std::string, std::string>> all;
+  if (!report.incomplete.empty()) all.emplace_back("INCOMPLETE", report.incomplete);
+  if (const std::string failed = failures_text(report); !failed.empty()) all.emplace_back("Failed", failed);
+  all.insert(all.end(), report.caption.begin(), report.caption.end());
+  return all;
+}
+
+}  // namespace
+
+Report make_report(const Plan& plan, const std::vector<RunOutcome>& outcomes, const ReportFacts& facts) {
+  Report report{.title = fmt::format("Table {} ({}): {}", plan.table->number, plan.scale.name, plan.table->title),
+                .caption = {},
+                .scale = plan.scale.name,
+                .data_set = plan.options.data_set,
+                .rows = {},
+                .incomplete = {}};
+  std::map<std::string, std::map<uint64_t, double>> top1;  // by row name, then seed
+  int64_t missing = 0, asked = 0;
+  for (size_t i = 0; i < plan.rows.size(); ++i) {
+    ReportRow row{.row = plan.rows[i], .wanted = plan.options.seeds};
+    bool selected = false;
+    std::vector<double> last, best, gmacs, parameters, step_ms, peak;
+    for (size_t k = 0; k < plan.runs.size(); ++k) {
+      const PlannedRun& run = plan.runs[k];
+      if (run.row != i) continue;
+      selected = selected || run.selected;
+      const RunOutcome& outcome = outcomes[k];
+      if (run.selected) ++asked;
+      if (!outcome.result) {
+        if (run.selected) ++missing;
+        if (!outcome.failure.empty()) row.failures.push_back(fmt::format("seed {}: {}", run.seed, outcome.failure));
+        continue;
+      }
+      const RunResult& r = *outcome.result;
+      row.seeds.emplace_back(run.seed, r);
+      if (r.top1_last) {
+        last.push_back(*r.top1_last);
+        top1[row.row.name][run.seed] = *r.top1_last;
+      }
+      if (r.top1_best) best.push_back(*r.top1_best);
+      gmacs.push_back(r.gmacs);
+      parameters.push_back(static_cast<double>(r.parameters));
+      if (r.steps > 0) step_ms.push_back(1000 * r.seconds / static_cast<double>(r.steps));
+      peak.push_back(static_cast<double>(r.peak_bytes));
+      for (size_t p = 0; p < r.shapes.size(); ++p) {
+        const auto& [place, size] = r.shapes[p];
+        if (p == row.shapes.size()) row.shapes.push_back({.place = place});
+        row.shapes[p].height += static_cast<double>(size[0]);
+        row.shapes[p].width += static_cast<double>(size[size.rank() - 1]);
+      }
+    }
+    for (ReportShape& s : row.shapes) {
+      s.height /= static_cast<double>(row.seeds.size());
+      s.width /= static_cast<double>(row.seeds.size());
+    }
+    row.top1_last = summarize(last);
+    row.top1_best = summarize(best);
+    row.gmacs = summarize(gmacs);
+    row.parameters = summarize(parameters);
+    row.step_ms = summarize(step_ms);
+    row.peak_bytes = summarize(peak);
+    if (selected || !row.seeds.empty()) report.rows.push_back(std::move(row));
+  }
+  for (ReportRow& row : report.rows)
+    if (!row.row.baseline.empty()) row.difference = paired_difference(top1[row.row.name], top1[row.row.baseline]);
+
+  if (missing > 0) report.incomplete = fmt::format("{} of {} runs are missing", missing, asked);
+  const int64_t seeds = plan.options.seeds;
+  report.caption = {
+      {"Scale", scale_text(plan)},
+      {"Data", facts.data},
+      {"Variants", variants_text(plan)},
+      {"Seeds", seeds == 1 ? std::string("1 (seed 1); one seed supports no claim about a difference")
+                           : fmt::format("{} (1 to {}); mean {} standard deviation", seeds, seeds, kPlusMinus)},
+      {"Columns",
+       "top-1 of the test images after the last epoch, and of the best epoch (chosen on the test images); difference "
+       "of top-1 last in points to max on the same data, paired by seed, with its 95% interval (Student's t); GMACs of "
+       "one image with the final shapes; ms of a training step; final shapes after each resizing place, height x "
+       "width" +
+           std::string(seeds > 1 ? ", mean over the seeds" : "")},
+  };
+  const bool penalty = std::any_of(plan.rows.begin(), plan.rows.end(), [](const Row& row) { return row.lambda > 0; });
+  if (penalty)
+    report.caption.emplace_back("Lambda",
+                                "weight of the GMACs penalty: 0.1 / width^2, so that it weighs as much "
+                                "beside the cross-entropy as 0.1 in the network of width 1");
+  report.caption.emplace_back("Machine", facts.machine);
+  report.caption.emplace_back("Revision", facts.revision.empty() ? "not known" : facts.revision);
+  report.caption.emplace_back("Command", facts.command);
+  return report;
+}
+
+std::string report_markdown(const Report& report) {
+  std::vector<std::vector<std::string>> cells = cells_of(report);
+  std::vector<size_t> wide;
+  for (const Column& column : columns()) wide.push_back(std::max<size_t>(3, characters(column.name)));
+  for (auto& line : cells)
+    for (size_t i = 0; i < line.size(); ++i) {
+      line[i] = escape_markdown(line[i]);
+      wide[i] = std::max(wide[i], characters(line[i]));
+    }
+  std::string text = fmt::format("# {}\n\n", escape_markdown(report.title));
+  const auto add = [&](size_t i, const std::string& cell) {
+    const std::string pad(wide[i] - characters(cell), ' ');
+    text += fmt::format("| {} ", columns()[i].number ? pad + cell : cell + pad);
+  };
+  for (size_t i = 0; i < wide.size(); ++i) add(i, columns()[i].name);
+  text += "|\n";
+  for (size_t i = 0; i < wide.size(); ++i)
+    text += columns()[i].number ? fmt::format("|{}:", std::string(wide[i] + 1, '-'))
+                                : fmt::format("|{}", std::string(wide[i] + 2, '-'));
+  text += "|\n";
+  for (const auto& line : cells) {
+    for (size_t i = 0; i < line.size(); ++i) add(i, line[i]);
+    text += "|\n";
+  }
+  text += "\n";
+  for (const auto& [what, says] : notes(report)) text += fmt::format("- **{}**: {}\n", what, escape_markdown(says));
+  return text;
+}
+
+std::string report_csv(const Report& report) {
+  std::string text =
+      "scale,data_set,data,model,pool,lambda,seeds,top1_last_mean,top1_last_std,top1_best_mean,top1_best_std,"
+      "gmacs_mean,gmacs_std,parameters,step_ms_mean,step_ms_std,peak_bytes_mean,paired_difference,interval_low,"
+      "interval_high,shapes\n";
+  for (const ReportRow& row : report.rows) {
+    const auto mean = [](const std::optional<Summary>& s) { return csv_number(summary_json(s, false)); };
+    const auto deviation = [](const std::optional<Summary>& s) { return csv_number(summary_json(s, true)); };
+    const bool interval = row.difference && row.difference->interval;
+    const std::vector<std::string> cells{
+        report.scale,
+        report.data_set,
+        row.row.data,
+        row.row.model,
+        row.row.pool,
+        fmt::format("{}", row.row.lambda),
+        std::to_string(seeds_of(row)),
+        mean(row.top1_last),
+        deviation(row.top1_last),
+        mean(row.top1_best),
+        deviation(row.top1_best),
+        mean(row.gmacs),
+        deviation(row.gmacs),
+        mean(row.parameters),
+        mean(row.step_ms),
+        deviation(row.step_ms),
+        mean(row.peak_bytes),
+        row.difference ? csv_number(row.difference->mean) : "",
+        interval ? csv_number(row.difference->interval->first) : "",
+        interval ? csv_number(row.difference->interval->second) : "",
+        row.shapes.empty() ? "" : shapes_text(row),
+    };
+    for (size_t i = 0; i < cells.size(); ++i) text += (i > 0 ? "," : "") + escape_csv(cells[i]);
+    text += "\n";
+  }
+  return text;
+}
+
+std::string report_latex(const Report& report) {
+  std::string format, header;
+  for (const Column& column : columns()) {
+    format += column.number ? 'r' : 'l';
+    header += (header.empty() ? "" : " & ") + escape_latex(column.name);
+  }
+  std::string text = fmt::format(
+      "% Written by tidepool.\n\\begin{{table}}\n\\centering\n\\footnotesize\n\\begin{{tabular}}{{{}}}\n\\hline\n{} "
+      "\\\\\n\\hline\n",
+      format, header);
+  const auto cells = cells_of(report);
+  for (size_t r = 0; r < cells.size(); ++r) {
+    if (r > 0 && report.rows[r].row.data != report.rows[r - 1].row.data) text += "\\hline\n";
+    for (size_t i = 0; i < cells[r].size(); ++i) text += (i > 0 ? " & " : "") + escape_latex(cells[r][i]);
+    text += " \\\\\n";
+  }
+  text += "\\hline\n\\end{tabular}\n\\caption{" + escape_latex(report.title) + ".";
+  for (const auto& [what, says] : notes(report))
+    text += fmt::format(" {}: {}.", escape_latex(what), escape_latex(says));
+  return text + "}\n\\end{table}\n";
+}
+
+std::string report_html(const Report& report) {
+  std::string text = fmt::format(R"html(<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{0}</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 84rem; padding: 0 1rem; color: #222; }}
+h1 {{ font-size: 1.4rem; }}
+.wide {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap; }}
+th, td {{ padding: .3rem .7rem; text-align: left; }}
+th {{ border-bottom: 2px solid #222; }}
+.n {{ text-align: right; }}
+tr.first td {{ border-top: 1px solid #999; }}
+tr.learned td {{ background: #eef6fb; }}
+rect {{ fill: #bcdcf0; stroke: #15608f; }}
+dl {{ display: grid; grid-template-columns: max-content auto; gap: .2rem 1rem; margin-top: 1.5rem; }}
+dt {{ font-weight: 600; }}
+dd {{ margin: 0; overflow-wrap: anywhere; }}
+.warning {{ color: #a40000; }}
+</style></head><body>
+<h1>{0}</h1>
+<div class="wide"><table>
+<tr>)html",
+                                 escape_html(report.title));
+  for (const Column& column : columns())
+    text += fmt::format("<th{}>{}</th>", column.number ? " class=\"n\"" : "", escape_html(column.name));
+  text += "<th>drawn to scale</th></tr>\n";
+  const auto cells = cells_of(report);
+  for (size_t r = 0; r < cells.size(); ++r) {
+    const ReportRow& row = report.rows[r];
+    std::string classes = r == 0 || row.row.data != report.rows[r - 1].row.data ? "first" : "";
+    if (row.row.pool == "dynopool") classes += classes.empty() ? "learned" : " learned";
+    text += fmt::format("<tr class=\"{}\">", classes);
+    for (size_t i = 0; i < cells[r].size(); ++i)
+      text += fmt::format("<td{}>{}</td>", columns()[i].number ? " class=\"n\"" : "", escape_html(cells[r][i]));
+    text += fmt::format("<td>{}</td></tr>\n", shapes_svg(row));
+  }
+  text += "</table></div>\n<dl>\n";
+  for (const auto& [what, says] : notes(report)) {
+    const bool warning = what == "INCOMPLETE" || what == "Failed";
+    text += fmt::format("<dt{0}>{1}</dt><dd{0}>{2}</dd>\n", warning ? " class=\"warning\"" : "", escape_html(what),
+                        escape_html(says));
+  }
+  return text + "</dl>\n</body></html>\n";
+}
+
+Json report_json(const Report& report) {
+  Json rows = Json::array();
+  for (const ReportRow& row : report.rows) {
+    Json shapes = Json::object();
+    for (const ReportShape& s : row.shapes) shapes[s.place] = {s.height, s.width};
+    Json runs = Json::array();
+    for (const auto& [seed, result] : row.seeds) {
+      Json run{{"seed", seed}};
+      run.update(result.json());
+      runs.push_back(std::move(run));
+    }
+    Json interval = nullptr;
+    if (row.difference && row.difference->interval)
+      interval = {row.difference->interval->first, row.difference->interval->second};
+    rows.push_back({{"name", row.row.name},
+                    {"data", row.row.data},
+                    {"model", row.row.model},
+                    {"pool", row.row.pool},
+                    {"lambda", row.row.lambda},
+                    {"seeds", seeds_of(row)},
+                    {"top1_mean", summary_json(row.top1_last, false)},
+                    {"top1_std", summary_json(row.top1_last, true)},
+                    {"top1_best_mean", summary_json(row.top1_best, false)},
+                    {"top1_best_std", summary_json(row.top1_best, true)},
+                    {"gmacs_mean", summary_json(row.gmacs, false)},
+                    {"gmacs_std", summary_json(row.gmacs, true)},
+                    {"parameters", row.seeds.empty() ? Json(nullptr) : Json(row.seeds.front().second.parameters)},
+                    {"step_ms", summary_json(row.step_ms, false)},
+                    {"peak_bytes", summary_json(row.peak_bytes, false)},
+                    {"shapes", shapes},
+                    {"baseline", row.row.baseline.empty() ? Json(nullptr) : Json(row.row.baseline)},
+                    {"paired_difference", row.difference ? Json(row.difference->mean) : Json(nullptr)},
+                    {"interval", interval},
+                    {"failures", row.failures},
+                    {"runs", runs}});
+  }
+  Json caption = Json::object();
+  for (const auto& [what, says] : report.caption) caption[what] = says;
+  return {{"title", report.title},
+          {"scale", report.scale},
+          {"data_set", report.data_set},
+          {"complete", report.incomplete.empty()},
+          {"rows", rows},
+          {"caption", caption}};
+}
+
+void write_report(const Report& report, const fs::path& folder, const std::string& name) {
+  std::error_code code;
+  if (fs::exists(folder, code) && !fs::is_directory(folder, code))
+    throw Error("--out {}: expected a folder, it is a file", folder.string());
+  fs::create_directories(folder, code);
+  if (code) throw Failure("cannot make the folder {}: {}", folder.string(), code.message());
+  write_file_atomically(folder / (name + ".md"), report_markdown(report));
+  write_file_atomically(folder / (name + ".csv"), report_csv(report));
+  write_file_atomically(folder / (name + ".tex"), report_latex(report));
+  write_file_atomically(folder / (name + ".html"), report_html(report));
+}
+
+std::string escape_markdown(std::string_view text) {
+  constexpr std::string_view kSpecial = "\\`*|<>&";
+  const auto word = [&](size_t i) { return i < text.size() && std::isalnum(static_cast<unsigned char>(text[i])); };
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (c == '\n' || c == '\r') {
+      out += ' ';
+      continue;
+    }
+    // Between letters an underscore stands for itself: stretch_v stays readable in a terminal. [a, b] without a
+    // target behind it is no link.
+    const bool emphasis = c == '_' && !(i > 0 && word(i - 1) && word(i + 1));
+    const bool link =
+        c == ']' && i + 1 < text.size() && (text[i + 1] == '(' || text[i + 1] == ':' || text[i + 1] == '[');
+    if (kSpecial.find(c) != std::string_view::npos || emphasis || link) out += '\\';
+    out += c;
+  }
+  return out;
+}
+
+std::string escape_csv(std::string_view text) {
+  if (text.find_first_of(",\"\r\n") == std::string_view::npos) return std::string(text);
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"') out += '"';
+    out += c;
+  }
+  return out + '"';
+}
+
+std::string escape_latex(std::string_view text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    switch (c) {
+      case '\\':
+        out += "\\textbackslash{}";
+        break;
+      case '~':
+        out += "\\textasciitilde{}";
+        break;
+      case '^':
+        out += "\\textasciicircum{}";
+        break;
+      case '<':
+        out += "\\textless{}";
+        break;
+      case '>':
+        out += "\\textgreater{}";
+        break;
+      case '|':
+        out += "\\textbar{}";
+        break;
+      case '"':
+        out += "''";
+        break;
+      case '\'':
+        out += "{'}";
+        break;
+      case '[':
+        out += "{[}";
+        break;  // after a line's \\ it would be an option
+      case ']':
+        out += "{]}";
+        break;
+      case '&':
+      case '%':
+      case '$':
+      case '#':
+      case '_':
+      case '{':
+      case '}':
+        out += '\\';
+        out += c;
+        break;
+      default:
+        if (text.substr(i).starts_with(kPlusMinus)) {
+          out += "$\\pm$";
+          ++i;
+        } else if (c == '-' && i + 1 < text.size() && text[i + 1] == '-') {
+          out += "-{}";  // -- would become a dash
+        } else {
+          out += c;
+        }
+    }
+  }
+  return out;
+}
+
+std::string escape_html(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    switch (c) {
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      default:
+        out += c;
+    }
+  }
+  return out;
+}
+
+}  // namespace tidepool

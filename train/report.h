@@ -1,0 +1,72 @@
+// A table as Markdown, CSV, LaTeX, JSON and one HTML page, all from the same rows.
+#pragma once
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/json.h"
+#include "train/experiments.h"
+#include "train/statistics.h"
+
+namespace tidepool {
+
+/// Mean (height, width) over the seeds of the map after a resizing place.
+struct ReportShape {
+  std::string place;
+  double height = 0, width = 0;
+};
+
+struct ReportRow {
+  Row row;
+  int64_t wanted = 0;                           ///< seeds asked for; `top1_last` says how many there are
+  std::optional<Summary> top1_last, top1_best;  ///< 0 to 1
+  std::optional<Summary> gmacs, parameters, step_ms, peak_bytes;
+  std::vector<ReportShape> shapes;
+  std::optional<PairedDifference> difference;  ///< of top1_last to the baseline's, same seeds; none for a baseline
+  std::vector<std::string> failures;           ///< "seed 2: the loss is not finite ..."
+  std::vector<std::pair<uint64_t, RunResult>> seeds;
+};
+
+struct Report {
+  std::string title;                                         ///< "Table 1 (quick): ..."
+  std::vector<std::pair<std::string, std::string>> caption;  ///< what, plain text
+  std::string scale, data_set;
+  std::vector<ReportRow> rows;
+  std::string incomplete;  ///< what is missing; "" when nothing is
+};
+
+/// What a caption says that the plan does not know.
+struct ReportFacts {
+  std::string data;      ///< "CIFAR-100 (real images, from DIR)"
+  std::string revision;  ///< "" when not known
+  std::string command;
+  std::string machine;  ///< "2 threads a run, 1 run at a time"
+};
+
+/// Rows that --only leaves out are there when their results are.
+Report make_report(const Plan& plan, const std::vector<RunOutcome>& outcomes, const ReportFacts& facts);
+
+std::string report_markdown(const Report& report);
+/// One header line and one line a row, numbers in full: fractions, bytes, milliseconds.
+std::string report_csv(const Report& report);
+/// A table environment that needs no package.
+std::string report_latex(const Report& report);
+/// A page that needs no other file; the shapes of each row drawn to scale.
+std::string report_html(const Report& report);
+/// {"rows": [...]} with the keys of cli.md and more.
+Json report_json(const Report& report);
+
+/// Writes NAME.md, .csv, .tex and .html, each whole or not at all; makes the folder. Throws Failure, or Error when the
+/// folder cannot be one.
+void write_report(const Report& report, const std::filesystem::path& folder, const std::string& name);
+
+// Text that stands for itself in each format.
+std::string escape_markdown(std::string_view text);
+std::string escape_csv(std::string_view text);
+std::string escape_latex(std::string_view text);
+std::string escape_html(std::string_view text);
+
+}  // namespace tidepool
