@@ -1,0 +1,102 @@
+// Sampling a map between its pixels: tables of one axis, and the interpolation over three. For operators whose output
+// length is learned; tables are made anew at each call, O(n + m) an axis.
+#pragma once
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+#include "core/lanes.h"
+#include "core/tensor.h"
+#include "layers/pool/geometry.h"
+
+namespace tidepool {
+
+/// A sample on an axis: x[low] + fraction (x[high] - x[low]); high == low when fraction is 0 (then high is not read).
+struct Sample {
+  int64_t low = 0, high = 0;
+  double fraction = 0;
+
+  /// What pixel k weighs in it.
+  TP_HD double weight(int64_t k) const {
+    if (low == high) return low == k ? 1.0 : 0.0;
+    return low == k ? 1.0 - fraction : high == k ? fraction : 0.0;
+  }
+};
+
+/// Outputs [begin, end) whose sample reads a pixel.
+struct Reach {
+  int64_t begin = 0, end = 0;
+};
+
+/// One axis as kernels see it: n pixels in, m outputs, of each `sides` samples (1 or 2).
+struct SampledAxis {
+  int64_t n = 1, m = 1;
+  int32_t sides = 1;
+  const Sample* samples = nullptr;  ///< [m][sides]
+  const Reach* reach = nullptr;     ///< [n][sides]
+
+  TP_HD const Sample& sample(int64_t output, int32_t side) const { return samples[output * sides + side]; }
+  TP_HD Reach reached(int64_t pixel, int32_t side) const { return reach[pixel * sides + side]; }
+};
+
+/// For each pixel and side, which outputs read it; `samples` of one side rise with the output.
+std::vector<Reach> reach_of(const std::vector<Sample>& samples, int64_t n, int32_t sides);
+
+/// The bytes of a host array in memory of `device`.
+template <class T>
+Tensor upload(const std::vector<T>& values, Device device) {
+  const size_t bytes = values.size() * sizeof(T);
+  const Tensor here = Tensor::empty({static_cast<int64_t>(bytes)}, {.dtype = DType::u8});
+  if (bytes > 0) std::memcpy(here.raw(), values.data(), bytes);
+  return here.to(device);
+}
+
+/// The axes of a map with the memory of their tables.
+struct SampledAxes {
+  std::array<SampledAxis, 3> axis;
+  std::vector<Tensor> memory;
+
+  /// Sets axis i; `samples` [m][sides].
+  void set(int i, int64_t n, int32_t sides, const std::vector<Sample>& samples, Device device);
+};
+
+/// x0 + f (x1 - x0) over D, then H, then W, of the map at x (strides of D, H and W in elements).
+template <class V, class T>
+struct Interpolate {
+  const T* x;
+  int64_t d, h, w;
+
+  TP_HD TP_INLINE static V mix(const Sample& s, V low, V high) {
+    return low + splat<V>(static_cast<Lane<V>>(s.fraction)) * (high - low);
+  }
+  TP_HD TP_INLINE V along_d(const Sample& sd, int64_t at) const {
+    const V low = load<V>(x + at + sd.low * d);
+    return sd.low == sd.high ? low : mix(sd, low, load<V>(x + at + sd.high * d));
+  }
+  TP_HD TP_INLINE V along_h(const Sample& sd, const Sample& sh, int64_t at) const {
+    const V low = along_d(sd, at + sh.low * h);
+    return sh.low == sh.high ? low : mix(sh, low, along_d(sd, at + sh.high * h));
+  }
+  TP_HD TP_INLINE V operator()(const Sample& sd, const Sample& sh, const Sample& sw) const {
+    const V low = along_h(sd, sh, sw.low * w);
+    return sw.low == sw.high ? low : mix(sw, low, along_h(sd, sh, sw.high * w));
+  }
+};
+
+/// Walks a map's lanes: calls body.template operator()<V>(place, channel) for lanes [lane, lane + count) of a row,
+/// whose lanes are (place, inner).
+template <class A, class Body>
+TP_HD TP_INLINE void each_place_lane(int64_t inner, int64_t lane, int64_t count, const Body& body) {
+  const int64_t end = lane + count;
+  int64_t place = lane / inner, c = lane % inner;
+  while (lane < end) {
+    const int64_t run = inner - c < end - lane ? inner - c : end - lane;
+    each_lane<A>(c, run, [&]<class V>(int64_t channel) { body.template operator()<V>(place, channel); });
+    lane += run;
+    c = 0;
+    ++place;
+  }
+}
+
+}  // namespace tidepool
