@@ -1,0 +1,253 @@
+#include "core/lanes.h"
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <limits>
+#include <vector>
+
+#include "core/parallel.h"
+#include "core/philox.h"
+
+namespace tidepool {
+namespace {
+
+using Wide = detail::WideOf<float>::type;
+using WideF64 = detail::WideOf<double>::type;
+constexpr float kInf = std::numeric_limits<float>::infinity();
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+
+// Not inlined, so that each form is compiled by itself, as in a kernel.
+__attribute__((noinline)) void exp_wide(const float* x, float* y, int64_t count) {
+  for (int64_t i = 0; i < count; i += kLanes<Wide>) store<Wide>(y + i, exp_lanes(load<Wide>(x + i)));
+}
+__attribute__((noinline)) void exp_scalar(const float* x, float* y, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) y[i] = exp_lanes(x[i]);
+}
+
+// Distance in units of the last place of the exact result (its spacing in f32, denormals included).
+double ulps(float got, double exact) {
+  int exponent;
+  std::frexp(exact, &exponent);
+  const double spacing = std::ldexp(1.0, std::max(exponent - 24, -149));
+  return std::abs(static_cast<double>(got) - exact) / spacing;
+}
+
+TEST(ExpLanes, WithinTwoUlp) {
+  std::vector<float> x;
+  for (double v = -104.5; v < 88.7228; v += 0.000977) x.push_back(static_cast<float>(v));
+  for (int e = -140; e < 0; ++e)
+    for (const float sign : {-1.0f, 1.0f}) x.push_back(sign * std::ldexp(1.37f, e));
+  for (const float v : {0.0f, -0.0f, 88.722832f, -87.336544f, -87.4f, -100.0f, -103.9f, 0.34657359f, -0.34657359f})
+    x.push_back(v);
+  x.resize((x.size() + kLanes<Wide> - 1) / kLanes<Wide> * kLanes<Wide>, 1.0f);
+  std::vector<float> y(x.size()), s(x.size());
+  exp_wide(x.data(), y.data(), static_cast<int64_t>(x.size()));
+  exp_scalar(x.data(), s.data(), static_cast<int64_t>(x.size()));
+  double worst = 0;
+  for (size_t i = 0; i < x.size(); ++i) {
+    ASSERT_EQ(std::bit_cast<uint32_t>(y[i]), std::bit_cast<uint32_t>(s[i])) << x[i];  // vector == scalar
+    const double exact = std::exp(static_cast<double>(x[i]));
+    worst = std::max(worst, ulps(y[i], exact));
+    ASSERT_LE(ulps(y[i], exact), 2.0) << x[i];
+  }
+  RecordProperty("worst_ulp", std::to_string(worst));
+  std::cout << "worst error: " << worst << " ulp\n";
+}
+
+TEST(ExpLanes, EndsOfTheRange) {
+  alignas(64) float x[16] = {kInf,   -kInf, kNan,  88.73f, 89.0f,   1e30f,    -104.0f, -103.98f,
+                             -1e30f, 0.0f,  -0.0f, -kNan,  3.4e38f, -3.4e38f, 1e-40f,  -1e-40f};
+  float y[16], s[16];
+  exp_wide(x, y, 16);
+  exp_scalar(x, s, 16);
+  for (const float* r : {y, s}) {
+    EXPECT_EQ(r[0], kInf);
+    EXPECT_EQ(r[1], 0.0f);
+    EXPECT_TRUE(std::isnan(r[2]));
+    EXPECT_EQ(r[3], kInf);
+    EXPECT_EQ(r[4], kInf);
+    EXPECT_EQ(r[5], kInf);
+    EXPECT_EQ(r[6], 0.0f);
+    EXPECT_EQ(r[7], 0.0f);
+    EXPECT_EQ(r[8], 0.0f);
+    EXPECT_EQ(r[9], 1.0f);
+    EXPECT_EQ(r[10], 1.0f);
+    EXPECT_TRUE(std::isnan(r[11]));
+    EXPECT_EQ(r[12], kInf);
+    EXPECT_EQ(r[13], 0.0f);
+    EXPECT_EQ(r[14], 1.0f);
+    EXPECT_EQ(r[15], 1.0f);
+  }
+}
+
+TEST(ExpLanes, F64IsTheLibrarys) {
+  double x[8] = {-745.2, -700, -1, 0, 1, 700, 710, std::numeric_limits<double>::quiet_NaN()}, y[8];
+  store<WideF64>(y, exp_lanes(load<WideF64>(x)));
+  for (int i = 0; i < 7; ++i) EXPECT_EQ(y[i], std::exp(x[i]));
+  EXPECT_TRUE(std::isnan(y[7]));
+}
+
+TEST(Lanes, Bf16StoreRoundsAsTheScalar) {
+  std::vector<float> x;
+  Random random(3, 0);
+  for (int i = 0; i < 1 << 16; ++i) x.push_back(std::bit_cast<float>(random.word()));  // any bits: NaN, denormals, all
+  for (uint32_t high : {0x3f80u, 0x3f81u, 0x7f7fu, 0x7f80u, 0xff80u, 0x8000u, 0x0001u, 0x7fffu})
+    for (uint32_t low : {0x0000u, 0x0001u, 0x7fffu, 0x8000u, 0x8001u, 0xffffu, 0x1000u, 0xf000u})
+      x.push_back(std::bit_cast<float>(high << 16 | low));
+  ASSERT_EQ(x.size() % kLanes<Wide>, 0u);
+  std::vector<bf16> wide(x.size());
+  for (size_t i = 0; i < x.size(); i += kLanes<Wide>) store<Wide>(wide.data() + i, load<Wide>(x.data() + i));
+  for (size_t i = 0; i < x.size(); ++i) {
+    const bf16 scalar(x[i]);
+    ASSERT_EQ(wide[i].bits, scalar.bits) << std::hex << std::bit_cast<uint32_t>(x[i]);
+    ASSERT_EQ(std::isnan(x[i]), std::isnan(static_cast<float>(scalar)));
+  }
+  for (size_t i = 0; i < wide.size(); i += kLanes<Wide>) {
+    float back[kLanes<Wide>];
+    store<Wide>(back, load<Wide>(wide.data() + i));
+    for (int l = 0; l < kLanes<Wide>; ++l)
+      ASSERT_EQ(std::bit_cast<uint32_t>(back[l]), uint32_t{wide[i + static_cast<size_t>(l)].bits} << 16);
+  }
+}
+
+TEST(Lanes, LoadsOfAnyAlignmentAndType) {
+  std::vector<float> f(40);
+  for (size_t i = 0; i < f.size(); ++i) f[i] = static_cast<float>(i) + 0.5f;
+  for (size_t at = 0; at < 8; ++at) {
+    const Wide v = load<Wide>(f.data() + at);
+    for (int l = 0; l < kLanes<Wide>; ++l) ASSERT_EQ(v[l], f[at + static_cast<size_t>(l)]);
+    const WideF64 d = load<WideF64>(f.data() + at);  // widens
+    for (int l = 0; l < kLanes<WideF64>; ++l) ASSERT_EQ(d[l], f[at + static_cast<size_t>(l)]);
+  }
+  EXPECT_EQ(load<float>(f.data() + 3), 3.5f);
+}
+
+TEST(Lanes, StridedLoadsAndStores) {
+  std::vector<float> f(200);
+  for (size_t i = 0; i < f.size(); ++i) f[i] = static_cast<float>(i);
+  for (int64_t step = 1; step <= 5; ++step) {
+    // The last lane is the last element: nothing behind it may be read (the sanitizer's build checks that).
+    std::vector<float> exact(f.begin(), f.begin() + (kLanes<Wide> - 1) * step + 1), out(exact.size(), -1.0f);
+    const Wide v = load_strided<Wide>(exact.data(), step);
+    store_strided<Wide>(out.data(), v, step);
+    for (size_t i = 0; i < out.size(); ++i)
+      ASSERT_EQ(out[i], static_cast<int64_t>(i) % step == 0 ? f[i] : -1.0f) << step;
+  }
+  float pairs[2 * kLanes<Wide>];
+  store_pairs<Wide>(pairs, load<Wide>(f.data()), load<Wide>(f.data() + 100));
+  for (size_t i = 0; i < kLanes<Wide>; ++i) {
+    EXPECT_EQ(pairs[2 * i], f[i]);
+    EXPECT_EQ(pairs[2 * i + 1], f[100 + i]);
+  }
+}
+
+TEST(Lanes, IntegersNarrowAndWide) {
+  std::vector<uint8_t> bytes(16);
+  for (size_t i = 0; i < 16; ++i) bytes[i] = static_cast<uint8_t>(i * 17);
+  const Ints<Wide> v = load_int<Wide>(bytes.data());
+  for (int l = 0; l < 16; ++l) EXPECT_EQ(v[l], l * 17);
+  std::vector<uint8_t> back(16);
+  store_int<Wide>(back.data(), v);
+  EXPECT_EQ(back, bytes);
+  EXPECT_EQ(load_int<float>(bytes.data() + 2), 34);
+}
+
+TEST(Lanes, MaxKeepsNan) {
+  EXPECT_EQ(max_nan(1.0f, 2.0f), 2.0f);
+  EXPECT_TRUE(std::isnan(max_nan(1.0f, kNan)));
+  EXPECT_TRUE(std::isnan(max_nan(kNan, 1.0f)));
+  EXPECT_EQ(max_nan(-kInf, -kInf), -kInf);
+  Wide a = splat<Wide>(1.0f), b = splat<Wide>(0.0f);
+  a[3] = kNan;
+  b[5] = kNan;
+  b[7] = 9.0f;
+  const Wide m = max_nan(a, b);
+  for (int l = 0; l < kLanes<Wide>; ++l) {
+    if (l == 3 || l == 5)
+      EXPECT_TRUE(std::isnan(m[l]));
+    else
+      EXPECT_EQ(m[l], l == 7 ? 9.0f : 1.0f);
+  }
+}
+
+TEST(Lanes, EachLaneCoversOnce) {
+  for (const int64_t count : {0, 1, 15, 16, 17, 31, 100}) {
+    std::vector<int> seen(120);
+    each_lane<float>(5, count, [&]<class V>(int64_t lane) {
+      for (int l = 0; l < kLanes<V>; ++l) ++seen[static_cast<size_t>(lane + l)];
+    });
+    for (int64_t i = 0; i < 120; ++i) ASSERT_EQ(seen[static_cast<size_t>(i)], i >= 5 && i < 5 + count ? 1 : 0);
+  }
+}
+
+// A functor run over rows whose lanes do not fill vectors: the tail uses the scalar form. It has no a * b + c * d, in
+// which the compiler may fuse either product into a multiply-add, and picks another one for vectors than for scalars.
+TEST(Lanes, WhereAnElementStandsDoesNotMatter) {
+  std::vector<float> x(64);
+  Random random(9, 1);
+  for (float& v : x) v = static_cast<float>(random.normal());
+  const auto run = [&](int64_t shift) {
+    std::vector<float> in(x.size() + 64), out(in.size());
+    std::copy(x.begin(), x.end(), in.begin() + shift);
+    each_lane<float>(0, static_cast<int64_t>(x.size()) + shift, [&]<class V>(int64_t lane) {
+      const V v = load<V>(in.data() + lane);
+      store<V>(out.data() + lane, exp_lanes(v * splat<V>(0.7f)) + splat<V>(0.3f));
+    });
+    return std::vector<float>(out.begin() + shift, out.begin() + shift + 64);
+  };
+  const std::vector<float> reference = run(0);
+  for (int64_t shift = 1; shift < 20; ++shift) EXPECT_EQ(run(shift), reference) << shift;
+}
+
+TEST(Parallel, ChunksDependOnSizeAlone) {
+  const int threads = cpu_threads();
+  constexpr int64_t kCount = 100'003;
+  std::vector<float> x(kCount);
+  Random random(1, 1);
+  for (float& v : x) v = static_cast<float>(random.normal());
+  const auto sums = [&] {
+    constexpr int64_t kGrain = 1000;
+    std::vector<float> parts((kCount + kGrain - 1) / kGrain);
+    parallel_chunks(kCount, kGrain, [&](int64_t begin, int64_t end) {
+      float sum = 0;
+      for (int64_t i = begin; i < end; ++i) sum += x[static_cast<size_t>(i)];
+      parts[static_cast<size_t>(begin / kGrain)] = sum;
+    });
+    return parts;
+  };
+  set_cpu_threads(1);
+  const std::vector<float> one = sums();
+  for (const int n : {2, 3, 4, 7}) {
+    set_cpu_threads(n);
+    EXPECT_EQ(sums(), one) << n << " threads";
+  }
+  set_cpu_threads(threads);
+}
+
+TEST(Parallel, RowsCoverEveryLaneOnce) {
+  for (const int64_t rows : {0, 1, 5, 1000})
+    for (const int64_t lanes : {0, 1, 33}) {
+      std::vector<int> seen(static_cast<size_t>(rows * lanes));
+      parallel_rows(kCpu, rows, lanes, 100, [&](int64_t row, int64_t first, int64_t count) {
+        for (int64_t l = first; l < first + count; ++l) ++seen[static_cast<size_t>(row * lanes + l)];
+      });
+      for (const int s : seen) ASSERT_EQ(s, 1);
+    }
+}
+
+TEST(Device, NamesAndErrors) {
+  EXPECT_EQ(parse_device("cpu"), kCpu);
+  EXPECT_EQ(parse_device("auto"), kCpu);
+  EXPECT_THROW(parse_device("gpu"), Error);
+  if (!cuda_available()) {
+    EXPECT_THROW(parse_device("cuda"), Error);
+  }
+  ASSERT_FALSE(list_devices().empty());
+  EXPECT_EQ(list_devices()[0].name, "cpu");
+  EXPECT_GE(list_devices()[0].threads, 1);
+  EXPECT_THROW(set_cpu_threads(0), Error);
+}
+
+}  // namespace
+}  // namespace tidepool

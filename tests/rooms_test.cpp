@@ -1,0 +1,156 @@
+// Who may include whom (design.md, "Rooms"): reads the source tree.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <regex>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace {
+
+namespace fs = std::filesystem;
+
+const std::map<std::string, std::set<std::string>> kMayInclude = {
+    {"core", {"core"}},
+    {"layers", {"core", "layers"}},
+    {"models", {"core", "layers", "models"}},
+    {"data", {"core", "data"}},
+    {"train", {"core", "layers", "models", "data", "train"}},
+};
+const std::set<std::string> kRooms = {"core", "layers", "models", "data", "train", "tools", "tests"};
+
+struct Include {
+  std::string file;  // from the top: "core/tape.h"
+  int line;
+  std::string header;
+  bool cuda_only;  // inside #if defined(__CUDACC__)
+};
+
+bool is_source(const fs::path& path) {
+  static const std::set<std::string> kEndings = {".h", ".cpp", ".cu", ".cuh", ".inc"};
+  return kEndings.contains(path.extension().string());
+}
+
+std::vector<std::pair<std::string, std::vector<std::string>>> sources() {
+  std::vector<std::pair<std::string, std::vector<std::string>>> files;
+  const fs::path top = TIDEPOOL_SOURCE_DIR;
+  for (const std::string& room : kRooms) {
+    if (!fs::exists(top / room)) continue;
+    for (const auto& entry : fs::recursive_directory_iterator(top / room)) {
+      if (!entry.is_regular_file() || !is_source(entry.path())) continue;
+      std::ifstream in(entry.path());
+      std::vector<std::string> lines;
+      for (std::string line; std::getline(in, line);) lines.push_back(line);
+      files.emplace_back(fs::relative(entry.path(), top).string(), std::move(lines));
+    }
+  }
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+std::vector<Include> includes() {
+  static const std::regex kInclude(R"(^\s*#\s*include\s*[<"]([^>"]+)[>"])");
+  std::vector<Include> found;
+  for (const auto& [file, lines] : sources()) {
+    std::vector<bool> cuda = {false};
+    for (size_t i = 0; i < lines.size(); ++i) {
+      const std::string& line = lines[i];
+      if (line.starts_with("#if")) {
+        cuda.push_back(cuda.back() || line.find("__CUDACC__") != std::string::npos);
+      } else if (line.starts_with("#endif") && cuda.size() > 1) {
+        cuda.pop_back();
+      }
+      std::smatch match;
+      if (std::regex_search(line, match, kInclude))
+        found.push_back({file, static_cast<int>(i + 1), match[1].str(), cuda.back()});
+    }
+  }
+  return found;
+}
+
+std::string room_of(const std::string& path) {
+  return path.substr(0, path.find('/'));
+}
+
+TEST(Rooms, TheTreeIsThere) {
+  EXPECT_GT(sources().size(), 30u);
+  EXPECT_GT(includes().size(), 100u);
+}
+
+TEST(Rooms, IncludeOnlyWhatTheyMay) {
+  for (const Include& include : includes()) {
+    const std::string room = room_of(include.file), other = room_of(include.header);
+    if (!kRooms.contains(other) || include.header.find('/') == std::string::npos) continue;  // a library's
+    EXPECT_TRUE(fs::exists(fs::path(TIDEPOOL_SOURCE_DIR) / include.header))
+        << include.file << ":" << include.line << " includes " << include.header << ", which does not exist";
+    const auto may = kMayInclude.find(room);
+    if (may == kMayInclude.end()) continue;  // tools and tests: anything
+    EXPECT_TRUE(may->second.contains(other)) << include.file << ":" << include.line << " includes " << include.header
+                                             << ", but the room " << room << " may not include " << other;
+  }
+}
+
+// A vendor's headers are included by one source file and by nothing else, so that a vendor can be replaced in one
+// place.
+TEST(Rooms, AVendorHasOneSourceFile) {
+  struct Vendor {
+    const char* name;
+    const char* header;  // a regular expression for the header's name
+  };
+  const Vendor vendors[] = {
+      {"oneDNN", R"(^(oneapi/dnnl/|dnnl).*)"},
+      {"libpng", R"(^(libpng\d*/)?png(conf)?\.h$)"},
+      {"libcurl", R"(^curl/.*)"},
+      {"OpenSSL", R"(^openssl/.*)"},
+      {"libarchive", R"(^archive(_entry)?\.h$)"},
+      {"the CUDA runtime", R"(^cuda(_runtime.*)?\.h$)"},
+      {"cuDNN", R"(^cudnn.*)"},
+      {"cuBLAS", R"(^cublas.*)"},
+      {"cuFFT", R"(^cufft.*)"},
+      {"NCCL", R"(^nccl.*)"},
+      {"MPI", R"(^mpi\.h$)"},
+      {"cxxopts", R"(^cxxopts\.hpp$)"},
+      {"libjpeg", R"(^(jpeglib|turbojpeg)\.h$)"},
+  };
+  // core/parallel.h launches kernels, so nvcc alone sees the CUDA runtime there.
+  const std::set<std::pair<std::string, std::string>> exceptions = {{"core/parallel.h", "cuda_runtime.h"}};
+  for (const Vendor& vendor : vendors) {
+    const std::regex pattern(vendor.header);
+    std::set<std::string> files;
+    for (const Include& include : includes()) {
+      if (!std::regex_match(include.header, pattern) || room_of(include.file) == "tests") continue;
+      if (exceptions.contains({include.file, include.header})) {
+        EXPECT_TRUE(include.cuda_only) << include.file << ":" << include.line << ": only where __CUDACC__ is defined";
+        continue;
+      }
+      files.insert(include.file);
+    }
+    std::string list;
+    for (const std::string& file : files) list += " " + file;
+    EXPECT_LE(files.size(), 1u) << vendor.name << " is included by" << list;
+    for (const std::string& file : files)
+      EXPECT_FALSE(file.ends_with(".h")) << vendor.name << " is included by the header " << file;
+  }
+}
+
+TEST(Rooms, OnlyToolsAndTheDeviceReadTheEnvironment) {
+  static const std::regex kGetenv(R"(\b(secure_)?getenv\s*\()");
+  for (const auto& [file, lines] : sources()) {
+    if (room_of(file) == "tools" || room_of(file) == "tests" || file.starts_with("core/device.")) continue;
+    for (size_t i = 0; i < lines.size(); ++i)
+      EXPECT_FALSE(std::regex_search(lines[i], kGetenv)) << file << ":" << i + 1 << " reads the environment";
+  }
+}
+
+TEST(Rooms, HeadersAreGuarded) {
+  for (const auto& [file, lines] : sources()) {
+    if (!file.ends_with(".h")) continue;
+    EXPECT_TRUE(std::find(lines.begin(), lines.end(), "#pragma once") != lines.end()) << file << ": no #pragma once";
+  }
+}
+
+}  // namespace
