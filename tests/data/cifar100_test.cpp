@@ -95,6 +95,14 @@ TEST(Sources, AnUnknownNameIsToldTheNearest) {
   const auto message = message_of<Error>([] { make_source("cifar10o", {}); });
   EXPECT_SAYS(message, "did you mean 'cifar100'?");
   EXPECT_SAYS(message, "procedural");
+  EXPECT_SAYS(message_of<Error>([] { source_format("proceduraal"); }), "did you mean 'procedural'?");
+}
+
+TEST(Sources, TheFormatKnownBeforehandIsThatOfTheImages) {
+  const auto source = make_source("procedural", {.images = 1});
+  EXPECT_EQ(source_format("procedural").shape, source->shape());
+  EXPECT_EQ(source_format("procedural").classes, source->classes());
+  EXPECT_EQ(source_format("cifar100").classes, 100);
 }
 
 }  // namespace
