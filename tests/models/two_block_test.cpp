@@ -98,8 +98,8 @@ INSTANTIATE_TEST_SUITE_P(Golden, TwoBlock,
                          testing::Combine(testing::Values("max", "avg", "soft", "conv", "dynopool", "dynopool_start",
                                                           "shape_adaptor", "shape_adaptor_straight_through"),
                                           testing::Values(MemoryFormat::plain, MemoryFormat::channels_last)),
-                         [](const auto& info) {
-                           return std::string(std::get<0>(info.param)) + "_" + name_of(std::get<1>(info.param));
+                         [](const auto& one) {
+                           return std::string(std::get<0>(one.param)) + "_" + name_of(std::get<1>(one.param));
                          });
 
 }  // namespace

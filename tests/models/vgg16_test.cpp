@@ -95,7 +95,7 @@ TEST_P(SameAsMax, LogitsAndWeightGradientsBitForBit) {
 }
 
 INSTANTIATE_TEST_SUITE_P(DTypes, SameAsMax, testing::Values(DType::f32, DType::bf16, DType::f64),
-                         [](const auto& info) { return std::string(name_of(info.param)); });
+                         [](const auto& one) { return std::string(name_of(one.param)); });
 
 TEST(Vgg16, ShapeAdaptorsStartAtAQuarterOfTheLength) {
   const auto network = make_network({.width = 0.125}, {{"default", {{"type", "shape_adaptor"}}}});

@@ -1,0 +1,224 @@
+// Whole runs: logs, checkpoints, bit-equal resumption, a loss that is not finite, steady memory.
+#include "train/run.h"
+
+#include <gtest/gtest.h>
+
+#include <unistd.h>
+
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "core/allocator.h"
+#include "core/safetensors.h"
+#include "train/run_directory.h"
+#include "train/step.h"
+
+namespace tidepool {
+namespace {
+
+namespace fs = std::filesystem;
+
+class RunTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = fs::temp_directory_path() / fmt::format("tidepool-run-{}-{}", getpid(),
+                                                      testing::UnitTest::GetInstance()->current_test_info()->name());
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  Config config(std::vector<std::string> sets = {}) const {
+    const std::string base = R"({
+      "name": "test",
+      "data": {"name": "procedural", "train_images": 80, "test_images": 40, "workers": 1},
+      "model": {"name": "vgg16", "width": 0.0625, "pool": {"default": {"type": "dynopool"}}},
+      "loss": {"gmacs_lambda": 1},
+      "optim": {"groups": [{"match": "*.alpha", "lr": 0.05, "weight_decay": 0, "first_epoch": 0}], "ema": 0.9},
+      "train": {"epochs": 3, "batch": 32, "log_every": 2, "checkpoint_every": 2}
+    })";
+    return load_config_text(base, "test", sets);
+  }
+  RunOptions options(const char* name, bool resume = false) const {
+    RunOptions o;
+    o.out = folder_ / name;
+    o.resume = resume;
+    return o;
+  }
+  static std::vector<Json> log_of(const fs::path& run) {
+    std::vector<Json> lines;
+    std::ifstream in(run / "log.jsonl");
+    for (std::string line; std::getline(in, line);) lines.push_back(Json::parse(line));
+    return lines;
+  }
+  fs::path folder_;
+};
+
+void expect_same_tensors(const fs::path& a, const fs::path& b) {
+  const SafetensorsFile x = read_safetensors(a), y = read_safetensors(b);
+  ASSERT_EQ(x.tensors.size(), y.tensors.size());
+  for (const auto& [name, tensor] : x.tensors) {
+    ASSERT_TRUE(y.tensors.contains(name)) << name;
+    const Tensor& other = y.tensors.at(name);
+    ASSERT_EQ(tensor.shape(), other.shape()) << name;
+    EXPECT_EQ(std::memcmp(tensor.raw(), other.raw(), static_cast<size_t>(tensor.numel()) * size_of(tensor.dtype())), 0)
+        << name;
+  }
+}
+
+TEST_F(RunTest, WritesWhatCliMdPromises) {
+  const RunResult result = train_run(config(), options("a"));
+  EXPECT_TRUE(result.finished);
+  EXPECT_EQ(result.steps, 9);  // 80 images in batches of 32: 3 a epoch, the last one of 16
+  ASSERT_TRUE(result.top1_last && result.top1_best);
+  EXPECT_GE(*result.top1_best, *result.top1_last);
+  for (const char* name : {"config.json", "log.jsonl", "shapes.csv", "last.safetensors", "best.safetensors",
+                           "result.json", "provenance.json"})
+    EXPECT_TRUE(fs::exists(folder_ / "a" / name)) << name;
+  int64_t step = 0;
+  for (const Json& line : log_of(folder_ / "a")) {
+    if (!line.contains("loss")) continue;
+    EXPECT_EQ(line.at("step").get<int64_t>(), ++step);
+    EXPECT_NEAR(line.at("loss").get<double>(), line.at("task_loss").get<double>() + line.at("gmacs_loss").get<double>(),
+                1e-12);
+    if (step % 2 == 0) {
+      EXPECT_TRUE(line.contains("shapes"));
+      const Json& pull = line.at("shape_gradients").at("pool1.alpha").at(0);
+      EXPECT_TRUE(pull.contains("mean_over_standard_error"));
+    }
+  }
+  EXPECT_EQ(step, 9);
+  const SafetensorsFile last = read_safetensors(folder_ / "a" / "last.safetensors");
+  EXPECT_EQ(last.metadata.at("step"), "9");
+  EXPECT_TRUE(last.tensors.contains("state/optimizer/pool1.alpha/momentum"));
+  EXPECT_TRUE(last.tensors.contains("state/average/classifier.weight"));
+  EXPECT_NE(last.tensors.at("pool1.alpha").values()[0], 2) << "the shapes were to move";
+  const RunResult read = RunResult::from_json(*RunDirectory(folder_ / "a", true).result());
+  EXPECT_EQ(read.json(), result.json());
+}
+
+TEST_F(RunTest, RefusesAFolderThatHoldsARun) {
+  train_run(config({"train.max_steps=1"}), options("a"));
+  EXPECT_THROW(train_run(config(), options("a")), Error);
+  try {
+    train_run(config({"optim.lr=0.2"}), options("a", true));
+    FAIL() << "another config was accepted";
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("optim.lr was 0.1, is 0.2"), std::string::npos) << e.what();
+  }
+}
+
+TEST_F(RunTest, OneProcessAtATime) {
+  const RunDirectory held(folder_ / "a", false);
+  EXPECT_THROW(RunDirectory(folder_ / "a", true), Error);
+}
+
+TEST_F(RunTest, StoppedAfterEveryStepAndResumedIsBitEqual) {
+  train_run(config(), options("whole"));
+  int64_t parts = 0;
+  for (bool finished = false; !finished; ++parts) {
+    ASSERT_LT(parts, 40);
+    RunOptions o = options("parts", true);
+    int64_t asked = 0;  // asked after every step and evaluated batch: stopped after one to three of them
+    o.stop = [&] { return ++asked > parts % 3; };
+    finished = train_run(config(), o).finished;
+  }
+  EXPECT_GE(parts, 5);
+  expect_same_tensors(folder_ / "whole" / "last.safetensors", folder_ / "parts" / "last.safetensors");
+  const auto whole = log_of(folder_ / "whole"), stepwise = log_of(folder_ / "parts");
+  ASSERT_EQ(whole.size(), stepwise.size());
+  for (size_t i = 0; i < whole.size(); ++i)
+    if (whole[i].contains("loss")) {
+      EXPECT_EQ(whole[i].at("loss"), stepwise[i].at("loss"));
+    }
+}
+
+TEST_F(RunTest, TheNumberOfWorkersDoesNotMatter) {
+  train_run(config({"data.workers=0", "train.max_steps=4"}), options("none"));
+  train_run(config({"data.workers=3", "train.max_steps=4"}), options("three"));
+  expect_same_tensors(folder_ / "none" / "last.safetensors", folder_ / "three" / "last.safetensors");
+}
+
+TEST_F(RunTest, MaxStepsZeroHoldsTheInitialWeights) {
+  const RunResult result = train_run(config({"train.max_steps=0"}), options("a"));
+  EXPECT_EQ(result.steps, 0);
+  EXPECT_FALSE(result.top1_last);
+  const auto network = make_run_network(config(), {3, 32, 32}, 20);
+  const SafetensorsFile last = read_safetensors(folder_ / "a" / "last.safetensors");
+  for (const auto& [name, value] : network->state()) EXPECT_EQ(last.tensors.at(name).values(), value.values()) << name;
+}
+
+TEST_F(RunTest, ALogCutOffInTheMiddleOfALineIsMended) {
+  train_run(config({"train.max_steps=4"}), options("a"));
+  std::ofstream(folder_ / "a" / "log.jsonl", std::ios::app) << "{\"step\":5,\"epo";
+  std::ofstream(folder_ / "a" / "shapes.csv", std::ios::app) << "5,1,pool1.al";
+  train_run(config({"train.max_steps=6"}), options("a", true));
+  int64_t step = 0;
+  for (const Json& line : log_of(folder_ / "a"))
+    if (line.contains("loss")) {
+      EXPECT_EQ(line.at("step").get<int64_t>(), ++step);
+    }
+  EXPECT_EQ(step, 6);
+}
+
+TEST_F(RunTest, ALossThatIsNotFiniteNamesStepAndLayer) {
+  const Config c = config({"optim.lr=1e30", "optim.schedule.warmup_epochs=0"});
+  try {
+    train_run(c, options("a"));
+    FAIL() << "a learning rate of 1e30 did no harm";
+  } catch (const Failure& e) {
+    const std::string what = e.what();
+    EXPECT_EQ(what.find("step 2: the loss is "), 0u) << what;
+    EXPECT_NE(what.find("the first value that is not finite stood in"), std::string::npos) << what;
+  }
+  EXPECT_FALSE(fs::exists(folder_ / "a" / "result.json"));
+
+  // An infinite value in one running layer, with finite parameters.
+  const auto network = make_run_network(config(), {3, 32, 32}, 20);
+  for (const Parameter& p : network->parameters())
+    if (p.name == "features.15.weight") p.value.fill(3e38);
+  Optimizer optimizer(config().optim, network->parameters(), 10, 10);
+  Stepper stepper(*network, optimizer, LossConfig{}, 1);
+  const Tensor x = Tensor::full({4, 3, 32, 32}, 0.5);
+  for (int64_t i = 0; i < x.numel(); ++i) x.data<float>()[i] = static_cast<float>(i % 17) - 8;
+  const TensorBatch batch{x.contiguous(MemoryFormat::channels_last), Tensor::from<int64_t>({0, 1, 2, 3}, {4})};
+  try {
+    stepper.step(batch, 6);
+    FAIL() << "3e38 in a batch norm's weight did no harm";
+  } catch (const Failure& e) {
+    const std::string what = e.what();
+    EXPECT_EQ(what.find("step 7: "), 0u) << what;
+    EXPECT_NE(what.find("the layer features.15 (batch_norm"), std::string::npos) << what;
+  }
+}
+
+TEST_F(RunTest, ASteadyStepTakesNothingFromTheSystem) {
+  for (const bool changing : {false, true}) {
+    Config c = config({"model.width=0.125"});
+    const auto network = make_run_network(c, {3, 32, 32}, 20);
+    Optimizer optimizer(c.optim, network->parameters(), 1000, 1000);
+    Stepper stepper(*network, optimizer, LossConfig{}, 1);
+    const Tensor x = Tensor::full({16, 3, 32, 32}, 0.5, {.format = MemoryFormat::channels_last});
+    const TensorBatch batch{x, Tensor::full({16}, 1, {.dtype = DType::i64})};
+    const auto set_shapes = [&](int64_t step) {
+      if (!changing) return;
+      int64_t i = 0;
+      for (const Parameter& p : network->parameters())
+        if (p.kind == ParameterKind::shape) {
+          p.value.fill(1.7 + 0.6 * static_cast<double>((step * 7 + ++i * 3) % 11) / 10);
+          p.value.mark_written();
+        }
+    };
+    uint64_t calls = 0;
+    for (int64_t step = 0; step < 33; ++step) {  // the shapes come round every 11 steps
+      if (step == 22) calls = Allocator::of(kCpu).stats().system_calls;
+      set_shapes(step);
+      stepper.step(batch, step);
+    }
+    EXPECT_EQ(Allocator::of(kCpu).stats().system_calls, calls) << (changing ? "changing sizes" : "fixed sizes");
+  }
+}
+
+}  // namespace
+}  // namespace tidepool
