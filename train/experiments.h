@@ -17,8 +17,8 @@ namespace tidepool {
 /// stands here, and every number of it stands in the caption.
 struct Scale {
   std::string name;
-  double width = 1;                                  ///< of the network
-  std::optional<int64_t> train_images, test_images;  ///< none: all
+  double width = 1;                                            ///< of the network
+  std::optional<int64_t> train_images = {}, test_images = {};  ///< none: all
   int64_t epochs = 200;
   int64_t batch = 128;
   double lr = 0.1;  ///< of the weights
@@ -64,11 +64,11 @@ struct PlannedRun {
 
 struct PlanOptions {
   std::string scale = "quick";
-  int64_t seeds = 1;                  ///< seeds 1 to so many
-  std::string only;                   ///< glob over row names; "": all
-  std::string data_set = "cifar100";  ///< or "procedural"
-  std::vector<std::string> sets;      ///< KEY=VALUE of the user, after everything else
-  std::filesystem::path out;          ///< runs live under out / "runs"
+  int64_t seeds = 1;                   ///< seeds 1 to so many
+  std::string only = {};               ///< glob over row names; "": all
+  std::string data_set = "cifar100";   ///< or "procedural"
+  std::vector<std::string> sets = {};  ///< KEY=VALUE of the user, after everything else
+  std::filesystem::path out = {};      ///< runs live under out / "runs"
 };
 
 struct Plan {
@@ -107,7 +107,7 @@ using Runner = std::function<RunResult(const PlannedRun& run, const RunOptions& 
 struct ExecuteOptions {
   Runner run;
   int jobs = 1;  ///< runs at a time; `run` is called from so many threads
-  std::filesystem::path data_root;
+  std::filesystem::path data_root = {};
   Json provenance = Json::object();
   /// Asked often, from any thread; true: every run ends after its step.
   std::function<bool()> stop = {};

@@ -107,7 +107,7 @@ std::string variant_text(const VariantConfig& v) {
 std::string scale_text(const Plan& plan) {
   const Config& c = plan.runs.front().config;
   std::string text = fmt::format(
-      "{}: width {:g}, {} training and {} test images, {} epochs of batch {}, learning rate {:g}, {} after {:g} epochs "
+      "{}: width {:g}, {} training and {} test images, epochs: {}, batch {}, learning rate {:g}, {} after {:g} epochs "
       "of warm-up",
       plan.scale.name, c.model.width, number_or(c.data.train_images, "all"), number_or(c.data.test_images, "all"),
       c.train.epochs, c.train.batch, c.optim.lr,
@@ -116,7 +116,7 @@ std::string scale_text(const Plan& plan) {
   for (const PlannedRun& run : plan.runs) {
     if (run.config.optim.groups.empty()) continue;
     const ParamGroupConfig& g = run.config.optim.groups.front();
-    text += fmt::format("; shape parameters {}: learning rate {:g} from epoch {} on", g.match, g.lr, g.first_epoch);
+    text += fmt::format("; shape parameters: learning rate {:g}, moving after epoch {}", g.lr, g.first_epoch);
     break;
   }
   return text;
@@ -329,8 +329,11 @@ std::string report_csv(const Report& report) {
         interval ? csv_number(row.difference->interval->second) : "",
         row.shapes.empty() ? "" : shapes_text(row),
     };
-    for (size_t i = 0; i < cells.size(); ++i) text += (i > 0 ? "," : "") + escape_csv(cells[i]);
-    text += "\n";
+    for (size_t i = 0; i < cells.size(); ++i) {
+      if (i > 0) text += ',';
+      text += escape_csv(cells[i]);
+    }
+    text += '\n';
   }
   return text;
 }
@@ -339,7 +342,8 @@ std::string report_latex(const Report& report) {
   std::string format, header;
   for (const Column& column : columns()) {
     format += column.number ? 'r' : 'l';
-    header += (header.empty() ? "" : " & ") + escape_latex(column.name);
+    if (!header.empty()) header += " & ";
+    header += escape_latex(column.name);
   }
   std::string text = fmt::format(
       "% Written by tidepool.\n\\begin{{table}}\n\\centering\n\\footnotesize\n\\begin{{tabular}}{{{}}}\n\\hline\n{} "
@@ -348,7 +352,10 @@ std::string report_latex(const Report& report) {
   const auto cells = cells_of(report);
   for (size_t r = 0; r < cells.size(); ++r) {
     if (r > 0 && report.rows[r].row.data != report.rows[r - 1].row.data) text += "\\hline\n";
-    for (size_t i = 0; i < cells[r].size(); ++i) text += (i > 0 ? " & " : "") + escape_latex(cells[r][i]);
+    for (size_t i = 0; i < cells[r].size(); ++i) {
+      if (i > 0) text += " & ";
+      text += escape_latex(cells[r][i]);
+    }
     text += " \\\\\n";
   }
   text += "\\hline\n\\end{tabular}\n\\caption{" + escape_latex(report.title) + ".";

@@ -21,13 +21,13 @@ struct ReportShape {
 
 struct ReportRow {
   Row row;
-  int64_t wanted = 0;                           ///< seeds asked for; `top1_last` says how many there are
-  std::optional<Summary> top1_last, top1_best;  ///< 0 to 1
-  std::optional<Summary> gmacs, parameters, step_ms, peak_bytes;
-  std::vector<ReportShape> shapes;
-  std::optional<PairedDifference> difference;  ///< of top1_last to the baseline's, same seeds; none for a baseline
-  std::vector<std::string> failures;           ///< "seed 2: the loss is not finite ..."
-  std::vector<std::pair<uint64_t, RunResult>> seeds;
+  int64_t wanted = 0;                                     ///< seeds asked for; `top1_last` says how many there are
+  std::optional<Summary> top1_last = {}, top1_best = {};  ///< 0 to 1
+  std::optional<Summary> gmacs = {}, parameters = {}, step_ms = {}, peak_bytes = {};
+  std::vector<ReportShape> shapes = {};
+  std::optional<PairedDifference> difference = {};  ///< of top1_last to the baseline's, same seeds; none for a baseline
+  std::vector<std::string> failures = {};           ///< "seed 2: the loss is not finite ..."
+  std::vector<std::pair<uint64_t, RunResult>> seeds = {};
 };
 
 struct Report {

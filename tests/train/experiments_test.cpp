@@ -1,0 +1,328 @@
+// Tables: their rows at every scale, and that a table which was cut off goes on. Runs are a stand-in's.
+#include "train/experiments.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <fstream>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <thread>
+
+#include "core/error.h"
+
+namespace tidepool {
+namespace {
+
+namespace fs = std::filesystem;
+
+class ExperimentsTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    const auto* info = testing::UnitTest::GetInstance()->current_test_info();
+    folder_ = fs::path(testing::TempDir()) / (std::string("tidepool_experiments_") + info->name());
+    fs::remove_all(folder_);
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  PlanOptions options() const { return {.scale = "smoke", .data_set = "procedural", .sets = {}, .out = folder_}; }
+
+  static RunResult made_up(const PlannedRun& run) {
+    RunResult r;
+    r.finished = true;
+    r.top1_last = 0.1 + 0.01 * static_cast<double>(run.seed) + 0.001 * static_cast<double>(run.row);
+    r.top1_best = *r.top1_last + 0.01;
+    r.loss_last = 2;
+    r.gmacs = 0.02;
+    r.parameters = 1000;
+    r.steps = 32;
+    r.seconds = 1.6;
+    r.peak_bytes = 1 << 20;
+    r.shapes = {{"pool1", Dims{16, 16}}, {"pool2", Dims{8, 7}}};
+    return r;
+  }
+
+  // What train_run leaves behind.
+  static void save(const PlannedRun& run, bool finished) {
+    fs::create_directories(run.folder);
+    std::ofstream(run.folder / "config.json") << run.config.resolved.dump();
+    if (finished) std::ofstream(run.folder / "result.json") << made_up(run).json().dump();
+  }
+
+  // A runner that writes such a folder and says which rows it ran.
+  Runner runner() {
+    return [this](const PlannedRun& run, const RunOptions& run_options) {
+      EXPECT_TRUE(run_options.resume);
+      EXPECT_EQ(run_options.out, run.folder);
+      {
+        const std::lock_guard lock(mutex_);
+        ran_.push_back(run.folder.filename().string());
+      }
+      save(run, true);
+      run_options.progress({.step = 32, .steps = 32, .epoch = 0, .epochs = 1, .top1 = {}});
+      return made_up(run);
+    };
+  }
+
+  static std::string error_of(const std::function<void()>& call) {
+    try {
+      call();
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "no Error";
+  }
+
+  fs::path folder_;
+  std::mutex mutex_;
+  std::vector<std::string> ran_;
+};
+
+bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+TEST_F(ExperimentsTest, EveryTableLoadsAtEveryScaleOnBothDataSets) {
+  for (const Table& table : tables())
+    for (const Scale& scale : scales())
+      for (const char* data_set : {"cifar100", "procedural"}) {
+        PlanOptions o = options();
+        o.scale = scale.name;
+        o.data_set = data_set;
+        o.seeds = 2;
+        const Plan plan = make_plan(table.number, o);
+        EXPECT_EQ(plan.runs.size(), 2 * plan.rows.size());
+        std::set<std::string> names;
+        for (const Row& row : plan.rows) {
+          EXPECT_TRUE(names.insert(row.name).second) << row.name;
+          EXPECT_TRUE(row.baseline.empty() || names.contains(row.baseline)) << row.baseline;  // a row before it
+        }
+        for (const PlannedRun& run : plan.runs) {
+          const Row& row = plan.rows[run.row];
+          EXPECT_EQ(run.config.data.name, data_set);
+          EXPECT_EQ(run.config.data.variant.type, row.data == "plain" ? "none" : row.data);
+          EXPECT_EQ(run.config.model.name, row.model);
+          EXPECT_EQ(run.config.model.width, scale.width);
+          EXPECT_EQ(run.config.model.pool["default"]["type"], row.pool);
+          EXPECT_EQ(run.config.loss.gmacs_lambda, row.lambda);
+          EXPECT_EQ(run.config.train.seed, run.seed);
+          EXPECT_EQ(run.config.train.epochs, scale.epochs);
+          EXPECT_EQ(run.config.data.train_images, scale.train_images);
+          EXPECT_EQ(run.config.data.test_images, scale.test_images);
+          EXPECT_EQ(run.config.optim.groups.size(), row.pool == "dynopool" ? 1U : 0U);
+          for (const ParamGroupConfig& group : run.config.optim.groups) {
+            EXPECT_LT(group.first_epoch, scale.epochs);  // the shapes get to move
+            EXPECT_EQ(group.lr, scale.shape_lr);
+          }
+        }
+      }
+}
+
+TEST_F(ExperimentsTest, Table1) {
+  const auto rows = [&](const char* scale) {
+    PlanOptions o = options();
+    o.scale = scale;
+    return make_plan(1, o).rows;
+  };
+  EXPECT_EQ(rows("quick").size(), 12U);  // 4 data sets x 3 pools
+  EXPECT_EQ(rows("toy").size(), 16U);    // and the penalty
+  EXPECT_EQ(rows("quick")[0].name, "plain-vgg16-max");
+  EXPECT_EQ(rows("quick")[8].name, "tile-vgg16-dynopool");
+  EXPECT_EQ(rows("quick")[8].baseline, "tile-vgg16-max");
+  EXPECT_EQ(rows("full")[3].name, "plain-vgg16-dynopool-gmacs");
+  EXPECT_DOUBLE_EQ(rows("full")[3].lambda, 0.1);
+  EXPECT_DOUBLE_EQ(rows("toy")[3].lambda, 1.6);
+
+  // full is the recipe of the shipped configs
+  PlanOptions o = options();
+  o.scale = "full";
+  o.data_set = "cifar100";
+  const Plan plan = make_plan(1, o);
+  const auto tile = std::find_if(plan.runs.begin(), plan.runs.end(), [&](const PlannedRun& run) {
+    return plan.rows[run.row].name == "tile-vgg16-dynopool";
+  });
+  Json shipped = load_config_text(R"({"extends": "cifar100_tile_vgg16_dynopool.json"})").resolved;
+  Json planned = tile->config.resolved;
+  shipped.erase("name");
+  planned.erase("name");
+  EXPECT_EQ(planned.flatten(), shipped.flatten());
+}
+
+TEST_F(ExperimentsTest, WrongRequests) {
+  EXPECT_TRUE(has(error_of([&] { make_plan(2, options()); }), "no table 2; there is: 1"));
+  PlanOptions o = options();
+  o.scale = "quik";
+  const std::string scale = error_of([&] { make_plan(1, o); });
+  EXPECT_TRUE(has(scale, "smoke, quick, toy, small, full") && has(scale, "did you mean 'quick'")) << scale;
+  o = options();
+  o.only = "tiel-*";
+  const std::string only = error_of([&] { make_plan(1, o); });
+  EXPECT_TRUE(has(only, "'tiel-*'") && has(only, "tile-vgg16-dynopool") && has(only, "plain-vgg16-max")) << only;
+  o = options();
+  o.sets = {"optim.learnrate=1"};
+  EXPECT_TRUE(has(error_of([&] { make_plan(1, o); }), "optim.learnrate"));
+}
+
+TEST_F(ExperimentsTest, SetsWinOverTheScale) {
+  PlanOptions o = options();
+  o.sets = {"train.epochs=3", "model.width=0.5"};
+  for (const PlannedRun& run : make_plan(1, o).runs) {
+    EXPECT_EQ(run.config.train.epochs, 3);
+    EXPECT_EQ(run.config.model.width, 0.5);
+  }
+}
+
+TEST_F(ExperimentsTest, PlannedSteps) {
+  PlanOptions o = options();
+  o.sets = {"train.batch=300", "train.epochs=2"};
+  EXPECT_EQ(planned_steps(make_plan(1, o).runs[0].config, 7), 8);  // 4 a 1,000 images
+  o.sets.push_back("train.max_steps=5");
+  EXPECT_EQ(planned_steps(make_plan(1, o).runs[0].config, 7), 5);
+  o.sets.push_back("data.train_images=null");
+  o.sets.push_back("train.max_steps=null");
+  EXPECT_EQ(planned_steps(make_plan(1, o).runs[0].config, 600), 4);
+}
+
+TEST_F(ExperimentsTest, RunsWhatIsMissingAndReadsTheRest) {
+  PlanOptions o = options();
+  o.seeds = 2;
+  const Plan plan = make_plan(1, o);
+  save(plan.runs[0], true);
+  save(plan.runs[1], false);  // cut off
+  int started = 0, ended = 0;
+  const auto outcomes = execute(plan, {.run = runner(),
+                                       .started = [&](size_t) { ++started; },
+                                       .ended = [&](size_t, const std::vector<RunOutcome>&) { ++ended; }});
+  EXPECT_EQ(ran_.size(), plan.runs.size() - 1);
+  EXPECT_EQ(ran_[0], plan.runs[1].folder.filename());
+  EXPECT_EQ(started, static_cast<int>(ran_.size()));
+  EXPECT_EQ(ended, started);
+  EXPECT_TRUE(outcomes[0].read);
+  EXPECT_FALSE(outcomes[1].read);
+  for (const RunOutcome& outcome : outcomes) EXPECT_TRUE(outcome.result);
+  EXPECT_EQ(outcomes[0].result->shapes[1].second, (Dims{8, 7}));
+
+  ran_.clear();
+  execute(plan, {.run = runner()});
+  EXPECT_TRUE(ran_.empty());
+}
+
+TEST_F(ExperimentsTest, OnlyRunsItsRowsAndReadsTheOthers) {
+  const Plan whole = make_plan(1, options());
+  save(whole.runs[0], true);   // plain-vgg16-max
+  save(whole.runs[1], false);  // neither run nor there
+  PlanOptions o = options();
+  o.only = "*-dynopool";
+  const auto outcomes = execute(make_plan(1, o), {.run = runner()});
+  EXPECT_EQ(ran_.size(), 4U);
+  EXPECT_TRUE(outcomes[0].read);
+  EXPECT_FALSE(outcomes[1].result);
+  EXPECT_TRUE(outcomes[2].result);
+}
+
+TEST_F(ExperimentsTest, AFolderOfAnotherRunIsAnErrorBeforeAnythingRuns) {
+  PlanOptions o = options();
+  o.sets = {"train.epochs=2"};
+  const Plan other = make_plan(1, o);
+  save(other.runs[5], true);
+  const Plan plan = make_plan(1, options());
+  const std::string error = error_of([&] { execute(plan, {.run = runner()}); });
+  EXPECT_TRUE(has(error, other.runs[5].folder.string()) && has(error, "train.epochs was 2, is 1")) << error;
+  EXPECT_TRUE(ran_.empty());
+  // What decides nothing may differ.
+  o.sets = {"data.workers=0", "data.root=/elsewhere"};
+  fs::remove_all(folder_);
+  save(make_plan(1, o).runs[5], true);
+  EXPECT_TRUE(saved_result(plan.runs[5]));
+  std::ofstream(plan.runs[5].folder / "result.json") << "{}";
+  EXPECT_THROW(saved_result(plan.runs[5]), Error);
+}
+
+TEST_F(ExperimentsTest, AFailureLeavesTheOthersRunning) {
+  const Plan plan = make_plan(1, options());
+  const auto usual = runner();
+  for (const int jobs : {1, 3}) {
+    fs::remove_all(folder_);
+    const auto outcomes = execute(plan, {.run =
+                                             [&](const PlannedRun& run, const RunOptions& run_options) {
+                                               if (run.row == 2) throw Failure("the loss is not finite");
+                                               return usual(run, run_options);
+                                             },
+                                         .jobs = jobs});
+    for (size_t i = 0; i < outcomes.size(); ++i) {
+      EXPECT_EQ(outcomes[i].result.has_value(), i != 2);
+      EXPECT_EQ(outcomes[i].failure, i == 2 ? "the loss is not finite" : "");
+    }
+  }
+}
+
+TEST_F(ExperimentsTest, AWrongRequestEndsTheTable) {
+  const Plan plan = make_plan(1, options());
+  const auto usual = runner();
+  for (const int jobs : {1, 3}) {
+    ran_.clear();
+    fs::remove_all(folder_);
+    const std::string error = error_of([&] {
+      execute(plan, {.run =
+                         [&](const PlannedRun& run, const RunOptions& run_options) {
+                           if (run.row == 1) throw Error("no such key");
+                           while (jobs > 1 && run.row != 0 && !run_options.stop()) std::this_thread::yield();
+                           return usual(run, run_options);
+                         },
+                     .jobs = jobs});
+    });
+    EXPECT_EQ(error, "plain-vgg16-soft: no such key");
+    EXPECT_LE(ran_.size(), 3U);
+  }
+}
+
+TEST_F(ExperimentsTest, StopEndsAfterTheRunThatRuns) {
+  const Plan plan = make_plan(1, options());
+  std::atomic<bool> stop{false};
+  const auto usual = runner();
+  const auto outcomes = execute(plan, {.run =
+                                           [&](const PlannedRun& run, const RunOptions& run_options) {
+                                             if (run.row < 3) return usual(run, run_options);
+                                             EXPECT_FALSE(run_options.stop());
+                                             stop = true;
+                                             EXPECT_TRUE(run_options.stop());
+                                             save(run, false);
+                                             return RunResult{};  // not finished
+                                           },
+                                       .stop = [&] { return stop.load(); }});
+  EXPECT_EQ(ran_.size(), 3U);
+  EXPECT_TRUE(outcomes[2].result);
+  EXPECT_FALSE(outcomes[3].result);
+  EXPECT_EQ(outcomes[3].failure, "");
+
+  ran_.clear();
+  const auto rest = execute(plan, {.run = usual});
+  EXPECT_EQ(ran_.size(), plan.runs.size() - 3);
+  EXPECT_TRUE(rest.back().result);
+}
+
+TEST_F(ExperimentsTest, JobsRunEveryRowOnceAndCallBackOneAtATime) {
+  PlanOptions o = options();
+  o.seeds = 3;
+  const Plan plan = make_plan(1, o);
+  int inside = 0, calls = 0;
+  const auto alone = [&] {
+    EXPECT_EQ(++inside, 1);
+    std::this_thread::yield();
+    ++calls;
+    --inside;
+  };
+  execute(plan, {.run = runner(),
+                 .jobs = 4,
+                 .started = [&](size_t) { alone(); },
+                 .progress = [&](size_t, const RunProgress&) { alone(); },
+                 .ended = [&](size_t, const std::vector<RunOutcome>&) { alone(); }});
+  EXPECT_EQ(std::set<std::string>(ran_.begin(), ran_.end()).size(), plan.runs.size());
+  EXPECT_EQ(ran_.size(), plan.runs.size());
+  EXPECT_EQ(calls, 3 * static_cast<int>(plan.runs.size()));
+}
+
+}  // namespace
+}  // namespace tidepool

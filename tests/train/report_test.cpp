@@ -1,0 +1,210 @@
+// The formats of a table: escapes, figures, what is missing.
+#include "train/report.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "core/error.h"
+
+namespace tidepool {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+RunResult result_of(double top1, Dims last) {
+  RunResult r;
+  r.finished = true;
+  r.top1_last = top1;
+  r.top1_best = top1 + 0.01;
+  r.gmacs = 0.0196;
+  r.parameters = 927000;
+  r.steps = 100;
+  r.seconds = 12.5;
+  r.peak_bytes = 3 << 20;
+  r.shapes = {{"pool1", Dims{16, 16}}, {"pool2", last}};
+  return r;
+}
+
+Plan plan_of(int64_t seeds, const std::string& scale = "quick") {
+  return make_plan(1, {.scale = scale, .seeds = seeds, .data_set = "procedural", .sets = {}, .out = "out"});
+}
+
+const ReportFacts kFacts{.data = "procedural images",
+                         .revision = "abc123",
+                         .command = "tidepool table 1 --only '*'",
+                         .machine = "2 threads"};
+
+// max: 0.10, 0.12, 0.14; dynopool of the same data: 0.11, 0.14, 0.17; the rest is not there.
+Report some_report(int64_t seeds = 3) {
+  const Plan plan = plan_of(seeds);
+  std::vector<RunOutcome> outcomes(plan.runs.size());
+  for (size_t i = 0; i < plan.runs.size(); ++i) {
+    const auto seed = static_cast<double>(plan.runs[i].seed);
+    if (plan.runs[i].row == 0) outcomes[i].result = result_of(0.08 + 0.02 * seed, Dims{8, 8});
+    if (plan.runs[i].row == 2)
+      outcomes[i].result = result_of(0.08 + 0.03 * seed, Dims{8, plan.runs[i].seed == 1 ? 9 : 8});
+    if (plan.runs[i].row == 1 && plan.runs[i].seed == 1) outcomes[i].failure = "the loss <is> not finite | 50%";
+  }
+  return make_report(plan, outcomes, kFacts);
+}
+
+TEST(Report, Escapes) {
+  EXPECT_EQ(escape_markdown("stretch_v a|b *c* _d_ `e` <f> g\nh"),
+            "stretch_v a\\|b \\*c\\* \\_d\\_ \\`e\\` \\<f\\> g h");
+  EXPECT_EQ(escape_markdown("[+1, +2] [x](y)"), "[+1, +2] [x\\](y)");
+  EXPECT_EQ(escape_csv("plain"), "plain");
+  EXPECT_EQ(escape_csv("a,b"), "\"a,b\"");
+  EXPECT_EQ(escape_csv("a\"b\nc"), "\"a\"\"b\nc\"");
+  EXPECT_EQ(escape_latex("stretch_v 50% a&b #1 $x {y} \\z"),
+            "stretch\\_v 50\\% a\\&b \\#1 \\$x \\{y\\} \\textbackslash{}z");
+  EXPECT_EQ(escape_latex("~^<>| \u00b1 --only [1]"),
+            "\\textasciitilde{}\\textasciicircum{}\\textless{}\\textgreater{}\\textbar{} $\\pm$ -{}-only {[}1{]}");
+  EXPECT_EQ(escape_html("<a href=\"x\">&'"), "&lt;a href=&quot;x&quot;&gt;&amp;&#39;");
+}
+
+TEST(Report, Figures) {
+  const Report report = some_report();
+  ASSERT_EQ(report.rows.size(), 12U);
+  const ReportRow& max = report.rows[0];
+  EXPECT_EQ(max.top1_last->n, 3);
+  EXPECT_NEAR(max.top1_last->mean, 0.12, 1e-12);
+  EXPECT_NEAR(*max.top1_last->deviation, 0.02, 1e-12);
+  EXPECT_NEAR(max.top1_best->mean, 0.13, 1e-12);
+  EXPECT_NEAR(max.step_ms->mean, 125, 1e-9);
+  EXPECT_FALSE(max.difference);
+  const ReportRow& learned = report.rows[2];
+  EXPECT_NEAR(learned.difference->mean, 0.02, 1e-12);
+  EXPECT_NEAR(learned.difference->interval->first, 0.02 - 4.302652729749461 * 0.01 / std::sqrt(3.0), 1e-9);
+  EXPECT_NEAR(learned.shapes[1].width, 25.0 / 3, 1e-12);
+  EXPECT_EQ(report.incomplete, "30 of 36 runs are missing");
+  EXPECT_EQ(report.rows[1].failures.size(), 1U);
+}
+
+TEST(Report, Markdown) {
+  const std::string text = report_markdown(some_report());
+  for (const char* part : {"12.00 \u00b1 2.00", "+2.00 [-0.48, +4.48]", "16x16 8x8.3", "0.0196", "0.927", "125.0",
+                           "INCOMPLETE", "30 of 36", "procedural images", "abc123", "width 0.25", "5000 training",
+                           "repeated 4x4 times", "shrunk to 8x8", "0 of 3", "not finite \\| 50%"})
+    EXPECT_TRUE(has(text, part)) << part << "\n" << text;
+  // every line of the table has as many cells
+  std::istringstream lines(text);
+  size_t cells = 0;
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.starts_with('|')) continue;
+    size_t bars = 0;
+    for (size_t i = 0; i < line.size(); ++i) bars += line[i] == '|' && line[i - (i > 0)] != '\\';
+    if (cells == 0) cells = bars;
+    EXPECT_EQ(bars, cells) << line;
+  }
+  EXPECT_EQ(cells, 14U);
+}
+
+TEST(Report, OneSeedMakesNoClaim) {
+  const Report report = some_report(1);
+  const std::string text = report_markdown(report);
+  EXPECT_TRUE(has(text, "one seed supports no claim"));
+  EXPECT_FALSE(has(text, "+1.00"));
+  EXPECT_FALSE(has(text, "\u00b1"));
+  EXPECT_TRUE(report_json(report)["rows"][2]["interval"].is_null());
+}
+
+TEST(Report, Csv) {
+  std::istringstream lines(report_csv(some_report()));
+  std::string header, line;
+  std::getline(lines, header);
+  const auto commas = std::count(header.begin(), header.end(), ',');
+  int rows = 0;
+  for (; std::getline(lines, line); ++rows) EXPECT_EQ(std::count(line.begin(), line.end(), ','), commas) << line;
+  EXPECT_EQ(rows, 12);
+  EXPECT_TRUE(has(header, "top1_last_mean,top1_last_std"));
+}
+
+TEST(Report, Latex) {
+  const std::string text = report_latex(some_report());
+  for (const char* part : {"\\begin{tabular}{lllrrrrrrrrrl}", "stretch\\_v", "12.00 $\\pm$ 2.00", "-{}-only", "50\\%"})
+    EXPECT_TRUE(has(text, part)) << part;
+  // braces balance where they are not escaped
+  int depth = 0;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (i > 0 && text[i - 1] == '\\') continue;
+    depth += text[i] == '{' ? 1 : text[i] == '}' ? -1 : 0;
+    EXPECT_GE(depth, 0);
+  }
+  EXPECT_EQ(depth, 0);
+}
+
+TEST(Report, Html) {
+  const std::string text = report_html(some_report());
+  for (const char* part : {"<title>Table 1 (quick)", "12.00 \u00b1 2.00", "<svg", "<rect", "&lt;is&gt;", "&#39;*&#39;",
+                           "stretch_v", "class=\"warning\""})
+    EXPECT_TRUE(has(text, part)) << part;
+  EXPECT_FALSE(has(text, "<is>"));
+  EXPECT_FALSE(has(text, "http"));  // no other file
+}
+
+TEST(Report, JsonHasTheKeysOfTheCommandLine) {
+  const Json json = report_json(some_report());
+  ASSERT_EQ(json["rows"].size(), 12U);
+  for (const Json& row : json["rows"])
+    for (const char* key : {"data", "model", "pool", "lambda", "seeds", "top1_mean", "top1_std", "gmacs_mean",
+                            "paired_difference", "interval"})
+      EXPECT_TRUE(row.contains(key)) << key;
+  EXPECT_FALSE(json["complete"].get<bool>());
+  const Json& row = json["rows"][2];
+  EXPECT_EQ(row["seeds"], 3);
+  EXPECT_NEAR(row["top1_mean"].get<double>(), 0.14, 1e-12);
+  EXPECT_EQ(row["interval"].size(), 2U);
+  EXPECT_EQ(row["runs"].size(), 3U);
+  EXPECT_EQ(json["rows"][1]["seeds"], 0);
+  EXPECT_TRUE(json["rows"][1]["top1_mean"].is_null());
+}
+
+TEST(Report, PenaltyIsExplained) {
+  const Plan plan = plan_of(1, "toy");
+  const Report report = make_report(plan, std::vector<RunOutcome>(plan.runs.size()), kFacts);
+  const std::string text = report_markdown(report);
+  EXPECT_TRUE(has(text, "1.6"));
+  EXPECT_TRUE(has(text, "0.1 / width^2"));
+}
+
+TEST(Report, RowsLeftOutByOnlyStayWhenTheyAreThere) {
+  const Plan plan =
+      make_plan(1, {.scale = "quick", .only = "tile-*", .data_set = "procedural", .sets = {}, .out = "o"});
+  std::vector<RunOutcome> outcomes(plan.runs.size());
+  outcomes[0].result = result_of(0.2, Dims{8, 8});
+  const Report report = make_report(plan, outcomes, kFacts);
+  ASSERT_EQ(report.rows.size(), 4U);
+  EXPECT_EQ(report.rows[0].row.name, "plain-vgg16-max");
+  EXPECT_EQ(report.rows[1].row.name, "tile-vgg16-max");
+  EXPECT_EQ(report.incomplete, "3 of 3 runs are missing");
+}
+
+TEST(Report, FilesAreWritten) {
+  const fs::path folder = fs::path(testing::TempDir()) / "tidepool_report_files" / "deep";
+  fs::remove_all(folder.parent_path());
+  const Report report = some_report();
+  write_report(report, folder, "table1");
+  const auto text_of = [&](const char* name) {
+    std::ifstream in(folder / name, std::ios::binary);
+    return std::string(std::istreambuf_iterator<char>(in), {});
+  };
+  EXPECT_EQ(text_of("table1.md"), report_markdown(report));
+  EXPECT_EQ(text_of("table1.csv"), report_csv(report));
+  EXPECT_EQ(text_of("table1.tex"), report_latex(report));
+  EXPECT_EQ(text_of("table1.html"), report_html(report));
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder), {}), 4);
+  EXPECT_THROW(write_report(report, folder / "table1.md", "table1"), Error);
+  fs::remove_all(folder.parent_path());
+}
+
+}  // namespace
+}  // namespace tidepool

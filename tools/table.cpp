@@ -1,0 +1,410 @@
+// tidepool table: runs what a table needs and is not there yet, and writes the table.
+#include <fcntl.h>
+#include <signal.h>
+#include <spdlog/spdlog.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <chrono>
+#include <cstring>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "core/atomic_file.h"
+#include "core/error.h"
+#include "core/parallel.h"
+#include "core/version.h"
+#include "tools/command.h"
+#include "tools/data_root.h"
+#include "tools/progress.h"
+#include "tools/run_config.h"
+#include "tools/signals.h"
+#include "train/experiments.h"
+#include "train/report.h"
+
+namespace tidepool {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int64_t kAllImages = 50000;  // training images where a config says none; for the bar alone
+
+// Which images: CIFAR-100 where it is found, else the procedural set, unless --set data.name decides.
+struct Images {
+  std::string data_set;
+  fs::path root;
+  std::string says;
+};
+
+Images find_images(const Call& call) {
+  const std::vector<std::string> sets = call.texts("set");
+  const Config config = load_config_text("{}", "table", sets);
+  const bool decided =
+      std::any_of(sets.begin(), sets.end(), [](const std::string& set) { return set.starts_with("data.name="); });
+  const std::string option = call.given("data") ? call.path("data").string() : "";
+  Images images{.data_set = decided ? config.data.name : "cifar100", .root = {}, .says = {}};
+  if (images.data_set != "procedural") {
+    if (const auto place = find_data(images.data_set, option, config.data.root)) {
+      images.root = place->folder;
+      images.says = fmt::format("{} ({})", place->folder.string(), place->said_by);
+    } else if (decided) {
+      images.root = require_data(images.data_set, option, config.data.root);
+    }
+  }
+  if (images.data_set == "cifar100" && images.root.empty()) images.data_set = "procedural";
+  if (images.data_set == "cifar100") {
+    images.says = "CIFAR-100, the real images, from " + images.says;
+  } else if (images.data_set == "procedural") {
+    images.says =
+        fmt::format("procedural images ({} classes, made from seed {}), {}", source_format("procedural").classes,
+                    config.data.seed, decided ? "as --set data.name says" : "because CIFAR-100 was not found");
+  } else {
+    images.says = images.data_set + " from " + images.says;
+  }
+  return images;
+}
+
+// A word as a shell reads it back.
+std::string quoted(const std::string& word) {
+  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%";
+  if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) return word;
+  std::string out = "'";
+  for (const char c : word) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return out + "'";
+}
+
+std::vector<std::string> command_line(const Call& call) {
+  std::vector<std::string> words{"tidepool", "table", call.argument()};
+  for (const char* option : {"scale", "seeds", "only", "jobs", "data", "out"})
+    if (call.given(option) || std::string_view(option) == "scale")
+      words.insert(words.end(), {fmt::format("--{}", option), call.text(option)});
+  for (const std::string& set : call.texts("set")) words.insert(words.end(), {"--set", set});
+  return words;
+}
+
+std::string last_line(const fs::path& file) {
+  std::ifstream in(file);
+  std::string last;
+  for (std::string line; std::getline(in, line);) {
+    const size_t bar = line.rfind('\r');  // a bar that was drawn over
+    if (bar != std::string::npos) line.erase(0, bar + 1);
+    if (line.find_first_not_of(" \t") != std::string::npos) last = line;
+  }
+  return last;
+}
+
+// Where a run of another process stands: the last whole line of its log that names a step.
+RunProgress logged_progress(const PlannedRun& run) {
+  constexpr std::streamoff kTail = 4096;
+  RunProgress progress{.steps = planned_steps(run.config, kAllImages), .epochs = run.config.train.epochs, .top1 = {}};
+  std::ifstream in(run.folder / "log.jsonl", std::ios::binary | std::ios::ate);
+  if (!in) return progress;
+  in.seekg(std::max<std::streamoff>(0, static_cast<std::streamoff>(in.tellg()) - kTail));
+  for (std::string line; std::getline(in, line) && !in.eof();) {
+    const Json entry = Json::parse(line, nullptr, false);
+    if (!entry.is_object() || !entry.contains("step")) continue;
+    progress.step = entry["step"].get<int64_t>();
+    if (entry.contains("epoch")) progress.epoch = entry["epoch"].get<int64_t>();
+    if (entry.contains("loss")) progress.loss = entry["loss"].get<double>();
+    if (entry.contains("test_top1")) progress.top1 = entry["test_top1"].get<double>();
+  }
+  return progress;
+}
+
+// Ends the child and takes its status, whatever happens in between.
+class Child {
+ public:
+  // Its stdout goes nowhere, its stderr into `log`. It is in a process group of its own, so that Ctrl-C on the terminal
+  // reaches it once, through us; it ends when we are killed.
+  Child(std::vector<std::string> command, std::vector<std::string> environment, const fs::path& log) {
+    const int err = ::open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    const int none = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (err < 0 || none < 0) {
+      const int code = errno;
+      if (err >= 0) ::close(err);
+      if (none >= 0) ::close(none);
+      throw Failure("cannot open {}: {}", log.string(), std::strerror(code));
+    }
+    std::vector<char*> arguments, variables;
+    for (std::string& word : command) arguments.push_back(word.data());
+    for (std::string& variable : environment) variables.push_back(variable.data());
+    arguments.push_back(nullptr);
+    variables.push_back(nullptr);
+    const pid_t parent = ::getpid();
+    child_ = ::fork();
+    if (child_ == 0) {  // only what is safe after a fork of a process with threads
+      ::setpgid(0, 0);
+      ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+      if (::getppid() != parent) ::_exit(127);
+      ::dup2(none, 0);
+      ::dup2(none, 1);
+      ::dup2(err, 2);
+      ::execve("/proc/self/exe", arguments.data(), variables.data());
+      ::_exit(127);
+    }
+    const int code = errno;
+    ::close(err);
+    ::close(none);
+    if (child_ < 0) throw Failure("cannot start a process: {}", std::strerror(code));
+  }
+  ~Child() {
+    if (child_ <= 0) return;
+    interrupt();
+    int status = 0;
+    while (::waitpid(child_, &status, 0) < 0 && errno == EINTR) {
+    }
+  }
+  Child(const Child&) = delete;
+  Child& operator=(const Child&) = delete;
+
+  void interrupt() {
+    if (!interrupted_) ::kill(child_, SIGTERM);
+    interrupted_ = true;
+  }
+  // Its exit status (128 + signal when one ended it); none while it runs.
+  std::optional<int> ended() {
+    int status = 0;
+    const pid_t got = ::waitpid(child_, &status, WNOHANG);
+    if (got == 0 || (got < 0 && errno == EINTR)) return std::nullopt;
+    child_ = -1;
+    if (got < 0) return 127;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  }
+
+ private:
+  pid_t child_ = -1;
+  bool interrupted_ = false;
+};
+
+// A run in a process of its own, `tidepool train`, with `threads` threads.
+RunResult run_in_process(const PlannedRun& run, const RunOptions& options, int threads) {
+  const fs::path parent = run.folder.parent_path();
+  fs::create_directories(parent);
+  fs::path config_file = run.folder, log = run.folder;
+  config_file += ".json";
+  log += ".stderr";
+  Json config = run.config.resolved;
+  config["train"]["log_every"] = std::min<int64_t>(run.config.train.log_every, 10);  // for the bar
+  write_file_atomically(config_file, config.dump(2) + "\n");
+
+  std::vector<std::string> command{"tidepool", "train", config_file.string(), "--out", run.folder.string(), "--resume"};
+  if (!options.data_root.empty()) command.insert(command.end(), {"--data", options.data_root.string()});
+  std::vector<std::string> environment{fmt::format("OMP_NUM_THREADS={}", threads)};
+  for (char** variable = environ; *variable; ++variable)
+    if (!std::string_view(*variable).starts_with("OMP_NUM_THREADS=")) environment.emplace_back(*variable);
+
+  Child child(command, environment, log);
+  std::optional<int> status;
+  auto last_look = std::chrono::steady_clock::now();
+  while (!(status = child.ended())) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    if (options.stop()) child.interrupt();
+    const auto now = std::chrono::steady_clock::now();
+    if (now - last_look < std::chrono::seconds(1)) continue;
+    last_look = now;
+    options.progress(logged_progress(run));
+  }
+  if (*status == 0) {
+    if (const auto result = saved_result(run)) return *result;
+    throw Failure("the run ended without a result");
+  }
+  if (options.stop() && *status > 128) return {};
+  const std::string says = last_line(log);
+  const std::string message = fmt::format("exit status {}: {} (all of it: {})", *status,
+                                          says.empty() ? "nothing on stderr" : says, log.string());
+  if (*status == 2) throw Error("{}", message);
+  throw Failure("{}", message);
+}
+
+// The bar over the whole table. Its unit is training images, so that its rate and its time left are measured on the
+// work that is behind it.
+class TableBar {
+ public:
+  TableBar(const Plan& plan, const std::vector<PlannedRun>& runs) : plan_(plan), runs_(runs) {}
+
+  void count(size_t i) {
+    total_ += images(i);
+    ++missing_;
+  }
+  void started(size_t i) {
+    ++begun_;
+    running_[i] = {
+        .steps = planned_steps(runs_[i].config, kAllImages), .epochs = runs_[i].config.train.epochs, .top1 = {}};
+    name(i);
+  }
+  void progress(size_t i, const RunProgress& p) {
+    if (!first_.contains(i)) first_[i] = p.step > 0 ? p.step - 1 : 0;  // what an earlier try has done
+    running_[i] = p;
+    name(i);
+    draw();
+  }
+  void ended(size_t i) {
+    if (const auto at = running_.find(i); at != running_.end()) running_.erase(at);
+    finished_ += images(i);
+    draw();
+  }
+
+ private:
+  int64_t images(size_t i) const {
+    const Config& config = runs_[i].config;
+    const int64_t batches = planned_steps(config, kAllImages);
+    return batches * std::min(config.train.batch, config.data.train_images.value_or(kAllImages));
+  }
+  void name(size_t i) {
+    const RunProgress& p = running_[i];
+    const std::string seed = plan_.options.seeds > 1 ? fmt::format(" seed {}", runs_[i].seed) : "";
+    bar().set_what(fmt::format("{} of {} {}{}, epoch {} of {}", begun_, missing_, plan_.rows[runs_[i].row].name, seed,
+                               std::min(p.epoch + 1, p.epochs), p.epochs));
+  }
+  void draw() {
+    int64_t done = finished_, skipped = 0;
+    std::string note;
+    for (const auto& [i, p] : running_) {
+      const int64_t before = first_.contains(i) ? first_.at(i) : 0;
+      const int64_t each = p.steps > 0 ? images(i) / p.steps : 0;
+      done += (p.step - before) * each;
+      skipped += before * each;
+      if (p.top1) note = fmt::format("top-1 {:.1f}%", 100 * *p.top1);
+    }
+    bar().set_total(std::max<int64_t>(1, total_ - skipped));
+    bar().update(done, note);
+  }
+  Progress& bar() {
+    if (!bar_) bar_.emplace("table", total_, "images");
+    return *bar_;
+  }
+
+  const Plan& plan_;
+  const std::vector<PlannedRun>& runs_;
+  int64_t total_ = 0, finished_ = 0;
+  size_t begun_ = 0, missing_ = 0;
+  std::map<size_t, RunProgress> running_;
+  std::map<size_t, int64_t> first_;
+  std::optional<Progress> bar_;
+};
+
+int run(const Call& call) {
+  int64_t number = 0;
+  const std::string& word = call.argument();
+  const auto [end, code] = std::from_chars(word.data(), word.data() + word.size(), number);
+  if (code != std::errc{} || end != word.data() + word.size()) number = -1;
+  if (number < 0) throw Error("N: expected the number of a table, got '{}'", word);
+  const Table& table = find_table(number);
+  const Scale& scale = find_scale(call.text("scale"));
+  const int64_t jobs = call.integer("jobs", 1, 1024);
+  const Images images = find_images(call);
+  const std::string name = fmt::format("table{}", table.number);
+  PlanOptions options{.scale = scale.name,
+                      .seeds = call.integer("seeds", 1, 10000),
+                      .only = call.text("only"),
+                      .data_set = images.data_set,
+                      .sets = call.texts("set"),
+                      .out = call.given("out")
+                                 ? call.path("out")
+                                 : fs::path("runs") / fmt::format("{}-{}-{}", name, scale.name, images.data_set)};
+  if (call.given("only") && options.only.empty()) throw Error("--only: expected a pattern, got nothing");
+  const Plan plan = make_plan(number, options);
+  for (const PlannedRun& planned : plan.runs) {
+    if (planned.seed != 1 || !planned.selected) continue;
+    if (parse_device(planned.config.train.device) != kCpu)
+      throw Error("train.device: networks run on the CPU in this version; cuda serves `tidepool op`");
+    network_of(planned.config);  // a wrong operator or key is found before anything runs
+  }
+  spdlog::info("{}: data: {}", name, images.says);
+
+  const int threads = std::max(1, cpu_threads() / static_cast<int>(jobs));
+  const std::vector<std::string> command = command_line(call);
+  std::string command_text;
+  for (const std::string& each : command) command_text += (command_text.empty() ? "" : " ") + quoted(each);
+  const ReportFacts facts{
+      .data = images.says,
+      .revision = *kRevision ? fmt::format("{} (tidepool {})", kRevision, kVersion) : "",
+      .command = command_text,
+      .machine =
+          fmt::format("{} thread{} a run, {} run{} at a time{}", threads, threads == 1 ? "" : "s", jobs,
+                      jobs == 1 ? "" : "s", jobs == 1 ? "" : ", so that times a step are those of a shared machine")};
+
+  catch_stop_signals();
+  std::vector<RunOutcome> outcomes;
+  {
+    TableBar bar(plan, plan.runs);
+    for (size_t i = 0; i < plan.runs.size(); ++i)
+      if (plan.runs[i].selected && !saved_result(plan.runs[i])) bar.count(i);
+    outcomes = execute(plan, {.run =
+                                  [&](const PlannedRun& planned, const RunOptions& run_options) {
+                                    return jobs > 1 ? run_in_process(planned, run_options, threads)
+                                                    : train_run(planned.config, run_options);
+                                  },
+                              .jobs = static_cast<int>(jobs),
+                              .data_root = images.root,
+                              .provenance = provenance(command),
+                              .stop = stop_requested,
+                              .started = [&](size_t i) { bar.started(i); },
+                              .progress = [&](size_t i, const RunProgress& p) { bar.progress(i, p); },
+                              .ended =
+                                  [&](size_t i, const std::vector<RunOutcome>& so_far) {
+                                    bar.ended(i);
+                                    const RunOutcome& outcome = so_far[i];
+                                    if (!outcome.failure.empty())
+                                      spdlog::error("{} seed {}: {}", plan.rows[plan.runs[i].row].name,
+                                                    plan.runs[i].seed, outcome.failure);
+                                    // So that a table is there whatever ends the program.
+                                    write_report(make_report(plan, so_far, facts), options.out, name);
+                                  }});
+  }
+  const Report report = make_report(plan, outcomes, facts);
+  write_report(report, options.out, name);
+
+  std::vector<std::string> failures;
+  for (size_t i = 0; i < outcomes.size(); ++i)
+    if (!outcomes[i].failure.empty())
+      failures.push_back(
+          fmt::format("{} seed {}: {}", plan.rows[plan.runs[i].row].name, plan.runs[i].seed, outcomes[i].failure));
+  if (stop_status() != 0) {
+    if (!call.json()) print(report_markdown(report));
+    fmt::print(stderr, "tidepool table: stopped; the same command goes on. So far: {}\n",
+               (options.out / (name + ".md")).string());
+    return stop_status();
+  }
+  if (!failures.empty()) {
+    if (!call.json()) print(report_markdown(report));
+    throw Failure("{} of {} runs failed: {}", failures.size(), plan.runs.size(), fmt::join(failures, "; "));
+  }
+  if (call.json())
+    print_json(report_json(report));
+  else
+    print(report_markdown(report));
+  spdlog::info("{}: written to {}.md, .csv, .tex, .html", name, (options.out / name).string());
+  return 0;
+}
+
+const Registered registered(
+    {.name = "table",
+     .says = "runs an experiment and writes its table",
+     .arguments = {"N"},
+     .options =
+         {{.name = "scale", .value = "NAME", .says = "smoke, quick, toy, small or full", .start = "quick"},
+          {.name = "seeds", .value = "K", .says = "seeds a row", .start = "1"},
+          {.name = "only",
+           .value = "PATTERN",
+           .says = "run only the rows whose name fits: 'tile-*', '*-dynopool'; * is any characters, ? one",
+           .start = ""},
+          {.name = "jobs", .value = "J", .says = "runs at a time, each with its share of the threads", .start = "1"},
+          data_option(),
+          {.name = "out", .value = "DIR", .says = "where runs and table go (runs/tableN-SCALE-DATASET)", .start = ""},
+          set_option(),
+          json_option()},
+     .details =
+         "N is 1: human-designed pooling against DynOPool. CIFAR-100 where it is found, else procedural images.\n"
+         "What was run is read, what was cut off goes on, what is missing runs. Ctrl-C finishes the step, saves a\n"
+         "checkpoint, writes the table so far and exits with 130.\n",
+     .run = run});
+
+}  // namespace
+}  // namespace tidepool
