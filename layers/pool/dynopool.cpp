@@ -294,36 +294,6 @@ struct Spread : Common<T> {
   }
 };
 
-/// Sums in f64 what lanes hold.
-template <class V>
-struct LaneSum {
-#if !defined(__CUDACC__)
-  using Sum = std::conditional_t<kLanes<V> == 1, double, typename detail::VectorOf<double, kLanes<V>>::type>;
-#else
-  using Sum = double;
-#endif
-  Sum sum = Sum{};
-
-  TP_HD TP_INLINE void add(V v) {
-    if constexpr (kLanes<V> == 1) {
-      sum += static_cast<double>(v);
-    } else {
-#if !defined(__CUDACC__)
-      sum += __builtin_convertvector(v, Sum);
-#endif
-    }
-  }
-  TP_HD TP_INLINE double total() const {
-    if constexpr (kLanes<V> == 1) {
-      return sum;
-    } else {
-      double t = 0;
-      for (int i = 0; i < kLanes<V>; ++i) t += sum[i];
-      return t;
-    }
-  }
-};
-
 /// Of one row of outputs: sums[row][axis] = sum dv dv/dq dq/dcell, sums[row][3 + axis] = the same with dq/ddelta.
 template <class T>
 struct ShapePull : Common<T> {
@@ -387,20 +357,6 @@ struct ShapePull : Common<T> {
   }
 };
 
-/// out[i] (set) = factor[i] x the sum over rows of sums[row][i], in the order of rows.
-struct SumRows {
-  const double* sums;
-  int64_t rows;
-  std::array<double, 6> factor;
-  double* out;
-
-  TP_HD void operator()(int64_t i, int64_t, int64_t) const {
-    double total = 0;
-    for (int64_t row = 0; row < rows; ++row) total += sums[row * 6 + i];
-    out[i] = total * factor[static_cast<size_t>(i)];
-  }
-};
-
 // ---- launches
 
 /// y (set), and the winners when they are given.
@@ -418,7 +374,7 @@ void reduce(const Plan& p, const Tensor& x, const Tensor& y, const Tensor& winne
 /// d alpha and d delta, [6] f64 on the CPU's or x's device: of the cell in a for alpha's three axes, then delta's.
 Tensor shape_gradient(const Plan& p, Device device, int64_t rows, const Tensor& sums) {
   const Tensor out = Tensor::empty({6}, {.dtype = DType::f64, .device = device});
-  SumRows kernel{sums.data<double>(), rows, {}, out.data<double>()};
+  SumRows<6> kernel{sums.data<double>(), rows, {}, out.data<double>()};
   for (size_t i = 0; i < 3; ++i) {
     // d cell / d a = (- n / m^2) (d m / d s = 1) (- n / a^2)
     const double ratio = static_cast<double>(p.n[i]) / (static_cast<double>(p.m[i]) * p.a[i]);

@@ -7,7 +7,7 @@ MapLayout MapLayout::of(const Dims& shape, MemoryFormat format) {
   return {.outer = shape[0] * shape[1], .inner = 1};
 }
 
-void WindowOptions::keys(Keys& k) {
+void WindowOptions::common_keys(Keys& k) {
   constexpr double kLargest = 1 << 20;
   k.integers("kernel", kernel, "Size of the window.").at_least(1).at_most(kLargest);
   k.integers("stride", stride, "Places between the starts of neighbouring windows.")
@@ -18,6 +18,10 @@ void WindowOptions::keys(Keys& k) {
       .at_least(0)
       .at_most(kLargest);
   k.integers("dilation", dilation, "Places between neighbouring elements of a window.").at_least(1).at_most(kLargest);
+}
+
+void WindowOptions::keys(Keys& k) {
+  common_keys(k);
   k.flag("ceil_mode", ceil_mode, "Round the output length up, so that the last window may hang over.");
 }
 

@@ -74,6 +74,8 @@ struct WindowOptions {
   bool ceil_mode = false;
 
   void keys(Keys& k);
+  /// Those that a convolution has too: all but ceil_mode.
+  void common_keys(Keys& k);
   /// The windows on a map of shape (N, C, spatial) of rank 1 to 3. Throws Error when they do not fit.
   std::array<WindowAxis, 3> axes(const char* op, const Dims& x) const;
 };

@@ -99,4 +99,49 @@ TP_HD TP_INLINE void each_place_lane(int64_t inner, int64_t lane, int64_t count,
   }
 }
 
+/// Sums in f64 what lanes hold.
+template <class V>
+struct LaneSum {
+#if !defined(__CUDACC__)
+  using Sum = std::conditional_t<kLanes<V> == 1, double, typename detail::VectorOf<double, kLanes<V>>::type>;
+#else
+  using Sum = double;
+#endif
+  Sum sum = Sum{};
+
+  TP_HD TP_INLINE void add(V v) {
+    if constexpr (kLanes<V> == 1) {
+      sum += static_cast<double>(v);
+    } else {
+#if !defined(__CUDACC__)
+      sum += __builtin_convertvector(v, Sum);
+#endif
+    }
+  }
+  TP_HD TP_INLINE double total() const {
+    if constexpr (kLanes<V> == 1) {
+      return sum;
+    } else {
+      double t = 0;
+      for (int i = 0; i < kLanes<V>; ++i) t += sum[i];
+      return t;
+    }
+  }
+};
+
+/// out[i] (set) = factor[i] x the sum over rows of sums[row][i], in the order of rows; f64.
+template <int kColumns>
+struct SumRows {
+  const double* sums;
+  int64_t rows;
+  std::array<double, kColumns> factor;
+  double* out;
+
+  TP_HD void operator()(int64_t i, int64_t /*lane*/, int64_t /*count*/) const {
+    double total = 0;
+    for (int64_t row = 0; row < rows; ++row) total += sums[row * kColumns + i];
+    out[i] = total * factor[static_cast<size_t>(i)];
+  }
+};
+
 }  // namespace tidepool
