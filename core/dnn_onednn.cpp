@@ -358,10 +358,23 @@ ConvSpec spec_of(const Tensor& x, const Tensor& w, const Tensor& y, const ConvOp
   return {x.shape(), w.shape(), y.shape(), o, x.dtype(), w.dtype(), x.format(), bias};
 }
 
+// bf16 by way of f32, for processors and cases in which oneDNN's own bf16 is missing or wrong. Weights are rounded as
+// they would be.
+Tensor f32_weights(const Tensor& w) {
+  return w.to(DType::bf16).to(DType::f32);
+}
+
 bool conv_forward_onednn(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOptions& o, const Tensor& y) {
   if (!handled(x) || !handled(w)) return false;
   const auto plan = forward_plan(spec_of(x, w, y, o, static_cast<bool>(bias)));
-  if (!plan->primitive) return false;
+  if (!plan->primitive) {
+    if (x.dtype() != DType::bf16) return false;
+    const Tensor wide = Tensor::empty(y.shape(), {DType::f32, y.format(), kCpu});
+    if (!conv_forward_onednn(x.to(DType::f32), f32_weights(w), bias ? bias.to(DType::f32) : bias, o, wide))
+      return false;
+    y.copy_from(wide);
+    return true;
+  }
   const Tensor weights = plan->reorders ? weights_cache().get(w, *plan) : w;
   std::unordered_map<int, dnnl::memory> args{{DNNL_ARG_SRC, memory_at(plan->src, x.raw())},
                                              {DNNL_ARG_WEIGHTS, memory_at(plan->weights, weights.raw())},
@@ -371,11 +384,22 @@ bool conv_forward_onednn(const Tensor& x, const Tensor& w, const Tensor& bias, c
   return true;
 }
 
+// oneDNN 2.6.3 gives wrong numbers for the input's gradient of a 1x1 convolution in bf16, channels-last, when a group
+// has an odd number of output channels (found by comparison with the reference).
+bool wrong_in_onednn(const Tensor& dx, const Tensor& w, const ConvOptions& o) {
+  return dx.dtype() == DType::bf16 && w.numel() == w.size(0) * w.size(1) && w.size(0) / o.groups % 2 == 1;
+}
+
 bool conv_backward_data_onednn(const Tensor& dy, const Tensor& w, const ConvOptions& o, const Tensor& dx) {
   if (!handled(dy) || !handled(w)) return false;
-  ConvSpec spec = spec_of(dx, w, dy, o, false);
-  const auto plan = backward_data_plan(spec);
-  if (!plan->primitive) return false;
+  const auto plan = backward_data_plan(spec_of(dx, w, dy, o, false));
+  if (!plan->primitive || wrong_in_onednn(dx, w, o)) {
+    if (dx.dtype() != DType::bf16) return false;
+    const Tensor wide = Tensor::empty(dx.shape(), {DType::f32, dx.format(), kCpu});
+    if (!conv_backward_data_onednn(dy.to(DType::f32), f32_weights(w), o, wide)) return false;
+    dx.copy_from(wide);
+    return true;
+  }
   Tensor weights = w;
   if (plan->reorders) {  // not kept: a training step needs it once, and the optimizer changes the weights after it
     weights = scratch_memory(plan->weights);
@@ -392,7 +416,14 @@ bool conv_backward_weights_onednn(const Tensor& x, const Tensor& dy, const ConvO
                                   const Tensor& dbias) {
   if (!handled(x) || !handled(dw)) return false;
   const auto plan = backward_weights_plan(spec_of(x, dw, dy, o, static_cast<bool>(dbias)));
-  if (!plan->primitive) return false;
+  if (!plan->primitive) {
+    if (x.dtype() != DType::bf16) return false;
+    const Tensor wide = Tensor::empty(dw.shape()), wide_bias = dbias ? Tensor::empty(dbias.shape()) : dbias;
+    if (!conv_backward_weights_onednn(x.to(DType::f32), dy.to(DType::f32), o, wide, wide_bias)) return false;
+    dw.copy_from(wide);
+    if (dbias) dbias.copy_from(wide_bias);
+    return true;
+  }
   const Tensor room = plan->reorders ? scratch_memory(plan->weights) : dw;
   std::unordered_map<int, dnnl::memory> args{{DNNL_ARG_SRC, memory_at(plan->src, x.raw())},
                                              {DNNL_ARG_DIFF_DST, memory_at(plan->dst, dy.raw())},
@@ -434,7 +465,14 @@ bool matmul_onednn(const Tensor& a, const Tensor& b, const Tensor& bias, const T
     p.scratch = pd.scratchpad_desc();
     p.primitive = dnnl::matmul(pd);
   });
-  if (!plan->primitive) return false;
+  if (!plan->primitive) {
+    if (a.dtype() != DType::bf16) return false;
+    const Tensor wide = Tensor::empty(y.shape());
+    const auto dense = [](const Tensor& t) { return t.contiguous(MemoryFormat::plain).to(DType::f32); };
+    if (!matmul_onednn(dense(a), dense(b), bias ? bias.to(DType::f32) : bias, wide)) return false;
+    y.copy_from(wide);
+    return true;
+  }
   std::unordered_map<int, dnnl::memory> args{{DNNL_ARG_SRC, memory_at(plan->src, a.raw())},
                                              {DNNL_ARG_WEIGHTS, memory_at(plan->weights, b.raw())},
                                              {DNNL_ARG_DST, memory_at(plan->dst, y.raw())}};
