@@ -3,8 +3,8 @@
 //   6 shapes    disc, ring, square, frame, cross, triangle, at a random place, size and turn
 //   6 layouts   {two, three even, three uneven} blobs in {a column, a row}
 // A class can be read only at its scale (fine textures are gone at 8x8) or along its axis (layouts). Foreground and
-// background colours are drawn alike, and a texture has a random phase, so that the expected image of every class is the
-// same: the best linear classifier on pixels is the constant one. Labels survive a horizontal flip.
+// background colours are drawn alike, and a texture has a random phase, so that the expected image of every class is
+// the same: the best linear classifier on pixels is the constant one. Labels survive a horizontal flip.
 #pragma once
 #include <memory>
 

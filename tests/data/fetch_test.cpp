@@ -76,6 +76,9 @@ class FetchTest : public ::testing::Test {
     });
     server_.Get("/moved",
                 [&](const httplib::Request&, httplib::Response& response) { response.set_redirect("/good"); });
+    server_.set_error_handler([](const httplib::Request&, httplib::Response& response) {
+      response.set_content("a page that tells of the error", "text/plain");
+    });
     port_ = server_.bind_to_any_port("127.0.0.1");
     thread_ = std::thread([&] { server_.listen_after_bind(); });
     while (!server_.is_running()) std::this_thread::yield();
