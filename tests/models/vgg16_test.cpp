@@ -109,7 +109,9 @@ TEST(Vgg16, ShapeAdaptorsStartAtAQuarterOfTheLength) {
 }
 
 // Ten steps of a narrow network in f64, recorded from PyTorch: data, loss, gradients, decay, momentum, and shapes that
-// change from step to step.
+// change from step to step. A shape parameter is held to 1e-3 only: where one live pixel stands between two that ReLU
+// put to 0, two queries at mirrored places tie in exact arithmetic, the last bit of the pixel decides, and the slope
+// along the other axis differs.
 TEST(Vgg16, TenStepsAsPyTorchTakesThem) {
   const SafetensorsFile start = read_golden("vgg16_start.safetensors");
   const Json losses = read_json(std::string(TIDEPOOL_SOURCE_DIR) + "/tests/golden/vgg16_losses.json");
@@ -119,6 +121,12 @@ TEST(Vgg16, TenStepsAsPyTorchTakesThem) {
                                       std::string(pool) == "max" ? kMax : kDyno);
     for (const auto& [name, value] : network->state())
       if (start.tensors.contains(name)) value.copy_from(start.tensors.at(name));
+    if (expected.contains("alpha_start"))
+      for (const Parameter& p : network->parameters())
+        if (p.kind == ParameterKind::shape)
+          for (int64_t axis = 0; axis < 2; ++axis)
+            p.value.data<double>()[axis] =
+                expected.at("alpha_start").at(p.name).at(static_cast<size_t>(axis)).get<double>();
     OptimConfig optim;
     optim.lr = 0.05;
     optim.schedule.type = ScheduleType::kConstant;
@@ -143,10 +151,16 @@ TEST(Vgg16, TenStepsAsPyTorchTakesThem) {
       const StepLosses got = stepper.step(batch, step);
       EXPECT_NEAR(got.total, expected.at("loss").at(i).get<double>(), 1e-9) << pool << " step " << step;
       EXPECT_NEAR(got.gmacs, expected.at("gmacs_loss").at(i).get<double>(), 1e-15) << pool << " step " << step;
+      if (!expected.contains("alpha")) continue;
+      for (const Parameter& p : network->parameters())
+        for (size_t axis = 0; p.kind == ParameterKind::shape && axis < 2; ++axis)
+          EXPECT_NEAR(p.value.values()[axis], expected.at("alpha").at(i).at(p.name).at(axis).get<double>(), 1e-3)
+              << pool << " step " << step << ", " << p.name << " " << axis;
     }
     const SafetensorsFile end = read_golden(std::string("vgg16_") + pool + "_end.safetensors");
     for (const Parameter& p : network->parameters())
-      EXPECT_LE(relative_error(p.value, end.tensors.at(p.name)), 1e-6) << pool << " " << p.name;
+      EXPECT_LE(relative_error(p.value, end.tensors.at(p.name)), p.kind == ParameterKind::shape ? 1e-3 : 1e-6)
+          << pool << " " << p.name;
   }
 }
 

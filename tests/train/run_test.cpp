@@ -120,8 +120,8 @@ TEST_F(RunTest, StoppedAfterEveryStepAndResumedIsBitEqual) {
   for (bool finished = false; !finished; ++parts) {
     ASSERT_LT(parts, 40);
     RunOptions o = options("parts", true);
-    int64_t asked = 0;  // asked after every step and evaluated batch: stopped after one to three of them
-    o.stop = [&] { return ++asked > parts % 3; };
+    int64_t asked = 0;  // asked after every step and evaluated batch: stopped after one to seven of them
+    o.stop = [&] { return ++asked > parts % 7; };
     finished = train_run(config(), o).finished;
   }
   EXPECT_GE(parts, 5);
