@@ -253,8 +253,8 @@ class TableBar {
  private:
   int64_t images(size_t i) const {
     const Config& config = runs_[i].config;
-    const int64_t batches = planned_steps(config, kAllImages);
-    return batches * std::min(config.train.batch, config.data.train_images.value_or(kAllImages));
+    const int64_t all = config.data.train_images.value_or(kAllImages) * config.train.epochs;
+    return config.train.max_steps ? std::min(all, planned_steps(config, kAllImages) * config.train.batch) : all;
   }
   void name(size_t i) {
     const RunProgress& p = running_[i];
@@ -267,9 +267,9 @@ class TableBar {
     std::string note;
     for (const auto& [i, p] : running_) {
       const int64_t before = first_.contains(i) ? first_.at(i) : 0;
-      const int64_t each = p.steps > 0 ? images(i) / p.steps : 0;
-      done += (p.step - before) * each;
-      skipped += before * each;
+      const int64_t steps = std::max<int64_t>(1, p.steps);
+      done += images(i) * (p.step - before) / steps;
+      skipped += images(i) * before / steps;
       if (p.top1) note = fmt::format("top-1 {:.1f}%", 100 * *p.top1);
     }
     bar().set_total(std::max<int64_t>(1, total_ - skipped));
@@ -374,7 +374,7 @@ int run(const Call& call) {
   }
   if (!failures.empty()) {
     if (!call.json()) print(report_markdown(report));
-    throw Failure("{} of {} runs failed: {}", failures.size(), plan.runs.size(), fmt::join(failures, "; "));
+    throw Failure("{} of {} runs failed, the first of them {}", failures.size(), plan.runs.size(), failures.front());
   }
   if (call.json())
     print_json(report_json(report));

@@ -92,6 +92,11 @@ std::string difference(const Json& saved, const Json& now) {
 
 }  // namespace
 
+// The rate of the shape parameters: their gradient is a small mean in large noise (quarter-width VGG-16, CIFAR-100,
+// plain, first place: mean up to 0.01, standard deviation about 0.06 a step), so that a rate for short runs must move
+// the shapes by their mean and not by the noise. With 0.4 / sqrt(steps in which they move), momentum 0.9 and a cosine
+// the noise alone walks alpha by some 0.15 (a map of 16 by one pixel) at every scale; the recipe's 0.001 follows from
+// it within a third.
 const std::vector<Scale>& scales() {
   static const std::vector<Scale> all{
       {.name = "smoke",
@@ -101,7 +106,7 @@ const std::vector<Scale>& scales() {
        .epochs = 1,
        .batch = 32,
        .warmup_epochs = 0.25,
-       .shape_lr = 0.1,
+       .shape_lr = 0.05,
        .shape_first_epoch = 0,
        .penalty = false},
       {.name = "quick",
@@ -109,26 +114,19 @@ const std::vector<Scale>& scales() {
        .train_images = 5000,
        .test_images = 2000,
        .epochs = 6,
-       .batch = 64,
+       .batch = 64,  // as many images, twice as many steps
        .warmup_epochs = 0.5,
-       .shape_lr = 0.1,
+       .shape_lr = 0.02,
        .shape_first_epoch = 1,
        .penalty = false},
       {.name = "toy",
        .width = 0.25,
        .train_images = 10000,
-       .test_images = std::nullopt,
        .epochs = 12,
        .batch = 64,
-       .shape_lr = 0.03,
-       .shape_first_epoch = 1},
-      {.name = "small",
-       .width = 0.5,
-       .train_images = std::nullopt,
-       .test_images = std::nullopt,
-       .epochs = 30,
        .shape_lr = 0.01,
-       .shape_first_epoch = 2},
+       .shape_first_epoch = 1},
+      {.name = "small", .width = 0.5, .epochs = 30, .shape_lr = 0.004, .shape_first_epoch = 2},
       {.name = "full"},
   };
   return all;
