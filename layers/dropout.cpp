@@ -22,7 +22,6 @@ Tensor dropped(const Tensor& x, const Draw& draw) {
   int64_t places = 1;
   for (int i = 2; i < x.rank(); ++i) places *= x.size(i);
   const bool last = x.format() == MemoryFormat::channels_last || places == 1;
-  const int64_t place_step = last ? channels : 1, channel_step = last ? 1 : places;
   dispatch_floating(x.dtype(), "dropout", [&]<class T>(T) {
     using A = Acc<T>;
     const T* from = x.data<T>();
@@ -35,8 +34,11 @@ Tensor dropped(const Tensor& x, const Draw& draw) {
         const auto index = static_cast<uint64_t>(i);
         if (index % 4 == 0 || i == begin) words = random_words(draw.seed, stream, index / 4);
         const A factor = static_cast<double>(uniform24(words[index % 4])) >= draw.p ? scale : A{0};
-        const int64_t row = i / channels;  // image and place
-        const int64_t at = row / places * places * channels + row % places * place_step + i % channels * channel_step;
+        int64_t at = i;
+        if (!last) {
+          const int64_t row = i / channels, image = row / places;
+          at = (image * channels + i % channels) * places + row % places;
+        }
         to[at] = static_cast<T>(static_cast<A>(from[at]) * factor);
       }
     });
