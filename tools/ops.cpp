@@ -17,8 +17,8 @@ Json describe(const PoolDescription& op) {
   Json keys = Json::array();
   for (const PoolKey& key : op.keys)
     keys.push_back({{"name", key.name}, {"type", key.type}, {"default", start_of(key)}, {"says", key.says}});
-  return {{"name", op.name},       {"ranks", op.ranks},       {"keys", keys},       {"parameters", op.parameters},
-          {"formula", op.formula}, {"gradient", op.gradient}, {"source", op.source}};
+  return {{"name", op.name},       {"ranks", op.ranks},       {"keys", keys},      {"parameters", op.parameters},
+          {"formula", op.formula}, {"gradient", op.gradient}, {"keeps", op.keeps}, {"source", op.source}};
 }
 
 std::string default_text(const PoolKey& key) {
@@ -32,10 +32,10 @@ int run(const Call& call) {
       print_json(describe(op));
       return 0;
     }
-    std::string text =
-        fmt::format("{}\n  forward   {}\n  gradient  {}\n  ranks     {}\n  tensors   {}\n  source    {}\n", op.name,
-                    op.formula, op.gradient, fmt::join(op.ranks, ", "),
-                    op.parameters.empty() ? "none" : fmt::format("{}", fmt::join(op.parameters, ", ")), op.source);
+    std::string text = fmt::format(
+        "{}\n  forward   {}\n  gradient  {}\n  keeps     {}\n  ranks     {}\n  tensors   {}\n  source    {}\n", op.name,
+        op.formula, op.gradient, op.keeps, fmt::join(op.ranks, ", "),
+        op.parameters.empty() ? "none" : fmt::format("{}", fmt::join(op.parameters, ", ")), op.source);
     std::vector<std::vector<std::string>> rows;
     for (const PoolKey& key : op.keys)
       rows.push_back({fmt::format("  {}", key.name), key.type, default_text(key), key.says});

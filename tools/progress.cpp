@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <utility>
@@ -88,12 +89,16 @@ Progress::Progress(std::string what, int64_t total, std::string unit, Unit kind)
       begin_(Clock::now()),
       last_draw_(terminal_ ? begin_ - kRedraw : begin_),
       last_mark_(begin_),
-      outer_(std::exchange(newest, this)) {
+      outer_(std::exchange(newest, this)),
+      exceptions_(std::uncaught_exceptions()) {
   if (outer_) outer_->erase();
 }
 
 Progress::~Progress() {
-  finish();
+  if (std::uncaught_exceptions() > exceptions_)
+    abandon();  // the error has the last word
+  else
+    finish();
   newest = outer_;
 }
 
@@ -163,7 +168,7 @@ void Progress::finish() {
   if (ended_) return;
   ended_ = true;
   const double elapsed = std::chrono::duration<double>(Clock::now() - begin_).count();
-  if (terminal_ ? drawn_ : elapsed >= 1.0) draw();
+  if (terminal_ ? drawn_ : done_ > 0 && elapsed >= 1.0) draw();
   if (drawn_) fmt::print(stderr, "\n");
   drawn_ = false;
 }

@@ -17,7 +17,7 @@ class Progress {
 
   /// `what` names the work ("epoch 3 of 6"), `unit` what is counted ("images"; ignored for bytes). total 0: not known.
   explicit Progress(std::string what, int64_t total = 0, std::string unit = "", Unit kind = Unit::kCount);
-  /// Ends the bar's line.
+  /// Ends the bar's line; removes it when an exception ends the work.
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
@@ -48,6 +48,7 @@ class Progress {
   int64_t mark_ = 0;
   double rate_ = 0;  // a second, smoothed over some ten seconds
   Progress* outer_;
+  int exceptions_;  // in flight when it began
 };
 
 /// "3 s", "4 min 10 s", "2 h 5 min".

@@ -1,0 +1,177 @@
+// Wrong requests, against the real binary. A case is a row: the call, and words that its one line on stderr must have.
+#include "tests/cli/cli.h"
+
+namespace tidepool {
+namespace {
+
+struct Case {
+  std::vector<std::string> call, words;
+};
+
+class BadInput : public CliTest {
+ protected:
+  void SetUp() override {
+    CliTest::SetUp();
+    const Tensor x = Tensor::full({1, 2, 4, 4}, 1);
+    write("x.st", {{"x", x}});
+    write("dy.st", {{"dy", Tensor::full({1, 2, 2, 2}, 1)}});
+    write("dy_shape.st", {{"dy", Tensor::full({1, 2, 4, 4}, 1)}});
+    write("dy_type.st", {{"dy", Tensor::full({1, 2, 2, 2}, 1).to(DType::f64)}});
+    write("dy_more.st", {{"dy", Tensor::full({1, 2, 2, 2}, 1)}, {"dx", x}});
+    write("no_x.st", {{"X", x}});
+    write("whole.st", {{"x", x.to(DType::i64)}});
+    write("more.st", {{"x", x}, {"alhpa", Tensor::full({2}, 2)}});
+    write("alpha_type.st", {{"x", x}, {"alpha", Tensor::full({2}, 2).to(DType::f64)}});
+    write("alpha_shape.st", {{"x", x}, {"alpha", Tensor::full({3}, 2)}});
+    write("flat.st", {{"x", Tensor::full({2, 3}, 1)}});
+    write("cut.st", text_of(file("x.st")).substr(0, 100));
+    write("text.st", "this is no tensor");
+    write("broken.json", "{\"kernel\": }");
+    write(
+        "run.json",
+        R"({"extends": "cifar100_vgg16.json", "data": {"name": "procedural", "train_images": 200, "test_images": 100}, "model": {"width": 0.125}})");
+    write("unknown_key.json", R"({"extends": "run.json", "optim": {"larning_rate": 0.1}})");
+    write("loop.json", R"({"extends": "loop.json"})");
+    std::filesystem::create_directories(file("empty"));
+  }
+  void refuse(const std::vector<Case>& cases) const {
+    for (const Case& c : cases) expect_refused(c.call, c.words);
+  }
+};
+
+TEST_F(BadInput, CommandsAndOptions) {
+  refuse({
+      {{}, {"command is missing", "--help"}},
+      {{""}, {"command is missing"}},
+      {{"trian"}, {"unknown command 'trian'", "did you mean 'train'"}},
+      {{"--json"}, {"unknown option '--json'"}},
+      {{"ops", "--jsno"}, {"unknown option '--jsno'", "did you mean '--json'"}},
+      {{"ops", "--jsno=1"}, {"unknown option '--jsno'", "did you mean '--json'"}},
+      {{"ops", "-x"}, {"unknown option '-x'"}},
+      {{"ops", "soft", "max"}, {"unexpected argument 'max'", "usage"}},
+      {{"ops", "sofft"}, {"unknown operator 'sofft'", "did you mean 'soft'"}},
+      {{"ops", "sofft", "--json"}, {"did you mean 'soft'"}},
+      {{"ops", "--json=perhaps"}, {"perhaps"}},
+      {{"doctor", "here"}, {"unexpected argument 'here'"}},
+  });
+}
+
+TEST_F(BadInput, Op) {
+  const auto op = [](std::vector<std::string> more) {
+    std::vector<std::string> call = {"op", "soft", "--input", "x.st", "--output", "y.st"};
+    call.insert(call.end(), more.begin(), more.end());
+    return call;
+  };
+  const auto on = [](const std::string& name, const std::string& input, std::vector<std::string> more = {}) {
+    std::vector<std::string> call = {"op", name, "--input", input, "--output", "y.st"};
+    call.insert(call.end(), more.begin(), more.end());
+    return call;
+  };
+  refuse({
+      {{"op"}, {"NAME is missing", "usage"}},
+      {{"op", "soft"}, {"--input FILE is missing"}},
+      {{"op", "soft", "--input", "x.st"}, {"--output FILE is missing"}},
+      {{"op", "soft", "--output", "y.st", "--input"}, {"--input wants a value"}},
+      {{"op", "soft", "--input", "--output", "y.st"}, {"--input wants a value"}},
+      {{"op", "soft", "--input", "", "--output", "y.st"}, {"--input", "got nothing"}},
+      {{"op", "sotf", "--input", "x.st", "--output", "y.st"}, {"unknown operator 'sotf'", "did you mean 'soft'"}},
+      {on("soft", "none.st"), {"none.st", "no such file"}},
+      {on("soft", "empty"), {"empty", "a folder"}},
+      {on("soft", "text.st"), {"text.st", "not a safetensors file"}},
+      {on("soft", "cut.st"), {"cut.st", "tensor 'x'", "outside the file's 28 bytes"}},
+      {on("soft", "no_x.st"), {"no_x.st", "tensor 'x' is missing"}},
+      {on("soft", "whole.st"), {"whole.st", "expected F32, F64 or BF16", "i64"}},
+      {on("soft", "flat.st"), {"soft", "2x3"}},
+      {on("dynopool", "more.st"), {"does not know the tensor 'alhpa'", "did you mean 'alpha'"}},
+      {on("soft", "alpha_shape.st"), {"soft", "does not know the tensor 'alpha'"}},
+      {on("dynopool", "alpha_type.st"), {"'alpha'", "expected f32", "got f64"}},
+      {on("dynopool", "alpha_shape.st"), {"'alpha'", "expected the shape 2", "got 3"}},
+      {op({"--config", "{\"kernel\": 2"}), {"--config:1:"}},
+      {op({"--config", "[]"}), {"--config", "expected an object"}},
+      {op({"--config", "@none.json"}), {"none.json", "no such file"}},
+      {op({"--config", "@broken.json"}), {"broken.json:1:12"}},
+      {op({"--config", R"({"kernle": 2})"}), {"[soft]", "'kernle'", "did you mean 'kernel'"}},
+      {op({"--config", R"({"kernel": 2, "kernel": 3})"}), {"kernel", "twice"}},
+      {op({"--config", R"({"kernel": "two"})"}), {"kernel", "two"}},
+      {op({"--config", R"({"kernel": 0})"}), {"kernel", "0"}},
+      {op({"--config", R"({"kernel": 2, "padding": 2})"}), {"padding"}},
+      {op({"--config", R"({"kernel": 5})"}), {"[soft]", "kernel 5", "4"}},
+      {op({"--config", R"({"kernel": [2, 2, 2]})"}), {"kernel"}},
+      {op({"--config", R"({"type": "max"})"}), {"expected 'soft'", "max"}},
+      {op({"--config", R"({"training": "yes"})"}), {"training", "yes"}},
+      {op({"--grad", "none.st"}), {"none.st", "no such file"}},
+      {op({"--grad", "no_x.st"}), {"no_x.st", "tensor 'dy' is missing"}},
+      {op({"--grad", "dy_shape.st"}), {"'dy'", "1x2x2x2", "1x2x4x4"}},
+      {op({"--grad", "dy_type.st"}), {"'dy'", "expected f32", "got f64"}},
+      {op({"--grad", "dy_more.st"}), {"does not know the tensor 'dx'"}},
+      {op({"--seed", "-1"}), {"--seed", "'-1'"}},
+      {op({"--seed", "1.5"}), {"--seed", "'1.5'"}},
+      {op({"--seed", "1", "--seed", "2"}), {"--seed is given twice"}},
+      {op({"--device", "gpu"}), {"--device", "'gpu'", "cpu"}},
+      {{"op", "soft", "--input", "x.st", "--output", "x.st"}, {"x.st", "would replace"}},
+      {{"op", "soft", "--input", "x.st", "--output", "dy.st", "--grad", "dy.st"}, {"dy.st", "would replace"}},
+      {{"op", "soft", "--input", "x.st", "--output", "none/y.st"}, {"none", "does not exist"}},
+      {{"op", "soft", "--input", "x.st", "--output", "empty"}, {"empty", "a folder"}},
+      {op({"--json", "--config", R"({"kernle": 2})"}), {"did you mean 'kernel'"}},
+  });
+  EXPECT_EQ(read("x.st").size(), 1u);  // unharmed
+}
+
+TEST_F(BadInput, NoCardMeansNoCuda) {
+  const Outcome doctor = done({"doctor", "--json"});
+  if (doctor.json()["devices"].size() > 1) GTEST_SKIP() << "there is a card here";
+  expect_refused({"op", "soft", "--input", "x.st", "--output", "y.st", "--device", "cuda"}, {"cuda"});
+}
+
+TEST_F(BadInput, Data) {
+  refuse({
+      {{"data"}, {"is missing"}},
+      {{"data", "fecth"}, {"'fecth'", "did you mean 'fetch'"}},
+      {{"data", "info", "cifar10"}, {"'cifar10'", "did you mean 'cifar100'"}},
+      {{"data", "info", "cifar100", "--data", "empty"}, {"empty", "cifar100"}},
+      {{"data", "info", "cifar100", "--data", "none"}, {"none", "no such folder"}},
+      {{"data", "info", "--scale", "2"}, {"--scale means nothing to `data info`"}},
+      {{"data", "preview", "cifar100"}, {"cifar100 was not found", "tidepool data fetch cifar100"}},
+      {{"data", "preview", "--images", "0"}, {"--images", "from 1", "'0'"}},
+      {{"data", "preview", "--scale", "x"}, {"--scale", "'x'"}},
+      {{"data", "preview", "--split", "tset"}, {"--split", "did you mean 'test'"}},
+      {{"data", "preview", "--output", "none/sheet.png"}, {"none", "does not exist"}},
+      {{"data", "fetch", "procedural"}, {"procedural", "nothing to fetch"}},
+      {{"data", "fetch", "--images", "3"}, {"--images means nothing to `data fetch`"}},
+  });
+}
+
+TEST_F(BadInput, Configs) {
+  refuse({
+      {{"train"}, {"CONFIG is missing"}},
+      {{"train", "none.json"}, {"none.json"}},
+      {{"train", "cifar100_vg16.json"}, {"cifar100_vg16.json", "did you mean 'cifar100_vgg16"}},
+      {{"train", "broken.json"}, {"broken.json:1:12"}},
+      {{"train", "unknown_key.json"}, {"unknown_key.json:1:", "larning_rate"}},
+      {{"train", "loop.json"}, {"loop.json"}},
+      {{"train", "run.json", "--set", "optim.lrr=1"}, {"lrr", "did you mean 'optim.lr'"}},
+      {{"train", "run.json", "--set", "optim.lr"}, {"optim.lr"}},
+      {{"train", "run.json", "--set", "optim.lr=fast"}, {"optim.lr", "fast"}},
+      {{"train", "run.json", "--set", "train.batch=0"}, {"batch"}},
+      {{"train", "run.json", "--set", "model.name=vgg61"}, {"vgg61", "vgg16"}},
+      {{"train", "run.json", "--set", "model.pool.default.type=sotf"}, {"sotf", "soft"}},
+      {{"train", "run.json", "--set", "data.name=cifar10"}, {"cifar10"}},
+      {{"train", "run.json", "--seed", "one"}, {"--seed", "'one'"}},
+      {{"train", "run.json", "--device", "tpu"}, {"device", "tpu", "cpu"}},
+      {{"train", "run.json", "--set", "data.name=cifar100"}, {"cifar100", "tidepool data fetch cifar100"}},
+      {{"info"}, {"CONFIG is missing"}},
+      {{"info", "none.json"}, {"none.json"}},
+      {{"info", "run.json", "--set", "model.widht=1", "--json"}, {"widht", "did you mean 'model.width'"}},
+      {{"eval"}, {"is missing"}},
+      {{"eval", "none"}, {"none"}},
+      {{"eval", "empty"}, {"empty"}},
+      {{"table"}, {"is missing"}},
+      {{"table", "99"}, {"99"}},
+      {{"table", "1", "--scale", "smal"}, {"smal", "small"}},
+      {{"table", "1", "--seeds", "0"}, {"--seeds", "'0'"}},
+      {{"bench", "stpe"}, {"stpe", "step"}},
+  });
+}
+
+}  // namespace
+}  // namespace tidepool

@@ -1,0 +1,121 @@
+// Help, ops, doctor, data: what they print.
+#include "tests/cli/cli.h"
+
+namespace tidepool {
+namespace {
+
+class Commands : public CliTest {};
+
+TEST_F(Commands, HelpOfEveryCommand) {
+  const Outcome help = done({"--help"});
+  EXPECT_EQ(help.err, "");
+  for (const std::string name : {"train", "eval", "info", "table", "op", "ops", "data", "bench", "doctor"}) {
+    EXPECT_NE(help.out.find("\n  " + name + " "), std::string::npos) << name;
+    const Outcome one = done({name, "--help"});
+    EXPECT_EQ(one.err, "");
+    EXPECT_TRUE(one.out.starts_with("tidepool " + name)) << one.out;
+    EXPECT_NE(one.out.find("\nOptions:\n"), std::string::npos);
+    EXPECT_NE(one.out.find("--json"), std::string::npos);
+    for (size_t at = 0; at < one.out.size();) {  // fits a terminal
+      const size_t end = one.out.find('\n', at);
+      EXPECT_LE(end - at, 120u) << one.out.substr(at, end - at);
+      at = end + 1;
+    }
+  }
+  EXPECT_NE(done({"op", "--help"}).out.find("(default: {})"), std::string::npos);
+  EXPECT_TRUE(done({"--version"}).out.starts_with("tidepool 0."));
+}
+
+TEST_F(Commands, OpsAsJson) {
+  const nlohmann::json ops = done({"ops", "--json"}).json();
+  ASSERT_TRUE(ops.is_array());
+  std::set<std::string> names;
+  for (const auto& op : ops) {
+    names.insert(op["name"]);
+    EXPECT_FALSE(op["ranks"].empty()) << op["name"];
+    EXPECT_TRUE(op["parameters"].is_array());
+    EXPECT_FALSE(op["source"].get<std::string>().empty()) << op["name"];
+    for (const auto& key : op["keys"]) {
+      EXPECT_FALSE(key["name"].get<std::string>().empty());
+      EXPECT_FALSE(key["type"].get<std::string>().empty());
+      EXPECT_TRUE(key.contains("default"));
+    }
+    EXPECT_EQ(done({"ops", op["name"], "--json"}).json(), op);
+    EXPECT_NE(done({"ops"}).out.find(op["source"]), std::string::npos);
+  }
+  for (const char* name : {"max", "avg", "soft", "dynopool", "shape_adaptor", "conv"})
+    EXPECT_TRUE(names.contains(name)) << name;
+}
+
+TEST_F(Commands, DoctorAsJson) {
+  const nlohmann::json json = done({"doctor", "--json"}).json();
+  for (const char* key : {"version", "devices", "libraries", "data", "problems"})
+    EXPECT_TRUE(json.contains(key)) << key;
+  EXPECT_EQ(json["devices"][0]["name"], "cpu");
+  EXPECT_FALSE(json["libraries"]["oneDNN"].get<std::string>().empty());
+  bool told = false;  // CIFAR-100 is not in this home
+  for (const auto& problem : json["problems"]) told = told || problem["command"] == "tidepool data fetch cifar100";
+  EXPECT_TRUE(told);
+  EXPECT_NE(done({"doctor"}).out.find("mended by: tidepool data fetch cifar100"), std::string::npos);
+}
+
+TEST_F(Commands, DoctorTellsOfAVariableThatLeadsNowhere) {
+  const nlohmann::json json = run({"doctor", "--json"}, {"TIDEPOOL_DATA=/nowhere"}).json();
+  EXPECT_NE(json["problems"].dump().find("$TIDEPOOL_DATA names /nowhere"), std::string::npos);
+}
+
+TEST_F(Commands, DataInfo) {
+  const nlohmann::json json = done({"data", "info", "--json"}).json();
+  std::map<std::string, nlohmann::json> rows;
+  for (const auto& row : json["data"]) rows[row["name"]] = row;
+  EXPECT_EQ(rows["cifar100"]["found"], false);
+  EXPECT_EQ(rows["procedural"]["found"], true);
+  EXPECT_EQ(rows["procedural"]["train_images"], 50000);
+  EXPECT_EQ(rows["procedural"]["shape"], (std::vector<int>{3, 32, 32}));
+}
+
+TEST_F(Commands, DataIsFoundInTheOrderOfThePlaces) {
+  // A data set of one image a file in each of the three places; the first place asked wins.
+  std::string record(3074, '\x05');
+  for (const char* place : {"option/", "variable/cifar-100-binary/", ".cache/tidepool/cifar-100-binary/"})
+    for (const char* name : {"train.bin", "test.bin"}) write(std::string(place) + name, record);
+  const std::string variable = "TIDEPOOL_DATA=" + file("variable").string();
+  const auto place = [&](std::vector<std::string> call, const std::vector<std::string>& environment) {
+    call.emplace_back("--json");
+    const Outcome outcome = done(call, environment);
+    return outcome.json()["data"][0]["said_by"].get<std::string>();
+  };
+  EXPECT_EQ(place({"data", "info", "cifar100"}, {}), "the default");
+  EXPECT_EQ(place({"data", "info", "cifar100"}, {variable}), "$TIDEPOOL_DATA");
+  EXPECT_EQ(place({"data", "info", "cifar100", "--data", "option"}, {variable}), "--data");
+  EXPECT_EQ(place({"data", "info", "cifar100", "--data=~/option"}, {variable}), "--data");
+}
+
+TEST_F(Commands, DataPreview) {
+  const nlohmann::json json = done({"data", "preview", "--images", "3", "--scale", "2", "--json"}).json();
+  EXPECT_EQ(json["file"], "preview.png");
+  EXPECT_EQ(json["images"].size(), 3u);
+  EXPECT_EQ(text_of(file("preview.png")).substr(1, 3), "PNG");
+  const std::string first = text_of(file("preview.png"));
+  done({"data", "preview", "--images", "3", "--scale", "2"});
+  EXPECT_EQ(text_of(file("preview.png")), first);
+  EXPECT_EQ(files(), (std::set<std::string>{"preview.png"}));
+}
+
+TEST_F(Commands, FetchThatCannotConnectFails) {
+  const Outcome outcome = run({"data", "fetch", "--data", "d", "--url", "http://127.0.0.1:9/x.tar.gz"});
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_EQ(outcome.out, "");
+  EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
+  EXPECT_NE(outcome.err.find("127.0.0.1:9"), std::string::npos) << outcome.err;
+}
+
+TEST_F(Commands, AFullDiskUnderStdoutIsAFailure) {
+  const std::string command = std::string("'") + TIDEPOOL_BINARY + "' ops >/dev/full 2>'" + file("err").string() + "'";
+  const int status = std::system(command.c_str());
+  EXPECT_EQ(WEXITSTATUS(status), 1);
+  EXPECT_NE(text_of(file("err")).find("stdout"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace tidepool
