@@ -381,7 +381,7 @@ Tensor shape_gradient(const Plan& p, Device device, int64_t rows, const Tensor& 
     kernel.factor[i] = ratio * ratio;
     kernel.factor[3 + i] = 1;
   }
-  parallel_rows(device, 6, 1, 16384, kernel);
+  parallel_rows(device, 6, 1, rows, kernel);
   return out;
 }
 

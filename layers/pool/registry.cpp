@@ -53,7 +53,7 @@ const PoolDescription& find_pool_operator(const std::string& name) {
 
 std::unique_ptr<PoolOperator> make_pool_operator(const nlohmann::json& config) {
   if (!config.is_object() || !config.contains("type") || !config["type"].is_string())
-    throw Error("pooling: expected an object with a \"type\", for example {{\"type\": \"max\"}}");
+    throw Error("pooling: expected an object with a \"type\", for example {\"type\": \"max\"}");
   return find_pool_operator(config["type"].get<std::string>()).make(config);
 }
 
