@@ -51,6 +51,11 @@ RunDirectory::RunDirectory(fs::path folder, bool resume) : folder_(std::move(fol
     ::close(lock_);
     throw;
   }
+  // Temporary files of a run that was killed while it wrote; the lock says that nobody writes now.
+  for (const auto& entry : fs::directory_iterator(folder_)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with('.') && name.ends_with(".tmp")) fs::remove(entry.path(), code);
+  }
 }
 
 RunDirectory::~RunDirectory() {

@@ -1,0 +1,181 @@
+// Training from the command line: what a run leaves, Ctrl-C, and a run that is killed again and again.
+#include <chrono>
+#include <thread>
+
+#include "core/philox.h"
+#include "tests/cli/cli.h"
+
+namespace tidepool {
+namespace {
+
+class TrainCommand : public CliTest {
+ protected:
+  void SetUp() override {
+    CliTest::SetUp();
+    write("run.json", R"({
+      "data": {"name": "procedural", "train_images": 160, "test_images": 40, "workers": 1},
+      "model": {"name": "vgg16", "width": 0.0625, "pool": {"default": {"type": "dynopool"}}},
+      "optim": {"groups": [{"match": "*.alpha", "lr": 0.02, "weight_decay": 0, "first_epoch": 0}]},
+      "train": {"epochs": 4, "batch": 16, "checkpoint_every": 3, "log_every": 5}
+    })");
+  }
+
+  // Weights, optimizer state and where the run stands: everything but the times in the metadata.
+  void expect_same_run(const std::string& a, const std::string& b) const {
+    const auto x = read(a + "/last.safetensors"), y = read(b + "/last.safetensors");
+    ASSERT_EQ(x.size(), y.size());
+    for (const auto& [name, tensor] : x) {
+      ASSERT_TRUE(y.contains(name)) << name;
+      EXPECT_EQ(std::memcmp(tensor.raw(), y.at(name).raw(), tensor.storage().bytes), 0) << name;
+    }
+  }
+};
+
+TEST_F(TrainCommand, TrainsEvaluatesAndSays) {
+  const nlohmann::json result = done({"train", "run.json", "--out", "a", "--json"}).json();
+  for (const char* key : {"top1_last", "top1_best", "loss_last", "gmacs", "parameters", "steps", "seconds",
+                          "images_per_second", "peak_bytes", "shapes"})
+    EXPECT_TRUE(result.contains(key)) << key;
+  EXPECT_EQ(result["steps"], 40);
+  EXPECT_EQ(nlohmann::json::parse(text_of(file("a/result.json"))), result);
+  const nlohmann::json run = nlohmann::json::parse(text_of(file("a/provenance.json")));
+  for (const char* key : {"command", "revision", "libraries", "seed", "version"}) EXPECT_TRUE(run.contains(key)) << key;
+
+  const nlohmann::json evaluated = done({"eval", "a", "--json", "--output", "logits.st"}).json();
+  EXPECT_EQ(evaluated["top1"], result["top1_last"]) << "what was trained is what is evaluated";
+  EXPECT_EQ(evaluated["images"], 40);
+  EXPECT_EQ(read("logits.st").at("logits").shape(), (Dims{40, 20}));
+  const nlohmann::json fewer = done({"eval", "a/best.safetensors", "--json", "--set", "data.test_images=20"}).json();
+  EXPECT_EQ(fewer["images"], 20);
+
+  // The saved config is a config, and with it the run repeats itself.
+  done({"train", "a/config.json", "--out", "b"});
+  expect_same_run("a", "b");
+  EXPECT_EQ(done({"train", "run.json", "--out", "a", "--resume", "--json"}).json()["top1_last"], result["top1_last"]);
+}
+
+TEST_F(TrainCommand, RefusesWhatWouldHarmARun) {
+  done({"train", "run.json", "--out", "a", "--set", "train.max_steps=2"});
+  const std::string before = text_of(file("a/last.safetensors"));
+  expect_refused({"train", "run.json", "--out", "a"}, {"a", "--resume"});
+  expect_refused({"train", "run.json", "--out", "a", "--resume", "--set", "train.batch=8"},
+                 {"train.batch was 16, is 8"});
+  expect_refused({"train", "run.json", "--out", "run.json"}, {"run.json", "expected a folder"});
+  expect_refused({"eval", "a", "--output", "a/last.safetensors"}, {"--output", "the checkpoint itself"});
+  expect_refused({"eval", "a", "--set", "model.width=0.125"},
+                 {"features.0.weight", "expected the shape 8x3x3x3, got 4x3x3x3"});
+  write("a/last.safetensors", before.substr(0, before.size() / 2));
+  expect_refused({"train", "run.json", "--out", "a", "--resume"}, {"last.safetensors", "outside the file"});
+  expect_refused({"eval", "a"}, {"last.safetensors"});
+  write("x.st", {{"x", Tensor::full({1}, 1)}});
+  expect_refused({"eval", "x.st"}, {"x.st", "expected a checkpoint of tidepool"});
+}
+
+TEST_F(TrainCommand, ALossThatIsNotFiniteIsAFailure) {
+  const Outcome outcome = run({"train", "run.json", "--out", "a", "--set", "optim.lr=1e30", "--json", "--set",
+                               "optim.schedule.warmup_epochs=0"});
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_EQ(outcome.out, "");
+  EXPECT_NE(outcome.err.find("step 2: the loss is"), std::string::npos) << outcome.err;
+  EXPECT_FALSE(std::filesystem::exists(file("a/result.json")));
+}
+
+TEST_F(TrainCommand, CtrlCSavesAndResumesBitEqual) {
+  done({"train", "run.json", "--out", "whole"});
+  const pid_t child = start({"train", "run.json", "--out", "parts"});
+  while (!std::filesystem::exists(file("parts/last.safetensors")))
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  kill(child, SIGINT);
+  const Outcome stopped = finish(child);
+  EXPECT_EQ(stopped.status, 130) << stopped.err;
+  EXPECT_NE(stopped.err.find("--resume"), std::string::npos);
+  EXPECT_FALSE(std::filesystem::exists(file("parts/result.json")));
+  done({"train", "run.json", "--out", "parts", "--resume"});
+  expect_same_run("whole", "parts");
+
+  const pid_t second = start({"train", "run.json", "--out", "term"});
+  while (!std::filesystem::exists(file("term/last.safetensors")))
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  kill(second, SIGTERM);
+  EXPECT_EQ(finish(second).status, 143);
+}
+
+// The promise of cli.md: killed at any moment, resumed, and the very same weights at the end.
+TEST_F(TrainCommand, KilledTwentyTimesAndResumedIsBitEqual) {
+  using Clock = std::chrono::steady_clock;
+  const auto begin = Clock::now();
+  done({"train", "run.json", "--out", "whole"});
+  const double whole = std::chrono::duration<double>(Clock::now() - begin).count();
+  Random random(20261122, 0);
+  int killed = 0;
+  for (int attempt = 0; killed < 20; ++attempt) {
+    ASSERT_LT(attempt, 200);
+    const pid_t child = start({"train", "run.json", "--out", "parts", "--resume"});
+    // Up to the whole run's length: start-up, steps, evaluations and checkpoints are all hit.
+    std::this_thread::sleep_for(std::chrono::duration<double>(0.6 * whole * random.uniform()));
+    kill(child, SIGKILL);
+    const Outcome outcome = finish(child);
+    if (outcome.status == 1000 + SIGKILL) {
+      ++killed;
+    } else {  // it was done before the kill came: from the start again, in a new folder
+      ASSERT_EQ(outcome.status, 0) << outcome.err;
+      expect_same_run("whole", "parts");
+      std::filesystem::remove_all(file("parts"));
+    }
+  }
+  done({"train", "run.json", "--out", "parts", "--resume"});
+  expect_same_run("whole", "parts");
+  std::set<std::string> left;
+  for (const auto& entry : std::filesystem::directory_iterator(file("parts"))) {
+    left.insert(entry.path().filename());
+    EXPECT_NE(entry.path().extension(), ".tmp") << "half-written files of the kills are cleared away";
+  }
+  for (const char* name : {"config.json", "last.safetensors", "best.safetensors", "result.json", "log.jsonl"})
+    EXPECT_TRUE(left.contains(name)) << name;
+}
+
+TEST_F(TrainCommand, StepsSeeTheImagesInTheFilesOrder) {
+  done({"train", "run.json", "--out", "a", "--set", "data.augment=none", "--set", "data.shuffle=false", "--set",
+        "train.max_steps=3"});
+  done({"train", "run.json", "--out", "b", "--set", "data.augment=none", "--set", "data.shuffle=false", "--set",
+        "train.max_steps=3", "--set", "data.train_images=100"});
+  const auto first_loss = [&](const char* log) {
+    return nlohmann::json::parse(text_of(file(log)).substr(0, text_of(file(log)).find('\n')))["loss"].get<double>();
+  };
+  // The statistics of the data differ a little with the number of images, the images of step 1 do not.
+  EXPECT_NEAR(first_loss("a/log.jsonl"), first_loss("b/log.jsonl"), 0.05);
+}
+
+TEST_F(TrainCommand, InfoCountsTheFullNetwork) {
+  const nlohmann::json info = done({"info", "cifar100_vgg16.json", "--json", "--set", "train.batch=2"}).json();
+  EXPECT_EQ(info["macs"], 313247744);       // 313.2 M
+  EXPECT_EQ(info["parameters"], 14770212);  // 14.77 M
+  EXPECT_EQ(info["gmacs_penalty"].get<double>(), 0.313247744);
+  EXPECT_GT(info["saved_bytes"].get<int64_t>(), 0);
+  EXPECT_GT(info["peak_bytes"].get<int64_t>(), info["saved_bytes"].get<int64_t>());
+  int64_t saved = 0, parameters = 0, macs = 0;
+  for (const auto& layer : info["layers"]) {
+    for (const char* key : {"name", "kind", "output", "parameters", "macs", "saved_bytes"})
+      EXPECT_TRUE(layer.contains(key)) << key;
+    saved += layer["saved_bytes"].get<int64_t>();
+    parameters += layer["parameters"].get<int64_t>();
+    macs += layer["macs"].get<int64_t>();
+  }
+  EXPECT_EQ(parameters, info["parameters"]);
+  EXPECT_EQ(macs, info["macs"]);
+  EXPECT_LE(saved, info["saved_bytes"]);
+}
+
+TEST_F(TrainCommand, BenchStepPrintsItsKeys) {
+  const nlohmann::json bench =
+      done({"bench", "step", "run.json", "--steps", "2", "--set", "train.batch=8", "--json"}).json();
+  for (const char* key : {"images_per_second", "evaluation_images_per_second", "convolutions_images_per_second",
+                          "direct_images_per_second", "share"})
+    EXPECT_GT(bench[key].get<double>(), 0) << key;
+  EXPECT_GT(bench["peak_bytes"].get<int64_t>(), 0);
+  for (const char* kind : {"convolution forward", "convolution backward", "norm forward", "pooling backward"})
+    EXPECT_TRUE(bench["kinds"].contains(kind)) << kind << " in " << bench["kinds"];
+}
+
+}  // namespace
+}  // namespace tidepool
