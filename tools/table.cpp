@@ -374,7 +374,9 @@ int run(const Call& call) {
   }
   if (!failures.empty()) {
     if (!call.json()) print(report_markdown(report));
-    throw Failure("{} of {} runs failed, the first of them {}", failures.size(), plan.runs.size(), failures.front());
+    throw Failure("{} of {} runs failed, the first of them {}", failures.size(),
+                  std::count_if(plan.runs.begin(), plan.runs.end(), [](const PlannedRun& r) { return r.selected; }),
+                  failures.front());
   }
   if (call.json())
     print_json(report_json(report));
