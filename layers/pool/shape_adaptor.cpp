@@ -6,8 +6,8 @@
 #include "core/parallel.h"
 #include "core/tape.h"
 #include "layers/pool/max.h"
+#include "layers/pool/pass.h"
 #include "layers/pool/sampling.h"
-#include "layers/pool/window.h"
 
 namespace tidepool {
 namespace {

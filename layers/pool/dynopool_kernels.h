@@ -1,0 +1,247 @@
+// dynopool's kernels. A row is (outer, d, h) of the output (of the input in Spread), its lanes are (w, inner).
+#pragma once
+#include "layers/pool/dynopool_plan.h"
+
+namespace tidepool {
+namespace {  // of one source file, in each compiler's pass
+
+/// Places of a row of outputs.
+struct OutputRow {
+  int64_t outer, d, h;
+  TP_HD OutputRow(const std::array<SampledAxis, 3>& axis, int64_t row)
+      : outer(row / axis[1].m / axis[0].m), d(row / axis[1].m % axis[0].m), h(row % axis[1].m) {}
+};
+
+template <class T>
+struct Common {
+  std::array<SampledAxis, 3> axis;
+  int64_t inner;
+  Aggregate aggregate;
+  const T* x;
+
+  template <class V>
+  TP_HD TP_INLINE Interpolate<V, T> map(int64_t outer, int64_t channel) const {
+    const int64_t w = inner, h = axis[2].n * w, d = axis[1].n * h;
+    return {x + outer * axis[0].n * d + channel, d, h, w};
+  }
+  /// Calls f(query number, d side, h side, w side).
+  template <class F>
+  TP_HD TP_INLINE void each_query(F&& f) const {
+    int32_t q = 0;
+    for (int32_t a = 0; a < axis[0].sides; ++a)
+      for (int32_t b = 0; b < axis[1].sides; ++b)
+        for (int32_t c = 0; c < axis[2].sides; ++c) f(q++, a, b, c);
+  }
+};
+
+/// The mean of v[0..count) weighted by exp v: what soft makes of a window; e gets the weights.
+template <class V>
+TP_HD TP_INLINE V soft_mean(const V* v, int32_t count, V* e, V& m) {
+  const V none = splat<V>(0);
+  m = v[0];
+  for (int32_t q = 1; q < count; ++q) m = max_nan(m, v[q]);
+  V sum = none, mean = none;
+  for (int32_t q = 0; q < count; ++q) {
+    e[q] = exp_lanes<V>(v[q] - m);
+    sum = sum + e[q];
+    mean = mean + (e[q] > none ? e[q] * (v[q] - m) : none);
+  }
+  for (int32_t q = 0; q < count; ++q) e[q] = e[q] / sum;
+  return mean / sum;
+}
+
+template <class T>
+struct ForwardKernel : Common<T> {
+  T* y;
+  uint8_t* winners;
+
+  TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
+    const OutputRow at(this->axis, row);
+    each_place_lane<Acc<T>>(this->inner, lane, count, [&]<class V>(int64_t w, int64_t channel) {
+      const auto map = this->template map<V>(at.outer, channel);
+      const int64_t out = (row * this->axis[2].m + w) * this->inner + channel;
+      V v[8], best = splat<V>(-INFINITY), sum = splat<V>(0);
+      Ints<V> winner = splat_int<V>(0);
+      int32_t queries = 0;
+      this->each_query([&](int32_t q, int32_t a, int32_t b, int32_t c) {
+        const V value = map(this->axis[0].sample(at.d, a), this->axis[1].sample(at.h, b), this->axis[2].sample(w, c));
+        if (this->aggregate == Aggregate::max) {
+          const auto wins = (value > best) | (value != value);
+          best = wins ? value : best;
+          winner = wins ? splat_int<V>(q) : winner;
+        } else if (this->aggregate == Aggregate::avg) {
+          sum = sum + value;
+        }
+        v[q] = value;
+        queries = q + 1;
+      });
+      if (this->aggregate == Aggregate::avg) best = sum / splat<V>(static_cast<Lane<V>>(queries));
+      if (this->aggregate == Aggregate::soft) {
+        V e[8], m;
+        const V mean = soft_mean(v, queries, e, m);
+        best = m + mean;
+      }
+      store(y + out, best);
+      if (winners) store_int<V>(winners + out, winner);
+    });
+  }
+};
+
+/// For aggregate soft: dv (set), the gradient of each sample's value, [queries][outputs].
+template <class T>
+struct SoftPullKernel : Common<T> {
+  const T* dy;
+  Acc<T>* dv;
+  int64_t outputs;
+
+  TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
+    const OutputRow at(this->axis, row);
+    each_place_lane<Acc<T>>(this->inner, lane, count, [&]<class V>(int64_t w, int64_t channel) {
+      const auto map = this->template map<V>(at.outer, channel);
+      const int64_t out = (row * this->axis[2].m + w) * this->inner + channel;
+      V v[8], e[8], m;
+      int32_t queries = 0;
+      this->each_query([&](int32_t q, int32_t a, int32_t b, int32_t c) {
+        v[q] = map(this->axis[0].sample(at.d, a), this->axis[1].sample(at.h, b), this->axis[2].sample(w, c));
+        queries = q + 1;
+      });
+      const V mean = soft_mean(v, queries, e, m), gradient = load<V>(dy + out);
+      for (int32_t q = 0; q < queries; ++q)
+        store(dv + q * outputs + out, gradient * e[q] * (splat<V>(1) + ((v[q] - m) - mean)));
+    });
+  }
+};
+
+/// The gradient of each sample's value.
+template <class T>
+struct SampleGradient {
+  Aggregate aggregate;
+  int32_t queries;
+  int64_t outputs;
+  const T* dy;
+  const uint8_t* winners;
+  const Acc<T>* dv;
+
+  /// Whether sample q gets nothing, of one lane.
+  TP_HD TP_INLINE bool passes(int64_t out, int32_t q) const { return aggregate == Aggregate::max && winners[out] != q; }
+  template <class V>
+  TP_HD TP_INLINE V at(int64_t out, int32_t q) const {
+    if (aggregate == Aggregate::soft) return load<V>(dv + q * outputs + out);
+    const V g = load<V>(dy + out);
+    if (aggregate == Aggregate::avg) return g / splat<V>(static_cast<Lane<V>>(queries));
+    return load_int<V>(winners + out) == splat_int<V>(q) ? g : splat<V>(0);
+  }
+};
+
+/// dx (set): each pixel sums the samples that read it, in the order of sides and outputs.
+template <class T>
+struct Spread : Common<T> {
+  SampleGradient<T> gradient;
+  T* dx;
+
+  TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
+    const auto& [ad, ah, aw] = this->axis;
+    const int64_t h = row % ah.n, d = row / ah.n % ad.n, outer = row / ah.n / ad.n;
+    each_place_lane<Acc<T>>(this->inner, lane, count, [&]<class V>(int64_t w, int64_t channel) {
+      V sum = splat<V>(0);
+      this->each_query([&](int32_t q, int32_t a, int32_t b, int32_t c) {
+        const Reach rd = this->axis[0].reached(d, a), rh = this->axis[1].reached(h, b),
+                    rw = this->axis[2].reached(w, c);
+        for (int64_t od = rd.begin; od < rd.end; ++od)
+          for (int64_t oh = rh.begin; oh < rh.end; ++oh) {
+            const double weight = this->axis[0].sample(od, a).weight(d) * this->axis[1].sample(oh, b).weight(h);
+            const int64_t outputs = ((outer * this->axis[0].m + od) * this->axis[1].m + oh) * this->axis[2].m;
+            for (int64_t ow = rw.begin; ow < rw.end; ++ow) {
+              const double all = weight * this->axis[2].sample(ow, c).weight(w);
+              sum = sum + splat<V>(static_cast<Lane<V>>(all)) *
+                              gradient.template at<V>((outputs + ow) * this->inner + channel, q);
+            }
+          }
+      });
+      store(dx + (row * this->axis[2].n + w) * this->inner + channel, sum);
+    });
+  }
+};
+
+/// Of one row of outputs: sums[row][axis] = sum dv dv/dq dq/dcell, sums[row][3 + axis] = the same with dq/ddelta.
+template <class T>
+struct ShapePull : Common<T> {
+  SampleGradient<T> gradient;
+  std::array<const Tilt*, 3> tilts;
+  int32_t first_axis;
+  bool with_delta;
+  double* sums;
+
+  template <class V>
+  TP_HD TP_INLINE void place(const OutputRow& at, int64_t row, int64_t w, int64_t channel, LaneSum<V>* sum) const {
+    const auto map = this->template map<V>(at.outer, channel);
+    const int64_t step[3] = {map.d, map.h, map.w}, place[3] = {at.d, at.h, w};
+    const int64_t out = (row * this->axis[2].m + w) * this->inner + channel;
+    V by_cell[3], by_delta[3];
+    for (int i = 0; i < 3; ++i) by_cell[i] = by_delta[i] = splat<V>(0);
+    this->each_query([&](int32_t q, int32_t a, int32_t b, int32_t c) {
+      if constexpr (kLanes<V> == 1)
+        if (gradient.passes(out, q)) return;
+      const int32_t side[3] = {a, b, c};
+      const Sample* s[3];
+      const Tilt* t[3];
+      int64_t low = 0;
+      bool whole = true;
+      for (int i = 0; i < 3; ++i) {
+        const int64_t entry = place[i] * this->axis[static_cast<size_t>(i)].sides + side[i];
+        s[i] = this->axis[static_cast<size_t>(i)].samples + entry;
+        t[i] = tilts[static_cast<size_t>(i)] + entry;
+        low += s[i]->low * step[i];
+        whole = whole && s[i]->low == s[i]->high;
+      }
+      const V g = gradient.template at<V>(out, q);
+      for (int i = first_axis; i < 3; ++i) {
+        if (t[i]->scale == 0) continue;
+        V rise;
+        if (whole) {  // on pixels: nothing is interpolated
+          rise = load<V>(map.x + low + (t[i]->up - s[i]->low) * step[i]) -
+                 load<V>(map.x + low + (t[i]->down - s[i]->low) * step[i]);
+        } else {
+          const Sample up{t[i]->up, t[i]->up, 0}, down{t[i]->down, t[i]->down, 0};
+          rise = map(i == 0 ? up : *s[0], i == 1 ? up : *s[1], i == 2 ? up : *s[2]) -
+                 map(i == 0 ? down : *s[0], i == 1 ? down : *s[1], i == 2 ? down : *s[2]);
+        }
+        const V slope = g * rise;
+        by_cell[i] = by_cell[i] + slope * splat<V>(static_cast<Lane<V>>(t[i]->scale * t[i]->by_cell));
+        if (with_delta)
+          by_delta[i] = by_delta[i] + slope * splat<V>(static_cast<Lane<V>>(t[i]->scale * t[i]->by_delta));
+      }
+    });
+    for (int i = first_axis; i < 3; ++i) {
+      sum[i].add(by_cell[i]);
+      if (with_delta) sum[3 + i].add(by_delta[i]);
+    }
+  }
+
+  TP_HD void operator()(int64_t row, int64_t /*lane*/, int64_t /*count*/) const {
+    using A = Acc<T>;
+    const OutputRow at(this->axis, row);
+    LaneSum<A> one[6];
+#if !defined(__CUDACC__)
+    LaneSum<typename detail::WideOf<A>::type> many[6];
+#endif
+    each_place_lane<A>(this->inner, 0, this->axis[2].m * this->inner, [&]<class V>(int64_t w, int64_t channel) {
+      if constexpr (kLanes<V> == 1) {
+        place<V>(at, row, w, channel, one);
+      } else {
+#if !defined(__CUDACC__)
+        place<V>(at, row, w, channel, many);
+#endif
+      }
+    });
+    for (int i = 0; i < 6; ++i) {
+      sums[row * 6 + i] = one[i].total();
+#if !defined(__CUDACC__)
+      sums[row * 6 + i] += many[i].total();
+#endif
+    }
+  }
+};
+
+}  // namespace
+}  // namespace tidepool
