@@ -349,8 +349,9 @@ int run(const Call& call) {
                               .progress = [&](size_t i, const RunProgress& p) { bar.progress(i, p); },
                               .ended =
                                   [&](size_t i, const std::vector<RunOutcome>& so_far) {
-                                    bar.ended(i);
                                     const RunOutcome& outcome = so_far[i];
+                                    if (outcome.result || !outcome.failure.empty())
+                                      bar.ended(i);  // else it was stopped
                                     if (!outcome.failure.empty())
                                       spdlog::error("{} seed {}: {}", plan.rows[plan.runs[i].row].name,
                                                     plan.runs[i].seed, outcome.failure);
