@@ -8,8 +8,25 @@ foreach(line ${TIDEPOOL_POOL_LINES})
 endforeach()
 list(REMOVE_DUPLICATES TIDEPOOL_POOL_SOURCES)
 
-# A value is what the formula's own roundings give, not what a fused multiply-add gives: values that tie in the formula
-# tie the same way in every build and on every device, and with them the gradient's winner.
-foreach(source ${TIDEPOOL_POOL_SOURCES} pool/sampling.cpp)
-  set_property(SOURCE layers/${source} APPEND PROPERTY COMPILE_OPTIONS -ffp-contract=off)
-endforeach()
+# A sample is what the formula's own roundings give, not what a fused multiply-add gives: values that tie in the formula
+# tie the same way in every build and on every device, and with them the gradient's winner. Only dynopool compares numbers
+# that it has computed; the others may fuse (their exponentials are a third faster for it).
+set_property(SOURCE layers/pool/dynopool.cpp APPEND PROPERTY COMPILE_OPTIONS -ffp-contract=off)
+
+# nvcc's pass over the same files (layers/pool/pass.h): a .cu beside each, generated, that includes it.
+function(tidepool_pool_on_cuda target)
+  foreach(source ${TIDEPOOL_POOL_SOURCES})
+    get_filename_component(name ${source} NAME_WE)
+    set(unit ${CMAKE_BINARY_DIR}/generated/pool/${name}.cu)
+    file(CONFIGURE OUTPUT ${unit} CONTENT "#define TP_DEVICE_PASS\n#include \"layers/${source}\"\n" @ONLY)
+    # fmt 9 takes nvcc for a compiler without constexpr, but not without consteval
+    set_property(SOURCE ${unit} APPEND PROPERTY COMPILE_OPTIONS
+      --extended-lambda --expt-relaxed-constexpr -DFMT_CONSTEVAL= -DFMT_USE_CONSTEXPR=1)
+    if(name STREQUAL "dynopool")
+      set_property(SOURCE ${unit} APPEND PROPERTY COMPILE_OPTIONS --fmad=false)
+    endif()
+    target_sources(${target} PRIVATE ${unit})
+  endforeach()
+  set_property(SOURCE layers/pool/registry.cpp APPEND PROPERTY COMPILE_DEFINITIONS TP_POOL_ON_CUDA)
+  target_link_libraries(${target} PUBLIC CUDA::cudart)
+endfunction()

@@ -13,6 +13,12 @@
 #endif
 
 namespace tidepool {
+// A source that both compilers take instantiates these once in each: the linker must not take one for the other.
+#if defined(__CUDACC__)
+inline namespace by_nvcc {
+#else
+inline namespace by_cxx {
+#endif
 
 /// Calls f(begin, end) for chunks of `grain` items of [0, n). The chunks depend on n and grain alone, never on the
 /// number of threads, so that sums kept a chunk are the same bits for any number. CPU only; f must not throw.
@@ -56,4 +62,5 @@ void parallel_rows(Device device, int64_t rows, int64_t lanes, int64_t work, con
   });
 }
 
+}  // namespace by_nvcc, by_cxx
 }  // namespace tidepool

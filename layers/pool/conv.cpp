@@ -2,7 +2,6 @@
 #include "layers/conv.h"
 
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "core/philox.h"
 #include "layers/pool/geometry.h"

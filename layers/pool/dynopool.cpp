@@ -1,7 +1,6 @@
 // dynopool: a map of learned size. Each output is the maximum (mean, soft maximum) of 2 samples an axis, which lie at
 // 1/4 and 3/4 of its cell; the cell is n / m, m = round(n / a), and the gradient goes straight through the rounding.
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "core/parallel.h"
 #include "core/tape.h"

@@ -35,11 +35,11 @@ struct WindowAxis {
     return o < m ? o : m - 1;
   }
   /// No place lies in two windows.
-  bool disjoint() const { return m == 1 || int64_t{d} * (k - 1) + 1 <= s; }
+  TP_HD bool disjoint() const { return m == 1 || int64_t{d} * (k - 1) + 1 <= s; }
   /// Every place lies in exactly one window.
-  bool tiled() const { return k == s && d == 1 && p == 0 && n == m * k; }
+  TP_HD bool tiled() const { return k == s && d == 1 && p == 0 && n == m * k; }
   /// No window has an absent element.
-  bool full() const { return p == 0 && start(m - 1) + int64_t{d} * (k - 1) < n; }
+  TP_HD bool full() const { return p == 0 && start(m - 1) + int64_t{d} * (k - 1) < n; }
 
  private:
   TP_HD int32_t before(int64_t o, int64_t end) const {

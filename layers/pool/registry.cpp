@@ -2,16 +2,58 @@
 #include <nlohmann/json.hpp>
 
 #include "layers/pool/operator.h"
-#include "layers/pool/pass.h"
 
 namespace tidepool {
 
 // The list is a table and not a matter of static constructors, which a linker may leave out of a static library.
 #define TP_POOL_OPERATOR(name, file) const PoolDescription& pool_##name();
-inline namespace TP_PASS {
+inline namespace on_cpu {
 #include "layers/pool/operators.inc"
 }
+#if defined(TP_POOL_ON_CUDA)
+namespace on_cuda {
+#include "layers/pool/operators.inc"
+}
+#endif
 #undef TP_POOL_OPERATOR
+
+#if defined(TP_POOL_ON_CUDA)
+namespace {
+
+/// An operator as both compilers made it; a map on a card goes to nvcc's.
+class OnBoth final : public PoolOperator {
+ public:
+  OnBoth(std::unique_ptr<PoolOperator> cpu, std::unique_ptr<PoolOperator> cuda)
+      : cpu_(std::move(cpu)), cuda_(std::move(cuda)) {}
+  std::vector<ParameterSpec> parameters(const Dims& x) const override { return cpu_->parameters(x); }
+  Dims output_shape(const Dims& x, std::span<const Tensor> p) const override { return cpu_->output_shape(x, p); }
+  Tensor forward(const Tensor& x, std::span<const Tensor> p, const PoolMode& mode) const override {
+    return (x.device() == kCuda ? cuda_ : cpu_)->forward(x, p, mode);
+  }
+  void project(std::span<const Tensor> p, const Dims& x) const override { cpu_->project(p, x); }
+  TracedShape trace(const TracedShape& x, std::span<const Tensor> p, const std::string& name,
+                    Trace& trace) const override {
+    return cpu_->trace(x, p, name, trace);
+  }
+
+ private:
+  std::unique_ptr<PoolOperator> cpu_, cuda_;
+};
+
+template <const PoolDescription& (*cpu)(), const PoolDescription& (*cuda)()>
+const PoolDescription& both() {
+  static const PoolDescription description = [] {
+    PoolDescription d = cpu();
+    d.make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
+      return std::make_unique<OnBoth>(cpu().make(config), cuda().make(config));
+    };
+    return d;
+  }();
+  return description;
+}
+
+}  // namespace
+#endif
 
 std::vector<ParameterSpec> PoolOperator::parameters(const Dims& /*x*/) const {
   return {};
@@ -32,7 +74,11 @@ TracedShape PoolOperator::trace(const TracedShape& x, std::span<const Tensor> pa
 std::vector<const PoolDescription*> pool_operators() {
   static const std::vector<const PoolDescription*> all = [] {
     std::vector<const PoolDescription*> list = {
-#define TP_POOL_OPERATOR(name, file) &pool_##name(),
+#if defined(TP_POOL_ON_CUDA)
+#define TP_POOL_OPERATOR(name, file) &both<on_cpu::pool_##name, on_cuda::pool_##name>(),
+#else
+#define TP_POOL_OPERATOR(name, file) &on_cpu::pool_##name(),
+#endif
 #include "layers/pool/operators.inc"
 #undef TP_POOL_OPERATOR
     };

@@ -123,7 +123,9 @@ struct LaneSum {
       return sum;
     } else {
       double t = 0;
+#if !defined(__CUDACC__)
       for (int i = 0; i < kLanes<V>; ++i) t += sum[i];
+#endif
       return t;
     }
   }

@@ -1,7 +1,6 @@
 // shape_adaptor: a map of learned size s n. The 2x2 maximum and the map itself, both resized to that size, are mixed by
 // how near s is to its bounds.
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "core/parallel.h"
 #include "core/tape.h"
