@@ -17,8 +17,8 @@ uint64_t next_tape_id() {
 
 }  // namespace
 
-thread_local Tape* Tape::current_ = nullptr;
-thread_local Tape::Watch* Tape::watch_ = nullptr;
+constinit thread_local Tape* Tape::current_ = nullptr;
+constinit thread_local Tape::Watch* Tape::watch_ = nullptr;
 
 Tape::Tape() : id_(next_tape_id()) {}
 

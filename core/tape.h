@@ -124,8 +124,8 @@ class Tape {
            std::span<const Tensor> saved, std::function<void(Pull&)> pull);
   bool tracks(const Tensor& t) const { return t && (t.impl_->requires_grad || t.impl_->link.tape == id_); }
 
-  static thread_local Tape* current_;
-  static thread_local Watch* watch_;
+  static constinit thread_local Tape* current_;
+  static constinit thread_local Watch* watch_;
   uint64_t id_;
   std::vector<Node> nodes_;
   int32_t values_ = 0;
