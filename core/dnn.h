@@ -54,6 +54,9 @@ struct DnnCacheStats {
 };
 DnnCacheStats dnn_cache_stats();
 
+/// Drops the transformed weights: those of a network that is gone would count as memory of the next.
+void dnn_forget_weights();
+
 /// One convolution of a network, for the benchmark.
 struct ConvCase {
   Dims x, weight;

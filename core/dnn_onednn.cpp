@@ -187,6 +187,11 @@ class Weights {
     }
     return data;
   }
+  void clear() {
+    const std::lock_guard lock(mutex_);
+    entries_.clear();
+    bytes_ = 0;
+  }
   void stats(DnnCacheStats& s) {
     const std::lock_guard lock(mutex_);
     s.weights = static_cast<int64_t>(entries_.size());
@@ -514,6 +519,8 @@ std::string dnn_version() {
   const dnnl::version_t* v = dnnl::version();
   return fmt::format("oneDNN {}.{}.{} ({})", v->major, v->minor, v->patch, name_of(dnnl::get_effective_cpu_isa()));
 }
+
+void dnn_forget_weights() { weights_cache().clear(); }
 
 DnnCacheStats dnn_cache_stats() {
   DnnCacheStats s;

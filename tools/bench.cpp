@@ -110,7 +110,7 @@ std::vector<ConvCase> convolutions_of(const Network& network, int64_t batch) {
 
 int bench_step(const Call& call) {
   const Config config = config_of(call, 1, "cifar100_vgg16.json");
-  const auto network = network_of(config);
+  const auto network = make_run_network(config);
   if (network->options().dtype == DType::f64) throw Error("bench step: train.dtype: expected f32 or bf16, got f64");
   const int64_t steps = call.integer("steps", 1, 1000);
   const auto cases = convolutions_of(*network, config.train.batch);

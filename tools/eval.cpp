@@ -19,9 +19,9 @@ int run(const Call& call) {
   const std::filesystem::path output = call.given("output") ? call.path("output") : std::filesystem::path();
   if (call.given("output") && std::filesystem::exists(output) && std::filesystem::equivalent(output, saved.checkpoint))
     throw Error("--output: {} is the checkpoint itself", output.string());
-  const RunData data = open_data(config.data, data_root_of(call, config.data));
-  const auto network = make_run_network(config, data.shape(), data.train->classes());
+  const auto network = make_run_network(config);
   load_state(saved.file, network->state(), "", saved.checkpoint);
+  const RunData data = open_data(config.data, data_root_of(call, config.data));
   Loader loader(data.test, data.normalisation, loader_options(config, false));
   Tensor logits;
   const Evaluation e = evaluate(*network, loader, call.given("output") ? &logits : nullptr, data.test->size());

@@ -40,7 +40,7 @@ std::string shape_text(const Dims& shape) {
 
 int run(const Call& call) {
   const Config config = config_of(call);
-  const auto network = network_of(config);
+  const auto network = make_run_network(config);
   const Trace trace = network->trace();  // before the step moves a shape
   const StepMemory memory = measure(config, *network);
   const auto saved_of = [&](const std::string& name) {

@@ -11,6 +11,7 @@ namespace tidepool {
 Config config_of(const Call& call, size_t i, const std::string& otherwise) {
   std::vector<std::string> sets = call.texts("set");
   if (call.given("seed")) sets.push_back(fmt::format("train.seed={}", call.seed()));
+  if (call.given("device")) call.device();  // refused under its own name
   if (call.given("device")) sets.push_back(fmt::format("train.device={}", call.text("device")));
   const std::string& name = call.argument(i).empty() ? otherwise : call.argument(i);
   Config config = load_config(expand_home(name), sets);
@@ -21,11 +22,6 @@ Config config_of(const Call& call, size_t i, const std::string& otherwise) {
 
 std::filesystem::path data_root_of(const Call& call, const DataConfig& config) {
   return require_data(config.name, call.given("data") ? call.path("data").string() : "", config.root);
-}
-
-std::unique_ptr<Network> network_of(const Config& config) {
-  const SourceFormat format = source_format(config.data.name);
-  return make_run_network(config, format.shape, format.classes);
 }
 
 TensorBatch made_up_batch(const Config& config, const Network& network, int64_t n) {

@@ -13,9 +13,6 @@ Config config_of(const Call& call, size_t i = 0, const std::string& otherwise = 
 /// The folder of the config's data set; see require_data.
 std::filesystem::path data_root_of(const Call& call, const DataConfig& config);
 
-/// The config's network without its data: shapes come from the data set's format.
-std::unique_ptr<Network> network_of(const Config& config);
-
 /// A batch of made-up images (uniform noise) and labels, for commands that measure.
 TensorBatch made_up_batch(const Config& config, const Network& network, int64_t n);
 

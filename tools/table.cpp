@@ -314,7 +314,7 @@ int run(const Call& call) {
     if (planned.seed != 1 || !planned.selected) continue;
     if (parse_device(planned.config.train.device) != kCpu)
       throw Error("train.device: networks run on the CPU in this version; cuda serves `tidepool op`");
-    network_of(planned.config);  // a wrong operator or key is found before anything runs
+    make_run_network(planned.config);  // a wrong operator or key is found before anything runs
   }
   spdlog::info("{}: data: {}", name, images.says);
 

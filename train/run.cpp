@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/allocator.h"
+#include "core/dnn.h"
 #include "train/ema.h"
 #include "train/run_directory.h"
 #include "train/setup.h"
@@ -90,8 +91,8 @@ class Run {
   Run(const Config& config, const RunOptions& options)
       : config_(config),
         options_(options),
+        network_(make_run_network(config)),  // before the data: a wrong network is refused at once
         data_(open_data(config.data, options.data_root)),
-        network_(make_run_network(config, data_.shape(), data_.train->classes())),
         loader_(data_.train, data_.normalisation, loader_options(config, true)),
         test_loader_(data_.test, data_.normalisation, loader_options(config, false)),
         steps_per_epoch_(loader_.batches()),
@@ -323,8 +324,8 @@ class Run {
 
   Config config_;
   RunOptions options_;
-  RunData data_;
   std::unique_ptr<Network> network_;
+  RunData data_;
   Loader loader_, test_loader_;
   int64_t steps_per_epoch_, schedule_steps_, total_steps_;
   Optimizer optimizer_;
@@ -375,6 +376,7 @@ RunResult RunResult::from_json(const Json& json) {
 
 RunResult train_run(const Config& config, const RunOptions& options) {
   flush_denormals();
+  dnn_forget_weights();
   return Run(config, options).go();
 }
 

@@ -43,14 +43,16 @@ DType run_dtype(const Config& config) {
   return config.train.dtype == "f64" ? DType::f64 : DType::f32;
 }
 
-std::unique_ptr<Network> make_run_network(const Config& config, ImageShape image, int64_t classes) {
-  if (config.model.classes && *config.model.classes < classes)
-    throw Error("model.classes: the data set has {} classes, got {}", classes, *config.model.classes);
+std::unique_ptr<Network> make_run_network(const Config& config) {
+  const SourceFormat format = source_format(config.data.name);
+  const int64_t classes = config.model.classes.value_or(format.classes);
+  if (classes < format.classes)
+    throw Error("model.classes: {} has {} classes, got {}", config.data.name, format.classes, classes);
   return make_network({.name = config.model.name,
                        .width = config.model.width,
-                       .classes = config.model.classes.value_or(classes),
+                       .classes = classes,
                        .conv_bias = config.model.conv_bias,
-                       .input = {1, image.channels, image.height, image.width},
+                       .input = {1, format.shape.channels, format.shape.height, format.shape.width},
                        .dtype = run_dtype(config),
                        .seed = config.train.seed},
                       config.model.pool);

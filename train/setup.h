@@ -27,8 +27,8 @@ LoaderOptions loader_options(const Config& config, bool training);
 /// f32, bf16 or f64 from train.dtype.
 DType run_dtype(const Config& config);
 
-/// The config's network for images of that shape; `classes` serves where the config says none.
-std::unique_ptr<Network> make_run_network(const Config& config, ImageShape image, int64_t classes);
+/// The config's network, for images as its data set has them; no file of the data set is needed.
+std::unique_ptr<Network> make_run_network(const Config& config);
 
 /// A batch as the network takes it: images (N, C, H, W), channels-last, in `dtype`; labels i64 (N).
 struct TensorBatch {

@@ -144,7 +144,7 @@ TEST_F(RunTest, MaxStepsZeroHoldsTheInitialWeights) {
   const RunResult result = train_run(config({"train.max_steps=0"}), options("a"));
   EXPECT_EQ(result.steps, 0);
   EXPECT_FALSE(result.top1_last);
-  const auto network = make_run_network(config(), {3, 32, 32}, 20);
+  const auto network = make_run_network(config());
   const SafetensorsFile last = read_safetensors(folder_ / "a" / "last.safetensors");
   for (const auto& [name, value] : network->state()) EXPECT_EQ(last.tensors.at(name).values(), value.values()) << name;
 }
@@ -175,7 +175,7 @@ TEST_F(RunTest, ALossThatIsNotFiniteNamesStepAndLayer) {
   EXPECT_FALSE(fs::exists(folder_ / "a" / "result.json"));
 
   // An infinite value in one running layer, with finite parameters.
-  const auto network = make_run_network(config(), {3, 32, 32}, 20);
+  const auto network = make_run_network(config());
   for (const Parameter& p : network->parameters())
     if (p.name == "features.15.weight") p.value.fill(3e38);
   Optimizer optimizer(config().optim, network->parameters(), 10, 10);
@@ -196,7 +196,7 @@ TEST_F(RunTest, ALossThatIsNotFiniteNamesStepAndLayer) {
 TEST_F(RunTest, ASteadyStepTakesNothingFromTheSystem) {
   for (const bool changing : {false, true}) {
     Config c = config({"model.width=0.125"});
-    const auto network = make_run_network(c, {3, 32, 32}, 20);
+    const auto network = make_run_network(c);
     Optimizer optimizer(c.optim, network->parameters(), 1000, 1000);
     Stepper stepper(*network, optimizer, LossConfig{}, 1);
     const Tensor x = Tensor::full({16, 3, 32, 32}, 0.5, {.format = MemoryFormat::channels_last});
