@@ -60,7 +60,8 @@ StepTimes time_steps(const Config& config, Network& network, int64_t steps) {
   Optimizer optimizer(config.optim, network.parameters(), 1 << 20, 1 << 20);
   Stepper stepper(network, optimizer, config.loss, config.train.seed);
   const TensorBatch batch = made_up_batch(config, network, config.train.batch);
-  for (int64_t i = 0; i < 2; ++i) stepper.step(batch, i);
+  constexpr int64_t kWarmup = 4;  // until every size class has its blocks
+  for (int64_t i = 0; i < kWarmup; ++i) stepper.step(batch, i);
   Allocator::of(kCpu).reset_peak();
   const uint64_t calls_before = Allocator::of(kCpu).stats().system_calls;
 
@@ -68,7 +69,7 @@ StepTimes time_steps(const Config& config, Network& network, int64_t steps) {
   std::vector<double> training, evaluation;
   for (int64_t i = 0; i < steps; ++i) {
     const auto begin = Clock::now();
-    stepper.step(batch, 2 + i);
+    stepper.step(batch, kWarmup + i);
     training.push_back(seconds_between(begin, Clock::now()));
   }
   times.training = median(training);
@@ -80,7 +81,7 @@ StepTimes time_steps(const Config& config, Network& network, int64_t steps) {
   for (int64_t i = 0; i < steps; ++i) {
     const Tape::Watching watching(&timer);
     timer.restart();
-    stepper.step(batch, 2 + steps + i);
+    stepper.step(batch, kWarmup + steps + i);
     timer.charge("optimizer");
   }
   for (const auto& [kind, seconds] : timer.seconds) times.kinds[kind] = seconds / static_cast<double>(steps);
