@@ -520,7 +520,9 @@ std::string dnn_version() {
   return fmt::format("oneDNN {}.{}.{} ({})", v->major, v->minor, v->patch, name_of(dnnl::get_effective_cpu_isa()));
 }
 
-void dnn_forget_weights() { weights_cache().clear(); }
+void dnn_forget_weights() {
+  weights_cache().clear();
+}
 
 DnnCacheStats dnn_cache_stats() {
   DnnCacheStats s;
