@@ -60,8 +60,8 @@ void* Allocator::allocate(size_t bytes) {
     stats_.reserved_bytes += wanted;
     ++stats_.system_calls;
   }
-  live_.emplace(block, got);
-  stats_.live_bytes += got;
+  live_.emplace(block, Lent{got, wanted});
+  stats_.live_bytes += wanted;
   stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.live_bytes);
   return block;
 }
@@ -70,8 +70,8 @@ void Allocator::release(void* block) {
   if (!block) return;
   const std::lock_guard lock(mutex_);
   const auto it = live_.find(block);
-  stats_.live_bytes -= it->second;
-  free_[it->second].push_back(block);
+  stats_.live_bytes -= it->second.counted;
+  free_[it->second.block].push_back(block);
   live_.erase(it);
 }
 

@@ -11,7 +11,8 @@
 
 namespace tidepool {
 
-/// Counts of one device's allocator. Bytes are those of the size class, which is what a block really occupies.
+/// Counts of one device's allocator. Bytes are those of the request's size class, so that they do not
+/// depend on what ran before (a larger block that was lent counts as what was asked for).
 struct MemoryStats {
   size_t live_bytes = 0;      ///< handed out now
   size_t peak_bytes = 0;      ///< largest live_bytes since the start or reset_peak()
@@ -51,7 +52,10 @@ class Allocator {
   const Device device_;
   mutable std::mutex mutex_;
   std::map<size_t, std::vector<void*>> free_;  // class -> blocks
-  std::map<void*, size_t> live_;               // block -> class
+  struct Lent {
+    size_t block, counted;  // the classes of the block and of the request
+  };
+  std::map<void*, Lent> live_;
   MemoryStats stats_;
 };
 
