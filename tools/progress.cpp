@@ -122,7 +122,7 @@ void Progress::update(int64_t done, std::string_view note) {
 std::string Progress::line(size_t width) const {
   const auto amount = [&](double n) { return kind_ == Unit::kBytes ? bytes_text(n) : fmt::format("{:.0f}", n); };
   const double elapsed = std::chrono::duration<double>(Clock::now() - begin_).count();
-  const double rate = ended_ || rate_ == 0 ? static_cast<double>(done_) / std::max(elapsed, 1e-9) : rate_;
+  const double rate = ended_ || rate_ == 0 ? static_cast<double>(done_ - start_) / std::max(elapsed, 1e-9) : rate_;
   std::string tail = amount(static_cast<double>(done_));
   if (total_ > 0) tail += " of " + amount(static_cast<double>(total_));
   if (kind_ == Unit::kCount && !unit_.empty()) tail += " " + unit_;

@@ -26,6 +26,8 @@ class Progress {
   /// seconds).
   void update(int64_t done, std::string_view note = {});
   void set_total(int64_t total) { total_ = total; }
+  /// What was done before this began (a resumed run): no part of the rate.
+  void set_start(int64_t done) { start_ = mark_ = done; }
   void set_what(std::string what) { what_ = std::move(what); }
   /// Draws the last state and ends the line; later calls do nothing.
   void finish();
@@ -45,7 +47,7 @@ class Progress {
   Unit kind_;
   bool terminal_, ended_ = false, drawn_ = false;
   Clock::time_point begin_, last_draw_, last_mark_;
-  int64_t mark_ = 0;
+  int64_t start_ = 0, mark_ = 0;
   double rate_ = 0;  // a second, smoothed over some ten seconds
   Progress* outer_;
   int exceptions_;  // in flight when it began

@@ -21,6 +21,7 @@ int run(const Call& call) {
   RunResult result;
   {
     Progress progress(config.name, 0, "steps");
+    bool begun = false;
     result =
         train_run(config, {.out = out,
                            .data_root = data_root_of(call, config.data),
@@ -28,6 +29,8 @@ int run(const Call& call) {
                            .provenance = provenance(command),
                            .progress =
                                [&](const RunProgress& p) {
+                                 if (!begun) progress.set_start(p.step - 1);
+                                 begun = true;
                                  progress.set_total(p.steps);
                                  progress.update(
                                      p.step, fmt::format("epoch {}/{}  loss {:.3f}  {:.0f} images/s{}", p.epoch + 1,
