@@ -4,6 +4,7 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -72,5 +73,14 @@ struct ConvSeconds {
 /// is timed). The median sweep of `repeats` (after one that is not counted), by its total. Throws Failure when oneDNN
 /// refuses a case.
 ConvSeconds time_onednn_convolutions(std::span<const ConvCase> cases, DType dtype, MemoryFormat format, int repeats);
+
+/// Seconds of oneDNN's pooling: a forward for inference, and a training forward with its backward; medians of
+/// `repeats`.
+struct PoolSeconds {
+  double forward = 0, both = 0;
+};
+/// Windows of 2 on each axis, side by side, over maps of shape x (N, C, 1 to 3 lengths of at least 2): their maximum,
+/// else their mean. None when oneDNN does not do this type on this machine.
+std::optional<PoolSeconds> time_onednn_pooling(bool max, const Dims& x, DType dtype, MemoryFormat format, int repeats);
 
 }  // namespace tidepool

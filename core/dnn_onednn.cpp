@@ -507,6 +507,56 @@ const char* name_of(dnnl::cpu_isa isa) {
   }
 }
 
+// -- benchmarks ------------------------------------------------------------------------------------------------------
+
+// Fills the whole storage with numbers from -1/2 to 1/2.
+Tensor filled(const Tensor& t) {
+  const auto count = static_cast<int64_t>(t.storage().bytes / size_of(t.dtype()));
+  for (int64_t i = 0; i < count; ++i) {
+    const float v = uniform24(static_cast<uint32_t>(i * 0x9E3779B1u)) - 0.5f;
+    if (t.dtype() == DType::bf16)
+      t.data<bf16>()[i] = bf16(v);
+    else
+      t.data<float>()[i] = v;
+  }
+  return t;
+}
+
+template <class F>
+double seconds_of(const F& f) {
+  const auto start = std::chrono::steady_clock::now();
+  f();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// Pooling with windows of 2; the descriptions differ between the versions.
+struct DescribePool {
+  Md src, dst;
+  DnnlDims two, none;
+  dnnl::algorithm algorithm;
+
+#if DNNL_VERSION_MAJOR >= 3
+  auto forward(dnnl::prop_kind kind) const {
+    return dnnl::pooling_forward::primitive_desc(engine(), kind, algorithm, src, dst, two, two, none, none, none,
+                                                 attributes());
+  }
+  auto backward() const {
+    return dnnl::pooling_backward::primitive_desc(engine(), algorithm, src, dst, two, two, none, none, none,
+                                                  forward(dnnl::prop_kind::forward_training), attributes());
+  }
+#else
+  auto forward(dnnl::prop_kind kind) const {
+    const dnnl::pooling_forward::desc d(kind, algorithm, src, dst, two, two, none, none);
+    return dnnl::pooling_forward::primitive_desc(d, attributes(), engine());
+  }
+  auto backward() const {
+    const dnnl::pooling_backward::desc d(algorithm, src, dst, two, two, none, none);
+    return dnnl::pooling_backward::primitive_desc(d, attributes(), engine(),
+                                                  forward(dnnl::prop_kind::forward_training));
+  }
+#endif
+};
+
 }  // namespace
 
 const DnnTable& onednn_table() {
@@ -537,17 +587,6 @@ ConvSeconds time_onednn_convolutions(std::span<const ConvCase> cases, DType dtyp
     Tensor x, dx, y, dy, w, wt, dw;  // weights as each primitive wants them
     bool needs_dx;
   };
-  const auto filled = [](const Tensor& t) {
-    int64_t count = static_cast<int64_t>(t.storage().bytes / size_of(t.dtype()));
-    for (int64_t i = 0; i < count; ++i) {
-      const float v = uniform24(static_cast<uint32_t>(i * 0x9E3779B1u)) - 0.5f;
-      if (t.dtype() == DType::bf16)
-        t.data<bf16>()[i] = bf16(v);
-      else
-        t.data<float>()[i] = v;
-    }
-    return t;
-  };
   const auto laid_out = [&](const Md& md, DType t) {
     return filled(Tensor::empty({static_cast<int64_t>((bytes_of(md) + size_of(t) - 1) / size_of(t))}, {.dtype = t}));
   };
@@ -576,11 +615,7 @@ ConvSeconds time_onednn_convolutions(std::span<const ConvCase> cases, DType dtyp
     l.dw = laid_out(l.backward_weights->weights, DType::f32);
     layers.push_back(std::move(l));
   }
-  const auto timed = [](double& sum, const auto& f) {
-    const auto start = std::chrono::steady_clock::now();
-    f();
-    sum += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  };
+  const auto timed = [](double& sum, const auto& f) { sum += seconds_of(f); };
   std::vector<ConvSeconds> sweeps;
   for (int repeat = 0; repeat <= repeats; ++repeat) {
     ConvSeconds s;
@@ -611,6 +646,52 @@ ConvSeconds time_onednn_convolutions(std::span<const ConvCase> cases, DType dtyp
   if (sweeps.empty()) return {};
   std::sort(sweeps.begin(), sweeps.end(), [](const auto& a, const auto& b) { return a.total() < b.total(); });
   return sweeps[sweeps.size() / 2];
+}
+
+std::optional<PoolSeconds> time_onednn_pooling(bool max, const Dims& x, DType dtype, MemoryFormat format, int repeats) {
+  if (dtype == DType::f64) return std::nullopt;
+  Dims half = x;
+  for (int i = 2; i < x.rank(); ++i) half[i] = x[i] / 2;
+  const auto axes = static_cast<size_t>(x.rank() - 2);
+  const DescribePool d{Md(DnnlDims(x.begin(), x.end()), type_of(dtype), map_tag(x.rank(), format)),
+                       Md(DnnlDims(half.begin(), half.end()), type_of(dtype), map_tag(x.rank(), format)),
+                       DnnlDims(axes, 2), DnnlDims(axes, 0),
+                       max ? dnnl::algorithm::pooling_max : dnnl::algorithm::pooling_avg_exclude_padding};
+  const TensorOptions map{dtype, format, kCpu};
+  const Tensor source = filled(Tensor::empty(x, map)), dx = Tensor::empty(x, map), y = Tensor::empty(half, map),
+               dy = filled(Tensor::empty(half, map));
+  try {
+    const auto inference = d.forward(dnnl::prop_kind::forward_inference),
+               training = d.forward(dnnl::prop_kind::forward_training);
+    const auto backward = d.backward();
+    const Tensor winners = scratch_memory(training.workspace_desc());
+    const dnnl::pooling_forward infer(inference), forward(training);
+    const dnnl::pooling_backward back(backward);
+    const auto go = [&](const dnnl::primitive& primitive, const Md& scratch, bool backwards, bool workspace) {
+      std::unordered_map<int, dnnl::memory> args{
+          {backwards ? DNNL_ARG_DIFF_SRC : DNNL_ARG_SRC, memory_at(d.src, (backwards ? dx : source).raw())},
+          {backwards ? DNNL_ARG_DIFF_DST : DNNL_ARG_DST, memory_at(d.dst, (backwards ? dy : y).raw())}};
+      if (workspace && !is_none(training.workspace_desc()))
+        args.emplace(DNNL_ARG_WORKSPACE, memory_at(training.workspace_desc(), winners.raw()));
+      run(primitive, scratch, std::move(args));
+    };
+    std::vector<double> alone, both;
+    for (int repeat = 0; repeat <= repeats; ++repeat) {
+      const double one = seconds_of([&] { go(infer, inference.scratchpad_desc(), false, false); });
+      const double two = seconds_of([&] {
+        go(forward, training.scratchpad_desc(), false, true);
+        go(back, backward.scratchpad_desc(), true, true);
+      });
+      if (repeat == 0) continue;
+      alone.push_back(one);
+      both.push_back(two);
+    }
+    std::sort(alone.begin(), alone.end());
+    std::sort(both.begin(), both.end());
+    return PoolSeconds{alone[alone.size() / 2], both[both.size() / 2]};
+  } catch (const dnnl::error&) {
+    return std::nullopt;
+  }
 }
 
 }  // namespace tidepool

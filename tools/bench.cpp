@@ -1,28 +1,18 @@
 // tidepool bench: times what this machine does.
 #include <algorithm>
-#include <chrono>
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "core/allocator.h"
 #include "core/dnn.h"
+#include "tools/bench_ops.h"
 #include "tools/command.h"
 #include "tools/run_config.h"
+#include "tools/timing.h"
 #include "train/step.h"
 
 namespace tidepool {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-double seconds_between(Clock::time_point a, Clock::time_point b) {
-  return std::chrono::duration<double>(b - a).count();
-}
-
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
 
 // Charges the time since the last event to the operator that ends now.
 class KindTimer final : public Tape::Watch {
@@ -109,7 +99,14 @@ std::vector<ConvCase> convolutions_of(const Network& network, int64_t batch) {
   return cases;
 }
 
+std::vector<std::string> names_of(const std::vector<Option>& options) {
+  std::vector<std::string> names;
+  for (const Option& option : options) names.push_back(option.name);
+  return names;
+}
+
 int bench_step(const Call& call) {
+  refuse_options(call, "bench step", names_of(bench_ops_options()));
   const Config config = config_of(call, 1, "cifar100_vgg16.json");
   const auto network = make_run_network(config);
   if (network->options().dtype == DType::f64) throw Error("bench step: train.dtype: expected f32 or bf16, got f64");
@@ -151,21 +148,37 @@ int bench_step(const Call& call) {
 }
 
 int run(const Call& call) {
+  static const std::vector<std::string> kWhat = {"ops", "step"};
+  if (call.argument() == "ops") return bench_ops(call);
   if (call.argument() == "step") return bench_step(call);
-  throw Error("bench: expected step, got '{}'", call.argument());
+  throw Error("expected {}, got '{}'{}", fmt::join(kWhat, " or "), call.argument(),
+              did_you_mean(call.argument(), kWhat));
+}
+
+std::vector<Option> step_options() {
+  return {set_option(),
+          {.name = "steps", .value = "N", .says = "step: steps that are timed", .start = "10"},
+          seed_option("", "step: in place of train.seed")};
+}
+
+std::vector<Option> all_options() {
+  std::vector<Option> all = step_options();
+  for (Option& option : bench_ops_options()) all.push_back(std::move(option));
+  all.push_back(json_option());
+  return all;
 }
 
 const Registered registered(
     {.name = "bench",
-     .says = "times training steps",
-     .arguments = {"step", "[CONFIG]"},
-     .options = {set_option(),
-                 {.name = "steps", .value = "N", .says = "steps that are timed", .start = "10"},
-                 seed_option("", "in place of train.seed"),
-                 json_option()},
+     .says = "times training steps and pooling operators",
+     .arguments = {"step|ops", "[CONFIG]"},
+     .options = all_options(),
      .details =
          "step: the whole training step beside its convolutions alone (oneDNN's direct ones), on made-up images.\n"
-         "Without CONFIG: vgg16, width 1, 2x2 max pooling, batch 128, f32.\n",
+         "Without CONFIG: vgg16, width 1, 2x2 max pooling, batch 128, f32.\n"
+         "ops: every pooling operator that shrinks a map by 2, in both layouts, beside a plain copy and oneDNN's own\n"
+         "max and average. GB/s are of the bytes that must move: forward reads x and writes y; the backward reads dy\n"
+         "and what the forward kept for it, and writes dx; parameters and their gradients count too.\n",
      .run = run});
 
 }  // namespace

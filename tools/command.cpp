@@ -324,6 +324,11 @@ void print(std::string_view text) {
     throw Failure("stdout: cannot be written: {}", std::strerror(errno));
 }
 
+void refuse_options(const Call& call, const std::string& use, const std::vector<std::string>& options) {
+  for (const std::string& option : options)
+    if (call.given(option)) throw Error("--{} means nothing to `{}`", option, use);
+}
+
 void print_json(const Json& value) {
   print(value.dump(2, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n");
 }

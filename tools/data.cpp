@@ -30,14 +30,8 @@ void expect_data_set(const std::string& name) {
     throw Error("unknown data set '{}'{}; expected one of {}", name, did_you_mean(name, names), fmt::join(names, ", "));
 }
 
-// Options of the other actions are refused, so that none is silently without effect.
-void refuse(const Call& call, const std::string& action, std::initializer_list<const char*> options) {
-  for (const char* option : options)
-    if (call.given(option)) throw Error("--{} means nothing to `data {}`", option, action);
-}
-
 int info(const Call& call) {
-  refuse(call, "info", {"output", "images", "scale", "split", "seed", "url", "keep-archive"});
+  refuse_options(call, "data info", {"output", "images", "scale", "split", "seed", "url", "keep-archive"});
   std::vector<std::string> names = source_names();
   if (!call.argument(1).empty()) {
     expect_data_set(call.argument(1));
@@ -87,7 +81,7 @@ int info(const Call& call) {
 }
 
 int preview(const Call& call) {
-  refuse(call, "preview", {"url", "keep-archive"});
+  refuse_options(call, "data preview", {"url", "keep-archive"});
   const std::string name = call.argument(1).empty() ? "procedural" : call.argument(1);
   expect_data_set(name);
   static const std::vector<std::string> kSplits = {"train", "test"};
@@ -113,7 +107,7 @@ int preview(const Call& call) {
 }
 
 int fetch(const Call& call) {
-  refuse(call, "fetch", {"output", "images", "scale", "split", "seed"});
+  refuse_options(call, "data fetch", {"output", "images", "scale", "split", "seed"});
   const std::string name = call.argument(1).empty() ? "cifar100" : call.argument(1);
   if (!can_be_fetched(name)) {
     expect_data_set(name);

@@ -7,25 +7,14 @@
 #include "core/error.h"
 #include "core/safetensors.h"
 #include "core/tape.h"
-#include "layers/pool/operator.h"
+#include "layers/pool/prepared.h"
 #include "tools/command.h"
-#include "tools/data_root.h"
+#include "tools/pool_request.h"
 
 namespace tidepool {
 namespace {
 
 namespace fs = std::filesystem;
-
-nlohmann::json read_config(const std::string& text, const std::string& name) {
-  const Json config = text.starts_with('@') ? read_json(expand_home(text.substr(1))) : parse_json(text, "--config");
-  if (!config.is_object()) throw Error("--config: expected an object, got {}", brief_json(config));
-  if (config.contains("type") && config["type"] != name)
-    throw Error("--config: type: expected '{}', the operator that was asked for, got {}", name,
-                brief_json(config["type"]));
-  nlohmann::json plain = config;
-  plain["type"] = name;
-  return plain;
-}
 
 const Tensor& take(const SafetensorsFile& file, const fs::path& path, const std::string& name) {
   const auto it = file.tensors.find(name);
@@ -65,7 +54,7 @@ int run(const Call& call) {
   const bool with_grad = call.given("grad");
   const fs::path grad = with_grad ? call.path("grad") : fs::path();
   const Device device = call.device();
-  nlohmann::json config = read_config(call.text("config"), name);
+  nlohmann::json config = op_config(read_op_config(call), name);
   PoolMode mode{.training = false, .seed = call.seed(), .step = 0};
   if (const auto training = config.find("training"); training != config.end()) {
     if (!training->is_boolean())
@@ -101,9 +90,7 @@ int run(const Call& call) {
         throw Error("{}: [{}] tensor '{}': expected the shape {}, got {}", input.string(), name, spec.name,
                     spec.shape.str(), value.shape().str());
     } else {
-      value = Tensor::empty(spec.shape, {.dtype = x.dtype() == DType::f64 ? DType::f64 : DType::f32});
-      spec.start(value, mode.seed);
-      value = value.to(x.dtype());
+      value = start_value(spec, x.dtype(), mode.seed).to(x.dtype());
     }
     parameters.push_back(value.to(device));
   }

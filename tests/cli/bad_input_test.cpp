@@ -117,6 +117,45 @@ TEST_F(BadInput, Op) {
   EXPECT_EQ(read("x.st").size(), 1u);  // unharmed
 }
 
+TEST_F(BadInput, BenchOps) {
+  const auto ops = [](std::vector<std::string> more) {
+    std::vector<std::string> call = {"bench", "ops"};
+    call.insert(call.end(), more.begin(), more.end());
+    return call;
+  };
+  refuse({
+      {{"bench"}, {"is missing", "usage"}},
+      {{"bench", "opps"}, {"'opps'", "did you mean 'ops'"}},
+      {{"bench", "step", "--size", "1x1x4x4"}, {"--size means nothing to `bench step`"}},
+      {{"bench", "step", "--op", "max"}, {"--op means nothing to `bench step`"}},
+      {ops({"soft"}), {"unexpected argument 'soft'", "--op"}},
+      {ops({"--steps", "3"}), {"--steps means nothing to `bench ops`"}},
+      {ops({"--set", "optim.lr=1"}), {"--set means nothing to `bench ops`"}},
+      {ops({"--op", "sotf"}), {"unknown operator 'sotf'", "did you mean 'soft'"}},
+      {ops({"--op", "soft,"}), {"--op", "'soft,'"}},
+      {ops({"--op", "soft,max,soft"}), {"--op", "'soft' is given twice"}},
+      {ops({"--op", ""}), {"--op"}},
+      {ops({"--size", "32x64"}), {"--size", "'32x64'"}},
+      {ops({"--size", "1x1x4x4x4x4"}), {"--size", "32x64x64x64"}},
+      {ops({"--size", "0x1x4x4"}), {"--size", "'0x1x4x4'"}},
+      {ops({"--size", "1x-1x4x4"}), {"--size", "'1x-1x4x4'"}},
+      {ops({"--size", "1x1x4x"}), {"--size", "'1x1x4x'"}},
+      {ops({"--size", "65536x65536x4x4"}), {"--size", "2^31"}},
+      {ops({"--size", "99999999999x1x4x4"}), {"--size", "2^31"}},
+      {ops({"--dtype", "f16"}), {"--dtype", "'f16'", "bf16"}},
+      {ops({"--repeats", "0"}), {"--repeats", "'0'"}},
+      {ops({"--config", "{"}), {"--config:1:"}},
+      {ops({"--config", "[1]"}), {"--config", "expected an object"}},
+      {ops({"--op", "soft", "--config", R"({"kernle": 2})"}), {"[soft]", "did you mean 'kernel'"}},
+      {ops({"--op", "soft", "--config", R"({"type": "max"})"}), {"expected 'soft'", "max"}},
+      {ops({"--op", "soft,max", "--config", R"({"kernel": 2})"}), {"'kernel'", "under its name"}},
+      {ops({"--op", "soft,max", "--config", R"({"sotf": {}})"}), {"'sotf'", "did you mean 'soft'"}},
+      {ops({"--op", "soft,max", "--config", R"({"soft": 2})"}), {"soft", "expected an object"}},
+      {ops({"--op", "soft", "--size", "1x1x1x1"}), {"[soft]", "does not fit"}},
+      {ops({"--op", "shape_adaptor", "--size", "1x1x8"}), {"[shape_adaptor]", "2 spatial axes"}},
+  });
+}
+
 TEST_F(BadInput, NoCardMeansNoCuda) {
   const Outcome doctor = done({"doctor", "--json"});
   if (doctor.json()["devices"].size() > 1) GTEST_SKIP() << "there is a card here";

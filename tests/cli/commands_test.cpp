@@ -47,6 +47,31 @@ TEST_F(Commands, OpsAsJson) {
     EXPECT_TRUE(names.contains(name)) << name;
 }
 
+TEST_F(Commands, BenchOps) {
+  const nlohmann::json list = done({"bench", "ops", "--size", "2x8x6x6", "--repeats", "2", "--json"}).json();
+  std::map<std::string, int> seen;
+  for (const auto& row : list) {
+    ++seen[row["op"]];
+    EXPECT_TRUE(row["layout"] == "plain" || row["layout"] == "channels_last");
+    EXPECT_EQ(row["dtype"], "f32");
+    for (const char* key : {"forward_ms", "both_ms", "forward_gbps", "both_gbps", "copy_gbps", "forward_share"})
+      EXPECT_GT(row[key].get<double>(), 0) << key;
+    const double bytes = row["forward_gbps"].get<double>() * row["forward_ms"].get<double>() * 1e6;
+    if (row["op"] == "max") {
+      EXPECT_NEAR(bytes, 4 * 2 * 8 * (36 + 9), 1e-3);
+      EXPECT_EQ(row["kept_bytes"], 2 * 8 * 9);
+      EXPECT_EQ(row["output"], (std::vector<int>{2, 8, 3, 3}));
+    }
+  }
+  for (const auto& op : done({"ops", "--json"}).json()) EXPECT_EQ(seen[op["name"]], 2) << op["name"];  // both layouts
+  EXPECT_EQ(seen["oneDNN max"], 2);
+  EXPECT_EQ(seen["oneDNN avg"], 2);
+  const std::string text = done({"bench", "ops", "--op", "soft,shape_adaptor", "--size", "1x2x8x8"}).out;
+  EXPECT_NE(text.find("a plain copy moves"), std::string::npos);
+  EXPECT_NE(done({"bench", "ops", "--size", "1x2x8", "--repeats", "1"}).out.find("left out: shape_adaptor"),
+            std::string::npos);  // it is for maps of two axes
+}
+
 TEST_F(Commands, DoctorAsJson) {
   const nlohmann::json json = done({"doctor", "--json"}).json();
   for (const char* key : {"version", "devices", "libraries", "data", "problems"})
