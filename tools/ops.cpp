@@ -1,11 +1,17 @@
-// tidepool ops: what the registry of pooling operators knows.
+// tidepool ops: what the registry of pooling operators knows, and what each operator keeps for its backward.
+#include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 
-#include "layers/pool/operator.h"
+#include "core/error.h"
+#include "layers/pool/prepared.h"
 #include "tools/command.h"
+#include "train/report.h"
 
 namespace tidepool {
 namespace {
+
+constexpr int64_t kFactor = 2;
 
 Json start_of(const PoolKey& key) {
   if (key.start.empty()) return nullptr;
@@ -13,60 +19,167 @@ Json start_of(const PoolKey& key) {
   return value.is_discarded() ? Json(key.start) : value;
 }
 
+// What one training forward keeps at the operator's defaults where they (or a factor of 2) decide its output size; none
+// when it does not run like that.
+std::optional<KeptBytes> kept_bytes(const PoolDescription& op, DType dtype) {
+  const bool plane = std::find(op.ranks.begin(), op.ranks.end(), 2) != op.ranks.end();
+  const int rank = plane || op.ranks.empty() ? 2 : op.ranks.front();
+  Dims x = Dims::filled(2 + rank, 32);
+  x[0] = 4;
+  x[1] = 16;
+  try {
+    return measure_kept_bytes(*make_pool_operator(config_for_factor(op, kFactor, x)), x, dtype);
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
+constexpr DType kMeasured[] = {DType::f32, DType::bf16};
+
+std::string bytes_text(const std::optional<KeptBytes>& kept) {
+  return kept ? fmt::format("{:.3g}", kept->per_element()) : "-";
+}
+
+// "4 in f32, 2 in bf16"
+std::string bytes_text(const PoolDescription& op) {
+  std::string text;
+  for (const DType dtype : kMeasured)
+    text += fmt::format("{}{} in {}", text.empty() ? "" : ", ", bytes_text(kept_bytes(op, dtype)), name_of(dtype));
+  return text;
+}
+
 Json describe(const PoolDescription& op) {
   Json keys = Json::array();
   for (const PoolKey& key : op.keys)
     keys.push_back({{"name", key.name}, {"type", key.type}, {"default", start_of(key)}, {"says", key.says}});
+  Json bytes = Json::object();
+  for (const DType dtype : kMeasured) {
+    const auto kept = kept_bytes(op, dtype);
+    bytes[name_of(dtype)] = kept ? Json(kept->per_element()) : Json(nullptr);
+  }
   return {{"name", op.name},       {"ranks", op.ranks},       {"keys", keys},      {"parameters", op.parameters},
-          {"formula", op.formula}, {"gradient", op.gradient}, {"keeps", op.keeps}, {"source", op.source}};
+          {"formula", op.formula}, {"gradient", op.gradient}, {"keeps", op.keeps}, {"kept_bytes_per_element", bytes},
+          {"source", op.source}};
 }
 
 std::string default_text(const PoolKey& key) {
   return key.start.empty() ? "-" : key.start;
 }
 
-int run(const Call& call) {
-  if (!call.argument().empty()) {
-    const PoolDescription& op = find_pool_operator(call.argument());
-    if (call.json()) {
-      print_json(describe(op));
-      return 0;
-    }
-    std::string text = fmt::format(
-        "{}\n  forward   {}\n  gradient  {}\n  keeps     {}\n  ranks     {}\n  tensors   {}\n  source    {}\n", op.name,
-        op.formula, op.gradient, op.keeps, fmt::join(op.ranks, ", "),
-        op.parameters.empty() ? "none" : fmt::format("{}", fmt::join(op.parameters, ", ")), op.source);
-    std::vector<std::vector<std::string>> rows;
-    for (const PoolKey& key : op.keys)
-      rows.push_back({fmt::format("  {}", key.name), key.type, default_text(key), key.says});
-    if (!rows.empty()) text.append("\n").append(text_table({"  key", "type", "default", "meaning"}, rows));
-    print(text);
-    return 0;
-  }
-  if (call.json()) {
-    Json list = Json::array();
-    for (const PoolDescription* op : pool_operators()) list.push_back(describe(*op));
-    print_json(list);
-    return 0;
-  }
+std::string tensors_text(const PoolDescription& op, const char* quote) {
+  if (op.parameters.empty()) return "none";
+  std::vector<std::string> quoted;
+  for (const std::string& name : op.parameters) quoted.push_back(quote + name + quote);
+  return fmt::format("{}", fmt::join(quoted, ", "));
+}
+
+std::string one_as_text(const PoolDescription& op) {
+  std::string text = fmt::format(
+      "{}\n  forward   {}\n  gradient  {}\n  keeps     {}\n  bytes     {} kept an element of x (measured at factor "
+      "{})\n"
+      "  ranks     {}\n  tensors   {}\n  source    {}\n",
+      op.name, op.formula, op.gradient, op.keeps, bytes_text(op), kFactor, fmt::join(op.ranks, ", "),
+      tensors_text(op, ""), op.source);
+  std::vector<std::vector<std::string>> rows;
+  for (const PoolKey& key : op.keys)
+    rows.push_back({fmt::format("  {}", key.name), key.type, default_text(key), key.says});
+  if (!rows.empty()) text.append("\n").append(text_table({"  key", "type", "default", "meaning"}, rows));
+  return text;
+}
+
+std::string list_as_text(const std::vector<const PoolDescription*>& operators) {
   std::string text;
-  for (const PoolDescription* op : pool_operators()) {
+  for (const PoolDescription* op : operators) {
     std::vector<std::string> keys;
     for (const PoolKey& key : op->keys) keys.push_back(fmt::format("{}={}", key.name, default_text(key)));
     text += fmt::format("{}\n  {}\n  ranks {}; keys: {}{}\n  {}\n\n", op->name, op->formula, fmt::join(op->ranks, ", "),
                         keys.empty() ? "none" : fmt::format("{}", fmt::join(keys, ", ")),
-                        op->parameters.empty() ? "" : fmt::format("; tensors: {}", fmt::join(op->parameters, ", ")),
-                        op->source);
+                        op->parameters.empty() ? "" : "; tensors: " + tensors_text(*op, ""), op->source);
   }
-  print(text + "`tidepool ops NAME` says what each key means.\n");
+  return text + "`tidepool ops NAME` says what each key means.\n";
+}
+
+std::string markdown_table(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows) {
+  const auto line = [](const std::vector<std::string>& cells) {
+    return fmt::format("| {} |\n", fmt::join(cells, " | "));
+  };
+  std::string text = line(header) + "|";
+  for (size_t i = 0; i < header.size(); ++i) text += "---|";
+  text += "\n";
+  for (const auto& row : rows) text += line(row);
+  return text;
+}
+
+// Inside a table's cell as code: a bar would end the cell even there.
+std::string code(const std::string& text) {
+  std::string out;
+  for (const char c : text) out += c == '|' ? std::string("\\|") : std::string(1, c);
+  return fmt::format("`{}`", out);
+}
+
+std::string one_as_markdown(const PoolDescription& op) {
+  std::string text = fmt::format(
+      "## `{}`\n\n```text\nforward   {}\ngradient  {}\n```\n\n{}. Ranks: {}. Tensors: {}. Kept for the backward: {} "
+      "(bytes "
+      "an element of x: {}).\n",
+      op.name, op.formula, op.gradient, escape_markdown(op.source), fmt::join(op.ranks, ", "), tensors_text(op, "`"),
+      escape_markdown(op.keeps), bytes_text(op));
+  std::vector<std::vector<std::string>> rows;
+  for (const PoolKey& key : op.keys)
+    rows.push_back({code(key.name), escape_markdown(key.type), code(default_text(key)), escape_markdown(key.says)});
+  if (!rows.empty()) text.append("\n").append(markdown_table({"key", "type", "default", "meaning"}, rows));
+  return text;
+}
+
+std::string page(const std::vector<const PoolDescription*>& operators) {
+  std::string text =
+      "# Pooling operators\n\n"
+      "Written by the program from its registry; after a change write it anew:\n\n"
+      "    build/tidepool ops --markdown > docs/operators.md\n\n"
+      "Keys stand in a config beside `\"type\"`. A window's elements `x_i` are those that it really covers: padding "
+      "is\n"
+      "absence. *Ranks* are the numbers of spatial axes that an operator takes; *tensors* are its learned parameters, "
+      "by\n"
+      "the names that they have in a checkpoint. What is kept is measured: the bytes that one training forward leaves "
+      "on\n"
+      "the tape, over the elements of x, at the defaults and a factor of 2.\n\n";
+  std::vector<std::vector<std::string>> rows;
+  for (const PoolDescription* op : operators)
+    rows.push_back({fmt::format("[`{0}`](#{0})", op->name), fmt::format("{}", fmt::join(op->ranks, ", ")),
+                    tensors_text(*op, "`"), bytes_text(kept_bytes(*op, DType::f32)), escape_markdown(op->source)});
+  text += markdown_table({"operator", "ranks", "tensors", "bytes kept an element, f32", "source"}, rows);
+  for (const PoolDescription* op : operators) text += "\n" + one_as_markdown(*op);
+  return text;
+}
+
+int run(const Call& call) {
+  if (call.json() && call.flag("markdown")) throw Error("--json and --markdown: one of them, not both");
+  if (!call.argument().empty()) {
+    const PoolDescription& op = find_pool_operator(call.argument());
+    if (call.json())
+      print_json(describe(op));
+    else
+      print(call.flag("markdown") ? one_as_markdown(op) : one_as_text(op));
+    return 0;
+  }
+  const std::vector<const PoolDescription*> operators = pool_operators();
+  if (call.json()) {
+    Json list = Json::array();
+    for (const PoolDescription* op : operators) list.push_back(describe(*op));
+    print_json(list);
+  } else {
+    print(call.flag("markdown") ? page(operators) : list_as_text(operators));
+  }
   return 0;
 }
 
-const Registered registered({.name = "ops",
-                             .says = "lists every pooling operator with its keys, defaults and source",
-                             .arguments = {"[NAME]"},
-                             .options = {json_option()},
-                             .run = run});
+const Registered registered(
+    {.name = "ops",
+     .says = "lists every pooling operator with its keys, defaults and source",
+     .arguments = {"[NAME]"},
+     .options = {{.name = "markdown", .says = "prints the documentation page, docs/operators.md"}, json_option()},
+     .details = "With NAME: formula, gradient, what is kept for the backward (measured), and what each key means.",
+     .run = run});
 
 }  // namespace
 }  // namespace tidepool

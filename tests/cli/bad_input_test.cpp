@@ -52,6 +52,9 @@ TEST_F(BadInput, CommandsAndOptions) {
       {{"ops", "sofft"}, {"unknown operator 'sofft'", "did you mean 'soft'"}},
       {{"ops", "sofft", "--json"}, {"did you mean 'soft'"}},
       {{"ops", "--json=perhaps"}, {"perhaps"}},
+      {{"ops", "--json", "--markdown"}, {"--json and --markdown"}},
+      {{"ops", "sofft", "--markdown"}, {"did you mean 'soft'"}},
+      {{"ops", "--markdwon"}, {"unknown option '--markdwon'", "did you mean '--markdown'"}},
       {{"doctor", "here"}, {"unexpected argument 'here'"}},
   });
 }

@@ -40,11 +40,35 @@ TEST_F(Commands, OpsAsJson) {
       EXPECT_FALSE(key["type"].get<std::string>().empty());
       EXPECT_TRUE(key.contains("default"));
     }
+    for (const char* dtype : {"f32", "bf16"})  // it was measured, so there is a number
+      EXPECT_TRUE(op["kept_bytes_per_element"][dtype].is_number()) << op["name"];
     EXPECT_EQ(done({"ops", op["name"], "--json"}).json(), op);
     EXPECT_NE(done({"ops"}).out.find(op["source"]), std::string::npos);
   }
   for (const char* name : {"max", "avg", "soft", "dynopool", "shape_adaptor", "conv"})
     EXPECT_TRUE(names.contains(name)) << name;
+}
+
+TEST_F(Commands, OpsSaysWhatIsKept) {
+  const auto kept = [&](const char* op, const char* dtype) {
+    return done({"ops", op, "--json"}).json()["kept_bytes_per_element"][dtype].get<double>();
+  };
+  EXPECT_EQ(kept("avg", "f32"), 0);
+  EXPECT_EQ(kept("max", "f32"), 0.25);  // a byte an output, of which there are a quarter as many
+  EXPECT_EQ(kept("max", "bf16"), 0.25);
+  EXPECT_EQ(kept("soft", "f32"), 4);
+  EXPECT_EQ(kept("soft", "bf16"), 2);
+  EXPECT_NE(done({"ops", "soft"}).out.find("4 in f32, 2 in bf16 kept an element of x"), std::string::npos);
+}
+
+TEST_F(Commands, TheDocumentationPageIsTheProgramsOwn) {
+  const std::string page = text_of(std::filesystem::path(TIDEPOOL_SOURCE_DIR) / "docs/operators.md");
+  const std::string now = done({"ops", "--markdown"}).out;
+  EXPECT_TRUE(page == now) << "docs/operators.md is not what the program prints: build/tidepool ops --markdown > "
+                              "docs/operators.md";
+  for (const auto& op : done({"ops", "--json"}).json())
+    EXPECT_NE(now.find("## `" + op["name"].get<std::string>() + "`\n"), std::string::npos);
+  EXPECT_NE(now.find(done({"ops", "soft", "--markdown"}).out), std::string::npos);
 }
 
 TEST_F(Commands, BenchOps) {
