@@ -1,5 +1,6 @@
-// Convolutions and matrix products: one small table of functions a library. oneDNN does f32 and bf16 on the CPU; the
-// naive reference does every type and is what the tests compare with. Nothing is recorded here: layers/ does that.
+// Convolutions and matrix products: one small table of functions a library. On the CPU our own Winograd does the 3x3
+// convolutions for which it is faster, oneDNN the rest of f32 and bf16; the naive reference does every type and is what
+// the tests compare with. Nothing is recorded here: layers/ does that.
 // Gradients are set, not added.
 #pragma once
 #include <array>
@@ -16,6 +17,7 @@ namespace tidepool {
 struct ConvOptions {
   std::array<int64_t, 3> stride{1, 1, 1}, padding{0, 0, 0}, dilation{1, 1, 1};
   int64_t groups = 1;
+  bool exact = false;  ///< direct sums only: no Winograd, whose rounding errors are larger
 };
 
 /// What a library does. Each function returns false, having written nothing, when it does not do such a case.
@@ -34,11 +36,17 @@ struct DnnTable {
   bool (*matmul)(const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& y);
 };
 
+/// core/winograd/, where winograd_size() says that it pays.
+const DnnTable& winograd_table();
 const DnnTable& onednn_table();
 const DnnTable& reference_table();
 
-// The first table that does the case: oneDNN, then the reference (said once in the log when the type is not f64). Empty
-// batches and empty sums are done here.
+/// The m of F(m x m, 3x3) that is expected to be fastest for a 3x3 convolution of stride 1 of a map (N, C, H, W), in
+/// all three directions: 4, 2, or 0 when the library is faster. A fixed rule of the shapes.
+int winograd_size(const Dims& map, const Dims& weight, const ConvOptions& o);
+
+// The first table that does the case: Winograd, oneDNN, then the reference (said once in the log when the type is not
+// f64). Empty batches and empty sums are done here.
 void conv_forward(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOptions& o, const Tensor& y);
 void conv_backward_data(const Tensor& dy, const Tensor& w, const ConvOptions& o, const Tensor& dx);
 void conv_backward_weights(const Tensor& x, const Tensor& dy, const ConvOptions& o, const Tensor& dw,

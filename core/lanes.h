@@ -21,25 +21,31 @@ struct LaneTraits {
   static constexpr int kCount = 1;
 };
 #if !defined(__CUDACC__)
+template <class T, int n>
+struct VectorOf {
+  typedef T type __attribute__((vector_size(sizeof(T) * n)));
+};
 template <class T>
-struct WideOf {
-  typedef T type __attribute__((vector_size(64)));
+using WideOf = VectorOf<T, 64 / static_cast<int>(sizeof(T))>;
+template <>
+struct LaneTraits<VectorOf<float, 4>::type> {
+  using Scalar = float;
+  static constexpr int kCount = 4;
 };
 template <>
-struct LaneTraits<WideOf<float>::type> {
+struct LaneTraits<VectorOf<float, 8>::type> {
+  using Scalar = float;
+  static constexpr int kCount = 8;
+};
+template <>
+struct LaneTraits<VectorOf<float, 16>::type> {
   using Scalar = float;
   static constexpr int kCount = 16;
 };
 template <>
-struct LaneTraits<WideOf<double>::type> {
+struct LaneTraits<VectorOf<double, 8>::type> {
   using Scalar = double;
   static constexpr int kCount = 8;
-};
-#endif
-#if !defined(__CUDACC__)
-template <class T, int n>
-struct VectorOf {
-  typedef T type __attribute__((vector_size(sizeof(T) * n)));
 };
 #endif
 template <class V>
@@ -54,12 +60,20 @@ struct IntOf<double> {
 };
 #if !defined(__CUDACC__)
 template <>
-struct IntOf<WideOf<float>::type> {
-  using type = WideOf<int32_t>::type;
+struct IntOf<VectorOf<float, 4>::type> {
+  using type = VectorOf<int32_t, 4>::type;
 };
 template <>
-struct IntOf<WideOf<double>::type> {
-  using type = WideOf<int64_t>::type;
+struct IntOf<VectorOf<float, 8>::type> {
+  using type = VectorOf<int32_t, 8>::type;
+};
+template <>
+struct IntOf<VectorOf<float, 16>::type> {
+  using type = VectorOf<int32_t, 16>::type;
+};
+template <>
+struct IntOf<VectorOf<double, 8>::type> {
+  using type = VectorOf<int64_t, 8>::type;
 };
 #endif
 }  // namespace detail

@@ -1,0 +1,334 @@
+// Whole convolutions of tiles: who transforms what, and when. Two ways each. `Narrow` layers carry a small block of
+// tiles, which stays in a core's cache, from the input to the output; layers that are wide beside their map transform
+// all tiles first and divide the products by panels of channels. The chunks, and with them every order of summation,
+// depend on the shapes alone and not on the number of threads. Results are set, not added.
+#pragma once
+#include <omp.h>
+
+#include <algorithm>
+#include <cstdint>
+
+#include "core/tensor.h"
+#include "core/winograd/product.h"
+#include "core/winograd/tiles.h"
+#include "core/winograd/weights.h"
+
+namespace tidepool::winograd {
+
+/// A convolution, 3x3, stride 1: x [images, height, width, inputs], y [images, height + 2 pad_h - 2, ..., outputs],
+/// w [outputs, inputs, 3, 3]. Paddings are 0 to 2.
+struct Problem {
+  int64_t images, inputs, outputs, height, width, pad_h = 1, pad_w = 1;
+
+  int64_t out_height() const { return height + 2 * pad_h - 2; }
+  int64_t out_width() const { return width + 2 * pad_w - 2; }
+};
+
+/// Flushes denormal numbers to 0 on this thread while it lives: they cost a hundred times a normal one.
+class FlushDenormals {
+ public:
+#if defined(__SSE2__)
+  FlushDenormals() : before_(_mm_getcsr()) {
+    _mm_setcsr(before_ | 0x8040u);
+  }
+  ~FlushDenormals() {
+    _mm_setcsr(before_);
+  }
+#else
+  FlushDenormals() {}
+#endif
+  FlushDenormals(const FlushDenormals&) = delete;
+  FlushDenormals& operator=(const FlushDenormals&) = delete;
+
+ private:
+#if defined(__SSE2__)
+  unsigned before_;
+#endif
+};
+
+/// Divides n into chunks of about `target`: a multiple of 8 of them when there are many, so that 2, 4 or 8 threads get
+/// equal shares.
+inline int64_t chunk_of(int64_t n, int64_t target) {
+  int64_t chunks = (n + target - 1) / target;
+  if (chunks > 8) chunks = (chunks + 7) / 8 * 8;
+  return (n + chunks - 1) / chunks;
+}
+
+/// The height of the register blocks that `rows` rows are divided into evenly.
+template <class V>
+int64_t row_block(int64_t rows) {
+  const int64_t blocks = (rows + kRows<V> - 1) / kRows<V>;
+  return (rows + blocks - 1) / blocks;
+}
+
+/// One convolution as the drivers see it, in either direction.
+struct Pass {
+  Direction direction;
+  int64_t images, in_height, in_width, depth, out_height, out_width, results, pad_h, pad_w;
+
+  static Pass of(Direction d, const Problem& p) {
+    if (d == Direction::forward)
+      return {d, p.images, p.height, p.width, p.inputs, p.out_height(), p.out_width(), p.outputs, p.pad_h, p.pad_w};
+    return {d,        p.images, p.out_height(), p.out_width(), p.outputs,
+            p.height, p.width,  p.inputs,       2 - p.pad_h,   2 - p.pad_w};
+  }
+};
+
+/// Scratch memory of `count` floats.
+inline Tensor room(int64_t count) {
+  return Tensor::empty({count});
+}
+
+/// Calls f.operator()<columns>() with the vectors that panel n of `results` channels has.
+template <class V, class F>
+TP_INLINE void with_columns(int64_t results, int64_t n, const F& f) {
+  if (results - n * kColumns * kLanes < V >> kLanes<V>)
+    f.template operator()<kColumns>();
+  else
+    f.template operator()<1>();
+}
+
+/// Transformed weights of every panel, the panels `step` floats apart.
+template <int m, class V>
+struct Panels {
+  static constexpr int64_t kWidth = kColumns * kLanes<V>;
+  int64_t depth, results, count, point_step, step;
+
+  Panels(int64_t depth_, int64_t results_)
+      : depth(depth_),
+        results(results_),
+        count((results + kWidth - 1) / kWidth),
+        point_step(depth * kWidth + 16),  // 16: points must not all fall into the same sets of a cache
+        step(kPoints<m> * point_step) {}
+
+  void transform(const Pass& pass, const float* w, int64_t n, float* u) const {
+    const bool forward = pass.direction == Direction::forward;
+    const int64_t outputs = forward ? results : depth, inputs = forward ? depth : results;
+    with_columns<V>(results, n, [&]<int columns>() {
+      transform_panel<m, columns, V>(pass.direction, w, outputs, inputs, n * kWidth, u, point_step);
+    });
+  }
+  /// Rows [0, rows) of `v` times panel u -> c.
+  void multiply(int64_t n, int64_t rows, const Block& v, const float* u, float* c, int64_t c_column,
+                int64_t c_point) const {
+    with_columns<V>(results, n, [&]<int columns>() {
+      for (int p = 0; p < kPoints<m>; ++p)
+        multiply_rows<V, columns>(rows, v.block, v.data + p * v.step, depth, u + p * point_step, c + p * c_point,
+                                  c_column);
+    });
+  }
+  template <class T>
+  void store(int64_t n, const float* c, int64_t c_column, int64_t c_point, const Tiles& tiles, int64_t begin,
+             int64_t end, const Target<T>& to, bool stream) const {
+    with_columns<V>(results, n, [&]<int columns>() {
+      if (stream)
+        store_tiles<m, true, columns, V>(c, c_column, c_point, tiles, begin, end, n * kWidth, to);
+      else
+        store_tiles<m, false, columns, V>(c, c_column, c_point, tiles, begin, end, n * kWidth, to);
+    });
+  }
+};
+
+/// Sizes of the blocks; measured on Sapphire Rapids (2 MiB of L2 cache a core) and Zen 5 (1 MiB).
+struct FilterPlan {
+  bool wide;
+  int64_t group;  ///< tiles that are transformed together
+  int64_t chunk;  ///< tiles of which the products are formed together; narrow: the group
+
+  template <class V>
+  static FilterPlan of(const Pass& pass, int64_t tiles) {
+    const int64_t panels = (pass.results + kColumns * kLanes<V> - 1) / (kColumns * kLanes<V>);
+    if (tiles <= 256 && panels >= 4) {
+      const int64_t chunk = chunk_of(tiles, 64);
+      return {true, tiles, (chunk + row_block<V>(chunk) - 1) / row_block<V>(chunk) * row_block<V>(chunk)};
+    }
+    const int64_t chunk = chunk_of(tiles, pass.depth >= 256 ? 42 : 28);
+    return {false, chunk, chunk};
+  }
+};
+
+/// Results of this many bytes and more go past the caches.
+inline constexpr int64_t kStreamFrom = int64_t{12} << 20;
+
+/// y of x (forward), or dx of dy (backward_data: w turned and transposed).
+template <int m, class V, class Source, class T>
+void filter(const Pass& pass, const Source& source, const float* w, const float* bias, T* result) {
+  const Tiles tiles = Tiles::cover(pass.images, pass.out_height, pass.out_width, m);
+  const FilterPlan plan = FilterPlan::of<V>(pass, tiles.count());
+  const Panels<m, V> panels(pass.depth, pass.results);
+  const Target<T> target{result, pass.results, bias};
+  const int64_t bytes = pass.images * pass.out_height * pass.out_width * pass.results * static_cast<int64_t>(sizeof(T));
+  const bool stream =
+      bytes >= kStreamFrom && pass.results % kLanes<V> == 0 && reinterpret_cast<uintptr_t>(result) % sizeof(V) == 0;
+  const int threads = omp_get_max_threads();
+
+  const int64_t block = row_block<V>(plan.chunk);
+  const int64_t deep = (pass.depth + kLanes<V> - 1) / kLanes<V> * kLanes<V>;
+  const int64_t v_step = (plan.group + block - 1) / block * block * deep + 16;
+  const int64_t c_column = plan.chunk * kLanes<V>, c_point = kColumns * c_column + 16;
+  const int64_t c_size = kPoints<m> * c_point, v_size = kPoints<m> * v_step;
+  const Tensor products = room(threads * c_size), points = room(plan.wide ? v_size : threads * v_size);
+  const Tensor weights = room(plan.wide ? threads * panels.step : panels.count * panels.step);
+  float *const all_c = products.data<float>(), *const all_v = points.data<float>(), *const u = weights.data<float>();
+
+  const auto transform = [&](int64_t begin, int64_t end, int64_t row, const Block& v) {
+    transform_tiles<m, false, V>(source, tiles, pass.in_height, pass.in_width, pass.pad_h, pass.pad_w, begin, end, row,
+                                 v);
+  };
+#pragma omp parallel num_threads(threads)
+  {
+    const FlushDenormals flush;
+    const int64_t self = omp_get_thread_num();
+    float* const c = all_c + self * c_size;
+    if (plan.wide) {
+      const Block v{all_v, block, v_step};
+      constexpr int64_t kRun = 8;
+#pragma omp for schedule(static)
+      for (int64_t t = 0; t < tiles.count(); t += kRun) transform(t, std::min(t + kRun, tiles.count()), t, v);
+      float* const own = u + self * panels.step;  // a panel is used here and now, while it is in cache
+#pragma omp for schedule(static)
+      for (int64_t n = 0; n < panels.count; ++n) {
+        panels.transform(pass, w, n, own);
+        for (int64_t begin = 0; begin < tiles.count(); begin += plan.chunk) {
+          const int64_t end = std::min(begin + plan.chunk, tiles.count());
+          panels.multiply(n, end - begin, {all_v + begin * deep, block, v_step}, own, c, c_column, c_point);
+          panels.store(n, c, c_column, c_point, tiles, begin, end, target, stream);
+        }
+      }
+    } else {
+      const Block v{all_v + self * v_size, block, v_step};
+#pragma omp for schedule(static)
+      for (int64_t n = 0; n < panels.count; ++n) panels.transform(pass, w, n, u + n * panels.step);
+#pragma omp for schedule(static)
+      for (int64_t begin = 0; begin < tiles.count(); begin += plan.chunk) {
+        const int64_t end = std::min(begin + plan.chunk, tiles.count());
+        transform(begin, end, 0, v);
+        for (int64_t n = 0; n < panels.count; ++n) {
+          panels.multiply(n, end - begin, v, u + n * panels.step, c, c_column, c_point);
+          panels.store(n, c, c_column, c_point, tiles, begin, end, target, stream);
+        }
+      }
+    }
+#if defined(__SSE2__)
+    if (stream) _mm_sfence();
+#endif
+  }
+}
+
+/// Sizes of the weight gradient's blocks.
+struct GradientPlan {
+  bool wide;
+  int64_t parts;  ///< narrow: sums that are kept apart and added in order at the end
+  int64_t chunk;  ///< tiles that are transformed together
+
+  static GradientPlan of(const Problem& p, int64_t tiles) {
+    if (tiles > 256 && p.inputs * p.outputs <= 128 * 128) return {false, std::min<int64_t>(8, (tiles + 255) / 256), 56};
+    return {true, 1, std::min<int64_t>(tiles, tiles <= 128 ? 128 : 64)};
+  }
+};
+
+/// dw of x and dy.
+template <int m, class V, class SourceX, class SourceDy>
+void weight_gradient(const Problem& p, const SourceX& x, const SourceDy& dy, float* dw) {
+  constexpr int n = kLanes<V>;
+  constexpr int64_t kPanel = kColumns * n, kCell = n * kPanel;  // a cell: L input x kPanel output channels
+  const Tiles tiles = Tiles::cover(p.images, p.out_height(), p.out_width(), m);
+  const GradientPlan plan = GradientPlan::of(p, tiles.count());
+  const int64_t in_blocks = (p.inputs + n - 1) / n, out_blocks = (p.outputs + n - 1) / n,
+                out_panels = (p.outputs + kPanel - 1) / kPanel;
+  const int threads = omp_get_max_threads();
+  const int64_t x_step = in_blocks * plan.chunk * n + 16, dy_step = out_blocks * plan.chunk * n + 16;
+  const int64_t room_size = kPoints<m> * (x_step + dy_step);
+
+  const auto transform_x = [&](int64_t begin, int64_t end, int64_t row, float* to) {
+    transform_tiles<m, false, V>(x, tiles, p.height, p.width, p.pad_h, p.pad_w, begin, end, row,
+                                 Block{to, plan.chunk, x_step});
+  };
+  const auto transform_dy = [&](int64_t begin, int64_t end, int64_t row, float* to) {
+    transform_tiles<m, true, V>(dy, tiles, p.out_height(), p.out_width(), 0, 0, begin, end, row,
+                                Block{to, plan.chunk, dy_step});
+  };
+  // The products of one point and one cell, over the `count` tiles that are transformed.
+  const auto add_cell = [&](const float* vx, const float* vdy, int64_t in, int64_t panel, int64_t count, float* d,
+                            bool first) {
+    const float* a = vx + in * plan.chunk * n;
+    const float* b = vdy + panel * kColumns * plan.chunk * n;
+    with_columns<V>(p.outputs, panel, [&]<int columns>() {
+      for (int r = 0; r < n; r += kGradientRows<V>)
+        accumulate<V, columns>(a + r, b, plan.chunk * n, count, d + r * columns * n, first);
+    });
+  };
+  const auto store_cell = [&](const float* d, int64_t point_step, int64_t parts, int64_t part_step, int64_t in,
+                              int64_t panel) {
+    with_columns<V>(p.outputs, panel, [&]<int columns>() {
+      store_weight_gradient<m, columns, V>(d, point_step, parts, part_step, dw, p.outputs, p.inputs, in * n,
+                                           panel * kPanel);
+    });
+  };
+
+  if (!plan.wide) {
+    const int64_t cells = in_blocks * out_panels, point_step = cells * kCell + 16, part_step = kPoints<m> * point_step;
+    const Tensor sums = room(plan.parts * part_step), rooms = room(threads * room_size);
+    float *const d = sums.data<float>(), *const all = rooms.data<float>();
+#pragma omp parallel num_threads(threads)
+    {
+      const FlushDenormals flush;
+      float *const vx = all + omp_get_thread_num() * room_size, *const vdy = vx + kPoints<m> * x_step;
+#pragma omp for schedule(static)
+      for (int64_t part = 0; part < plan.parts; ++part) {
+        const int64_t first = tiles.count() * part / plan.parts, last = tiles.count() * (part + 1) / plan.parts;
+        for (int64_t begin = first; begin < last; begin += plan.chunk) {
+          const int64_t end = std::min(begin + plan.chunk, last);
+          transform_x(begin, end, 0, vx);
+          transform_dy(begin, end, 0, vdy);
+          for (int q = 0; q < kPoints<m>; ++q)
+            for (int64_t cell = 0; cell < cells; ++cell)
+              add_cell(vx + q * x_step, vdy + q * dy_step, cell / out_panels, cell % out_panels, end - begin,
+                       d + part * part_step + q * point_step + cell * kCell, begin == first);
+        }
+      }
+#pragma omp for schedule(static)
+      for (int64_t cell = 0; cell < cells; ++cell)
+        store_cell(d + cell * kCell, point_step, plan.parts, part_step, cell / out_panels, cell % out_panels);
+    }
+    return;
+  }
+
+  // Units of in_unit x out_unit cells: what a thread sums before it goes on.
+  const int64_t in_unit = std::clamp<int64_t>(in_blocks / 8, 1, 4), out_unit = std::min<int64_t>(2, out_panels);
+  const int64_t in_units = (in_blocks + in_unit - 1) / in_unit, out_units = (out_panels + out_unit - 1) / out_unit;
+  const int64_t point_step = in_unit * out_unit * kCell, unit_size = kPoints<m> * point_step + 16;
+  const bool once = plan.chunk == tiles.count();  // then a unit's sums are done when they are formed
+  const Tensor sums = room(unit_size * (once ? threads : in_units * out_units)), rooms = room(room_size);
+  float *const all = sums.data<float>(), *const vx = rooms.data<float>(), *const vdy = vx + kPoints<m> * x_step;
+#pragma omp parallel num_threads(threads)
+  {
+    const FlushDenormals flush;
+    for (int64_t begin = 0; begin < tiles.count(); begin += plan.chunk) {
+      const int64_t end = std::min(begin + plan.chunk, tiles.count());
+      constexpr int64_t kRun = 8;
+#pragma omp for schedule(static)
+      for (int64_t t = begin; t < end; t += kRun) {
+        transform_x(t, std::min(t + kRun, end), t - begin, vx);
+        transform_dy(t, std::min(t + kRun, end), t - begin, vdy);
+      }
+#pragma omp for schedule(static)
+      for (int64_t unit = 0; unit < in_units * out_units; ++unit) {
+        float* const d = all + (once ? omp_get_thread_num() : unit) * unit_size;
+        const int64_t in0 = unit / out_units * in_unit, in1 = std::min(in0 + in_unit, in_blocks);
+        const int64_t out0 = unit % out_units * out_unit, out1 = std::min(out0 + out_unit, out_panels);
+        const auto cell = [&](int64_t in, int64_t out) { return d + ((in - in0) * out_unit + out - out0) * kCell; };
+        for (int q = 0; q < kPoints<m>; ++q)
+          for (int64_t out = out0; out < out1; ++out)
+            for (int64_t in = in0; in < in1; ++in)
+              add_cell(vx + q * x_step, vdy + q * dy_step, in, out, end - begin, cell(in, out) + q * point_step,
+                       begin == 0);
+        if (end < tiles.count()) continue;
+        for (int64_t out = out0; out < out1; ++out)
+          for (int64_t in = in0; in < in1; ++in) store_cell(cell(in, out), point_step, 1, 0, in, out);
+      }
+    }
+  }
+}
+
+}  // namespace tidepool::winograd
