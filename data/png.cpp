@@ -2,6 +2,11 @@
 
 #include <png.h>
 
+#include <bit>
+#include <csetjmp>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <string>
 
 #include "core/atomic_file.h"
@@ -9,41 +14,176 @@
 
 namespace tidepool {
 namespace fs = std::filesystem;
+namespace {
 
-void write_png(const fs::path& path, const RgbImage& image) {
-  if (image.height < 1 || image.width < 1 ||
-      static_cast<int64_t>(image.pixels.size()) != image.height * image.width * 3) {
-    throw Error("png: {}: a picture of {}x{} with {} bytes", path.string(), image.height, image.width,
-                image.pixels.size());
-  }
-  png_image png{};
-  png.version = PNG_IMAGE_VERSION;
-  png.width = static_cast<png_uint_32>(image.width);
-  png.height = static_cast<png_uint_32>(image.height);
-  png.format = PNG_FORMAT_RGB;
-  png_alloc_size_t size = PNG_IMAGE_PNG_SIZE_MAX(png);
-  std::string bytes(size, '\0');
-  if (png_image_write_to_memory(&png, bytes.data(), &size, 0, image.pixels.data(), 0, nullptr) == 0) {
-    throw Failure("png: cannot compress {}: {}", path.string(), png.message);
-  }
-  write_file_atomically(path, std::string_view(bytes).substr(0, size));
+// libpng reports an error by a long jump: functions with a setjmp hold nothing that wants a destructor.
+struct Complaint {
+  char text[160] = "";
+};
+[[noreturn]] void on_error(png_structp png, png_const_charp text) {
+  auto* const complaint = static_cast<Complaint*>(png_get_error_ptr(png));
+  std::snprintf(complaint->text, sizeof complaint->text, "%s", text);
+  png_longjmp(png, 1);
+}
+void on_warning(png_structp, png_const_charp) {}
+
+struct Input {
+  const char* at;
+  size_t left;
+};
+void read_some(png_structp png, png_bytep to, size_t count) {
+  auto* const input = static_cast<Input*>(png_get_io_ptr(png));
+  if (count > input->left) png_error(png, "it ends too soon");
+  std::memcpy(to, input->at, count);
+  input->at += count;
+  input->left -= count;
 }
 
-RgbImage read_png(const fs::path& path) {
-  png_image png{};
-  png.version = PNG_IMAGE_VERSION;
-  RgbImage image;
-  png_color background{};
-  if (png_image_begin_read_from_file(&png, path.c_str()) != 0) {
-    png.format = PNG_FORMAT_RGB;
-    image.height = png.height;
-    image.width = png.width;
-    image.pixels.resize(PNG_IMAGE_SIZE(png));
-    if (png_image_finish_read(&png, &background, image.pixels.data(), 0, nullptr) != 0) return image;
+// A reading or writing in progress; ends with its scope.
+class Png {
+ public:
+  explicit Png(bool writes)
+      : png_(writes ? png_create_write_struct(PNG_LIBPNG_VER_STRING, &complaint, on_error, on_warning)
+                    : png_create_read_struct(PNG_LIBPNG_VER_STRING, &complaint, on_error, on_warning)),
+        writes_(writes) {
+    if (png_) info_ = png_create_info_struct(png_);
+    if (!info_) {
+      release();
+      throw Failure("png: out of memory");
+    }
   }
-  const std::string why = png.message;
-  png_image_free(&png);
-  throw Error("png: cannot read {}: {}", path.string(), why);
+  ~Png() { release(); }
+  Png(const Png&) = delete;
+  Png& operator=(const Png&) = delete;
+  png_structp png() const { return png_; }
+  png_infop info() const { return info_; }
+  Complaint complaint;
+
+ private:
+  void release() {
+    if (writes_)
+      png_destroy_write_struct(&png_, &info_);
+    else
+      png_destroy_read_struct(&png_, &info_, nullptr);
+  }
+  png_structp png_;
+  png_infop info_ = nullptr;
+  bool writes_;
+};
+
+constexpr bool kSwaps = std::endian::native == std::endian::little;  // PNG has the high byte first
+
+bool read_header(png_structp png, png_infop info, Input* input) {
+  if (setjmp(png_jmpbuf(png)) != 0) return false;
+  png_set_read_fn(png, input, read_some);
+  png_read_info(png, info);
+  png_set_expand(png);  // palettes to RGB, a transparent colour to alpha, 1 to 4 bits to 8
+  if (kSwaps && png_get_bit_depth(png, info) == 16) png_set_swap(png);
+  png_set_interlace_handling(png);
+  png_read_update_info(png, info);
+  return true;
+}
+
+bool read_rows(png_structp png, png_infop info, png_bytepp rows) {
+  if (setjmp(png_jmpbuf(png)) != 0) return false;
+  png_read_image(png, rows);
+  png_read_end(png, info);
+  return true;
+}
+
+struct Output {
+  char* data;
+  size_t size, room;
+};
+void write_some(png_structp png, png_bytep from, size_t count) {
+  auto* const output = static_cast<Output*>(png_get_io_ptr(png));
+  if (output->room - output->size < count) {
+    const size_t room = 2 * (output->size + count);
+    void* const more = std::realloc(output->data, room);
+    if (!more) png_error(png, "out of memory");
+    output->data = static_cast<char*>(more);
+    output->room = room;
+  }
+  std::memcpy(output->data + output->size, from, count);
+  output->size += count;
+}
+
+bool write_all(png_structp png, png_infop info, Output* output, const Picture* picture, png_bytepp rows) {
+  static constexpr int kTypes[] = {PNG_COLOR_TYPE_GRAY, PNG_COLOR_TYPE_GRAY_ALPHA, PNG_COLOR_TYPE_RGB,
+                                   PNG_COLOR_TYPE_RGB_ALPHA};
+  if (setjmp(png_jmpbuf(png)) != 0) return false;
+  png_set_write_fn(png, output, write_some, nullptr);
+  png_set_user_limits(png, 0x7fffffff, 0x7fffffff);
+  png_set_IHDR(png, info, static_cast<png_uint_32>(picture->width), static_cast<png_uint_32>(picture->height),
+               picture->bits, kTypes[picture->channels - 1], PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT,
+               PNG_FILTER_TYPE_DEFAULT);
+  // A tenth of the default's time (6 million pixels: 0.26 s against 2.6 s) for a fifth more bytes, on a photograph.
+  png_set_compression_level(png, 1);
+  png_set_filter(png, PNG_FILTER_TYPE_BASE, PNG_FILTER_SUB);
+  png_write_info(png, info);
+  if (kSwaps && picture->bits == 16) png_set_swap(png);
+  png_write_image(png, rows);
+  png_write_end(png, info);
+  return true;
+}
+
+std::vector<png_bytep> rows_of(const Picture& picture) {
+  std::vector<png_bytep> rows(static_cast<size_t>(picture.height));
+  auto* const first = const_cast<png_bytep>(picture.bytes.data());  // libpng does not write there
+  for (size_t y = 0; y < rows.size(); ++y)
+    rows[y] = first + y * static_cast<size_t>(picture.width * picture.pixel_bytes());
+  return rows;
+}
+
+}  // namespace
+
+bool is_png(std::string_view bytes) {
+  return bytes.starts_with("\x89PNG\r\n\x1a\n");
+}
+
+Picture decode_png(std::string_view bytes, const std::string& name) {
+  Png png(false);
+  Input input{bytes.data(), bytes.size()};
+  const auto refuse = [&] { throw Error("{}: a damaged PNG: {}", name, png.complaint.text); };
+  if (!read_header(png.png(), png.info(), &input)) refuse();
+  Picture picture{.height = png_get_image_height(png.png(), png.info()),
+                  .width = png_get_image_width(png.png(), png.info()),
+                  .channels = png_get_channels(png.png(), png.info()),
+                  .bits = png_get_bit_depth(png.png(), png.info())};
+  expect_picture_size(picture, name);
+  picture.bytes.resize(static_cast<size_t>(picture.height * picture.width * picture.pixel_bytes()));
+  std::vector<png_bytep> rows = rows_of(picture);
+  if (!read_rows(png.png(), png.info(), rows.data())) refuse();
+  int orientation = 1;
+#if defined(PNG_eXIf_SUPPORTED)
+  png_uint_32 length = 0;
+  png_bytep exif = nullptr;
+  if (png_get_eXIf_1(png.png(), png.info(), &length, &exif) != 0 && exif)
+    orientation = exif_orientation({reinterpret_cast<const char*>(exif), length});
+#endif
+  return upright(std::move(picture), orientation);
+}
+
+std::string encode_png(const Picture& picture, const std::string& name) {
+  if (picture.height < 1 || picture.width < 1 || picture.channels < 1 || picture.channels > 4 ||
+      static_cast<int64_t>(picture.bytes.size()) != picture.height * picture.width * picture.pixel_bytes())
+    throw Error("png: {}: a picture of {}x{} with {} channels and {} bytes", name, picture.height, picture.width,
+                picture.channels, picture.bytes.size());
+  Png png(true);
+  std::vector<png_bytep> rows = rows_of(picture);
+  Output output{nullptr, 0, 0};
+  const bool done = write_all(png.png(), png.info(), &output, &picture, rows.data());
+  const std::unique_ptr<char, decltype(&std::free)> owner(output.data, &std::free);
+  if (!done) throw Failure("png: cannot compress {}: {}", name, png.complaint.text);
+  return std::string(output.data, output.size);
+}
+
+void write_png(const fs::path& path, const Picture& picture) {
+  write_file_atomically(path, encode_png(picture, path.string()));
+}
+
+void write_png(const fs::path& path, const RgbImage& image) {
+  write_png(path, Picture{.height = image.height, .width = image.width, .channels = 3, .bytes = image.pixels});
 }
 
 }  // namespace tidepool

@@ -1,21 +1,22 @@
-// Pictures as PNG files.
+// PNG files.
 #pragma once
-#include <cstdint>
 #include <filesystem>
-#include <vector>
+#include <string>
+#include <string_view>
+
+#include "data/picture.h"
 
 namespace tidepool {
 
-/// 8 bits a channel, (height, width, 3), rows from the top.
-struct RgbImage {
-  int64_t height = 0, width = 0;
-  std::vector<uint8_t> pixels = {};
-};
+bool is_png(std::string_view bytes);
+/// See read_picture. `name` stands in errors.
+Picture decode_png(std::string_view bytes, const std::string& name);
+/// The bytes of a file. Throws Error for a picture without pixels or with another number of bytes than its shape asks
+/// for.
+std::string encode_png(const Picture& picture, const std::string& name);
 
-/// Whole or not at all under its final name. Errors as AtomicFile's, and for a picture without pixels.
+/// Whole or not at all under its final name. Errors as AtomicFile's and encode_png's.
 void write_png(const std::filesystem::path& path, const RgbImage& image);
-
-/// Any PNG as RGB, transparency over black. Error when the file is missing or no PNG.
-RgbImage read_png(const std::filesystem::path& path);
+void write_png(const std::filesystem::path& path, const Picture& picture);
 
 }  // namespace tidepool

@@ -1,6 +1,6 @@
 // A contact sheet: the same images in every variant.
 #pragma once
-#include "data/png.h"
+#include "data/picture.h"
 #include "data/source.h"
 #include "data/variant.h"
 

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "data/fetch.h"
+#include "data/png.h"
 #include "data/preview.h"
 #include "data/source.h"
 #include "tools/command.h"

@@ -69,7 +69,7 @@ std::string default_text(const PoolKey& key) {
 std::string tensors_text(const PoolDescription& op, const char* quote) {
   if (op.parameters.empty()) return "none";
   std::vector<std::string> quoted;
-  for (const std::string& name : op.parameters) quoted.push_back(quote + name + quote);
+  for (const std::string& name : op.parameters) quoted.push_back(fmt::format("{0}{1}{0}", quote, name));
   return fmt::format("{}", fmt::join(quoted, ", "));
 }
 
@@ -113,7 +113,10 @@ std::string markdown_table(const std::vector<std::string>& header, const std::ve
 // Inside a table's cell as code: a bar would end the cell even there.
 std::string code(const std::string& text) {
   std::string out;
-  for (const char c : text) out += c == '|' ? std::string("\\|") : std::string(1, c);
+  for (const char c : text) {
+    if (c == '|') out += '\\';
+    out += c;
+  }
   return fmt::format("`{}`", out);
 }
 
@@ -148,7 +151,7 @@ std::string page(const std::vector<const PoolDescription*>& operators) {
     rows.push_back({fmt::format("[`{0}`](#{0})", op->name), fmt::format("{}", fmt::join(op->ranks, ", ")),
                     tensors_text(*op, "`"), bytes_text(kept_bytes(*op, DType::f32)), escape_markdown(op->source)});
   text += markdown_table({"operator", "ranks", "tensors", "bytes kept an element, f32", "source"}, rows);
-  for (const PoolDescription* op : operators) text += "\n" + one_as_markdown(*op);
+  for (const PoolDescription* op : operators) text.append("\n").append(one_as_markdown(*op));
   return text;
 }
 

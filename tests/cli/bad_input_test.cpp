@@ -159,6 +159,75 @@ TEST_F(BadInput, BenchOps) {
   });
 }
 
+TEST_F(BadInput, Pool) {
+  const std::filesystem::path golden = std::filesystem::path(TIDEPOOL_SOURCE_DIR) / "tests/golden/pictures";
+  const std::string png = text_of(golden / "rgb8.png"), jpeg = text_of(golden / "exif1.jpg");
+  write("a.png", png);
+  write("a.jpg", jpeg);
+  write("b/a.png", png);
+  write("cut.png", png.substr(0, png.size() / 2));
+  write("cut.jpg", jpeg.substr(0, jpeg.size() / 2));
+  write("noend.png", png.substr(0, png.size() - 12));
+  write("none.png", "");
+  write("cmyk.jpg", text_of(golden / "cmyk.jpg"));
+  std::string flipped = png;
+  flipped[60] = static_cast<char>(flipped[60] ^ 1);
+  write("flipped.png", flipped);
+  std::string huge = png;  // its header's own checksum no longer fits, and so many pixels would not either
+  huge[16] = '\x7f';
+  write("huge.png", huge);
+  write("pooled.txt", "no folder");
+  write("out/a.max.png", png);
+  const auto pool = [](const std::string& image, std::vector<std::string> more) {
+    std::vector<std::string> call = {"pool", image};
+    call.insert(call.end(), more.begin(), more.end());
+    return call;
+  };
+  refuse({
+      {{"pool"}, {"IMAGE... is missing", "usage"}},
+      {{"pool", "--op", "max"}, {"IMAGE... is missing"}},
+      {pool("a.png", {}), {"--op NAME[,NAME...] is missing"}},
+      {pool("a.png", {"--op"}), {"--op wants a value"}},
+      {pool("a.png", {"--op", ""}), {"--op"}},
+      {pool("a.png", {"--op", ",max"}), {"--op", "',max'"}},
+      {pool("a.png", {"--op", "mx"}), {"unknown operator 'mx'", "did you mean 'max'"}},
+      {pool("a.png", {"--op", "max,max"}), {"'max' is given twice"}},
+      {pool("none", {"--op", "max"}), {"none: no such file"}},
+      {pool("empty", {"--op", "max"}), {"empty", "it is a folder"}},
+      {pool("none.png", {"--op", "max"}), {"none.png", "expected a PNG or JPEG"}},
+      {pool("text.st", {"--op", "max"}), {"text.st", "expected a PNG or JPEG"}},
+      {pool("cut.png", {"--op", "max"}), {"cut.png: a damaged PNG"}},
+      {pool("noend.png", {"--op", "max"}), {"noend.png: a damaged PNG"}},
+      {pool("flipped.png", {"--op", "max"}), {"flipped.png: a damaged PNG"}},
+      {pool("huge.png", {"--op", "max"}), {"huge.png: a damaged PNG"}},
+      {pool("cut.jpg", {"--op", "max"}), {"cut.jpg: a damaged JPEG"}},
+      {pool("cmyk.jpg", {"--op", "max"}), {"cmyk.jpg", "CMYK"}},
+      {{"pool", "a.png", "cut.jpg", "--op", "max"}, {"cut.jpg: a damaged JPEG"}},  // and a.png is not written either
+      {{"pool", "a.png", "none", "--op", "max", "--json"}, {"none: no such file"}},
+      {{"pool", "a.png", "a.jpg", "--op", "max"}, {"a.png and a.jpg", "pooled/a.max.png"}},
+      {{"pool", "a.png", "a.png", "--op", "max"}, {"would both be written"}},
+      {{"pool", "a.png", "b/a.png", "--op", "max"}, {"a.png and b/a.png would both be written"}},
+      {{"pool", "out/a.max.png", "a.png", "--op", "max", "--out", "out"}, {"out/a.max.png: would be replaced"}},
+      {pool("a.png", {"--op", "max", "--factor", "1"}), {"--factor", "'1'"}},
+      {pool("a.png", {"--op", "max", "--factor", "2.5"}), {"--factor", "'2.5'"}},
+      {pool("a.png", {"--op", "max", "--factor", "-2"}), {"--factor", "'-2'"}},
+      {pool("a.png", {"--op", "max", "--factor", "10"}), {"a.png: [max] kernel 10 does not fit", "9"}},
+      {pool("a.png", {"--op", "max,soft", "--config", R"({"soft": {"betta": 1}})"}), {"[soft]", "unknown key 'betta'"}},
+      {pool("a.png", {"--op", "soft", "--config", R"({"beat": 1})"}), {"[soft]", "did you mean 'beta'"}},
+      {pool("a.png", {"--op", "soft", "--config", R"({"kernel": [2, 2, 2]})"}), {"[soft]", "kernel", "2 axes"}},
+      {pool("a.png", {"--op", "soft", "--config", R"({"padding": 2})"}), {"[soft]", "padding 2"}},
+      {pool("a.png", {"--op", "soft", "--config", "@none.json"}), {"none.json", "no such file"}},
+      {pool("a.png", {"--op", "soft", "--config", "@broken.json"}), {"broken.json:1:12"}},
+      {pool("a.png", {"--op", "soft,max", "--config", R"({"avg": {}})"}), {"'avg'", "none of the operators"}},
+      {pool("a.png", {"--op", "conv", "--config", R"({"channels": 5})"}), {"[conv]", "5 channels", "keeps its own"}},
+      {pool("a.png", {"--op", "max", "--out", "pooled.txt"}), {"pooled.txt", "it is a file"}},
+      {pool("a.png", {"--op", "max", "--out", "pooled.txt/x"}), {"pooled.txt/x", "cannot be made"}},
+      {pool("a.png", {"--op", "max", "--out", ""}), {"--out", "got nothing"}},
+      {pool("a.png", {"--op", "max", "--seed", "x"}), {"--seed", "'x'"}},
+      {pool("a.png", {"--op", "max", "--facter", "2"}), {"'--facter'", "did you mean '--factor'"}},
+  });
+}
+
 TEST_F(BadInput, NoCardMeansNoCuda) {
   const Outcome doctor = done({"doctor", "--json"});
   if (doctor.json()["devices"].size() > 1) GTEST_SKIP() << "there is a card here";

@@ -9,7 +9,7 @@ class Commands : public CliTest {};
 TEST_F(Commands, HelpOfEveryCommand) {
   const Outcome help = done({"--help"});
   EXPECT_EQ(help.err, "");
-  for (const std::string name : {"train", "eval", "info", "table", "op", "ops", "data", "bench", "doctor"}) {
+  for (const std::string name : {"train", "eval", "info", "table", "op", "ops", "data", "bench", "doctor", "pool"}) {
     EXPECT_NE(help.out.find("\n  " + name + " "), std::string::npos) << name;
     const Outcome one = done({name, "--help"});
     EXPECT_EQ(one.err, "");
@@ -71,6 +71,64 @@ TEST_F(Commands, TheDocumentationPageIsTheProgramsOwn) {
   EXPECT_NE(now.find(done({"ops", "soft", "--markdown"}).out), std::string::npos);
 }
 
+TEST_F(Commands, Pool) {
+  const std::filesystem::path golden = std::filesystem::path(TIDEPOOL_SOURCE_DIR) / "tests/golden/pictures";
+  const auto path = [&](const char* name) { return (golden / name).string(); };
+  const nlohmann::json json = done({"pool", path("rgb16.png"), path("exif6.jpg"), path("grey_alpha8.png"), "--op",
+                                    "max,soft,dynopool", "--factor", "3", "--json"})
+                                  .json();
+  EXPECT_EQ(json["factor"], 3);
+  ASSERT_EQ(json["pictures"].size(), 3u);
+  std::set<std::string> expected = {"pooled", "pooled/sheet.png"};
+  for (const char* stem : {"rgb16", "exif6", "grey_alpha8"})
+    for (const char* op : {"max", "soft", "dynopool"})
+      expected.insert(std::string("pooled/") + stem + "." + op + ".png");
+  EXPECT_EQ(files(), expected);
+  const nlohmann::json turned = json["pictures"][1];  // 40 x 24 in the file
+  EXPECT_EQ(turned["width"], 24);
+  EXPECT_EQ(turned["height"], 40);
+  EXPECT_EQ(turned["results"][0]["width"], 8);
+  EXPECT_EQ(turned["results"][0]["height"], 13);
+  EXPECT_GT(turned["results"][0]["psnr"].get<double>(), 20);  // slow waves
+  EXPECT_GT(turned["results"][0]["ssim"].get<double>(), 0.8);
+  EXPECT_EQ(turned["results"][0]["parameters_at_start"], nlohmann::json::array());
+  EXPECT_EQ(turned["results"][2]["parameters_at_start"], (std::vector<std::string>{"alpha"}));
+  EXPECT_EQ(json["pictures"][0]["bits"], 16);
+  EXPECT_TRUE(json["pictures"][0]["results"][0]["ssim"].is_null());  // 13 x 9: no window fits
+  // PNG's header: width, height, bits, kind
+  EXPECT_EQ(text_of(file("pooled/rgb16.max.png")).substr(16, 10), std::string("\0\0\0\x04\0\0\0\x03\x10\x02", 10));
+  EXPECT_EQ(text_of(file("pooled/grey_alpha8.soft.png")).substr(16, 10),
+            std::string("\0\0\0\x04\0\0\0\x03\x08\x04", 10));
+
+  const std::string text = done({"pool", path("exif1.jpg"), "--op", "max,dynopool", "--out", "p2"}).out;
+  EXPECT_NE(text.find("alpha at the start"), std::string::npos) << text;
+  EXPECT_NE(text.find("dynopool: learned, shown at the initial value"), std::string::npos) << text;
+  EXPECT_NE(text.find("20x12"), std::string::npos) << text;
+  // DynOPool starts as 2x2 max pooling, bit for bit.
+  EXPECT_EQ(text_of(file("p2/exif1.max.png")), text_of(file("p2/exif1.dynopool.png")));
+  const std::string sheet = text_of(file("p2/sheet.png"));
+  done({"pool", path("exif1.jpg"), "--op", "max,dynopool", "--out", "p2"});  // over the old ones
+  EXPECT_EQ(text_of(file("p2/sheet.png")), sheet);
+  const nlohmann::json wide = done({"pool", path("exif1.jpg"), "--op", "avg,max", "--config",
+                                    R"({"avg": {"kernel": 3, "padding": 1}})", "--json"})
+                                  .json();
+  EXPECT_EQ(wide["pictures"][0]["results"][0]["config"]["stride"], 2);  // the factor's
+  EXPECT_EQ(wide["pictures"][0]["results"][0]["width"], 20);
+}
+
+TEST_F(Commands, EveryOperatorPoolsAPicture) {
+  const std::string picture = (std::filesystem::path(TIDEPOOL_SOURCE_DIR) / "tests/golden/pictures/exif1.jpg").string();
+  for (const auto& op : done({"ops", "--json"}).json()) {
+    const std::vector<int> ranks = op["ranks"];
+    if (std::find(ranks.begin(), ranks.end(), 2) == ranks.end()) continue;
+    const Outcome outcome = done({"pool", picture, "--op", op["name"], "--json"});
+    if (outcome.status != 0) continue;
+    const nlohmann::json result = outcome.json()["pictures"][0]["results"][0];
+    EXPECT_LE(result["width"].get<int>(), 40) << op["name"];
+    EXPECT_TRUE(result["ssim"].is_number()) << op["name"];
+  }
+}
+
 TEST_F(Commands, BenchOps) {
   const nlohmann::json list = done({"bench", "ops", "--size", "2x8x6x6", "--repeats", "2", "--json"}).json();
   std::map<std::string, int> seen;
@@ -101,7 +159,8 @@ TEST_F(Commands, DoctorAsJson) {
   for (const char* key : {"version", "devices", "libraries", "data", "problems"})
     EXPECT_TRUE(json.contains(key)) << key;
   EXPECT_EQ(json["devices"][0]["name"], "cpu");
-  EXPECT_FALSE(json["libraries"]["oneDNN"].get<std::string>().empty());
+  for (const char* library : {"oneDNN", "libpng", "libjpeg"})
+    EXPECT_FALSE(json["libraries"][library].get<std::string>().empty()) << library;
   bool told = false;  // CIFAR-100 is not in this home
   for (const auto& problem : json["problems"]) told = told || problem["command"] == "tidepool data fetch cifar100";
   EXPECT_TRUE(told);

@@ -1,4 +1,5 @@
 #include "data/preview.h"
+#include "data/png.h"
 
 #include <set>
 
@@ -13,10 +14,10 @@ TEST(Png, WhatIsWrittenIsReadBack) {
   for (size_t i = 0; i < image.pixels.size(); ++i) image.pixels[i] = static_cast<uint8_t>(i * 37);
   write_png(folder / "a.png", image);
   write_png(folder / "a.png", image);  // over an old one
-  const RgbImage back = read_png(folder / "a.png");
+  const Picture back = read_picture(folder / "a.png");
   EXPECT_EQ(back.height, 7);
   EXPECT_EQ(back.width, 5);
-  EXPECT_EQ(back.pixels, image.pixels);
+  EXPECT_EQ(back.bytes, image.pixels);
   EXPECT_EQ(count_entries(folder.path()), 1u);  // and nothing half-written
 }
 
@@ -30,10 +31,10 @@ TEST(Png, SaysWhatWentWrong) {
   EXPECT_SAYS(message_of<Error>([&] {
                 write_png(folder / "b.png", {.height = 2, .width = 1, .pixels = {1, 2, 3}});
               }),
-              "2x1 with 3 bytes");
-  EXPECT_SAYS(message_of<Error>([&] { read_png(folder / "none.png"); }), "none.png");
+              "2x1 with 3 channels and 3 bytes");
+  EXPECT_SAYS(message_of<Error>([&] { read_picture(folder / "none.png"); }), "none.png");
   write_file(folder / "text.png", "no picture");
-  EXPECT_SAYS(message_of<Error>([&] { read_png(folder / "text.png"); }), "text.png");
+  EXPECT_SAYS(message_of<Error>([&] { read_picture(folder / "text.png"); }), "text.png");
 }
 
 TEST(Preview, ShowsVariantsInRowsAndImagesInColumns) {

@@ -1,0 +1,50 @@
+// Pictures as they are in files: PNG and JPEG, 8 or 16 bits, grey or RGB, with or without alpha.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace tidepool {
+
+/// Rows from the top, channels interleaved: 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha. A number of 16 bits takes
+/// two bytes in the machine's order.
+struct Picture {
+  int64_t height = 0, width = 0, channels = 0;
+  int bits = 8;  ///< 8 or 16
+  std::vector<uint8_t> bytes = {};
+
+  bool has_alpha() const { return channels == 2 || channels == 4; }
+  /// Channels that are no alpha.
+  int64_t colours() const { return has_alpha() ? channels - 1 : channels; }
+  int64_t pixel_bytes() const { return channels * bits / 8; }
+};
+
+/// 8 bits a channel, (height, width, 3), rows from the top: what is drawn here.
+struct RgbImage {
+  int64_t height = 0, width = 0;
+  std::vector<uint8_t> pixels = {};
+};
+
+/// A PNG or JPEG file, told by its first bytes, turned upright as its EXIF orientation says. Palettes become RGB, 1 to
+/// 4 bits become 8; values are as stored (no colour profile, no gamma). Throws Error when the file is missing, no such
+/// picture, damaged, CMYK, or over 2^30 numbers.
+Picture read_picture(const std::filesystem::path& path);
+
+/// For decoders, before they make room: throws Error when the picture has no pixels or over 2^30 numbers.
+void expect_picture_size(const Picture& picture, const std::string& name);
+
+/// The orientation (1 to 8) that a block of EXIF (a TIFF header and what follows) gives; 1 when it gives none.
+int exif_orientation(std::string_view exif);
+/// The picture as it is to be seen. EXIF 2.32, tag 0x0112.
+Picture upright(Picture picture, int orientation);
+
+/// (1, channels, height, width) f32, plain; 0 to 1.
+Tensor to_planes(const Picture& picture);
+/// Back, from a dense plain map of one image: values outside of 0 to 1 are cut off, NaN is 0, the rest is rounded.
+Picture from_planes(const Tensor& planes, int bits);
+
+}  // namespace tidepool
