@@ -113,8 +113,8 @@ struct Panels {
                 int64_t c_point) const {
     with_columns<V>(results, n, [&]<int columns>() {
       for (int p = 0; p < kPoints<m>; ++p)
-        multiply_rows<V, columns>(rows, v.block, v.data + p * v.step, depth, u + p * point_step, c + p * c_point,
-                                  c_column);
+        multiply_rows<V, columns>(rows, v.block, v.data + p * v.step, depth, u + p * point_step, point_step,
+                                  c + p * c_point, c_column);
     });
   }
   template <class T>
@@ -142,7 +142,7 @@ struct FilterPlan {
       const int64_t chunk = chunk_of(tiles, 64);
       return {true, tiles, (chunk + row_block<V>(chunk) - 1) / row_block<V>(chunk) * row_block<V>(chunk)};
     }
-    const int64_t chunk = chunk_of(tiles, pass.depth >= 256 ? 42 : 28);
+    const int64_t chunk = chunk_of(tiles, pass.depth >= 256 ? 56 : 28);
     return {false, chunk, chunk};
   }
 };
@@ -223,7 +223,7 @@ struct GradientPlan {
 
   static GradientPlan of(const Problem& p, int64_t tiles) {
     if (tiles > 256 && p.inputs * p.outputs <= 128 * 128) return {false, std::min<int64_t>(8, (tiles + 255) / 256), 56};
-    return {true, 1, std::min<int64_t>(tiles, tiles <= 128 ? 128 : 64)};
+    return {true, 1, std::min<int64_t>(tiles, 128)};
   }
 };
 
@@ -248,14 +248,19 @@ void weight_gradient(const Problem& p, const SourceX& x, const SourceDy& dy, flo
     transform_tiles<m, true, V>(dy, tiles, p.out_height(), p.out_width(), 0, 0, begin, end, row,
                                 Block{to, plan.chunk, dy_step});
   };
-  // The products of one point and one cell, over the `count` tiles that are transformed.
+  // The products of one point and one cell, over the `count` tiles that are transformed. Narrow layers have them in the
+  // core's own cache.
   const auto add_cell = [&](const float* vx, const float* vdy, int64_t in, int64_t panel, int64_t count, float* d,
                             bool first) {
     const float* a = vx + in * plan.chunk * n;
     const float* b = vdy + panel * kColumns * plan.chunk * n;
     with_columns<V>(p.outputs, panel, [&]<int columns>() {
       for (int r = 0; r < n; r += kGradientRows<V>)
-        accumulate<V, columns>(a + r, b, plan.chunk * n, count, d + r * columns * n, first);
+        if (plan.wide)
+          accumulate<V, columns, true>(a + r, r == 0 ? x_step : 0, b, plan.chunk * n, r == 0 ? 0 : dy_step, count,
+                                       d + r * columns * n, first);
+        else
+          accumulate<V, columns, false>(a + r, 0, b, plan.chunk * n, 0, count, d + r * columns * n, first);
     });
   };
   const auto store_cell = [&](const float* d, int64_t point_step, int64_t parts, int64_t part_step, int64_t in,
