@@ -1,0 +1,465 @@
+// A map is seen as rows x channels (channels-last: a vector is a run of channels) or images x channels x places (plain:
+// a vector is a run of places). Every pass runs near the memory's bandwidth. Sums are kept a chunk of rows, in f32
+// lanes about a pivot, and joined in f64 in the order of the chunks, so they do not depend on the number of threads.
+#include "layers/norm_passes.h"
+
+#include <cmath>
+
+#include "core/lanes.h"
+#include "core/parallel.h"
+
+namespace tidepool::norm {
+namespace {
+
+struct Map {
+  int64_t images, channels, places;
+  bool channels_last;
+
+  explicit Map(const Tensor& x)
+      : images(x.size(0)), channels(x.size(1)), places(1), channels_last(x.format() == MemoryFormat::channels_last) {
+    for (int i = 2; i < x.rank(); ++i) places *= x.size(i);
+    channels_last = channels_last || places == 1;
+  }
+  int64_t rows() const { return images * places; }
+  // A chunk of the sums: rows (channels-last) or one image.
+  int64_t chunk_rows() const {
+    return channels_last ? std::clamp<int64_t>(32768 / std::max<int64_t>(1, channels), 16, 256) : places;
+  }
+  int64_t chunks() const { return (rows() + chunk_rows() - 1) / std::max<int64_t>(1, chunk_rows()); }
+  double chunk_size(int64_t chunk) const {
+    return static_cast<double>(std::min(chunk_rows(), rows() - chunk * chunk_rows()));
+  }
+};
+
+// Calls body.operator()<V, B>(c) for B neighbouring vectors from channel c on, so that constants stay in registers.
+template <class A, int B, class Body>
+TP_INLINE void each_block(int64_t count, Body&& body) {
+  using V = typename detail::WideOf<A>::type;
+  int64_t c = 0;
+  for (; c + B * kLanes<V> <= count; c += B * kLanes<V>) body.template operator()<V, B>(c);
+  for (; c + kLanes<V> <= count; c += kLanes<V>) body.template operator()<V, 1>(c);
+  for (; c < count; ++c) body.template operator()<A, 1>(c);
+}
+
+template <class V>
+TP_INLINE double lane(const V& v, int l) {
+  if constexpr (kLanes<V> == 1)
+    return static_cast<double>(v);
+  else
+    return static_cast<double>(v[l]);
+}
+
+// The constants of channel c: neighbours in memory, or one for all places of a channel.
+template <class V, bool kOneChannel>
+TP_INLINE V constant(const Lane<V>* p, int64_t c) {
+  if constexpr (kOneChannel)
+    return splat<V>(p[c]);
+  else
+    return load<V>(p + c);
+}
+
+// Writes two sums a chunk and channel: sums[chunk][2][channels].
+template <class A, class Kernel>
+void reduce(const Map& m, double* sums, const Kernel& kernel) {
+  const int64_t channels = m.channels, places = m.places;
+  if (m.channels_last) {
+    const int64_t grain = m.chunk_rows();
+    parallel_chunks(m.rows(), grain, [&](int64_t begin, int64_t end) {
+      double* out = sums + begin / grain * 2 * channels;
+      each_block<A, 4>(channels, [&]<class V, int B>(int64_t c) {
+        typename Kernel::template Constants<V> k[B];
+        V s0[B] = {}, s1[B] = {};
+        for (int b = 0; b < B; ++b)
+          k[b] = kernel.template constants<V, false>(c + b * kLanes<V>, begin * channels + c + b * kLanes<V>, channels,
+                                                     end - begin);
+        for (int64_t row = begin; row < end; ++row)
+          for (int b = 0; b < B; ++b) kernel.add(k[b], row * channels + c + b * kLanes<V>, s0[b], s1[b]);
+        for (int b = 0; b < B; ++b)
+          for (int l = 0; l < kLanes<V>; ++l) {
+            double* o = out + c + b * kLanes<V> + l;
+            kernel.finish(lane(k[b].pivot, l), lane(s0[b], l), lane(s1[b], l), static_cast<double>(end - begin), o,
+                          o + channels);
+          }
+      });
+    });
+    return;
+  }
+  parallel_chunks(m.images * channels, std::max<int64_t>(1, 32768 / places), [&](int64_t begin, int64_t end) {
+    constexpr int64_t kRun = 4096;  // summed in f32 lanes; runs are joined in f64
+    for (int64_t row = begin; row < end; ++row) {
+      const int64_t c = row % channels;
+      double s0 = 0, s1 = 0, pivot = 0;
+      const auto first = kernel.template constants<A, true>(c, row * places, 1, places);
+      pivot = static_cast<double>(first.pivot);
+      for (int64_t run = 0; run < places; run += kRun) {
+        const int64_t begin_run = row * places + run, length = std::min(kRun, places - run);
+        using V = typename detail::WideOf<A>::type;
+        const auto wide = kernel.template widened<V>(first);
+        V w0 = {}, w1 = {};
+        A t0 = 0, t1 = 0;
+        each_lane<A>(begin_run, length, [&]<class W>(int64_t i) {
+          if constexpr (kLanes<W> == 1)
+            kernel.add(first, i, t0, t1);
+          else
+            kernel.add(wide, i, w0, w1);
+        });
+        for (int l = 0; l < kLanes<V>; ++l) s0 += lane(w0, l), s1 += lane(w1, l);
+        s0 += static_cast<double>(t0), s1 += static_cast<double>(t1);
+      }
+      double* o = sums + row / channels * 2 * channels + c;
+      kernel.finish(pivot, s0, s1, static_cast<double>(places), o, o + channels);
+    }
+  });
+}
+
+// Calls kernel.apply for every element.
+template <class A, class Kernel>
+void map_over(const Map& m, const Kernel& kernel) {
+  const int64_t channels = m.channels, places = m.places;
+  if (m.channels_last) {
+    const int64_t grain = std::max<int64_t>(1, 32768 / std::max<int64_t>(1, channels));
+    parallel_chunks(m.rows(), grain, [&](int64_t begin, int64_t end) {
+      each_block<A, 4>(channels, [&]<class V, int B>(int64_t c) {
+        typename Kernel::template Constants<V> k[B];
+        for (int b = 0; b < B; ++b) k[b] = kernel.template constants<V, false>(c + b * kLanes<V>);
+        for (int64_t row = begin; row < end; ++row)
+          for (int b = 0; b < B; ++b) kernel.apply(k[b], row * channels + c + b * kLanes<V>);
+      });
+    });
+    return;
+  }
+  parallel_chunks(m.images * channels, std::max<int64_t>(1, 32768 / places), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row)
+      each_lane<A>(row * places, places,
+                   [&]<class V>(int64_t i) { kernel.apply(kernel.template constants<V, true>(row % channels), i); });
+  });
+}
+
+// Sums of x - pivot and its square; a chunk gives its mean and the sum of squares about it.
+template <class T>
+struct Statistics {
+  using A = Acc<T>;
+  const T* x;
+
+  template <class V>
+  struct Constants {
+    V pivot;
+  };
+  // The mean of the chunk's first rows: near the mean even when the very first value is not.
+  template <class V, bool>
+  TP_INLINE Constants<V> constants(int64_t, int64_t first, int64_t step, int64_t count) const {
+    const int64_t some = std::min<int64_t>(count, 8);
+    V sum = {};
+    for (int64_t i = 0; i < some; ++i) sum = sum + load<V>(x + first + i * step);
+    return {sum * splat<V>(A{1} / static_cast<A>(some))};
+  }
+  template <class V>
+  Constants<V> widened(const Constants<A>& k) const {
+    return {splat<V>(k.pivot)};
+  }
+  template <class V>
+  TP_INLINE void add(const Constants<V>& k, int64_t i, V& s0, V& s1) const {
+    const V d = load<V>(x + i) - k.pivot;
+    s0 = s0 + d;
+    s1 = s1 + d * d;
+  }
+  void finish(double pivot, double s0, double s1, double count, double* mean, double* squares) const {
+    *mean = pivot + s0 / count;
+    *squares = std::max(0.0, s1 - s0 * (s0 / count)) + (s0 - s0);  // max drops NaN, the last term brings it back
+  }
+};
+
+// y = (x - mean) scale + shift. mean is rounded; what rounding took is in shift. The backward computes y again with the
+// very same expression, so that its sign is the forward's.
+template <class A>
+struct Affine {
+  const A *mean, *scale, *shift;
+
+  template <class V>
+  struct Constants {
+    V mean, scale, shift;
+  };
+  template <class V, bool kOneChannel>
+  TP_INLINE Constants<V> constants(int64_t c) const {
+    return {constant<V, kOneChannel>(mean, c), constant<V, kOneChannel>(scale, c), constant<V, kOneChannel>(shift, c)};
+  }
+  template <class V>
+  static TP_INLINE V y(const Constants<V>& k, V centred) {
+    return centred * k.scale + k.shift;
+  }
+};
+
+template <class T, bool kRelu>
+struct Normalise {
+  using A = Acc<T>;
+  const T* x;
+  T* out;
+  Affine<A> affine;
+
+  template <class V>
+  using Constants = typename Affine<A>::template Constants<V>;
+  template <class V, bool kOneChannel>
+  TP_INLINE Constants<V> constants(int64_t c) const {
+    return affine.template constants<V, kOneChannel>(c);
+  }
+  template <class V>
+  TP_INLINE void apply(const Constants<V>& k, int64_t i) const {
+    V v = Affine<A>::y(k, load<V>(x + i) - k.mean);
+    if constexpr (kRelu) v = v <= splat<V>(A{0}) ? splat<V>(A{0}) : v;
+    store(out + i, v);
+  }
+};
+
+// dy where y > 0. In bf16 a y of up to 2^-134 is stored as 0, and the ReLU sees what is stored.
+template <class T, bool kRelu, class V, class Constants>
+TP_INLINE V masked(const T* dy, int64_t i, const Constants& k, V centred) {
+  const V g = load<V>(dy + i);
+  if constexpr (!kRelu) return g;
+  const Lane<V> most = std::is_same_v<T, bf16> ? static_cast<Lane<V>>(0x1p-134) : Lane<V>{0};
+  return Affine<Lane<V>>::y(k, centred) <= splat<V>(most) ? splat<V>(Lane<V>{0}) : g;
+}
+
+// Sums of g and g (x - mean), g the gradient behind the ReLU.
+template <class T, bool kRelu>
+struct GradientSums {
+  using A = Acc<T>;
+  const T *x, *dy;
+  Affine<A> affine;
+
+  template <class V>
+  struct Constants : Affine<A>::template Constants<V> {
+    V pivot{};
+  };
+  template <class V, bool kOneChannel>
+  TP_INLINE Constants<V> constants(int64_t c, int64_t, int64_t, int64_t) const {
+    return {affine.template constants<V, kOneChannel>(c), V{}};
+  }
+  template <class V>
+  Constants<V> widened(const Constants<A>& k) const {
+    return {{splat<V>(k.mean), splat<V>(k.scale), splat<V>(k.shift)}, V{}};
+  }
+  template <class V>
+  TP_INLINE void add(const Constants<V>& k, int64_t i, V& s0, V& s1) const {
+    const V centred = load<V>(x + i) - k.mean;
+    const V g = masked<T, kRelu, V>(dy, i, k, centred);
+    s0 = s0 + g;
+    s1 = s1 + g * centred;
+  }
+  void finish(double, double s0, double s1, double, double* out0, double* out1) const { *out0 = s0, *out1 = s1; }
+};
+
+// dx = scale g + (x - mean) slope + offset
+template <class T, bool kRelu>
+struct Gradient {
+  using A = Acc<T>;
+  const T *x, *dy;
+  T* dx;
+  Affine<A> affine;
+  const A *slope, *offset;
+
+  template <class V>
+  struct Constants : Affine<A>::template Constants<V> {
+    V slope, offset;
+  };
+  template <class V, bool kOneChannel>
+  TP_INLINE Constants<V> constants(int64_t c) const {
+    return {affine.template constants<V, kOneChannel>(c), constant<V, kOneChannel>(slope, c),
+            constant<V, kOneChannel>(offset, c)};
+  }
+  template <class V>
+  TP_INLINE void apply(const Constants<V>& k, int64_t i) const {
+    const V centred = load<V>(x + i) - k.mean;
+    const V g = masked<T, kRelu, V>(dy, i, k, centred);
+    store(dx + i, g * k.scale + (centred * k.slope + k.offset));
+  }
+};
+
+template <class A>
+Affine<A> affine_of(const Tensor& constants) {
+  const A* rows = constants.data<A>();
+  return {rows, rows + constants.size(1), rows + 2 * constants.size(1)};
+}
+
+void join_sums(const Map& m, const double* parts, double* sums) {
+  parallel_chunks(2 * m.channels, 64, [&](int64_t begin, int64_t end) {
+    for (int64_t c = begin; c < end; ++c) sums[c] = 0;
+    for (int64_t i = 0; i < m.chunks(); ++i)
+      for (int64_t c = begin; c < end; ++c) sums[c] += parts[i * 2 * m.channels + c];
+  });
+}
+
+Tensor f64_room(int64_t rows, int64_t columns) {
+  return Tensor::empty({rows, columns}, {.dtype = DType::f64});
+}
+
+template <class F>
+void with_flag(bool flag, const F& f) {
+  if (flag)
+    f(std::true_type{});
+  else
+    f(std::false_type{});
+}
+
+}  // namespace
+
+Moments join(const Tensor& parts, const Tensor& counts) {
+  const int64_t chunks = parts.size(0), channels = parts.size(2);
+  const double *all = parts.data<double>(), *count = counts.data<double>();
+  Moments moments{.values = f64_room(2, channels), .count = 0};
+  for (int64_t i = 0; i < chunks; ++i) moments.count += count[i];
+  double *mean = moments.values.data<double>(), *squares = mean + channels;
+  parallel_chunks(channels, 64, [&](int64_t begin, int64_t end) {
+    for (int64_t c = begin; c < end; ++c) mean[c] = squares[c] = 0;
+    for (int64_t i = 0; i < chunks; ++i) {
+      const double share = count[i] / moments.count;
+      for (int64_t c = begin; c < end; ++c) mean[c] += share * all[i * 2 * channels + c];
+    }
+    for (int64_t i = 0; i < chunks; ++i) {
+      const double* part = all + i * 2 * channels;
+      for (int64_t c = begin; c < end; ++c) {
+        const double d = part[c] - mean[c];
+        squares[c] += part[channels + c] + count[i] * d * d;
+      }
+    }
+  });
+  return moments;
+}
+
+Moments moments_of(const Tensor& x) {
+  const Map m(x);
+  const Tensor parts = Tensor::empty({m.chunks(), 2, m.channels}, {.dtype = DType::f64}),
+               counts = Tensor::empty({m.chunks()}, {.dtype = DType::f64});
+  for (int64_t i = 0; i < m.chunks(); ++i) counts.data<double>()[i] = m.chunk_size(i);
+  dispatch_floating(x.dtype(), "batch_norm",
+                    [&]<class T>(T) { reduce<Acc<T>>(m, parts.data<double>(), Statistics<T>{x.data<T>()}); });
+  return join(parts, counts);
+}
+
+Tensor statistics(const Moments& moments, const Tensor& running_mean, const Tensor& running_var,
+                  const BatchNormOptions& o) {
+  const int64_t channels = running_mean.size(0);
+  const Tensor stats = f64_room(2, channels);
+  double *mean = stats.data<double>(), *inv_std = mean + channels;
+  dispatch_floating(running_mean.dtype(), "batch_norm", [&]<class T>(T) {
+    using A = Acc<T>;
+    A *mean_kept = running_mean.data<A>(), *var_kept = running_var.data<A>();
+    if (o.training && moments.count > 0) {
+      const double *batch_mean = moments.values.data<double>(), *squares = batch_mean + channels, n = moments.count;
+      for (int64_t c = 0; c < channels; ++c) {
+        mean[c] = batch_mean[c];
+        mean_kept[c] = static_cast<A>((1 - o.momentum) * static_cast<double>(mean_kept[c]) + o.momentum * mean[c]);
+        var_kept[c] =
+            static_cast<A>((1 - o.momentum) * static_cast<double>(var_kept[c]) + o.momentum * (squares[c] / (n - 1)));
+        inv_std[c] = 1 / std::sqrt(squares[c] / n + o.eps);
+      }
+      running_mean.mark_written();
+      running_var.mark_written();
+    } else {
+      for (int64_t c = 0; c < channels; ++c) {
+        mean[c] = static_cast<double>(mean_kept[c]);
+        inv_std[c] = 1 / std::sqrt(static_cast<double>(var_kept[c]) + o.eps);
+      }
+    }
+  });
+  return stats;
+}
+
+Tensor constants(const Tensor& stats, const Tensor& gamma, const Tensor& beta) {
+  const int64_t channels = stats.size(1);
+  const Tensor room = Tensor::empty({3, channels}, {.dtype = gamma.dtype()});
+  const double *mean = stats.data<double>(), *inv_std = mean + channels;
+  dispatch_floating(gamma.dtype(), "batch_norm", [&]<class T>(T) {
+    using A = Acc<T>;
+    const A *g = gamma.data<A>(), *b = beta.data<A>();
+    A *m = room.data<A>(), *scale = m + channels, *shift = scale + channels;
+    for (int64_t c = 0; c < channels; ++c) {
+      m[c] = static_cast<A>(mean[c]);
+      scale[c] = static_cast<A>(static_cast<double>(g[c]) * inv_std[c]);
+      shift[c] = static_cast<A>(static_cast<double>(b[c]) +
+                                (static_cast<double>(m[c]) - mean[c]) * static_cast<double>(scale[c]));
+    }
+  });
+  return room;
+}
+
+void apply(const Tensor& x, const Tensor& constants, bool relu, const Tensor& y) {
+  const Map m(x);
+  dispatch_floating(x.dtype(), "batch_norm", [&]<class T>(T) {
+    with_flag(relu, [&](auto fused) {
+      map_over<Acc<T>>(m, Normalise<T, fused.value>{x.data<T>(), y.data<T>(), affine_of<Acc<T>>(constants)});
+    });
+  });
+}
+
+ParameterGradient parameter_gradient(const Tensor& x, const Tensor& dy, const Tensor& stats, const Tensor& constants,
+                                     bool training, bool relu) {
+  const Map m(x);
+  const int64_t channels = m.channels;
+  const TensorOptions like{.dtype = constants.dtype()};
+  const ParameterGradient result{Tensor::empty({channels}, like), Tensor::empty({channels}, like),
+                                 Tensor::empty({2, channels}, like)};
+  const Tensor parts = f64_room(m.chunks() * 2, channels), sums = f64_room(2, channels);
+  dispatch_floating(x.dtype(), "batch_norm", [&]<class T>(T) {
+    using A = Acc<T>;
+    const Affine<A> affine = affine_of<A>(constants);
+    const double *mean = stats.data<double>(), *inv_std = mean + channels;
+    with_flag(relu, [&](auto fused) {
+      reduce<A>(m, parts.data<double>(), GradientSums<T, fused.value>{x.data<T>(), dy.data<T>(), affine});
+    });
+    join_sums(m, parts.data<double>(), sums.data<double>());
+    A *slope = result.line.data<A>(), *offset = slope + channels;
+    const double* sum = sums.data<double>();
+    const double n = static_cast<double>(m.rows());
+    for (int64_t c = 0; c < channels; ++c) {
+      const double lost = static_cast<double>(affine.mean[c]) - mean[c];
+      const double dgamma = (sum[channels + c] + lost * sum[c]) * inv_std[c],
+                   scale = static_cast<double>(affine.scale[c]);
+      result.dgamma.data<A>()[c] = static_cast<A>(dgamma);
+      result.dbeta.data<A>()[c] = static_cast<A>(sum[c]);
+      const double s = training && n > 0 ? -scale * inv_std[c] * dgamma / n : 0.0;
+      slope[c] = static_cast<A>(s);
+      offset[c] = static_cast<A>(training && n > 0 ? -scale * sum[c] / n + s * lost : 0.0);
+    }
+  });
+  return result;
+}
+
+void apply_gradient(const Tensor& x, const Tensor& dy, const Tensor& constants, const Tensor& line, bool relu,
+                    const Tensor& dx) {
+  const Map m(x);
+  dispatch_floating(x.dtype(), "batch_norm", [&]<class T>(T) {
+    using A = Acc<T>;
+    const A *slope = line.data<A>(), *offset = slope + m.channels;
+    with_flag(relu, [&](auto fused) {
+      map_over<A>(
+          m, Gradient<T, fused.value>{x.data<T>(), dy.data<T>(), dx.data<T>(), affine_of<A>(constants), slope, offset});
+    });
+  });
+}
+
+void check(const Tensor& x, const Tensor& gamma, const Tensor& beta, const Tensor& running_mean,
+           const Tensor& running_var, const BatchNormOptions& o) {
+  if (x.rank() < 2) throw Error("[batch_norm] expected an input N x C x spatial, got the shape {}", x.shape().str());
+  if (!is_floating(x.dtype()))
+    throw Error("[batch_norm] expected an input of f32, f64 or bf16, got {}", name_of(x.dtype()));
+  const auto channels = [&](const char* what, const Tensor& t) {
+    if (!t) throw Error("[batch_norm] {} is missing", what);
+    expect_shape("batch_norm", what, t, {x.size(1)});
+    const DType wanted = x.dtype() == DType::f64 ? DType::f64 : DType::f32;
+    if (t.dtype() != wanted)
+      throw Error("[batch_norm] {}: expected {} with an input of {}, got {}", what, name_of(wanted), name_of(x.dtype()),
+                  name_of(t.dtype()));
+  };
+  channels("gamma", gamma);
+  channels("beta", beta);
+  channels("running_mean", running_mean);
+  channels("running_var", running_var);
+  if (!(o.eps >= 0)) throw Error("[batch_norm] expected eps >= 0, got {}", o.eps);
+  if (!running_mean.is_contiguous(MemoryFormat::plain) || !running_var.is_contiguous(MemoryFormat::plain))
+    throw Error("[batch_norm] running statistics must be dense");
+  if (x.device() != kCpu) throw Failure("batch_norm on cuda is not supported");
+  if (o.training && x.numel() == x.size(1))
+    throw Error("[batch_norm] training needs more than one value a channel, got an input of shape {}", x.shape().str());
+}
+
+}  // namespace tidepool::norm
