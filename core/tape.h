@@ -92,9 +92,18 @@ class Tape {
   struct Watch {
     virtual ~Watch() = default;
     virtual void output(const char* op, std::span<const Tensor> outputs) = 0;
+    /// What the time since the last notice went into, "convolution forward".
+    virtual void worked(const char* /*kind*/) {}
+    /// Whether every operator must run by itself, so that its output can be seen.
+    virtual bool apart() const { return false; }
     /// The backward of a node has run.
     virtual void pulled(const char* /*op*/, const std::string& /*scope*/, std::span<const Tensor> /*dx*/) {}
   };
+  /// Tells the watch what an operator that does several kinds of work has just done.
+  static void worked(const char* kind) {
+    if (watch_) watch_->worked(kind);
+  }
+  static bool apart() { return watch_ && watch_->apart(); }
   class Watching {
    public:
     explicit Watching(Watch* watch) : outer_(watch_) { watch_ = watch; }

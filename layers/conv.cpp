@@ -53,6 +53,7 @@ Tensor convolution(const Tensor& x, const Tensor& weight, const Tensor& bias, co
   const Tensor b = bias ? bias.contiguous(MemoryFormat::plain) : bias;
   const Tensor y = Tensor::empty(shape, {x.dtype(), format, x.device()});
   conv_forward(in, w, b, options, y);
+  Tape::worked("convolution forward");
   const bool biased = static_cast<bool>(bias);
   Tape::record("conv", {x, weight, bias}, {y}, {in, w}, [options, format, biased](Pull& p) {
     const Tensor &px = p.saved(0), &pw = p.saved(1);
@@ -60,12 +61,14 @@ Tensor convolution(const Tensor& x, const Tensor& weight, const Tensor& bias, co
     if (p.needs(0)) {
       p.dx(0) = Tensor::empty(px.shape(), {px.dtype(), format, px.device()});
       conv_backward_data(dy, pw, options, p.dx(0));
+      Tape::worked("convolution backward data");
     }
     if (p.needs(1) || p.needs(2)) {
       const TensorOptions like{pw.dtype(), MemoryFormat::plain, pw.device()};
       p.dx(1) = Tensor::empty(pw.shape(), like);
       if (biased) p.dx(2) = Tensor::empty({pw.size(0)}, like);
       conv_backward_weights(px, dy, options, p.dx(1), p.dx(2));
+      Tape::worked("convolution backward weights");
     }
   });
   return y;

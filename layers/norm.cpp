@@ -21,14 +21,14 @@ Tensor batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, cons
   Tape::record(relu ? "batch_norm_relu" : "batch_norm", {x, gamma, beta}, {y}, {in, stats, g, b},
                [training, relu](Pull& p) {
                  const Tensor& px = p.saved(0);
-                 const Tensor constants = norm::constants(p.saved(1), p.saved(2), p.saved(3));
+                 const Tensor again = norm::constants(p.saved(1), p.saved(2), p.saved(3));
                  const Tensor dy = p.dy().to(px.dtype()).contiguous(px.format());
-                 const auto gradient = norm::parameter_gradient(px, dy, p.saved(1), constants, training, relu);
+                 const auto gradient = norm::parameter_gradient(px, dy, p.saved(1), again, training, relu);
                  p.dx(1) = gradient.dgamma;
                  p.dx(2) = gradient.dbeta;
                  if (!p.needs(0)) return;
                  p.dx(0) = Tensor::empty(px.shape(), px.options());
-                 norm::apply_gradient(px, dy, constants, gradient.line, relu, p.dx(0));
+                 norm::apply_gradient(px, dy, again, gradient.line, relu, p.dx(0));
                });
   return y;
 }

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/lanes.h"
+#include "core/norm_formula.h"
 #include "core/parallel.h"
 
 namespace tidepool::norm {
@@ -169,8 +170,7 @@ struct Statistics {
   }
 };
 
-// y = (x - mean) scale + shift. mean is rounded; what rounding took is in shift. The backward computes y again with the
-// very same expression, so that its sign is the forward's.
+// The three rows of `constants`.
 template <class A>
 struct Affine {
   const A *mean, *scale, *shift;
@@ -182,10 +182,6 @@ struct Affine {
   template <class V, bool kOneChannel>
   TP_INLINE Constants<V> constants(int64_t c) const {
     return {constant<V, kOneChannel>(mean, c), constant<V, kOneChannel>(scale, c), constant<V, kOneChannel>(shift, c)};
-  }
-  template <class V>
-  static TP_INLINE V y(const Constants<V>& k, V centred) {
-    return centred * k.scale + k.shift;
   }
 };
 
@@ -204,19 +200,18 @@ struct Normalise {
   }
   template <class V>
   TP_INLINE void apply(const Constants<V>& k, int64_t i) const {
-    V v = Affine<A>::y(k, load<V>(x + i) - k.mean);
-    if constexpr (kRelu) v = v <= splat<V>(A{0}) ? splat<V>(A{0}) : v;
+    V v = normed<V>(load<V>(x + i) - k.mean, k.scale, k.shift);
+    if constexpr (kRelu) v = norm::relu<V>(v);
     store(out + i, v);
   }
 };
 
-// dy where y > 0. In bf16 a y of up to 2^-134 is stored as 0, and the ReLU sees what is stored.
+// The gradient behind the ReLU, which sees y again as the forward computed it.
 template <class T, bool kRelu, class V, class Constants>
 TP_INLINE V masked(const T* dy, int64_t i, const Constants& k, V centred) {
   const V g = load<V>(dy + i);
   if constexpr (!kRelu) return g;
-  const Lane<V> most = std::is_same_v<T, bf16> ? static_cast<Lane<V>>(0x1p-134) : Lane<V>{0};
-  return Affine<Lane<V>>::y(k, centred) <= splat<V>(most) ? splat<V>(Lane<V>{0}) : g;
+  return behind_relu<T, V>(g, normed<V>(centred, k.scale, k.shift));
 }
 
 // Sums of g and g (x - mean), g the gradient behind the ReLU.
@@ -270,7 +265,7 @@ struct Gradient {
   TP_INLINE void apply(const Constants<V>& k, int64_t i) const {
     const V centred = load<V>(x + i) - k.mean;
     const V g = masked<T, kRelu, V>(dy, i, k, centred);
-    store(dx + i, g * k.scale + (centred * k.slope + k.offset));
+    store(dx + i, gradient<V>(g, centred, k.scale, k.slope, k.offset));
   }
 };
 

@@ -151,6 +151,13 @@ TracedShape BatchNormReluBlock::trace(const TracedShape& x, Trace& trace) const 
   return x;
 }
 
+NormedMap ConvNormReluBlock::operator()(const NormedMap& x, const ForwardMode& mode) const {
+  const ConvNorm tensors{conv_.weight_, conv_.bias_, norm_.weight_, norm_.bias_, norm_.mean_, norm_.variance_};
+  if (Tape::apart() || !conv_norm_fuses(x, tensors)) return norm_(conv_(x.tensor()), mode);
+  const LayerScope scope(conv_.name_);
+  return conv_norm_relu(x, tensors, conv_.options_, {.training = mode.training});
+}
+
 LinearBlock::LinearBlock(NetworkBuilder& b, const std::string& name, int64_t in, int64_t out) : name_(name) {
   weight_ = b.parameter(name + ".weight", {"weight", {out, in}, ParameterKind::weight, normal(0.01)});
   bias_ = b.parameter(name + ".bias", {"bias", {out}, ParameterKind::bias, constant(0)});

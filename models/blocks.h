@@ -6,7 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "layers/conv.h"
+#include "layers/conv_norm.h"
 #include "models/network.h"
 
 namespace tidepool {
@@ -44,6 +44,7 @@ class ConvBlock {
   TracedShape trace(const TracedShape& x, Trace& trace) const;
 
  private:
+  friend class ConvNormReluBlock;
   std::string name_;
   Tensor weight_, bias_;
   ConvOptions options_;
@@ -57,8 +58,23 @@ class BatchNormReluBlock {
   TracedShape trace(const TracedShape& x, Trace& trace) const;
 
  private:
+  friend class ConvNormReluBlock;
   std::string name_;
   Tensor weight_, bias_, mean_, variance_;
+};
+
+/// Convolution, batch norm and ReLU, as one operator where that is possible.
+class ConvNormReluBlock {
+ public:
+  ConvNormReluBlock(NetworkBuilder& b, const std::string& conv_name, const std::string& norm_name, int64_t in,
+                    int64_t out, int64_t kernel, const ConvOptions& options, bool bias)
+      : conv_(b, conv_name, in, out, kernel, options, bias), norm_(b, norm_name, out) {}
+  NormedMap operator()(const NormedMap& x, const ForwardMode& mode) const;
+  TracedShape trace(const TracedShape& x, Trace& trace) const { return norm_.trace(conv_.trace(x, trace), trace); }
+
+ private:
+  ConvBlock conv_;
+  BatchNormReluBlock norm_;
 };
 
 /// Fully connected layer; weights normal(0, 0.01), bias 0, as torchvision starts its VGG.

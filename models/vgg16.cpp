@@ -32,8 +32,8 @@ class Vgg16 final : public Network {
       for (const int64_t channels : kChannels[block]) {
         if (channels == 0) continue;
         const int64_t out = b.scaled(channels);
-        layers.convolutions.emplace_back(b, fmt::format("features.{}", index), map.c, out, 3, same, options.conv_bias);
-        layers.norms.emplace_back(b, fmt::format("features.{}", index + 1), out);
+        layers.convolutions.emplace_back(b, fmt::format("features.{}", index), fmt::format("features.{}", index + 1),
+                                         map.c, out, 3, same, options.conv_bias);
         map = layers.convolutions.back().trace(map, unused);
         index += 3;
       }
@@ -48,19 +48,18 @@ class Vgg16 final : public Network {
   }
 
   Tensor forward(const Tensor& x, const ForwardMode& mode) override {
-    Tensor map = x;
+    NormedMap map = x;
     for (const Block& block : blocks_) {
-      for (size_t i = 0; i < block.convolutions.size(); ++i) map = block.norms[i](block.convolutions[i](map), mode);
-      if (block.pool) map = (*block.pool)(map, mode);
+      for (const ConvNormReluBlock& convolution : block.convolutions) map = convolution(map, mode);
+      if (block.pool) map = (*block.pool)(map.tensor(), mode);
     }
-    return (*classifier_)(global_avg(map));
+    return (*classifier_)(global_avg(map.tensor()));
   }
 
  protected:
   TracedShape trace_layers(TracedShape map, Trace& trace) const override {
     for (const Block& block : blocks_) {
-      for (size_t i = 0; i < block.convolutions.size(); ++i)
-        map = block.norms[i].trace(block.convolutions[i].trace(map, trace), trace);
+      for (const ConvNormReluBlock& convolution : block.convolutions) map = convolution.trace(map, trace);
       if (block.pool) map = block.pool->trace(map, trace);
     }
     map.lengths.clear();
@@ -69,8 +68,7 @@ class Vgg16 final : public Network {
 
  private:
   struct Block {
-    std::vector<ConvBlock> convolutions;
-    std::vector<BatchNormReluBlock> norms;
+    std::vector<ConvNormReluBlock> convolutions;
     std::optional<PlaceBlock> pool;
   };
   std::vector<Block> blocks_;

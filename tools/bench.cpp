@@ -21,6 +21,7 @@ class KindTimer final : public Tape::Watch {
   void pulled(const char* op, const std::string&, std::span<const Tensor>) override {
     charge(kind_of(op), " backward");
   }
+  void worked(const char* kind) override { charge(kind); }
   void charge(const std::string& kind, const char* direction = "") {
     const auto now = Clock::now();
     seconds[kind + direction] += seconds_between(last_, now);
@@ -31,8 +32,8 @@ class KindTimer final : public Tape::Watch {
 
  private:
   static std::string kind_of(const std::string& op) {
-    if (op == "conv") return "convolution";
-    if (op.starts_with("batch_norm")) return "norm";
+    if (op.starts_with("conv")) return "convolution";
+    if (op.starts_with("batch_norm") || op == "norm_relu") return "norm";
     if (op == "linear" || op == "global_avg" || op == "cross_entropy") return op;
     return "pooling";
   }

@@ -16,6 +16,7 @@ class FirstNonFinite final : public Tape::Watch {
     for (const Tensor& y : outputs)
       if (!all_finite(y)) where = LayerScope::path().empty() ? op : fmt::format("{} ({})", LayerScope::path(), op);
   }
+  bool apart() const override { return true; }
   std::string where;
 };
 

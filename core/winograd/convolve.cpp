@@ -34,6 +34,29 @@ void with_kind(int m, DType dtype, const F& f) {
     typed.template operator()<2>();
 }
 
+Norm norm_of(const NormConstants& constants) {
+  if (!constants) return {};
+  const float* rows = constants.data<float>();
+  return {rows, rows + constants.size(1), rows + 2 * constants.size(1)};
+}
+
+template <class T, class F>
+void with_source(const Tensor& x, const NormConstants& read, const F& f) {
+  if (read)
+    f(NormSource<T>{x.data<T>(), x.size(1), norm_of(read)});
+  else
+    f(PlainSource<T>{x.data<T>(), x.size(1)});
+}
+
+template <class T, class F>
+void with_gradient(const Tensor& dz, const GradientFusion& fusion, const F& f) {
+  const int64_t channels = dz.size(1);
+  if (!fusion.y) return f(PlainSource<T>{dz.data<T>(), channels});
+  const float* line = fusion.line.data<float>();
+  f(NormGradientSource<T>{dz.data<T>(), fusion.y.data<T>(), channels, norm_of(fusion.constants), line,
+                          line + channels});
+}
+
 // dbias[c] = the sum of dy over images and places, in f64 over chunks whose order is fixed.
 template <class T>
 void sum_channels(const T* dy, int64_t places, int64_t channels, float* dbias) {
@@ -64,29 +87,40 @@ bool serves(const Tensor& map, const Tensor& w, const ConvOptions& o) {
   return map.is_contiguous(MemoryFormat::channels_last);
 }
 
-void conv_forward(int m, const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOptions& o, const Tensor& y) {
+void conv_forward(int m, const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOptions& o, const Tensor& y,
+                  const ForwardFusion& fusion) {
   const Problem p = problem_of(x, w, o);
   with_kind(m, x.dtype(), [&]<int size, class T> {
-    filter<size, V>(Pass::of(Direction::forward, p), PlainSource<T>{x.data<T>(), p.inputs}, w.data<float>(),
-                    bias ? bias.data<float>() : nullptr, y.data<T>());
+    const Target<T> target{y.data<T>(), p.outputs, bias ? bias.data<float>() : nullptr, norm_of(fusion.write)};
+    Moments moments;
+    with_source<T>(x, fusion.read, [&](const auto& source) {
+      filter<size, V>(Pass::of(Direction::forward, p), source, w.data<float>(), target,
+                      fusion.moments ? &moments : nullptr);
+    });
+    if (fusion.moments) *fusion.moments = {moments.parts, moments.counts};
   });
 }
 
-void conv_backward_data(int m, const Tensor& dy, const Tensor& w, const ConvOptions& o, const Tensor& dx) {
+void conv_backward_data(int m, const Tensor& dz, const Tensor& w, const ConvOptions& o, const Tensor& dx,
+                        const GradientFusion& fusion) {
   const Problem p = problem_of(dx, w, o);
   with_kind(m, dx.dtype(), [&]<int size, class T> {
-    filter<size, V>(Pass::of(Direction::backward_data, p), PlainSource<T>{dy.data<T>(), p.outputs}, w.data<float>(),
-                    nullptr, dx.data<T>());
+    with_gradient<T>(dz, fusion, [&](const auto& source) {
+      filter<size, V>(Pass::of(Direction::backward_data, p), source, w.data<float>(),
+                      Target<T>{dx.data<T>(), p.inputs});
+    });
   });
 }
 
-void conv_backward_weights(int m, const Tensor& x, const Tensor& dy, const ConvOptions& o, const Tensor& dw,
-                           const Tensor& dbias) {
+void conv_backward_weights(int m, const Tensor& x, const Tensor& dz, const ConvOptions& o, const Tensor& dw,
+                           const Tensor& dbias, const NormConstants& read, const GradientFusion& fusion) {
   const Problem p = problem_of(x, dw, o);
   with_kind(m, x.dtype(), [&]<int size, class T> {
-    weight_gradient<size, V>(p, PlainSource<T>{x.data<T>(), p.inputs}, PlainSource<T>{dy.data<T>(), p.outputs},
-                             dw.data<float>());
-    if (dbias) sum_channels(dy.data<T>(), p.images * p.out_height() * p.out_width(), p.outputs, dbias.data<float>());
+    with_source<T>(x, read, [&](const auto& source) {
+      with_gradient<T>(dz, fusion,
+                       [&](const auto& gradient) { weight_gradient<size, V>(p, source, gradient, dw.data<float>()); });
+    });
+    if (dbias) sum_channels(dz.data<T>(), p.images * p.out_height() * p.out_width(), p.outputs, dbias.data<float>());
   });
 }
 

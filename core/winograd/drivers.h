@@ -88,6 +88,21 @@ TP_INLINE void with_columns(int64_t results, int64_t n, const F& f) {
     f.template operator()<1>();
 }
 
+/// The moments of one chunk of tiles: mean and sum of squares about it by channel, [2, results], and how many values
+/// they are of. None when nobody asked.
+struct ChunkMoments {
+  double *parts = nullptr, *count = nullptr;
+};
+
+/// Pixels that tiles [begin, end) have inside the map.
+inline int64_t pixels_of(const Tiles& tiles, int64_t m, int64_t begin, int64_t end) {
+  int64_t sum = 0;
+  TileCursor at(tiles, begin);
+  for (int64_t t = begin; t < end; ++t, at.next(tiles))
+    sum += std::min(m, tiles.height - at.row * m) * std::min(m, tiles.width - at.column * m);
+  return sum;
+}
+
 /// Transformed weights of every panel, the panels `step` floats apart.
 template <int m, class V>
 struct Panels {
@@ -119,12 +134,19 @@ struct Panels {
   }
   template <class T>
   void store(int64_t n, const float* c, int64_t c_column, int64_t c_point, const Tiles& tiles, int64_t begin,
-             int64_t end, const Target<T>& to, bool stream) const {
+             int64_t end, const Target<T>& to, bool stream, const ChunkMoments& moments) const {
     with_columns<V>(results, n, [&]<int columns>() {
+      Gathered<V> gathered[columns];
+      Gathered<V>* const wanted = moments.parts ? gathered : nullptr;
       if (stream)
-        store_tiles<m, true, columns, V>(c, c_column, c_point, tiles, begin, end, n * kWidth, to);
+        store_tiles<m, true, columns, V>(c, c_column, c_point, tiles, begin, end, n * kWidth, to, wanted);
       else
-        store_tiles<m, false, columns, V>(c, c_column, c_point, tiles, begin, end, n * kWidth, to);
+        store_tiles<m, false, columns, V>(c, c_column, c_point, tiles, begin, end, n * kWidth, to, wanted);
+      if (!wanted) return;
+      for (int j = 0; j < columns; ++j) {
+        const int64_t first = n * kWidth + j * kLanes<V>, lanes = std::min<int64_t>(kLanes<V>, results - first);
+        gathered[j].finish(*moments.count, lanes, moments.parts + first, moments.parts + results + first);
+      }
     });
   }
 };
@@ -150,17 +172,37 @@ struct FilterPlan {
 /// Results of this many bytes and more go past the caches.
 inline constexpr int64_t kStreamFrom = int64_t{12} << 20;
 
-/// y of x (forward), or dx of dy (backward_data: w turned and transposed).
+/// What a convolution gathers of its result while it stores it: by chunk, f64 [chunks, 2, C] mean and sum of squares
+/// about it, and [chunks] how many values they are of.
+struct Moments {
+  Tensor parts, counts;
+};
+
+/// y of x (forward), or dx of dy (backward_data: w turned and transposed). `moments`: made and filled when given.
 template <int m, class V, class Source, class T>
-void filter(const Pass& pass, const Source& source, const float* w, const float* bias, T* result) {
+void filter(const Pass& pass, const Source& source, const float* w, const Target<T>& target,
+            Moments* moments = nullptr) {
   const Tiles tiles = Tiles::cover(pass.images, pass.out_height, pass.out_width, m);
   const FilterPlan plan = FilterPlan::of<V>(pass, tiles.count());
   const Panels<m, V> panels(pass.depth, pass.results);
-  const Target<T> target{result, pass.results, bias};
   const int64_t bytes = pass.images * pass.out_height * pass.out_width * pass.results * static_cast<int64_t>(sizeof(T));
-  const bool stream =
-      bytes >= kStreamFrom && pass.results % kLanes<V> == 0 && reinterpret_cast<uintptr_t>(result) % sizeof(V) == 0;
+  const bool stream = bytes >= kStreamFrom && pass.results % kLanes<V> == 0 &&
+                      reinterpret_cast<uintptr_t>(target.data) % sizeof(V) == 0;
   const int threads = omp_get_max_threads();
+  if (moments) {
+    const int64_t chunks = (tiles.count() + plan.chunk - 1) / plan.chunk;
+    moments->parts = Tensor::empty({chunks, 2, pass.results}, {.dtype = DType::f64});
+    moments->counts = Tensor::empty({chunks}, {.dtype = DType::f64});
+    for (int64_t i = 0; i < chunks; ++i)
+      moments->counts.data<double>()[i] =
+          static_cast<double>(pixels_of(tiles, m, i * plan.chunk, std::min((i + 1) * plan.chunk, tiles.count())));
+  }
+  const auto moments_at = [&](int64_t begin) -> ChunkMoments {
+    if (!moments) return {};
+    const int64_t chunk = begin / plan.chunk;
+    return {moments->parts.template data<double>() + chunk * 2 * pass.results,
+            moments->counts.template data<double>() + chunk};
+  };
 
   const int64_t block = row_block<V>(plan.chunk);
   const int64_t deep = (pass.depth + kLanes<V> - 1) / kLanes<V> * kLanes<V>;
@@ -192,7 +234,7 @@ void filter(const Pass& pass, const Source& source, const float* w, const float*
         for (int64_t begin = 0; begin < tiles.count(); begin += plan.chunk) {
           const int64_t end = std::min(begin + plan.chunk, tiles.count());
           panels.multiply(n, end - begin, {all_v + begin * deep, block, v_step}, own, c, c_column, c_point);
-          panels.store(n, c, c_column, c_point, tiles, begin, end, target, stream);
+          panels.store(n, c, c_column, c_point, tiles, begin, end, target, stream, moments_at(begin));
         }
       }
     } else {
@@ -205,7 +247,7 @@ void filter(const Pass& pass, const Source& source, const float* w, const float*
         transform(begin, end, 0, v);
         for (int64_t n = 0; n < panels.count; ++n) {
           panels.multiply(n, end - begin, v, u + n * panels.step, c, c_column, c_point);
-          panels.store(n, c, c_column, c_point, tiles, begin, end, target, stream);
+          panels.store(n, c, c_column, c_point, tiles, begin, end, target, stream, moments_at(begin));
         }
       }
     }

@@ -131,8 +131,10 @@ void check_lanes(const Case& c, const Operands& a, const Results& expected) {
     const Results r{Tensor::empty(c.y(), a.dy.options()), Tensor::empty(c.x(), a.x.options()), Tensor::empty(c.w()),
                     Tensor{}};
     const PlainSource<float> x{a.x.data<float>(), c.inputs}, dy{a.dy.data<float>(), c.outputs};
-    filter<m, V>(Pass::of(Direction::forward, p), x, a.w.data<float>(), a.bias.data<float>(), r.y.data<float>());
-    filter<m, V>(Pass::of(Direction::backward_data, p), dy, a.w.data<float>(), nullptr, r.dx.data<float>());
+    filter<m, V>(Pass::of(Direction::forward, p), x, a.w.data<float>(),
+                 Target<float>{r.y.data<float>(), c.outputs, a.bias.data<float>()});
+    filter<m, V>(Pass::of(Direction::backward_data, p), dy, a.w.data<float>(),
+                 Target<float>{r.dx.data<float>(), c.inputs});
     weight_gradient<m, V>(p, x, dy, r.dw.data<float>());
     for (size_t i = 0; i < 3; ++i)
       EXPECT_LE(error(r[i].values(), expected[i].values()), allowed(m)) << lanes << " lanes, " << c.str() << " " << i;

@@ -1,0 +1,182 @@
+// The fused operator against its parts, `convolution` and `batch_norm`, in f64.
+#include "layers/conv_norm.h"
+
+#include "core/tape.h"
+#include "core/winograd/convolve.h"
+#include "tests/layers/battery.h"
+
+namespace tidepool::testing {
+namespace {
+
+constexpr auto kLast = MemoryFormat::channels_last;
+
+// Two layers: the second reads through the first one's norm, which itself reads the images.
+struct Net {
+  Tensor x;
+  std::vector<ConvNorm> layers;
+  std::vector<Tensor> leaves;  // everything with a gradient
+
+  Net(DType maps, const Dims& images, std::vector<int64_t> channels, bool bias) {
+    const DType weights = maps == DType::f64 ? DType::f64 : DType::f32;
+    x = normal(images, 1).contiguous(kLast).to(maps);
+    leaves.push_back(x);
+    int64_t in = images[1];
+    uint64_t seed = 2;
+    for (const int64_t out : channels) {
+      const auto leaf = [&](const Dims& shape, double scale, double shift) {
+        Tensor t = normal(shape, seed++);
+        for (int64_t i = 0; i < t.numel(); ++i) t.data<double>()[i] = t.data<double>()[i] * scale + shift;
+        t = t.to(DType::f32).to(weights);
+        leaves.push_back(t);
+        return t;
+      };
+      ConvNorm l;
+      l.weight = leaf({out, in, 3, 3}, 0.2, 0);
+      if (bias) l.bias = leaf({out}, 1, 0);
+      l.gamma = leaf({out}, 0.3, 1);
+      l.beta = leaf({out}, 0.3, 0.1);
+      l.running_mean = Tensor::full({out}, 0.25, {weights});
+      l.running_var = Tensor::full({out}, 1.5, {weights});
+      layers.push_back(l);
+      in = out;
+    }
+    for (const Tensor& t : leaves) t.set_requires_grad();
+  }
+};
+
+struct Result {
+  std::vector<Values> values;
+  size_t kept = 0;
+};
+
+// Output, gradients of all leaves, running statistics.
+Result run(const Net& net, bool fused, bool training, const ConvOptions& o) {
+  poison();
+  Tape tape;
+  Tensor z;
+  {
+    const Tape::Scope scope(&tape);
+    if (fused) {
+      NormedMap map = net.x;
+      for (const ConvNorm& l : net.layers) {
+        EXPECT_TRUE(conv_norm_fuses(map, l));
+        map = conv_norm_relu(map, l, o, {.training = training});
+      }
+      z = map.tensor();
+    } else {
+      z = net.x;
+      for (const ConvNorm& l : net.layers)
+        z = batch_norm(convolution(z, l.weight, l.bias, o), l.gamma, l.beta, l.running_mean, l.running_var,
+                       {.training = training, .relu = true});
+    }
+  }
+  Result r;
+  for (const SavedBytes& s : tape.saved_bytes()) r.kept += s.bytes;
+  r.values.push_back(z.values());
+  tape.backward(z, normal(z.shape(), 99).contiguous(kLast).to(z.dtype()));
+  for (const Tensor& t : net.leaves) r.values.push_back(t.grad().values());
+  for (const ConvNorm& l : net.layers)
+    r.values.insert(r.values.end(), {l.running_mean.values(), l.running_var.values()});
+  return r;
+}
+
+struct Case {
+  Dims images;
+  std::vector<int64_t> channels;
+  int64_t padding;
+  bool bias, exact;
+};
+const std::vector<Case> kCases{{{4, 16, 12, 12}, {32, 24}, 1, false, false},
+                               {{3, 20, 9, 13}, {33, 17}, 1, false, false},
+                               {{2, 3, 10, 10}, {40, 32}, 1, false, false},   // the first layer is the library's
+                               {{2, 16, 10, 11}, {24, 16}, 0, true, false},   // biases: the gradient in passes
+                               {{5, 32, 2, 2}, {64, 160}, 1, false, false},   // F(2x2), wide layers
+                               {{2, 16, 12, 12}, {24, 16}, 1, false, true}};  // no Winograd at all
+
+TEST(ConvNorm, AgreesWithItsParts) {
+  for (const Case& c : kCases)
+    for (const bool training : {true, false}) {
+      const ConvOptions o{.padding = {c.padding, c.padding, 0}, .exact = c.exact};
+      const Net reference(DType::f64, c.images, c.channels, c.bias);
+      const Result expected = run(reference, false, training, o);
+      const Net net(DType::f32, c.images, c.channels, c.bias);
+      const Result got = run(net, true, training, o);
+      for (size_t i = 0; i < got.values.size(); ++i) {
+        // In training a norm takes its input's mean away again: a bias has no gradient but rounding.
+        const bool nothing = c.bias && training && (i == 3 || i == 7);
+        if (nothing) continue;
+        EXPECT_LE(error(got.values[i], expected.values[i]), 1e-4)
+            << c.images.str() << (training ? " training " : " ") << i;
+      }
+    }
+}
+
+TEST(ConvNorm, ServesMapsOfBf16) {
+  for (const Case& c : kCases) {
+    const ConvOptions o{.padding = {c.padding, c.padding, 0}, .exact = c.exact};
+    const Result expected = run(Net(DType::f64, c.images, c.channels, c.bias), false, false, o);
+    const Result got = run(Net(DType::bf16, c.images, c.channels, c.bias), true, false, o);
+    EXPECT_LE(error(got.values[0], expected.values[0]), 3e-2) << c.images.str();
+  }
+}
+
+TEST(ConvNorm, AppliesTheNormWhileItStoresWhenNothingIsRecorded) {
+  for (const Case& c : kCases) {
+    const ConvOptions o{.padding = {c.padding, c.padding, 0}, .exact = c.exact};
+    const Net net(DType::f32, c.images, c.channels, c.bias);
+    const Values recorded = run(net, true, false, o).values[0];
+    NormedMap map = net.x;
+    for (const ConvNorm& l : net.layers) map = conv_norm_relu(map, l, o, {.training = false});
+    EXPECT_LE(error(map.tensor().values(), recorded), 1e-5) << c.images.str();
+  }
+}
+
+TEST(ConvNorm, KeepsOneMapLessALayer) {
+  const Case& c = kCases[0];
+  const ConvOptions o{.padding = {1, 1, 0}};
+  const Result parts = run(Net(DType::f32, c.images, c.channels, false), false, true, o);
+  const Result fused = run(Net(DType::f32, c.images, c.channels, false), true, true, o);
+  const size_t map = 4 * 32 * 12 * 12 * sizeof(float);  // between the two layers
+  EXPECT_LT(fused.kept, parts.kept - map / 2);
+}
+
+TEST(ConvNorm, AMapMayBeReadTwice) {  // as a residual network does
+  const auto gradient = [](bool fused) {
+    const Net net(DType::f32, {2, 16, 8, 8}, {16}, false);
+    const ConvNorm& l = net.layers[0];
+    const ConvOptions o{.padding = {1, 1, 0}};
+    Tape tape;
+    Tensor sum;
+    {
+      const Tape::Scope scope(&tape);
+      NormedMap map = net.x;
+      if (fused)
+        map = conv_norm_relu(map, l, o, {});
+      else
+        map = batch_norm(convolution(net.x, l.weight, {}, o), l.gamma, l.beta, l.running_mean, l.running_var,
+                         {.relu = true});
+      const Tensor a = conv_norm_relu(map, l, o, {}).tensor(), b = map.tensor();
+      sum = Tensor::empty(a.shape(), a.options());
+      for (int64_t i = 0; i < sum.numel(); ++i) sum.data<float>()[i] = a.data<float>()[i] + b.data<float>()[i];
+      Tape::record("sum", {a, b}, {sum}, {}, [](Pull& p) { p.dx(0) = p.dx(1) = p.dy(); });
+    }
+    tape.backward(sum, normal(sum.shape(), 7).contiguous(kLast).to(DType::f32));
+    return net.x.grad().values();
+  };
+  EXPECT_LE(error(gradient(true), gradient(false)), 1e-4);
+}
+
+TEST(ConvNorm, Refuses) {
+  const Net net(DType::f32, {2, 16, 8, 8}, {16}, false);
+  ConvNorm l = net.layers[0];
+  EXPECT_FALSE(conv_norm_fuses(Tensor::empty({2, 16, 8, 8}), l)) << "plain maps";
+  EXPECT_FALSE(conv_norm_fuses(Tensor::empty({0, 16, 8, 8}, {.format = kLast}), l)) << "no image";
+  l.gamma = Tensor::full({15}, 1);
+  EXPECT_THROW(conv_norm_relu(net.x, l, {.padding = {1, 1, 0}}, {}), Error);
+  l = net.layers[0];
+  l.weight = Tensor::full({16, 15, 3, 3}, 1);
+  EXPECT_THROW(conv_norm_relu(net.x, l, {.padding = {1, 1, 0}}, {}), Error);
+}
+
+}  // namespace
+}  // namespace tidepool::testing
