@@ -5,9 +5,11 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "core/tensor.h"
 
@@ -71,16 +73,16 @@ struct ConvCase {
   Dims x, weight;
   ConvOptions options;
   bool needs_dx = true;  ///< false for a network's first layer
+
+  Dims y() const;
 };
-struct ConvSeconds {
-  double forward = 0, backward_data = 0, backward_weights = 0;
-  double total() const { return forward + backward_data + backward_weights; }
+/// What one convolution runs in a training step; nothing where a direction is not needed.
+struct ConvKernels {
+  std::function<void()> forward, backward_data, backward_weights;
 };
-/// Seconds that oneDNN's direct convolutions alone take: all forwards in order, then the backwards in reverse order, as
-/// in a training step, each on maps of its own in `format`, weights in the library's own layout beforehand (no reorder
-/// is timed). The median sweep of `repeats` (after one that is not counted), by its total. Throws Failure when oneDNN
-/// refuses a case.
-ConvSeconds time_onednn_convolutions(std::span<const ConvCase> cases, DType dtype, MemoryFormat format, int repeats);
+/// oneDNN's direct convolutions alone, each on maps of its own in `format`, weights in the library's own layout
+/// beforehand (no reorder is among what runs). Throws Failure when oneDNN refuses a case.
+std::vector<ConvKernels> onednn_convolutions(std::span<const ConvCase> cases, DType dtype, MemoryFormat format);
 
 /// Seconds of oneDNN's pooling: a forward for inference, and a training forward with its backward; medians of
 /// `repeats`.

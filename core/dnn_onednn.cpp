@@ -581,71 +581,57 @@ DnnCacheStats dnn_cache_stats() {
   return s;
 }
 
-ConvSeconds time_onednn_convolutions(std::span<const ConvCase> cases, DType dtype, MemoryFormat format, int repeats) {
+std::vector<ConvKernels> onednn_convolutions(std::span<const ConvCase> cases, DType dtype, MemoryFormat format) {
   struct Layer {
     std::shared_ptr<const Plan> forward, backward_data, backward_weights;
     Tensor x, dx, y, dy, w, wt, dw;  // weights as each primitive wants them
-    bool needs_dx;
   };
   const auto laid_out = [&](const Md& md, DType t) {
     return filled(Tensor::empty({static_cast<int64_t>((bytes_of(md) + size_of(t) - 1) / size_of(t))}, {.dtype = t}));
   };
-  std::vector<Layer> layers;
+  std::vector<ConvKernels> kernels;
   for (const ConvCase& c : cases) {
-    Dims y = c.x;
-    y[1] = c.weight[0];
-    for (int i = 2; i < c.x.rank(); ++i) {
-      const auto a = static_cast<size_t>(i - 2);
-      y[i] =
-          (c.x[i] + 2 * c.options.padding[a] - c.options.dilation[a] * (c.weight[i] - 1) - 1) / c.options.stride[a] + 1;
-    }
+    const Dims y = c.y();
     const ConvSpec spec{c.x, c.weight, y, c.options, dtype, DType::f32, format, false};
-    Layer l{forward_plan(spec), backward_data_plan(spec), backward_weights_plan(spec), {}, {}, {}, {}, {}, {}, {},
-            c.needs_dx};
-    if (!l.forward->primitive || !l.backward_data->primitive || !l.backward_weights->primitive)
+    const auto l = std::make_shared<Layer>();
+    l->forward = forward_plan(spec);
+    l->backward_data = backward_data_plan(spec);
+    l->backward_weights = backward_weights_plan(spec);
+    if (!l->forward->primitive || !l->backward_data->primitive || !l->backward_weights->primitive)
       throw Failure("oneDNN refuses a convolution of {} with {} in {}, {}", c.x.str(), c.weight.str(),
                     tidepool::name_of(dtype), tidepool::name_of(format));
     const TensorOptions map{dtype, format, kCpu};
-    l.x = filled(Tensor::empty(c.x, map));
-    l.dx = Tensor::empty(c.x, map);
-    l.y = Tensor::empty(y, map);
-    l.dy = filled(Tensor::empty(y, map));
-    l.w = laid_out(l.forward->weights, dtype);
-    l.wt = laid_out(l.backward_data->weights, dtype);
-    l.dw = laid_out(l.backward_weights->weights, DType::f32);
-    layers.push_back(std::move(l));
-  }
-  const auto timed = [](double& sum, const auto& f) { sum += seconds_of(f); };
-  std::vector<ConvSeconds> sweeps;
-  for (int repeat = 0; repeat <= repeats; ++repeat) {
-    ConvSeconds s;
-    for (const Layer& l : layers)
-      timed(s.forward, [&] {
-        run(l.forward->primitive, l.forward->scratch,
-            {{DNNL_ARG_SRC, memory_at(l.forward->src, l.x.raw())},
-             {DNNL_ARG_WEIGHTS, memory_at(l.forward->weights, l.w.raw())},
-             {DNNL_ARG_DST, memory_at(l.forward->dst, l.y.raw())}});
-      });
-    for (auto l = layers.rbegin(); l != layers.rend(); ++l) {
-      timed(s.backward_weights, [&] {
-        run(l->backward_weights->primitive, l->backward_weights->scratch,
-            {{DNNL_ARG_SRC, memory_at(l->backward_weights->src, l->x.raw())},
-             {DNNL_ARG_DIFF_DST, memory_at(l->backward_weights->dst, l->dy.raw())},
-             {DNNL_ARG_DIFF_WEIGHTS, memory_at(l->backward_weights->weights, l->dw.raw())}});
-      });
-      if (!l->needs_dx) continue;
-      timed(s.backward_data, [&] {
+    l->x = filled(Tensor::empty(c.x, map));
+    l->y = Tensor::empty(y, map);
+    l->dy = filled(Tensor::empty(y, map));
+    l->w = laid_out(l->forward->weights, dtype);
+    l->wt = laid_out(l->backward_data->weights, dtype);
+    l->dw = laid_out(l->backward_weights->weights, DType::f32);
+    ConvKernels k;
+    k.forward = [l] {
+      run(l->forward->primitive, l->forward->scratch,
+          {{DNNL_ARG_SRC, memory_at(l->forward->src, l->x.raw())},
+           {DNNL_ARG_WEIGHTS, memory_at(l->forward->weights, l->w.raw())},
+           {DNNL_ARG_DST, memory_at(l->forward->dst, l->y.raw())}});
+    };
+    k.backward_weights = [l] {
+      run(l->backward_weights->primitive, l->backward_weights->scratch,
+          {{DNNL_ARG_SRC, memory_at(l->backward_weights->src, l->x.raw())},
+           {DNNL_ARG_DIFF_DST, memory_at(l->backward_weights->dst, l->dy.raw())},
+           {DNNL_ARG_DIFF_WEIGHTS, memory_at(l->backward_weights->weights, l->dw.raw())}});
+    };
+    if (c.needs_dx) {
+      l->dx = Tensor::empty(c.x, map);
+      k.backward_data = [l] {
         run(l->backward_data->primitive, l->backward_data->scratch,
             {{DNNL_ARG_DIFF_DST, memory_at(l->backward_data->dst, l->dy.raw())},
              {DNNL_ARG_WEIGHTS, memory_at(l->backward_data->weights, l->wt.raw())},
              {DNNL_ARG_DIFF_SRC, memory_at(l->backward_data->src, l->dx.raw())}});
-      });
+      };
     }
-    if (repeat > 0) sweeps.push_back(s);
+    kernels.push_back(std::move(k));
   }
-  if (sweeps.empty()) return {};
-  std::sort(sweeps.begin(), sweeps.end(), [](const auto& a, const auto& b) { return a.total() < b.total(); });
-  return sweeps[sweeps.size() / 2];
+  return kernels;
 }
 
 std::optional<PoolSeconds> time_onednn_pooling(bool max, const Dims& x, DType dtype, MemoryFormat format, int repeats) {

@@ -239,6 +239,16 @@ const DnnTable& reference_table() {
   return table;
 }
 
+Dims ConvCase::y() const {
+  Dims result = x;
+  result[1] = weight[0];
+  for (int i = 2; i < x.rank(); ++i) {
+    const auto a = static_cast<size_t>(i - 2);
+    result[i] = (x[i] + 2 * options.padding[a] - options.dilation[a] * (weight[i] - 1) - 1) / options.stride[a] + 1;
+  }
+  return result;
+}
+
 void conv_forward(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOptions& o, const Tensor& y) {
   if (y.numel() == 0) return;
   first_that_does("conv", x, w.shape(), [&](const DnnTable& t) { return t.conv_forward(x, w, bias, o, y); });

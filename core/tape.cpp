@@ -22,6 +22,13 @@ constinit thread_local Tape::Watch* Tape::watch_ = nullptr;
 
 Tape::Tape() : id_(next_tape_id()) {}
 
+double Tape::bytes_of(std::span<const Tensor> tensors) {
+  double sum = 0;
+  for (const Tensor& t : tensors)
+    if (t) sum += static_cast<double>(t.numel()) * static_cast<double>(size_of(t.dtype()));
+  return sum;
+}
+
 bool Tape::wants(std::initializer_list<Tensor> inputs) {
   if (!current_) return false;
   for (const Tensor& t : inputs)

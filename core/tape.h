@@ -73,7 +73,7 @@ class Tape {
                      std::span<const Tensor> saved, F pull) {
     static_assert(std::is_trivially_copyable_v<F>, "tensors kept for the backward belong into `saved`");
     if (current_) current_->add(op, inputs, outputs, saved, pull);
-    if (watch_) watch_->output(op, outputs);
+    if (watch_) watch_->output(op, inputs, outputs);
   }
   /// Whether an operator with these inputs would be recorded: what only the backward needs can be left out otherwise.
   static bool wants(std::initializer_list<Tensor> inputs);
@@ -91,18 +91,21 @@ class Tape {
   /// Sees every operator as it finishes, recorded or not (to find the layer of the first NaN, to time kinds of work).
   struct Watch {
     virtual ~Watch() = default;
-    virtual void output(const char* op, std::span<const Tensor> outputs) = 0;
-    /// What the time since the last notice went into, "convolution forward".
-    virtual void worked(const char* /*kind*/) {}
+    virtual void output(const char* op, std::span<const Tensor> inputs, std::span<const Tensor> outputs) = 0;
+    /// What the time since the last notice went into, "convolution forward": bytes that had to move, multiply-adds of
+    /// the direct algorithm.
+    virtual void worked(const char* /*kind*/, double /*bytes*/, double /*multiply_adds*/) {}
     /// Whether every operator must run by itself, so that its output can be seen.
     virtual bool apart() const { return false; }
     /// The backward of a node has run.
     virtual void pulled(const char* /*op*/, const std::string& /*scope*/, std::span<const Tensor> /*dx*/) {}
   };
   /// Tells the watch what an operator that does several kinds of work has just done.
-  static void worked(const char* kind) {
-    if (watch_) watch_->worked(kind);
+  static void worked(const char* kind, std::initializer_list<Tensor> moved = {}, double multiply_adds = 0) {
+    if (watch_) watch_->worked(kind, bytes_of(std::span(moved.begin(), moved.size())), multiply_adds);
   }
+  /// Of the elements that tensors have; undefined ones count nothing.
+  static double bytes_of(std::span<const Tensor> tensors);
   static bool apart() { return watch_ && watch_->apart(); }
   class Watching {
    public:

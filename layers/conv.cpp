@@ -1,6 +1,8 @@
 // Gradients are set, not added.
 #include "layers/conv.h"
 
+#include <algorithm>
+
 #include "core/tape.h"
 
 namespace tidepool {
@@ -35,6 +37,10 @@ Dims convolution_shape(const Dims& x, const Dims& weight, const ConvOptions& o) 
   return y;
 }
 
+double direct_multiply_adds(const Tensor& y, const Tensor& weight) {
+  return static_cast<double>(y.numel()) * static_cast<double>(weight.numel() / std::max<int64_t>(1, weight.size(0)));
+}
+
 Tensor convolution(const Tensor& x, const Tensor& weight, const Tensor& bias, const ConvOptions& options) {
   const Dims shape = convolution_shape(x.shape(), weight.shape(), options);
   if (!is_floating(x.dtype())) throw Error("[conv] expected an input of f32, f64 or bf16, got {}", name_of(x.dtype()));
@@ -53,7 +59,7 @@ Tensor convolution(const Tensor& x, const Tensor& weight, const Tensor& bias, co
   const Tensor b = bias ? bias.contiguous(MemoryFormat::plain) : bias;
   const Tensor y = Tensor::empty(shape, {x.dtype(), format, x.device()});
   conv_forward(in, w, b, options, y);
-  Tape::worked("convolution forward");
+  Tape::worked("convolution forward", {in, w, y}, direct_multiply_adds(y, w));
   const bool biased = static_cast<bool>(bias);
   Tape::record("conv", {x, weight, bias}, {y}, {in, w}, [options, format, biased](Pull& p) {
     const Tensor &px = p.saved(0), &pw = p.saved(1);
@@ -61,14 +67,14 @@ Tensor convolution(const Tensor& x, const Tensor& weight, const Tensor& bias, co
     if (p.needs(0)) {
       p.dx(0) = Tensor::empty(px.shape(), {px.dtype(), format, px.device()});
       conv_backward_data(dy, pw, options, p.dx(0));
-      Tape::worked("convolution backward data");
+      Tape::worked("convolution backward data", {dy, pw, p.dx(0)}, direct_multiply_adds(dy, pw));
     }
     if (p.needs(1) || p.needs(2)) {
       const TensorOptions like{pw.dtype(), MemoryFormat::plain, pw.device()};
       p.dx(1) = Tensor::empty(pw.shape(), like);
       if (biased) p.dx(2) = Tensor::empty({pw.size(0)}, like);
       conv_backward_weights(px, dy, options, p.dx(1), p.dx(2));
-      Tape::worked("convolution backward weights");
+      Tape::worked("convolution backward weights", {px, dy, p.dx(1)}, direct_multiply_adds(dy, pw));
     }
   });
   return y;

@@ -29,26 +29,26 @@ void backward(Pull& p, const ConvOptions& conv, int m, bool training, bool biase
   const auto gradient = norm::parameter_gradient(y, dz, stats, constants, training, /*relu=*/true);
   p.dx(3) = gradient.dgamma;
   p.dx(4) = gradient.dbeta;
-  Tape::worked("norm backward");
+  Tape::worked("norm", {y, dz});
   const auto like = [](const Tensor& t) { return Tensor::empty(t.shape(), t.options()); };
   if (p.needs(0)) p.dx(0) = like(x);
   p.dx(1) = like(w);
   if (m != 0 && !biased) {
     const winograd::GradientFusion fusion{y, constants, gradient.line};
     if (p.needs(0)) winograd::conv_backward_data(m, dz, w, conv, p.dx(0), fusion);
-    Tape::worked("convolution backward data");
+    Tape::worked("convolution backward data", {dz, y, w, p.dx(0)}, p.needs(0) ? direct_multiply_adds(y, w) : 0);
     winograd::conv_backward_weights(m, x, dz, conv, p.dx(1), {}, x_norm, fusion);
-    Tape::worked("convolution backward weights");
+    Tape::worked("convolution backward weights", {x, dz, y, w}, direct_multiply_adds(y, w));
     return;
   }
   if (biased) p.dx(2) = Tensor::empty({w.size(0)}, w.options());
   const Tensor dy = like(y), in = applied(x, x_norm);
   norm::apply_gradient(y, dz, constants, gradient.line, /*relu=*/true, dy);
-  Tape::worked("norm backward");
+  Tape::worked("norm", {y, dz, dy});
   if (p.needs(0)) conv_backward_data(dy, w, conv, p.dx(0));
-  Tape::worked("convolution backward data");
+  Tape::worked("convolution backward data", {dy, w, p.dx(0)}, p.needs(0) ? direct_multiply_adds(y, w) : 0);
   conv_backward_weights(in, dy, conv, p.dx(1), p.dx(2));
-  Tape::worked("convolution backward weights");
+  Tape::worked("convolution backward weights", {in, dy, w}, direct_multiply_adds(y, w));
 }
 
 }  // namespace
@@ -60,7 +60,7 @@ Tensor NormedMap::written() const {
 Tensor NormedMap::tensor() const {
   if (!constants_) return map_;
   const Tensor y = written();
-  Tape::worked("norm forward");
+  Tape::worked("norm", {map_, y});
   Tape::record("norm_relu", {map_}, {y}, {}, [](Pull& p) { p.dx(0) = p.dy(); });  // map_'s history is behind the norm
   return y;
 }
@@ -99,16 +99,17 @@ NormedMap conv_norm_relu(const NormedMap& x, const ConvNorm& p, const ConvOption
     winograd::ResultMoments parts;
     winograd::conv_forward(m, x.map_, w, bias, conv, y,
                            {.read = x.constants_, .moments = options.training ? &parts : nullptr});
-    Tape::worked("convolution forward");
+    Tape::worked("convolution forward", {x.map_, w, y}, direct_multiply_adds(y, w));
     if (options.training) moments = norm::join(parts.parts, parts.counts);
   } else {
     conv_forward(x.written(), w, bias, conv, y);
-    Tape::worked("convolution forward");
+    Tape::worked("convolution forward", {x.map_, w, y}, direct_multiply_adds(y, w));
     if (options.training) moments = norm::moments_of(y);
+    Tape::worked("norm", {y});
   }
   const Tensor stats = norm::statistics(moments, p.running_mean, p.running_var, options);
   const Tensor constants = norm::constants(stats, gamma, beta);
-  Tape::worked("norm forward");
+  Tape::worked("norm");
   const bool training = options.training, biased = static_cast<bool>(bias);
   Tape::record("conv_norm_relu", {x.map_, p.weight, p.bias, p.gamma, p.beta}, {y},
                {x.map_, x.constants_, w, y, stats, gamma, beta},

@@ -1,15 +1,13 @@
 #include "tools/bench_ops.h"
 
-#include <cstring>
-#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "core/dnn.h"
 #include "core/error.h"
-#include "core/parallel.h"
 #include "core/tape.h"
 #include "layers/pool/prepared.h"
+#include "tools/machine.h"
 #include "tools/pool_request.h"
 #include "tools/progress.h"
 #include "tools/timing.h"
@@ -56,32 +54,6 @@ Dims size_of_option(const Call& call) {
   }
   if (lengths.size() < 3 || lengths.size() > 5) wrong();
   return Dims(lengths);
-}
-
-double median_seconds(int64_t repeats, const std::function<void()>& work) {
-  constexpr int kWarmup = 2;
-  std::vector<double> seconds;
-  for (int64_t i = -kWarmup; i < repeats; ++i) {
-    const auto begin = Clock::now();
-    work();
-    if (i >= 0) seconds.push_back(seconds_between(begin, Clock::now()));
-  }
-  return median(seconds);
-}
-
-// Bytes a second of a plain copy of a map, on all threads: read once, written once.
-double copy_bandwidth(const Dims& shape, DType dtype, int64_t repeats) {
-  const Tensor from = made_up_map(shape, {.dtype = dtype}), to = Tensor::empty(shape, {.dtype = dtype});
-  const auto bytes = static_cast<int64_t>(from.storage().bytes);
-  const auto* const source = static_cast<const char*>(from.raw());
-  auto* const target = static_cast<char*>(to.raw());
-  const int64_t share = std::max<int64_t>(4096, (bytes + cpu_threads() - 1) / cpu_threads());
-  const double seconds = median_seconds(repeats, [&] {
-    parallel_chunks(bytes, share, [&](int64_t begin, int64_t end) {
-      std::memcpy(target + begin, source + begin, static_cast<size_t>(end - begin));
-    });
-  });
-  return 2 * static_cast<double>(bytes) / seconds;
 }
 
 double bytes_of(const Tensor& t) {

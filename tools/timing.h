@@ -2,6 +2,7 @@
 #pragma once
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <vector>
 
 namespace tidepool {
@@ -17,6 +18,19 @@ inline double median(std::vector<double> values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());
   return *middle;
+}
+
+/// The median of `repeats` calls, after two that do not count.
+template <class F>
+double median_seconds(int64_t repeats, const F& work) {
+  constexpr int kWarmup = 2;
+  std::vector<double> seconds;
+  for (int64_t i = -kWarmup; i < repeats; ++i) {
+    const auto begin = Clock::now();
+    work();
+    if (i >= 0) seconds.push_back(seconds_between(begin, Clock::now()));
+  }
+  return median(seconds);
 }
 
 }  // namespace tidepool

@@ -1,11 +1,13 @@
 // tidepool train: one run.
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "tools/command.h"
 #include "tools/data_root.h"
 #include "tools/progress.h"
 #include "tools/run_config.h"
 #include "tools/signals.h"
+#include "tools/work_timer.h"
 #include "train/run.h"
 
 namespace tidepool {
@@ -18,8 +20,13 @@ int run(const Call& call) {
   for (const std::string& set : call.texts("set")) command.insert(command.end(), {"--set", set});
 
   catch_stop_signals();
+  const bool profiled = call.flag("profile");
+  WorkTimer timer(/*keep_trace=*/true);
+  int64_t first_step = 0, last_step = 0;
   RunResult result;
   {
+    std::optional<Tape::Watching> watching;
+    if (profiled) watching.emplace(&timer);
     Progress progress(config.name, 0, "steps");
     bool begun = false;
     result =
@@ -29,8 +36,9 @@ int run(const Call& call) {
                            .provenance = provenance(command),
                            .progress =
                                [&](const RunProgress& p) {
-                                 if (!begun) progress.set_start(p.step - 1);
+                                 if (!begun) progress.set_start(first_step = p.step - 1);
                                  begun = true;
+                                 last_step = p.step;
                                  progress.set_total(p.steps);
                                  progress.update(
                                      p.step, fmt::format("epoch {}/{}  loss {:.3f}  {:.0f} images/s{}", p.epoch + 1,
@@ -39,15 +47,22 @@ int run(const Call& call) {
                                },
                            .stop = stop_requested});
   }
+  if (profiled) timer.write_trace(out / "trace.json");
+  const int64_t steps = last_step - first_step;
   if (!result.finished) {
     fmt::print(stderr, "tidepool train: stopped after step {}; `--resume --out {}` goes on\n", result.steps,
                out.string());
     return stop_status();
   }
   if (call.json()) {
-    print_json(result.json());
+    Json json = result.json();
+    if (profiled) json["kinds"] = timer.kinds(steps);
+    print_json(json);
     return 0;
   }
+  if (profiled)
+    print(fmt::format("{}{} steps; every one of them in {}, for chrome://tracing or Perfetto\n", timer.table(steps),
+                      steps, (out / "trace.json").string()));
   std::vector<std::string> shapes;
   for (const auto& [place, size] : result.shapes) shapes.push_back(fmt::format("{} {}", place, size.str()));
   const auto percent = [](const std::optional<double>& top1) {
@@ -67,6 +82,7 @@ const Registered registered(
                  device_option(),
                  data_option(),
                  {.name = "out", .value = "DIR", .says = "the run directory (runs/NAME)"},
+                 {.name = "profile", .says = "print where the time went, and write DIR/trace.json"},
                  {.name = "resume", .says = "go on where the run directory stands"},
                  seed_option("", "in place of train.seed"),
                  json_option()},

@@ -6,6 +6,7 @@
 
 #include "core/allocator.h"
 #include "core/dnn.h"
+#include "core/tape.h"
 #include "train/ema.h"
 #include "train/run_directory.h"
 #include "train/setup.h"
@@ -140,6 +141,7 @@ class Run {
       const auto begin = Clock::now();
       if (!loader_.next(batch)) break;
       const TensorBatch tensors = to_tensors(batch, network_->options().dtype);
+      Tape::worked("input", {tensors.images});
       const double rate = optimizer_.learning_rate(step_);
       const StepLosses losses = stepper_.step(tensors, step_);
       if (average_) average_->update();
@@ -181,6 +183,7 @@ class Run {
                            .images_per_second = speed,
                            .loss = losses.total,
                            .top1 = top1_last_});
+      Tape::worked("other");
       if (options_.stop && options_.stop()) return false;
       const auto& every = config_.train.checkpoint_every;
       if (every && step_ % *every == 0 && step_ % steps_per_epoch_ != 0 && step_ != total_steps_) save();
@@ -198,7 +201,13 @@ class Run {
   // Evaluates and saves. False when it was stopped.
   bool evaluate_now() {
     if (average_) average_->swap();
-    const Evaluation e = evaluate(*network_, test_loader_, nullptr, 0, options_.stop);
+    Tape::worked("other");
+    Evaluation e;
+    {
+      const Tape::Watching nobody(nullptr);  // a profile tells an evaluation from the steps, not its layers
+      e = evaluate(*network_, test_loader_, nullptr, 0, options_.stop);
+    }
+    Tape::worked("evaluation");
     const bool stopped = options_.stop && options_.stop();
     if (!stopped) {
       top1_last_ = e.top1;

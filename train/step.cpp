@@ -11,7 +11,7 @@ namespace {
 // Remembers the first operator whose output is not finite.
 class FirstNonFinite final : public Tape::Watch {
  public:
-  void output(const char* op, std::span<const Tensor> outputs) override {
+  void output(const char* op, std::span<const Tensor> /*inputs*/, std::span<const Tensor> outputs) override {
     if (!where.empty()) return;
     for (const Tensor& y : outputs)
       if (!all_finite(y)) where = LayerScope::path().empty() ? op : fmt::format("{} ({})", LayerScope::path(), op);
@@ -53,8 +53,10 @@ StepLosses Stepper::gradients(const TensorBatch& batch, int64_t step) {
 StepLosses Stepper::step(const TensorBatch& batch, int64_t step) {
   const StepLosses losses = gradients(batch, step);
   if (after_backward) after_backward();
+  Tape::worked("other");
   optimizer_.step(step);
   network_.project();
+  Tape::worked("optimizer");
   return losses;
 }
 

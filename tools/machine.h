@@ -1,0 +1,14 @@
+// What this machine can do at most, measured now: the yardsticks of the benchmarks.
+#pragma once
+#include "core/tensor.h"
+
+namespace tidepool {
+
+/// Bytes a second of a plain copy of a map on all threads, each byte read once and written once: the median of
+/// `repeats`.
+double copy_bandwidth(const Dims& shape, DType dtype, int64_t repeats);
+
+/// f32 multiply-adds a second on all threads, from registers: the best of `repeats`.
+double multiply_add_rate(int repeats);
+
+}  // namespace tidepool
