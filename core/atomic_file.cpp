@@ -82,6 +82,15 @@ void AtomicFile::commit() {
   }
 }
 
+void make_folder(const fs::path& folder, std::string_view what) {
+  std::error_code code, unseen;
+  if (fs::exists(folder, unseen) && !fs::is_directory(folder, unseen))
+    throw Error("{} {}: expected a folder, it is a file", what, folder.string());
+  fs::create_directories(folder, code);
+  if (!fs::is_directory(folder, unseen))
+    throw Error("{} {}: this folder cannot be made: {}", what, folder.string(), code.message());
+}
+
 void write_file_atomically(const fs::path& path, std::string_view text) {
   AtomicFile file(path);
   file.write(text);

@@ -29,6 +29,10 @@ class AtomicFile {
   int descriptor_ = -1;
 };
 
+/// Makes a folder and those above it, where they are missing. Throws Error, with `what` (--out) before the name, when
+/// it is no folder and cannot become one.
+void make_folder(const std::filesystem::path& folder, std::string_view what);
+
 /// Writes a whole file. Errors as AtomicFile's.
 void write_file_atomically(const std::filesystem::path& path, std::string_view text);
 

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "core/atomic_file.h"
 #include "core/error.h"
 #include "data/contact_sheet.h"
 #include "data/fidelity.h"
@@ -142,12 +143,8 @@ int run(const Call& call) {
   const int64_t factor = call.integer("factor", 2, 1024);
   const uint64_t seed = call.seed();
   const fs::path folder = call.path("out");
-  std::error_code code;
-  if (fs::exists(folder, code) && !fs::is_directory(folder, code))
-    throw Error("--out {}: expected a folder, it is a file", folder.string());
   std::vector<Subject> subjects = look(call, requests, factor, folder);
-  fs::create_directories(folder, code);
-  if (!fs::is_directory(folder, code)) throw Error("--out {}: this folder cannot be made", folder.string());
+  make_folder(folder, "--out");
 
   flush_denormals();
   // A sheet of at most 64 million pixels, its panels of one size.

@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <chrono>
 #include <cstring>
 #include <fstream>
@@ -26,6 +25,7 @@
 #include "tools/run_config.h"
 #include "tools/signals.h"
 #include "train/experiments.h"
+#include "train/image_fidelity.h"
 #include "train/report.h"
 
 namespace tidepool {
@@ -290,16 +290,11 @@ class TableBar {
 };
 
 int run(const Call& call) {
-  int64_t number = 0;
-  const std::string& word = call.argument();
-  const auto [end, code] = std::from_chars(word.data(), word.data() + word.size(), number);
-  if (code != std::errc{} || end != word.data() + word.size()) number = -1;
-  if (number < 0) throw Error("N: expected the number of a table, got '{}'", word);
-  const Table& table = find_table(number);
+  const Table& table = find_table(call.argument());
   const Scale& scale = find_scale(call.text("scale"));
   const int64_t jobs = call.integer("jobs", 1, 1024);
   const Images images = find_images(call);
-  const std::string name = fmt::format("table{}", table.number);
+  const std::string& name = table.file;
   PlanOptions options{.scale = scale.name,
                       .seeds = call.integer("seeds", 1, 10000),
                       .only = call.text("only"),
@@ -309,26 +304,36 @@ int run(const Call& call) {
                                  ? call.path("out")
                                  : fs::path("runs") / fmt::format("{}-{}-{}", name, scale.name, images.data_set)};
   if (call.given("only") && options.only.empty()) throw Error("--only: expected a pattern, got nothing");
-  const Plan plan = make_plan(number, options);
+  const Plan plan = make_plan(table.name, options);
+  // Another run in a folder, a wrong operator or key: found before anything runs.
   for (const PlannedRun& planned : plan.runs) {
-    if (planned.seed != 1 || !planned.selected) continue;
+    if (!planned.selected) continue;
+    saved_result(planned);
+    if (planned.seed != 1) continue;
     if (parse_device(planned.config.train.device) != kCpu)
       throw Error("train.device: networks run on the CPU in this version; cuda serves `tidepool op`");
-    make_run_network(planned.config);  // a wrong operator or key is found before anything runs
+    make_run_network(planned.config);
   }
+  make_folder(options.out, "--out");
   spdlog::info("{}: data: {}", name, images.says);
 
   const int threads = std::max(1, cpu_threads() / static_cast<int>(jobs));
   const std::vector<std::string> command = command_line(call);
   std::string command_text;
   for (const std::string& each : command) command_text += (command_text.empty() ? "" : " ") + quoted(each);
-  const ReportFacts facts{
-      .data = images.says,
-      .revision = *kRevision ? fmt::format("{} (tidepool {})", kRevision, kVersion) : "",
-      .command = command_text,
-      .machine =
-          fmt::format("{} thread{} a run, {} run{} at a time{}", threads, threads == 1 ? "" : "s", jobs,
-                      jobs == 1 ? "" : "s", jobs == 1 ? "" : ", so that times a step are those of a shared machine")};
+  ReportFacts facts{.data = images.says,
+                    .revision = *kRevision ? fmt::format("{} (tidepool {})", kRevision, kVersion) : "",
+                    .command = command_text,
+                    .machine = fmt::format("{} thread{} a run, {} run{} at a time{}", threads, threads == 1 ? "" : "s",
+                                           jobs, jobs == 1 ? "" : "s",
+                                           jobs == 1 ? "" : ", so that times a step are those of a shared machine")};
+
+  if (table.fidelity)
+    for (const PlannedRun& planned : plan.runs) {
+      const Json& pool = planned.config.model.pool;
+      if (planned.seed == 1 && pool.contains("default"))  // --set may name the places one by one
+        facts.fidelity[plan.rows[planned.row].name] = image_fidelity(pool["default"], planned.config.data, images.root);
+    }
 
   catch_stop_signals();
   std::vector<RunOutcome> outcomes;
@@ -390,7 +395,7 @@ int run(const Call& call) {
 const Registered registered(
     {.name = "table",
      .says = "runs an experiment and writes its table",
-     .arguments = {"N"},
+     .arguments = {"TABLE"},
      .options =
          {{.name = "scale", .value = "NAME", .says = "smoke, quick, toy, small or full", .start = "quick"},
           {.name = "seeds", .value = "K", .says = "seeds a row", .start = "1"},
@@ -400,11 +405,14 @@ const Registered registered(
            .start = ""},
           {.name = "jobs", .value = "J", .says = "runs at a time, each with its share of the threads", .start = "1"},
           data_option(),
-          {.name = "out", .value = "DIR", .says = "where runs and table go (runs/tableN-SCALE-DATASET)", .start = ""},
+          {.name = "out", .value = "DIR", .says = "where runs and table go (runs/TABLE-SCALE-DATASET)", .start = ""},
           set_option(),
           json_option()},
      .details =
-         "N is 1: human-designed pooling against DynOPool. CIFAR-100 where it is found, else procedural images.\n"
+         "TABLE is 1: human-designed pooling against DynOPool; or pooling: every operator that halves a map, in "
+         "VGG-16, "
+         "with\n"
+         "what it leaves of an image (PSNR, SSIM). CIFAR-100 where it is found, else procedural images.\n"
          "What was run is read, what was cut off goes on, what is missing runs. Ctrl-C finishes the step, saves a\n"
          "checkpoint, writes the table so far and exits with 130.\n",
      .run = run});

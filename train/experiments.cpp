@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "core/error.h"
+#include "layers/pool/prepared.h"
 #include "train/optimizer.h"
 
 namespace tidepool {
@@ -56,6 +57,7 @@ std::vector<Row> table1_rows(const Scale& scale) {
                 .lambda = 0,
                 .baseline = &pool == kPools ? "" : stem + kPools[0].name,
                 .base = pool.learned ? model.learned : model.fixed,
+                .learns_shape = pool.learned,
                 .sets = {fmt::format("data.variant={}", data.variant),
                          fmt::format(R"(model.pool={{"default": {}}})", pool.pool)}};
         rows.push_back(row);
@@ -67,6 +69,57 @@ std::vector<Row> table1_rows(const Scale& scale) {
       }
     }
   return rows;
+}
+
+// The pooling table: every operator of the registry that can stand in every place of the network.
+std::vector<Row> pooling_rows(const Scale& scale) {
+  const std::string stem = "vgg16-", baseline = "max";
+  std::vector<Row> rows;
+  for (const PoolDescription* op : pool_operators()) {
+    const std::optional<Json> config = halving_config(*op);
+    if (!config) continue;
+    Row row{.name = stem + op->name,
+            .data = "plain",
+            .model = "vgg16",
+            .pool = op->name,
+            .baseline = op->name == baseline ? "" : stem + baseline,
+            .base = "cifar100_vgg16.json",
+            .sets = {fmt::format(R"(model.pool={{"default": {}}})", config->dump())}};
+    Json groups = Json::array();  // shape parameters move at a rate of their own
+    for (const ParameterSpec& spec : make_pool_operator(nlohmann::json(*config))->parameters({1, 8, 32, 32}))
+      if (spec.kind == ParameterKind::shape)
+        groups.push_back({{"match", "*." + spec.name},
+                          {"lr", scale.shape_lr},
+                          {"weight_decay", 0},
+                          {"first_epoch", scale.shape_first_epoch}});
+    row.learns_shape = !groups.empty();
+    if (row.learns_shape) row.sets.push_back("optim.groups=" + groups.dump());
+    rows.push_back(std::move(row));
+  }
+  std::stable_partition(rows.begin(), rows.end(), [](const Row& row) { return row.baseline.empty(); });
+  return rows;
+}
+
+std::vector<std::pair<std::string, std::string>> pooling_caption() {
+  std::vector<std::string> keys, left_out;
+  for (const PoolDescription* op : pool_operators()) {
+    const std::optional<Json> config = halving_config(*op);
+    if (!config) {
+      left_out.push_back(op->name);
+      continue;
+    }
+    std::string own;
+    for (const auto& [key, value] : config->items())
+      if (key != "type") own += fmt::format("{}{} {}", own.empty() ? "" : ", ", key, value.dump());
+    keys.push_back(own.empty() ? op->name : fmt::format("{} ({})", op->name, own));
+  }
+  std::vector<std::pair<std::string, std::string>> all{
+      {"Operators",
+       fmt::format("the same one in all four places, at its defaults but for: {}", fmt::join(keys, ", "))}};
+  if (!left_out.empty())
+    all.emplace_back("Left out", fmt::format("{}: at their defaults they do not halve a map of every size",
+                                             fmt::join(left_out, ", ")));
+  return all;
 }
 
 // The first place at which the configs differ in what decides the run; "" when they are the same run.
@@ -143,18 +196,46 @@ const Scale& find_scale(const std::string& name) {
 
 const std::vector<Table>& tables() {
   static const std::vector<Table> all{
-      {.number = 1, .title = "Human-designed pooling against DynOPool", .rows = table1_rows},
+      {.name = "1",
+       .heading = "Table 1",
+       .title = "Human-designed pooling against DynOPool",
+       .file = "table1",
+       .rows = table1_rows},
+      {.name = "pooling",
+       .heading = "Pooling table",
+       .title = "Every pooling operator in one network",
+       .file = "pooling",
+       .rows = pooling_rows,
+       .fidelity = true,
+       .caption = pooling_caption},
   };
   return all;
 }
 
-const Table& find_table(int64_t number) {
-  std::vector<int> numbers;
+const Table& find_table(const std::string& name) {
+  std::vector<std::string> names;
   for (const Table& table : tables()) {
-    if (table.number == number) return table;
-    numbers.push_back(table.number);
+    if (table.name == name) return table;
+    names.push_back(table.name);
   }
-  throw Error("there is no table {}; there is: {}", number, fmt::join(numbers, ", "));
+  throw Error("there is no table {}; there is: {}{}", name, fmt::join(names, ", "), did_you_mean(name, names));
+}
+
+std::optional<Json> halving_config(const PoolDescription& op) {
+  constexpr int64_t kChannels = 8;
+  const nlohmann::json config = config_for_factor(op, 2, {1, kChannels, 32, 32});
+  try {
+    const auto made = make_pool_operator(config);
+    for (const int64_t length : {32, 16, 8, 4}) {
+      const Dims x{1, kChannels, length, length}, half{1, kChannels, length / 2, length / 2};
+      if (made->output_shape(x, start_values(*made, x, DType::f32, 0)) != half) return std::nullopt;
+    }
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+  Json ordered{{"type", op.name}};
+  ordered.update(config);
+  return ordered;
 }
 
 Config row_config(const Row& row, const Scale& scale, const std::string& data_set, uint64_t seed,
@@ -188,7 +269,7 @@ int64_t planned_steps(const Config& config, int64_t images) {
   return std::min(steps, config.train.max_steps.value_or(steps));
 }
 
-Plan make_plan(int64_t table, const PlanOptions& options) {
+Plan make_plan(const std::string& table, const PlanOptions& options) {
   Plan plan{
       .table = &find_table(table), .scale = find_scale(options.scale), .options = options, .rows = {}, .runs = {}};
   plan.rows = plan.table->rows(plan.scale);

@@ -6,8 +6,10 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "layers/pool/operator.h"
 #include "train/config.h"
 #include "train/run.h"
 
@@ -40,18 +42,28 @@ struct Row {
   double lambda = 0;                   ///< of the GMACs penalty
   std::string baseline;                ///< name of the row that it is compared with; "" for a baseline
   std::string base;                    ///< the embedded config that it starts from
+  bool learns_shape = false;           ///< map sizes move while it trains
   std::vector<std::string> sets = {};  ///< KEY=VALUE, after the scale's
 };
 
 /// A table. A new one is a function that gives rows and a line in experiments.cpp.
 struct Table {
-  int number;
+  std::string name;     ///< "1", as the command line calls it
+  std::string heading;  ///< "Table 1"
   std::string title;
+  std::string file;  ///< stem of its files and of the folder of its runs: "table1"
   std::vector<Row> (*rows)(const Scale& scale);
+  bool fidelity = false;  ///< with PSNR and SSIM of pooled test images
+  /// What its caption says beside what every table's says; may be null.
+  std::vector<std::pair<std::string, std::string>> (*caption)() = nullptr;
 };
 const std::vector<Table>& tables();
-/// Throws Error with the numbers that there are.
-const Table& find_table(int64_t number);
+/// Throws Error with the names that there are.
+const Table& find_table(const std::string& name);
+
+/// The config with which an operator halves a map: its defaults and a factor of 2. None for one that does not make half
+/// the size of 32x32, 16x16, 8x8 and 4x4 with the same channels, and so cannot stand in every place of a network.
+std::optional<Json> halving_config(const PoolDescription& op);
 
 /// One row with one seed.
 struct PlannedRun {
@@ -80,7 +92,7 @@ struct Plan {
 };
 
 /// Throws Error for an unknown table or scale, a pattern that picks nothing, and a config that does not load.
-Plan make_plan(int64_t table, const PlanOptions& options);
+Plan make_plan(const std::string& table, const PlanOptions& options);
 
 /// The config of a row at a scale, ready to run.
 Config row_config(const Row& row, const Scale& scale, const std::string& data_set, uint64_t seed,

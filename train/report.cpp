@@ -52,15 +52,20 @@ struct Column {
   const char* name;
   bool number;
   std::string (*cell)(const ReportRow&);
+  bool (*shown)(const Report&) = nullptr;  // null: always
 };
 
 int64_t seeds_of(const ReportRow& row) {
   return row.top1_last ? row.top1_last->n : 0;
 }
 
+bool has_fidelity(const Report& report) {
+  return report.fidelity;
+}
+
 // What every format but CSV and JSON shows.
-const std::vector<Column>& columns() {
-  static const std::vector<Column> all{
+std::vector<Column> columns(const Report& report) {
+  static const std::vector<Column> kAll{
       {"data", false, [](const ReportRow& r) { return r.row.data; }},
       {"network", false, [](const ReportRow& r) { return r.row.model; }},
       {"pool", false, [](const ReportRow& r) { return r.row.pool; }},
@@ -76,8 +81,18 @@ const std::vector<Column>& columns() {
       {"parameters, M", true, [](const ReportRow& r) { return mean_text(r.parameters, 1e6, 3); }},
       {"ms a step", true, [](const ReportRow& r) { return mean_text(r.step_ms, 1, 1); }},
       {"peak, MiB", true, [](const ReportRow& r) { return mean_text(r.peak_bytes, 1024.0 * 1024.0, 0); }},
+      {"PSNR, dB", true,
+       [](const ReportRow& r) { return r.fidelity ? fmt::format("{:.2f}", r.fidelity->psnr()) : "-"; }, has_fidelity},
+      {"SSIM", true,
+       [](const ReportRow& r) {
+         return r.fidelity && r.fidelity->ssim() ? fmt::format("{:.4f}", *r.fidelity->ssim()) : "-";
+       },
+       has_fidelity},
       {"final shapes", false, shapes_text},
   };
+  std::vector<Column> all;
+  for (const Column& column : kAll)
+    if (!column.shown || column.shown(report)) all.push_back(column);
   return all;
 }
 
@@ -85,7 +100,7 @@ std::vector<std::vector<std::string>> cells_of(const Report& report) {
   std::vector<std::vector<std::string>> cells;
   for (const ReportRow& row : report.rows) {
     auto& line = cells.emplace_back();
-    for (const Column& column : columns()) line.push_back(column.cell(row));
+    for (const Column& column : columns(report)) line.push_back(column.cell(row));
   }
   return cells;
 }
@@ -144,6 +159,13 @@ std::string csv_number(const Json& value) {
   return value.is_null() ? "" : value.dump();
 }
 
+Json psnr_json(const ReportRow& row) {
+  return row.fidelity && std::isfinite(row.fidelity->psnr()) ? Json(row.fidelity->psnr()) : Json(nullptr);
+}
+Json ssim_json(const ReportRow& row) {
+  return row.fidelity && row.fidelity->ssim() ? Json(*row.fidelity->ssim()) : Json(nullptr);
+}
+
 // Boxes to scale: one for each map, with the input's outline behind them.
 std::string shapes_svg(const ReportRow& row) {
   if (row.shapes.empty()) return "-";
@@ -186,11 +208,12 @@ std::vector<std::pair<std::string, std::string>> notes(const Report& report) {
 }  // namespace
 
 Report make_report(const Plan& plan, const std::vector<RunOutcome>& outcomes, const ReportFacts& facts) {
-  Report report{.title = fmt::format("Table {} ({}): {}", plan.table->number, plan.scale.name, plan.table->title),
+  Report report{.title = fmt::format("{} ({}): {}", plan.table->heading, plan.scale.name, plan.table->title),
                 .caption = {},
                 .scale = plan.scale.name,
                 .data_set = plan.options.data_set,
                 .rows = {},
+                .fidelity = plan.table->fidelity,
                 .incomplete = {}};
   std::map<std::string, std::map<uint64_t, double>> top1;  // by row name, then seed
   int64_t missing = 0, asked = 0;
@@ -231,6 +254,8 @@ Report make_report(const Plan& plan, const std::vector<RunOutcome>& outcomes, co
       s.height /= static_cast<double>(row.seeds.size());
       s.width /= static_cast<double>(row.seeds.size());
     }
+    if (const auto found = facts.fidelity.find(row.row.name); found != facts.fidelity.end())
+      row.fidelity = found->second;
     row.top1_last = summarize(last);
     row.top1_best = summarize(best);
     row.gmacs = summarize(gmacs);
@@ -257,6 +282,14 @@ Report make_report(const Plan& plan, const std::vector<RunOutcome>& outcomes, co
        "width" +
            std::string(seeds > 1 ? ", mean over the seeds" : "")},
   };
+  if (report.fidelity)
+    report.caption.emplace_back(
+        "Fidelity",
+        "of the test images, each pooled by 2 by the operator at its initial value and enlarged again (bilinear): PSNR "
+        "of "
+        "the mean squared error over all of them, mean SSIM (Wang et al. 2004) over windows and channels");
+  if (plan.table->caption)
+    for (auto& note : plan.table->caption()) report.caption.push_back(std::move(note));
   const bool penalty = std::any_of(plan.rows.begin(), plan.rows.end(), [](const Row& row) { return row.lambda > 0; });
   if (penalty)
     report.caption.emplace_back("Lambda",
@@ -271,7 +304,8 @@ Report make_report(const Plan& plan, const std::vector<RunOutcome>& outcomes, co
 std::string report_markdown(const Report& report) {
   std::vector<std::vector<std::string>> cells = cells_of(report);
   std::vector<size_t> wide;
-  for (const Column& column : columns()) wide.push_back(std::max<size_t>(3, characters(column.name)));
+  const std::vector<Column> shown = columns(report);
+  for (const Column& column : shown) wide.push_back(std::max<size_t>(3, characters(column.name)));
   for (auto& line : cells)
     for (size_t i = 0; i < line.size(); ++i) {
       line[i] = escape_markdown(line[i]);
@@ -280,13 +314,13 @@ std::string report_markdown(const Report& report) {
   std::string text = fmt::format("# {}\n\n", escape_markdown(report.title));
   const auto add = [&](size_t i, const std::string& cell) {
     const std::string pad(wide[i] - characters(cell), ' ');
-    text += fmt::format("| {} ", columns()[i].number ? pad + cell : cell + pad);
+    text += fmt::format("| {} ", shown[i].number ? pad + cell : cell + pad);
   };
-  for (size_t i = 0; i < wide.size(); ++i) add(i, columns()[i].name);
+  for (size_t i = 0; i < wide.size(); ++i) add(i, shown[i].name);
   text += "|\n";
   for (size_t i = 0; i < wide.size(); ++i)
-    text += columns()[i].number ? fmt::format("|{}:", std::string(wide[i] + 1, '-'))
-                                : fmt::format("|{}", std::string(wide[i] + 2, '-'));
+    text += shown[i].number ? fmt::format("|{}:", std::string(wide[i] + 1, '-'))
+                            : fmt::format("|{}", std::string(wide[i] + 2, '-'));
   text += "|\n";
   for (const auto& line : cells) {
     for (size_t i = 0; i < line.size(); ++i) add(i, line[i]);
@@ -301,12 +335,13 @@ std::string report_csv(const Report& report) {
   std::string text =
       "scale,data_set,data,model,pool,lambda,seeds,top1_last_mean,top1_last_std,top1_best_mean,top1_best_std,"
       "gmacs_mean,gmacs_std,parameters,step_ms_mean,step_ms_std,peak_bytes_mean,paired_difference,interval_low,"
-      "interval_high,shapes\n";
+      "interval_high,shapes";
+  text += report.fidelity ? ",psnr,ssim\n" : "\n";
   for (const ReportRow& row : report.rows) {
     const auto mean = [](const std::optional<Summary>& s) { return csv_number(summary_json(s, false)); };
     const auto deviation = [](const std::optional<Summary>& s) { return csv_number(summary_json(s, true)); };
     const bool interval = row.difference && row.difference->interval;
-    const std::vector<std::string> cells{
+    std::vector<std::string> cells{
         report.scale,
         report.data_set,
         row.row.data,
@@ -329,6 +364,10 @@ std::string report_csv(const Report& report) {
         interval ? csv_number(row.difference->interval->second) : "",
         row.shapes.empty() ? "" : shapes_text(row),
     };
+    if (report.fidelity) {
+      cells.push_back(csv_number(psnr_json(row)));
+      cells.push_back(csv_number(ssim_json(row)));
+    }
     for (size_t i = 0; i < cells.size(); ++i) {
       if (i > 0) text += ',';
       text += escape_csv(cells[i]);
@@ -340,7 +379,7 @@ std::string report_csv(const Report& report) {
 
 std::string report_latex(const Report& report) {
   std::string format, header;
-  for (const Column& column : columns()) {
+  for (const Column& column : columns(report)) {
     format += column.number ? 'r' : 'l';
     if (!header.empty()) header += " & ";
     header += escape_latex(column.name);
@@ -388,17 +427,18 @@ dd {{ margin: 0; overflow-wrap: anywhere; }}
 <div class="wide"><table>
 <tr>)html",
                                  escape_html(report.title));
-  for (const Column& column : columns())
+  const std::vector<Column> shown = columns(report);
+  for (const Column& column : shown)
     text += fmt::format("<th{}>{}</th>", column.number ? " class=\"n\"" : "", escape_html(column.name));
   text += "<th>drawn to scale</th></tr>\n";
   const auto cells = cells_of(report);
   for (size_t r = 0; r < cells.size(); ++r) {
     const ReportRow& row = report.rows[r];
     std::string classes = r == 0 || row.row.data != report.rows[r - 1].row.data ? "first" : "";
-    if (row.row.pool == "dynopool") classes += classes.empty() ? "learned" : " learned";
+    if (row.row.learns_shape) classes += classes.empty() ? "learned" : " learned";
     text += fmt::format("<tr class=\"{}\">", classes);
     for (size_t i = 0; i < cells[r].size(); ++i)
-      text += fmt::format("<td{}>{}</td>", columns()[i].number ? " class=\"n\"" : "", escape_html(cells[r][i]));
+      text += fmt::format("<td{}>{}</td>", shown[i].number ? " class=\"n\"" : "", escape_html(cells[r][i]));
     text += fmt::format("<td>{}</td></tr>\n", shapes_svg(row));
   }
   text += "</table></div>\n<dl>\n";
@@ -443,6 +483,8 @@ Json report_json(const Report& report) {
                     {"baseline", row.row.baseline.empty() ? Json(nullptr) : Json(row.row.baseline)},
                     {"paired_difference", row.difference ? Json(row.difference->mean) : Json(nullptr)},
                     {"interval", interval},
+                    {"psnr", psnr_json(row)},
+                    {"ssim", ssim_json(row)},
                     {"failures", row.failures},
                     {"runs", runs}});
   }
@@ -457,11 +499,7 @@ Json report_json(const Report& report) {
 }
 
 void write_report(const Report& report, const fs::path& folder, const std::string& name) {
-  std::error_code code;
-  if (fs::exists(folder, code) && !fs::is_directory(folder, code))
-    throw Error("--out {}: expected a folder, it is a file", folder.string());
-  fs::create_directories(folder, code);
-  if (code) throw Failure("cannot make the folder {}: {}", folder.string(), code.message());
+  make_folder(folder, "--out");
   write_file_atomically(folder / (name + ".md"), report_markdown(report));
   write_file_atomically(folder / (name + ".csv"), report_csv(report));
   write_file_atomically(folder / (name + ".tex"), report_latex(report));

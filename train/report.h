@@ -1,6 +1,7 @@
 // A table as Markdown, CSV, LaTeX, JSON and one HTML page, all from the same rows.
 #pragma once
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "core/json.h"
+#include "data/fidelity.h"
 #include "train/experiments.h"
 #include "train/statistics.h"
 
@@ -25,6 +27,7 @@ struct ReportRow {
   std::optional<Summary> top1_last = {}, top1_best = {};  ///< 0 to 1
   std::optional<Summary> gmacs = {}, parameters = {}, step_ms = {}, peak_bytes = {};
   std::vector<ReportShape> shapes = {};
+  std::optional<Fidelity> fidelity = {};            ///< of the operator, not of the runs
   std::optional<PairedDifference> difference = {};  ///< of top1_last to the baseline's, same seeds; none for a baseline
   std::vector<std::string> failures = {};           ///< "seed 2: the loss is not finite ..."
   std::vector<std::pair<uint64_t, RunResult>> seeds = {};
@@ -35,6 +38,7 @@ struct Report {
   std::vector<std::pair<std::string, std::string>> caption;  ///< what, plain text
   std::string scale, data_set;
   std::vector<ReportRow> rows;
+  bool fidelity = false;   ///< with columns for it
   std::string incomplete;  ///< what is missing; "" when nothing is
 };
 
@@ -43,7 +47,8 @@ struct ReportFacts {
   std::string data;      ///< "CIFAR-100 (real images, from DIR)"
   std::string revision;  ///< "" when not known
   std::string command;
-  std::string machine;  ///< "2 threads a run, 1 run at a time"
+  std::string machine;                            ///< "2 threads a run, 1 run at a time"
+  std::map<std::string, Fidelity> fidelity = {};  ///< by row; of tables that have it
 };
 
 /// Rows that --only leaves out are there when their results are.

@@ -228,6 +228,38 @@ TEST_F(BadInput, Pool) {
   });
 }
 
+TEST_F(BadInput, TablePooling) {
+  const auto table = [](std::vector<std::string> more) {
+    std::vector<std::string> call = {"table", "pooling", "--scale", "smoke"};
+    call.insert(call.end(), more.begin(), more.end());
+    return call;
+  };
+  refuse({
+      {{"table"}, {"TABLE is missing", "usage"}},
+      {{"table", "poling"}, {"no table poling", "did you mean 'pooling'"}},
+      {{"table", ""}, {"no table", "pooling"}},
+      {{"table", "1", "pooling"}, {"unexpected argument 'pooling'"}},
+      {{"table", "1.5"}, {"no table 1.5"}},
+      {table({"--scale", "toy"}), {"--scale is given twice"}},
+      {table({"--only", "vgg16-sotf"}), {"'vgg16-sotf'", "did you mean 'vgg16-soft'"}},
+      {table({"--only", "sotf"}), {"'sotf' matches no row", "vgg16-soft"}},
+      {table({"--only", ""}), {"--only", "got nothing"}},
+      {table({"--seeds", "0"}), {"--seeds", "'0'"}},
+      {table({"--seeds", "two"}), {"--seeds", "'two'"}},
+      {table({"--jobs", "0"}), {"--jobs", "'0'"}},
+      {table({"--out", ""}), {"--out", "got nothing"}},
+      {table({"--out", "text.st"}), {"text.st", "it is a file"}},
+      {table({"--out", "text.st/x"}), {"text.st/x", "cannot be made"}},
+      {table({"--data", "none"}), {"none"}},
+      {table({"--set", "optim.lrr=1"}), {"lrr", "did you mean 'optim.lr'"}},
+      {table({"--set", "model.pool.default.type=sotf"}), {"sotf", "soft"}},
+      {table({"--set", "model.pool.default.kernle=3"}), {"kernle", "did you mean 'kernel'"}},
+      {table({"--set", "data.test_images=0"}), {"test_images"}},
+      {table({"--set", "train.device=cuda"}), {"cuda"}},
+      {table({"--markdown"}), {"'--markdown'"}},
+  });
+}
+
 TEST_F(BadInput, NoCardMeansNoCuda) {
   const Outcome doctor = done({"doctor", "--json"});
   if (doctor.json()["devices"].size() > 1) GTEST_SKIP() << "there is a card here";

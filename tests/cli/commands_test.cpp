@@ -129,6 +129,29 @@ TEST_F(Commands, EveryOperatorPoolsAPicture) {
   }
 }
 
+TEST_F(Commands, TablePooling) {
+  const auto table = [&](const std::string& only) {
+    std::vector<std::string> call = {"table", "pooling", "--scale", "smoke", "--only", only, "--out", "t", "--json"};
+    for (const char* set : {"train.max_steps=1", "data.train_images=64", "data.test_images=16"})
+      call.insert(call.end(), {"--set", set});
+    return done(call).json();
+  };
+  EXPECT_EQ(table("vgg16-max")["rows"].size(), 1u);
+  const nlohmann::json both = table("vgg16-avg");  // reads the first
+  ASSERT_EQ(both["rows"].size(), 2u);
+  for (const auto& row : both["rows"]) {
+    EXPECT_EQ(row["seeds"], 1);
+    for (const char* key : {"psnr", "ssim", "step_ms", "peak_bytes", "top1_mean"})
+      EXPECT_TRUE(row[key].is_number()) << key;
+  }
+  EXPECT_GT(both["rows"][1]["psnr"].get<double>(), both["rows"][0]["psnr"].get<double>());
+  for (const char* ending : {".md", ".csv", ".tex", ".html"})
+    EXPECT_NE(text_of(file(std::string("t/pooling") + ending)).find("SSIM") +
+                  text_of(file(std::string("t/pooling") + ending)).find("ssim"),
+              2 * std::string::npos)
+        << ending;
+}
+
 TEST_F(Commands, BenchOps) {
   const nlohmann::json list = done({"bench", "ops", "--size", "2x8x6x6", "--repeats", "2", "--json"}).json();
   std::map<std::string, int> seen;

@@ -12,6 +12,8 @@
 #include <thread>
 
 #include "core/error.h"
+#include "train/image_fidelity.h"
+#include "train/setup.h"
 
 namespace tidepool {
 namespace {
@@ -92,7 +94,7 @@ TEST_F(ExperimentsTest, EveryTableLoadsAtEveryScaleOnBothDataSets) {
         o.scale = scale.name;
         o.data_set = data_set;
         o.seeds = 2;
-        const Plan plan = make_plan(table.number, o);
+        const Plan plan = make_plan(table.name, o);
         EXPECT_EQ(plan.runs.size(), 2 * plan.rows.size());
         std::set<std::string> names;
         for (const Row& row : plan.rows) {
@@ -111,7 +113,10 @@ TEST_F(ExperimentsTest, EveryTableLoadsAtEveryScaleOnBothDataSets) {
           EXPECT_EQ(run.config.train.epochs, scale.epochs);
           EXPECT_EQ(run.config.data.train_images, scale.train_images);
           EXPECT_EQ(run.config.data.test_images, scale.test_images);
-          EXPECT_EQ(run.config.optim.groups.size(), row.pool == "dynopool" ? 1U : 0U);
+          EXPECT_EQ(run.config.optim.groups.empty(), !row.learns_shape);
+          if (row.pool == "dynopool") {
+            EXPECT_TRUE(row.learns_shape);
+          }
           for (const ParamGroupConfig& group : run.config.optim.groups) {
             EXPECT_LT(group.first_epoch, scale.epochs);  // the shapes get to move
             EXPECT_EQ(group.lr, scale.shape_lr);
@@ -124,7 +129,7 @@ TEST_F(ExperimentsTest, Table1) {
   const auto rows = [&](const char* scale) {
     PlanOptions o = options();
     o.scale = scale;
-    return make_plan(1, o).rows;
+    return make_plan("1", o).rows;
   };
   EXPECT_EQ(rows("quick").size(), 12U);  // 4 data sets x 3 pools
   EXPECT_EQ(rows("toy").size(), 16U);    // and the penalty
@@ -139,7 +144,7 @@ TEST_F(ExperimentsTest, Table1) {
   PlanOptions o = options();
   o.scale = "full";
   o.data_set = "cifar100";
-  const Plan plan = make_plan(1, o);
+  const Plan plan = make_plan("1", o);
   const auto tile = std::find_if(plan.runs.begin(), plan.runs.end(), [&](const PlannedRun& run) {
     return plan.rows[run.row].name == "tile-vgg16-dynopool";
   });
@@ -150,25 +155,80 @@ TEST_F(ExperimentsTest, Table1) {
   EXPECT_EQ(planned.flatten(), shipped.flatten());
 }
 
+TEST_F(ExperimentsTest, ThePoolingTableIsTheRegistrys) {
+  const Plan plan = make_plan("pooling", options());
+  std::set<std::string> pools;
+  for (const Row& row : plan.rows) {
+    pools.insert(row.pool);
+    EXPECT_EQ(row.baseline, row.pool == "max" ? "" : "vgg16-max");
+  }
+  EXPECT_EQ(plan.rows[0].pool, "max");
+  for (const PoolDescription* op : pool_operators())
+    EXPECT_EQ(pools.contains(op->name), halving_config(*op).has_value());
+  for (const char* name : {"avg", "soft", "conv", "dynopool"}) EXPECT_TRUE(pools.contains(name)) << name;
+  EXPECT_FALSE(pools.contains("shape_adaptor"));  // it starts at about 0.7
+  for (const PlannedRun& run : plan.runs) {
+    const auto shapes = make_run_network(run.config)->place_shapes();
+    ASSERT_EQ(shapes.size(), 4U);
+    for (size_t i = 0; i < 4; ++i) {
+      const int64_t length = 16 >> i;
+      EXPECT_EQ(shapes[i].second, (Dims{length, length})) << plan.rows[run.row].name;
+    }
+  }
+  std::string caption;
+  for (const auto& [what, says] : plan.table->caption()) caption += what + ": " + says + "\n";
+  EXPECT_TRUE(has(caption, "max (kernel 2)") && has(caption, "dynopool (r 0.5)")) << caption;
+  EXPECT_TRUE(has(caption, "Left out: ") && has(caption, "shape_adaptor")) << caption;
+}
+
+TEST_F(ExperimentsTest, ImageFidelity) {
+  DataConfig data;
+  data.name = "procedural";
+  data.test_images = 40;
+  const Fidelity max = image_fidelity({{"type", "max"}}, data, {}), mean = image_fidelity({{"type", "avg"}}, data, {});
+  EXPECT_EQ(max.values, 40 * 3 * 32 * 32);
+  EXPECT_EQ(max.windows, 40 * 3 * 22 * 22);
+  EXPECT_GT(mean.psnr(), max.psnr());  // the maximum shifts what is not flat
+  EXPECT_GT(mean.psnr(), 10);
+  EXPECT_LT(mean.psnr(), 60);
+  // One image by hand: the mean of 2x2, enlarged.
+  const auto source = make_source("procedural", {.split = Split::kTest, .images = 1});
+  Fidelity one;
+  for (int64_t c = 0; c < 3; ++c) {
+    std::vector<float> plane, half;
+    for (int64_t i = 0; i < 1024; ++i) plane.push_back(static_cast<float>(source->pixels(0)[c * 1024 + i]) / 255);
+    for (size_t y = 0; y < 32; y += 2)
+      for (size_t x = 0; x < 32; x += 2)
+        half.push_back((plane[y * 32 + x] + plane[y * 32 + x + 1] + plane[y * 32 + 32 + x] + plane[y * 32 + 33 + x]) /
+                       4);
+    one += compare_enlarged({plane.data(), 32, 32}, {half.data(), 16, 16});
+  }
+  data.test_images = 1;
+  const Fidelity first = image_fidelity({{"type", "avg"}}, data, {});
+  EXPECT_NEAR(first.psnr(), one.psnr(), 1e-4);
+  EXPECT_NEAR(first.ssim().value(), one.ssim().value(), 1e-5);
+}
+
 TEST_F(ExperimentsTest, WrongRequests) {
-  EXPECT_TRUE(has(error_of([&] { make_plan(2, options()); }), "no table 2; there is: 1"));
+  EXPECT_TRUE(has(error_of([&] { make_plan("poling", options()); }), "did you mean 'pooling'"));
+  EXPECT_TRUE(has(error_of([&] { make_plan("2", options()); }), "no table 2; there is: 1, pooling"));
   PlanOptions o = options();
   o.scale = "quik";
-  const std::string scale = error_of([&] { make_plan(1, o); });
+  const std::string scale = error_of([&] { make_plan("1", o); });
   EXPECT_TRUE(has(scale, "smoke, quick, toy, small, full") && has(scale, "did you mean 'quick'")) << scale;
   o = options();
   o.only = "tiel-*";
-  const std::string only = error_of([&] { make_plan(1, o); });
+  const std::string only = error_of([&] { make_plan("1", o); });
   EXPECT_TRUE(has(only, "'tiel-*'") && has(only, "tile-vgg16-dynopool") && has(only, "plain-vgg16-max")) << only;
   o = options();
   o.sets = {"optim.learnrate=1"};
-  EXPECT_TRUE(has(error_of([&] { make_plan(1, o); }), "optim.learnrate"));
+  EXPECT_TRUE(has(error_of([&] { make_plan("1", o); }), "optim.learnrate"));
 }
 
 TEST_F(ExperimentsTest, SetsWinOverTheScale) {
   PlanOptions o = options();
   o.sets = {"train.epochs=3", "model.width=0.5"};
-  for (const PlannedRun& run : make_plan(1, o).runs) {
+  for (const PlannedRun& run : make_plan("1", o).runs) {
     EXPECT_EQ(run.config.train.epochs, 3);
     EXPECT_EQ(run.config.model.width, 0.5);
   }
@@ -177,18 +237,18 @@ TEST_F(ExperimentsTest, SetsWinOverTheScale) {
 TEST_F(ExperimentsTest, PlannedSteps) {
   PlanOptions o = options();
   o.sets = {"train.batch=300", "train.epochs=2"};
-  EXPECT_EQ(planned_steps(make_plan(1, o).runs[0].config, 7), 8);  // 4 a 1,000 images
+  EXPECT_EQ(planned_steps(make_plan("1", o).runs[0].config, 7), 8);  // 4 a 1,000 images
   o.sets.push_back("train.max_steps=5");
-  EXPECT_EQ(planned_steps(make_plan(1, o).runs[0].config, 7), 5);
+  EXPECT_EQ(planned_steps(make_plan("1", o).runs[0].config, 7), 5);
   o.sets.push_back("data.train_images=null");
   o.sets.push_back("train.max_steps=null");
-  EXPECT_EQ(planned_steps(make_plan(1, o).runs[0].config, 600), 4);
+  EXPECT_EQ(planned_steps(make_plan("1", o).runs[0].config, 600), 4);
 }
 
 TEST_F(ExperimentsTest, RunsWhatIsMissingAndReadsTheRest) {
   PlanOptions o = options();
   o.seeds = 2;
-  const Plan plan = make_plan(1, o);
+  const Plan plan = make_plan("1", o);
   save(plan.runs[0], true);
   save(plan.runs[1], false);  // cut off
   int started = 0, ended = 0;
@@ -210,12 +270,12 @@ TEST_F(ExperimentsTest, RunsWhatIsMissingAndReadsTheRest) {
 }
 
 TEST_F(ExperimentsTest, OnlyRunsItsRowsAndReadsTheOthers) {
-  const Plan whole = make_plan(1, options());
+  const Plan whole = make_plan("1", options());
   save(whole.runs[0], true);   // plain-vgg16-max
   save(whole.runs[1], false);  // neither run nor there
   PlanOptions o = options();
   o.only = "*-dynopool";
-  const auto outcomes = execute(make_plan(1, o), {.run = runner()});
+  const auto outcomes = execute(make_plan("1", o), {.run = runner()});
   EXPECT_EQ(ran_.size(), 4U);
   EXPECT_TRUE(outcomes[0].read);
   EXPECT_FALSE(outcomes[1].result);
@@ -225,23 +285,23 @@ TEST_F(ExperimentsTest, OnlyRunsItsRowsAndReadsTheOthers) {
 TEST_F(ExperimentsTest, AFolderOfAnotherRunIsAnErrorBeforeAnythingRuns) {
   PlanOptions o = options();
   o.sets = {"train.epochs=2"};
-  const Plan other = make_plan(1, o);
+  const Plan other = make_plan("1", o);
   save(other.runs[5], true);
-  const Plan plan = make_plan(1, options());
+  const Plan plan = make_plan("1", options());
   const std::string error = error_of([&] { execute(plan, {.run = runner()}); });
   EXPECT_TRUE(has(error, other.runs[5].folder.string()) && has(error, "train.epochs was 2, is 1")) << error;
   EXPECT_TRUE(ran_.empty());
   // What decides nothing may differ.
   o.sets = {"data.workers=0", "data.root=/elsewhere"};
   fs::remove_all(folder_);
-  save(make_plan(1, o).runs[5], true);
+  save(make_plan("1", o).runs[5], true);
   EXPECT_TRUE(saved_result(plan.runs[5]));
   std::ofstream(plan.runs[5].folder / "result.json") << "{}";
   EXPECT_THROW(saved_result(plan.runs[5]), Error);
 }
 
 TEST_F(ExperimentsTest, AFailureLeavesTheOthersRunning) {
-  const Plan plan = make_plan(1, options());
+  const Plan plan = make_plan("1", options());
   const auto usual = runner();
   for (const int jobs : {1, 3}) {
     fs::remove_all(folder_);
@@ -259,7 +319,7 @@ TEST_F(ExperimentsTest, AFailureLeavesTheOthersRunning) {
 }
 
 TEST_F(ExperimentsTest, AWrongRequestEndsTheTable) {
-  const Plan plan = make_plan(1, options());
+  const Plan plan = make_plan("1", options());
   const auto usual = runner();
   for (const int jobs : {1, 3}) {
     ran_.clear();
@@ -279,7 +339,7 @@ TEST_F(ExperimentsTest, AWrongRequestEndsTheTable) {
 }
 
 TEST_F(ExperimentsTest, StopEndsAfterTheRunThatRuns) {
-  const Plan plan = make_plan(1, options());
+  const Plan plan = make_plan("1", options());
   std::atomic<bool> stop{false};
   const auto usual = runner();
   const auto outcomes = execute(plan, {.run =
@@ -306,7 +366,7 @@ TEST_F(ExperimentsTest, StopEndsAfterTheRunThatRuns) {
 TEST_F(ExperimentsTest, JobsRunEveryRowOnceAndCallBackOneAtATime) {
   PlanOptions o = options();
   o.seeds = 3;
-  const Plan plan = make_plan(1, o);
+  const Plan plan = make_plan("1", o);
   int inside = 0, calls = 0;
   const auto alone = [&] {
     EXPECT_EQ(++inside, 1);

@@ -35,7 +35,7 @@ RunResult result_of(double top1, Dims last) {
 }
 
 Plan plan_of(int64_t seeds, const std::string& scale = "quick") {
-  return make_plan(1, {.scale = scale, .seeds = seeds, .data_set = "procedural", .sets = {}, .out = "out"});
+  return make_plan("1", {.scale = scale, .seeds = seeds, .data_set = "procedural", .sets = {}, .out = "out"});
 }
 
 const ReportFacts kFacts{.data = "procedural images",
@@ -168,6 +168,27 @@ TEST(Report, JsonHasTheKeysOfTheCommandLine) {
   EXPECT_TRUE(json["rows"][1]["top1_mean"].is_null());
 }
 
+TEST(Report, ThePoolingTableHasFidelity) {
+  const Plan plan = make_plan("pooling", {.scale = "quick", .data_set = "procedural", .sets = {}, .out = "out"});
+  ReportFacts facts = kFacts;
+  facts.fidelity[plan.rows[0].name] = {.squared_error = 0.01, .values = 1, .similarity = 3, .windows = 4};
+  const Report report = make_report(plan, std::vector<RunOutcome>(plan.runs.size()), facts);
+  const std::string markdown = report_markdown(report);
+  for (const char* part : {"Pooling table (quick)", "PSNR, dB", "20.00", "0.7500", "Left out", "initial value"})
+    EXPECT_TRUE(has(markdown, part)) << part << "\n" << markdown;
+  std::istringstream csv(report_csv(report));
+  std::string header, first;
+  std::getline(csv, header);
+  std::getline(csv, first);
+  EXPECT_TRUE(header.ends_with(",psnr,ssim"));
+  EXPECT_TRUE(first.ends_with(",20.0,0.75")) << first;
+  EXPECT_TRUE(has(report_latex(report), "SSIM"));
+  EXPECT_TRUE(has(report_html(report), "<td class=\"n\">0.7500</td>"));
+  EXPECT_EQ(report_json(report)["rows"][0]["ssim"], 0.75);
+  EXPECT_TRUE(report_json(report)["rows"][1]["psnr"].is_null());
+  EXPECT_FALSE(has(report_markdown(some_report()), "SSIM"));  // table 1 has none
+}
+
 TEST(Report, PenaltyIsExplained) {
   const Plan plan = plan_of(1, "toy");
   const Report report = make_report(plan, std::vector<RunOutcome>(plan.runs.size()), kFacts);
@@ -178,7 +199,7 @@ TEST(Report, PenaltyIsExplained) {
 
 TEST(Report, RowsLeftOutByOnlyStayWhenTheyAreThere) {
   const Plan plan =
-      make_plan(1, {.scale = "quick", .only = "tile-*", .data_set = "procedural", .sets = {}, .out = "o"});
+      make_plan("1", {.scale = "quick", .only = "tile-*", .data_set = "procedural", .sets = {}, .out = "o"});
   std::vector<RunOutcome> outcomes(plan.runs.size());
   outcomes[0].result = result_of(0.2, Dims{8, 8});
   const Report report = make_report(plan, outcomes, kFacts);
