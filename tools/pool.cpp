@@ -229,13 +229,11 @@ const Registered registered(
                  seed_option("0", "seed of random start values"),
                  json_option()},
      .details =
-         "IMAGE is PNG (8 or 16 bits; grey, RGB, palette, alpha) or JPEG, turned upright as its EXIF says; values are\n"
-         "pooled as stored, alpha as one more channel. PSNR and SSIM (Wang et al. 2004) are of the colour channels "
-         "after\n"
-         "bilinear enlargement to the original size, from the operator's own output, before it is rounded for its "
-         "file.\n"
-         "--factor sets kernel, stride, r, ratio or output_size, whichever an operator has and --config does not "
-         "give.\n",
+         "IMAGE is PNG (8 or 16 bits; grey, RGB, palette, alpha) or JPEG, turned upright as its EXIF says. Values are\n"
+         "pooled as stored, alpha as one more channel. PSNR and SSIM (Wang et al. 2004) are of the colour channels\n"
+         "after bilinear enlargement to the original size, from the operator's own output, before it is rounded.\n"
+         "--factor sets kernel, stride, block, r, ratio or output_size, whichever an operator has and --config does\n"
+         "not give; an operator that has none of them makes the size that it starts with.",
      .run = run});
 
 }  // namespace

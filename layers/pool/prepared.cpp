@@ -21,7 +21,7 @@ nlohmann::json config_for_factor(const PoolDescription& op, int64_t factor, cons
     set("kernel", factor);
   else
     set("stride", factor);
-  set("grid", factor);
+  set("block", factor);
   const double share = 1.0 / static_cast<double>(factor);
   set("r", share);
   if (!config.contains("output_size")) set("ratio", share);

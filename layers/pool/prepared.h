@@ -12,7 +12,7 @@
 namespace tidepool {
 
 /// `config` (an object of the operator's keys) with "type", and with what makes every axis `factor` times shorter, told
-/// from the keys that the operator has: kernel where its stride follows it, else stride; grid; r; ratio, or else
+/// from the keys that the operator has: kernel where its stride follows it, else stride; block; r; ratio, or else
 /// output_size for a map of shape `x` (N, C, spatial). A key that stands in `config` stays as it is. An operator
 /// without any of these keys keeps its own size.
 nlohmann::json config_for_factor(const PoolDescription& op, int64_t factor, const Dims& x,

@@ -120,7 +120,7 @@ TEST(Pictures, BrokenExifMeansUpright) {
   const std::string good = "II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0"s;
   EXPECT_EQ(exif_orientation(good + "\x06\0\0\0"s), 6);
   EXPECT_EQ(exif_orientation(good + "\x09\0\0\0"s), 1);  // no such orientation
-  EXPECT_EQ(exif_orientation(good), 1);                         // cut off
+  EXPECT_EQ(exif_orientation(good), 1);                  // cut off
   EXPECT_EQ(exif_orientation("MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x08\0\0"s), 8);
 }
 
@@ -146,6 +146,36 @@ TEST(Pictures, DamagedFilesAreRefused) {
   EXPECT_SAYS(message_of<Error>([&] { read_picture(golden("cmyk.jpg")); }), "CMYK");
   EXPECT_SAYS(message_of<Error>([&] { read_picture(folder / "none.png"); }), "no such file");
   EXPECT_SAYS(message_of<Error>([&] { read_picture(folder.path()); }), "a folder");
+}
+
+// Whatever stands in a file, it is a picture or an Error (under the sanitizers this says more).
+TEST(Pictures, RandomDamageIsSurvived) {
+  const TemporaryFolder folder;
+  uint32_t state = 1;
+  const auto draw = [&](size_t below) {
+    state = state * 1664525 + 1013904223;
+    return static_cast<size_t>(state >> 8) % below;
+  };
+  int pictures = 0, errors = 0;
+  for (const char* name :
+       {"exif6.jpg", "progressive.jpg", "grey.jpg", "rgb_alpha16.png", "palette_alpha.png", "exif6.png"}) {
+    const std::string whole = read_file(golden(name));
+    for (int i = 0; i < 60; ++i) {
+      std::string bytes = whole;
+      for (size_t k = draw(4); k < 4; ++k) bytes[draw(bytes.size())] = static_cast<char>(draw(256));
+      if (draw(4) == 0) bytes.resize(draw(bytes.size()));
+      write_file(folder / "damaged", bytes);
+      try {
+        const Picture picture = read_picture(folder / "damaged");
+        EXPECT_EQ(static_cast<int64_t>(picture.bytes.size()), picture.height * picture.width * picture.pixel_bytes());
+        ++pictures;
+      } catch (const Error&) {
+        ++errors;
+      }
+    }
+  }
+  EXPECT_GT(errors, 100);
+  EXPECT_GT(pictures, 10);  // a flipped coefficient is another picture
 }
 
 TEST(Pictures, ValuesOutsideAreCutOff) {
