@@ -100,6 +100,7 @@ void NetworkBuilder::finish() const {
 ConvBlock::ConvBlock(NetworkBuilder& b, const std::string& name, int64_t in, int64_t out, int64_t kernel,
                      ConvOptions options, bool bias)
     : name_(name), options_(options) {
+  options_.exact = b.options().exact_math;
   const double fan_out = static_cast<double>(out * kernel * kernel);
   weight_ = b.parameter(name + ".weight", {.name = "weight",
                                            .shape = {out, in / options.groups, kernel, kernel},

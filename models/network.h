@@ -20,6 +20,7 @@ struct NetworkOptions {
   bool conv_bias = false;
   Dims input{1, 3, 32, 32};  ///< N, C, H, W of an image batch; N is of no account
   DType dtype = DType::f32;  ///< of activations; parameters are f32, in an f64 network f64
+  bool exact_math = false;   ///< convolutions are direct sums, see ConvOptions::exact
   uint64_t seed = 1;         ///< of the initial values
 };
 

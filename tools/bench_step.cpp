@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <numeric>
+#include <optional>
 
 #include "core/allocator.h"
 #include "core/dnn.h"
+#include "core/philox.h"
 #include "core/winograd/convolve.h"
 #include "layers/pool/prepared.h"
 #include "tools/machine.h"
@@ -97,7 +100,61 @@ struct StepTimes {
   double slowest = 0;                                        // 99th percentile of the training steps
   size_t peak_bytes = 0;
   uint64_t system_calls = 0;  // of the allocator, in the timed steps
+  double gmacs = 0;           // of an image
 };
+
+// Steps whose maps change their sizes every time.
+struct ChangingTimes {
+  std::vector<double> seconds;
+  double gmacs = 0;  // mean of an image
+  uint64_t system_calls = 0;
+
+  double slowest() const { return percentile(seconds, 99); }
+  double mean() const {
+    return std::accumulate(seconds.begin(), seconds.end(), 0.0) / static_cast<double>(seconds.size());
+  }
+};
+
+// Shape parameters wander within a fifth of where they stand, all in their own way, as a function of the step.
+void change_shapes(const Network& network, const std::vector<std::vector<double>>& start, int64_t step) {
+  size_t i = 0;
+  for (const Parameter& p : network.parameters()) {
+    if (p.kind != ParameterKind::shape) continue;
+    for (int64_t k = 0; k < p.value.numel(); ++k) {
+      const double u =
+          uniform24(static_cast<uint32_t>(step * 7919 + static_cast<int64_t>(i) * 104729 + k) * 0x9E3779B1u);
+      p.value.slice(0, k, 1).fill(start[i][static_cast<size_t>(k)] * (0.8 + 0.4 * u));
+    }
+    p.value.mark_written();
+    ++i;
+  }
+}
+
+// None when the network has no shape parameters.
+std::optional<ChangingTimes> time_changing_steps(const Config& config, Network& network, int64_t steps) {
+  std::vector<std::vector<double>> start;
+  for (const Parameter& p : network.parameters())
+    if (p.kind == ParameterKind::shape) start.push_back(p.value.values());
+  if (start.empty()) return std::nullopt;
+  Optimizer optimizer(config.optim, network.parameters(), 1 << 20, 1 << 20);
+  Stepper stepper(network, optimizer, config.loss, config.train.seed);
+  const TensorBatch batch = made_up_batch(config, network, config.train.batch);
+  ChangingTimes times;
+  const int64_t warmup = steps;  // sizes that come for the first time need blocks of memory
+  for (int64_t i = -warmup; i < steps; ++i) {
+    change_shapes(network, start, i);
+    const uint64_t calls = Allocator::of(kCpu).stats().system_calls;
+    const auto begin = Clock::now();
+    const StepLosses losses = stepper.step(batch, i + warmup);
+    const double seconds = seconds_between(begin, Clock::now());
+    if (i < 0) continue;
+    times.seconds.push_back(seconds);
+    times.gmacs += losses.gmacs / static_cast<double>(steps);
+    times.system_calls += Allocator::of(kCpu).stats().system_calls - calls;
+  }
+  change_shapes(network, start, 0);
+  return times;
+}
 
 // Everything in turn, step after step, so that a machine that slows down for a while slows all of it.
 StepTimes time_steps(const Config& config, Network& network, int64_t steps, WorkTimer& timer) {
@@ -109,7 +166,7 @@ StepTimes time_steps(const Config& config, Network& network, int64_t steps, Work
   constexpr int64_t kWarmup = 4;  // until every size class has its blocks
   int64_t step = 0;
   StepTimes times;
-  for (; step < kWarmup; ++step) stepper.step(batch, step);
+  for (; step < kWarmup; ++step) times.gmacs = stepper.step(batch, step).gmacs;
   Allocator::of(kCpu).reset_peak();
   stepper.step(batch, step++);
   times.peak_bytes = Allocator::of(kCpu).stats().peak_bytes;
@@ -118,7 +175,7 @@ StepTimes time_steps(const Config& config, Network& network, int64_t steps, Work
   const auto direct = onednn_convolutions(cases, dtype, MemoryFormat::channels_last);
   const auto own = own_convolutions(cases, dtype, By::rule);
   std::vector<double> training, evaluation, own_seconds, direct_seconds;
-  for (int64_t i = -1; i < steps; ++i) {  // the first turn does not count
+  for (int64_t i = -2; i < steps; ++i) {  // the first turns do not count
     const double d = total(sweep(direct)), o = total(sweep(own));
     const uint64_t calls_before = Allocator::of(kCpu).stats().system_calls;
     const auto begin = Clock::now();
@@ -138,8 +195,7 @@ StepTimes time_steps(const Config& config, Network& network, int64_t steps, Work
   times.own = median(own_seconds);
   times.evaluation = median(evaluation);
   times.training = median(training);
-  std::sort(training.begin(), training.end());
-  times.slowest = training[(training.size() * 99 + 99) / 100 - 1];
+  times.slowest = percentile(training, 99);
 
   for (int64_t i = 0; i < steps; ++i) {  // apart, so that watching costs the others nothing
     const Tape::Watching watching(&timer);
@@ -165,9 +221,18 @@ int bench_step(const Call& call) {
   const double copy = copy_bandwidth({32, 64, 64, 64}, DType::f32, 5), rate = multiply_add_rate(3);
   WorkTimer timer;
   const StepTimes times = time_steps(config, *network, steps, timer);
+  const std::optional<ChangingTimes> changing = time_changing_steps(config, *network, steps);
   const auto images = static_cast<double>(config.train.batch);
   const double training = images / times.training, own = images / times.own, direct = images / times.direct;
 
+  const auto per_gmac = [&](double seconds, double gmacs) { return 1e3 * seconds / images / gmacs; };
+  const double fixed_cost = per_gmac(times.training, times.gmacs);
+  Json of_changing;
+  if (changing)
+    of_changing = {{"milliseconds", 1e3 * changing->mean()},
+                   {"milliseconds_p99", 1e3 * changing->slowest()},
+                   {"milliseconds_per_image_and_gmac", per_gmac(changing->mean(), changing->gmacs)},
+                   {"system_allocations", changing->system_calls}};
   if (call.json()) {
     print_json({{"name", config.name},
                 {"batch", config.train.batch},
@@ -182,6 +247,8 @@ int bench_step(const Call& call) {
                 {"system_allocations", times.system_calls},
                 {"milliseconds", 1e3 * times.training},
                 {"milliseconds_p99", 1e3 * times.slowest},
+                {"milliseconds_per_image_and_gmac", fixed_cost},
+                {"changing", of_changing},
                 {"kinds", timer.kinds(steps)},
                 {"work", timer.work(steps)},
                 {"machine", {{"copy_gbps", 1e-9 * copy}, {"gflops", 2e-9 * rate}}}});
@@ -196,6 +263,13 @@ int bench_step(const Call& call) {
       training, training / own, own, training / direct, direct, images / times.evaluation,
       static_cast<double>(times.peak_bytes) / (1 << 20), times.system_calls, steps, name_of(dtype), 1e-9 * copy,
       2e-9 * rate, cpu_threads()));
+  if (changing)
+    print(
+        fmt::format("with sizes that change every step: {:.1f} ms in the mean, {:.1f} ms at the 99th percentile; "
+                    "{:.2f} times the fixed\n"
+                    "sizes' time for the same multiply-adds; {} allocations from the system\n",
+                    1e3 * changing->mean(), 1e3 * changing->slowest(),
+                    per_gmac(changing->mean(), changing->gmacs) / fixed_cost, changing->system_calls));
   return 0;
 }
 

@@ -20,6 +20,12 @@ inline double median(std::vector<double> values) {
   return *middle;
 }
 
+/// The smallest value that `percent` percent of them do not exceed. At least one value.
+inline double percentile(std::vector<double> values, int percent) {
+  std::sort(values.begin(), values.end());
+  return values[(values.size() * static_cast<size_t>(percent) + 99) / 100 - 1];
+}
+
 /// The median of `repeats` calls, after two that do not count.
 template <class F>
 double median_seconds(int64_t repeats, const F& work) {

@@ -345,6 +345,7 @@ Config finish(Source source, const std::string& name, std::span<const std::strin
 
   Config config;
   config.name = get<std::string>(source.value, "name");
+  config.math = get<std::string>(source.value, "math");
   config.data = parse_data(source.value.at("data"));
   config.model = parse_model(source.value.at("model"));
   config.loss.label_smoothing = get<double>(source.value.at("loss"), "label_smoothing");

@@ -103,6 +103,7 @@ struct TrainConfig {
 
 struct Config {
   std::string name;
+  std::string math = "fast";  // fast, exact: no Winograd
   DataConfig data;
   ModelConfig model;
   LossConfig loss;

@@ -54,6 +54,7 @@ std::unique_ptr<Network> make_run_network(const Config& config) {
                        .conv_bias = config.model.conv_bias,
                        .input = {1, format.shape.channels, format.shape.height, format.shape.width},
                        .dtype = run_dtype(config),
+                       .exact_math = config.math == "exact",
                        .seed = config.train.seed},
                       config.model.pool);
 }

@@ -313,6 +313,11 @@ TEST_F(BadInput, Configs) {
       {{"table", "1", "--scale", "smal"}, {"smal", "small"}},
       {{"table", "1", "--seeds", "0"}, {"--seeds", "'0'"}},
       {{"bench", "stpe"}, {"stpe", "step"}},
+      {{"bench", "cnov"}, {"cnov", "conv"}},
+      {{"bench", "conv", "run.json", "--steps", "0"}, {"--steps", "'0'"}},
+      {{"bench", "conv", "run.json", "--size", "1x1x4x4"}, {"--size means nothing to `bench conv`"}},
+      {{"bench", "conv", "run.json", "--set", "train.dtype=f64"}, {"train.dtype", "f64", "bf16"}},
+      {{"train", "run.json", "--set", "math=exakt"}, {"math", "exakt", "exact"}},
   });
 }
 

@@ -1,5 +1,6 @@
 // Training from the command line: what a run leaves, Ctrl-C, and a run that is killed again and again.
 #include <chrono>
+#include <sstream>
 #include <thread>
 
 #include "core/philox.h"
@@ -170,11 +171,71 @@ TEST_F(TrainCommand, BenchStepPrintsItsKeys) {
   const nlohmann::json bench =
       done({"bench", "step", "run.json", "--steps", "2", "--set", "train.batch=8", "--json"}).json();
   for (const char* key : {"images_per_second", "evaluation_images_per_second", "convolutions_images_per_second",
-                          "direct_images_per_second", "share"})
+                          "direct_images_per_second", "share", "milliseconds", "milliseconds_p99"})
     EXPECT_GT(bench[key].get<double>(), 0) << key;
   EXPECT_GT(bench["peak_bytes"].get<int64_t>(), 0);
-  for (const char* kind : {"convolution forward", "convolution backward", "norm forward", "pooling backward"})
+  for (const char* kind : {"convolution forward", "convolution backward data", "convolution backward weights", "norm",
+                           "pooling", "loss", "optimizer", "other"})
     EXPECT_TRUE(bench["kinds"].contains(kind)) << kind << " in " << bench["kinds"];
+  EXPECT_GT(bench["work"]["convolution forward"]["bytes"].get<double>(), 0);
+  EXPECT_GT(bench["work"]["convolution forward"]["multiply_adds"].get<double>(), 0);
+  EXPECT_GT(bench["machine"]["copy_gbps"].get<double>(), 0);
+  EXPECT_GT(bench["machine"]["gflops"].get<double>(), 0);
+  EXPECT_GT(bench["changing"]["milliseconds_p99"].get<double>(), 0) << "the config has shape parameters";
+  const nlohmann::json fixed = done({"bench", "step", "run.json", "--steps", "1", "--set", "train.batch=8", "--set",
+                                     R"(model.pool={"default": {"type": "max"}})", "--json"})
+                                   .json();
+  EXPECT_TRUE(fixed["changing"].is_null()) << "sizes of max pooling do not change";
+}
+
+TEST_F(TrainCommand, BenchConvHoldsTheContest) {
+  const nlohmann::json contests =
+      done({"bench", "conv", "run.json", "--steps", "1", "--set", "train.batch=4", "--json"}).json();
+  ASSERT_EQ(contests.size(), 3u * 13 - 1) << "three directions a layer; nobody wants the images' gradient";
+  for (const auto& contest : contests) {
+    EXPECT_GT(contest["direct_ms"].get<double>(), 0);
+    EXPECT_GT(contest["f4_ms"].get<double>(), 0);
+    EXPECT_GE(contest["lost"].get<double>(), 0);
+  }
+  const nlohmann::json exact =
+      done({"bench", "conv", "run.json", "--steps", "1", "--set", "train.batch=4", "--set", "math=exact", "--json"})
+          .json();
+  for (const auto& contest : exact) EXPECT_EQ(contest["chosen"], "direct");
+}
+
+TEST_F(TrainCommand, AProfileIsATableAndATrace) {
+  const std::vector<std::string> call{"train", "run.json", "--out", "a", "--set", "train.max_steps=3", "--profile"};
+  const std::string text = done(call).out;
+  for (const char* word : {"convolution forward", "optimizer", "input", "evaluation", "trace.json"})
+    EXPECT_NE(text.find(word), std::string::npos) << word << " in " << text;
+  const nlohmann::json trace = nlohmann::json::parse(text_of(file("a/trace.json")));
+  double end = 0;
+  size_t spans = 0;
+  for (const auto& event : trace["traceEvents"]) {
+    if (event["ph"] != "X") continue;
+    EXPECT_GE(event["ts"].get<double>(), end - 1) << "one thing after the other";
+    end = event["ts"].get<double>() + event["dur"].get<double>();
+    ++spans;
+  }
+  EXPECT_GT(spans, 100u);
+  done({"train", "run.json", "--out", "b", "--set", "train.max_steps=3"});
+  expect_same_run("a", "b");  // being watched changes nothing
+}
+
+TEST_F(TrainCommand, ExactMathIsAnotherRounding) {
+  const auto losses = [&](const std::string& out, const std::string& math) {
+    done({"train", "run.json", "--out", out, "--set", "train.max_steps=3", "--set", "model.width=0.25", "--set",
+          "math=" + math});
+    std::vector<double> values;
+    std::istringstream lines(text_of(file(out + "/log.jsonl")));
+    for (std::string line; std::getline(lines, line);)
+      if (const auto json = nlohmann::json::parse(line); json.contains("loss")) values.push_back(json["loss"]);
+    return values;
+  };
+  const auto fast = losses("fast", "fast"), exact = losses("exact", "exact");
+  ASSERT_EQ(fast.size(), 3u);
+  EXPECT_NE(fast, exact);
+  for (size_t i = 0; i < 3; ++i) EXPECT_NEAR(fast[i], exact[i], 1e-3 * exact[i]);
 }
 
 }  // namespace
