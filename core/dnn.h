@@ -1,6 +1,6 @@
-// Convolutions and matrix products: one small table of functions a library. On the CPU our own Winograd does the 3x3
-// convolutions for which it is faster, oneDNN the rest of f32 and bf16; the naive reference does every type and is what
-// the tests compare with. Nothing is recorded here: layers/ does that.
+// Convolutions and matrix products: one small table of functions a library. On the CPU our own kernels do the 3x3
+// convolutions for which Winograd is faster and a gradient of depthwise ones, oneDNN the rest of f32 and bf16; the
+// naive reference does every type and is what the tests compare with. Nothing is recorded here: layers/ does that.
 // Gradients are set, not added.
 #pragma once
 #include <array>
@@ -40,6 +40,8 @@ struct DnnTable {
 
 /// core/winograd/, where winograd_size() says that it pays.
 const DnnTable& winograd_table();
+/// core/depthwise.h.
+const DnnTable& depthwise_table();
 const DnnTable& onednn_table();
 const DnnTable& reference_table();
 
@@ -47,8 +49,8 @@ const DnnTable& reference_table();
 /// all three directions: 4, 2, or 0 when the library is faster. A fixed rule of the shapes.
 int winograd_size(const Dims& map, const Dims& weight, const ConvOptions& o);
 
-// The first table that does the case: Winograd, oneDNN, then the reference (said once in the log when the type is not
-// f64). Empty batches and empty sums are done here.
+// The first table that does the case: Winograd, depthwise, oneDNN, then the reference (said once in the log when the
+// type is not f64). Empty batches and empty sums are done here.
 void conv_forward(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOptions& o, const Tensor& y);
 void conv_backward_data(const Tensor& dy, const Tensor& w, const ConvOptions& o, const Tensor& dx);
 void conv_backward_weights(const Tensor& x, const Tensor& dy, const ConvOptions& o, const Tensor& dw,

@@ -219,7 +219,7 @@ template <class F>
 void first_that_does(const char* what, const Tensor& t, const Dims& w, const F& f) {
   if (t.device() != kCpu) throw Failure("{} on {} is not supported", what, name_of(t.device()));
   if (t.dtype() != DType::f64) {
-    if (f(winograd_table()) || f(onednn_table())) return;
+    if (f(winograd_table()) || f(depthwise_table()) || f(onednn_table())) return;
     static std::mutex mutex;
     static std::set<std::string> said;
     const std::string message =
