@@ -87,6 +87,29 @@ inline constexpr int kLanes = detail::LaneTraits<V>::kCount;
 template <class V>
 using Ints = typename detail::IntOf<V>::type;
 
+#if !defined(__CUDACC__)
+namespace detail {
+template <class V>
+struct DoublesOf {
+  using type = typename VectorOf<double, kLanes<V>>::type;
+};
+template <>
+struct DoublesOf<float> {
+  using type = double;
+};
+template <>
+struct DoublesOf<double> {
+  using type = double;
+};
+}  // namespace detail
+/// f64 in as many lanes as V has.
+template <class V>
+using Doubles = typename detail::DoublesOf<V>::type;
+#else
+template <class V>
+using Doubles = double;
+#endif
+
 /// The same scalar in every lane.
 template <class V>
 TP_HD TP_INLINE V splat(Lane<V> s) {
@@ -122,6 +145,12 @@ TP_HD TP_INLINE V load(const T* p) {
     V v;
     memcpy(&v, &w, sizeof v);
     return v;
+#endif
+  } else if constexpr (std::is_same_v<T, double>) {
+#if !defined(__CUDACC__)
+    Doubles<V> d;
+    memcpy(&d, p, sizeof d);
+    return __builtin_convertvector(d, V);
 #endif
   } else {
     V v;
@@ -178,6 +207,59 @@ TP_HD TP_INLINE void store_int(T* p, Ints<V> v) {
     memcpy(p, &n, sizeof n);
 #endif
   }
+}
+
+/// Lanes of integers as numbers.
+template <class V>
+TP_HD TP_INLINE V from_int(Ints<V> v) {
+  if constexpr (kLanes<V> == 1) {
+    return static_cast<V>(v);
+  } else {
+#if !defined(__CUDACC__)
+    return __builtin_convertvector(v, V);
+#endif
+  }
+}
+/// Lanes widened to f64, for a sum that needs its digits, and rounded back.
+template <class V>
+TP_HD TP_INLINE Doubles<V> widen(V v) {
+  if constexpr (kLanes<V> == 1) {
+    return static_cast<double>(v);
+  } else {
+#if !defined(__CUDACC__)
+    return __builtin_convertvector(v, Doubles<V>);
+#endif
+  }
+}
+template <class V>
+TP_HD TP_INLINE V narrow(Doubles<V> d) {
+  if constexpr (kLanes<V> == 1) {
+    return static_cast<V>(d);
+  } else {
+#if !defined(__CUDACC__)
+    return __builtin_convertvector(d, V);
+#endif
+  }
+}
+/// at[0 .. kLanes<V>) += v, in f64.
+template <class V>
+TP_HD TP_INLINE void add_widened(double* at, V v) {
+  if constexpr (kLanes<V> == 1) {
+    *at += static_cast<double>(v);
+  } else {
+#if !defined(__CUDACC__)
+    Doubles<V> d;
+    memcpy(&d, at, sizeof d);
+    d += widen(v);
+    memcpy(at, &d, sizeof d);
+#endif
+  }
+}
+
+/// at[j[l] step + l] += v[l], in f64.
+template <class V>
+TP_HD TP_INLINE void add_lanes(double* at, Ints<V> j, int64_t step, V v) {
+  for (int l = 0; l < kLanes<V>; ++l) at[j[l] * step + l] += static_cast<double>(v[l]);
 }
 
 namespace detail {
@@ -239,6 +321,33 @@ TP_HD TP_INLINE V max_nan(V a, V b) {
   return (b > a) | (b != b) ? b : a;
 }
 
+namespace detail {
+/// exp(x) / 2^k - 1 of an f32 in [-104, 89], by Cody & Waite's reduction and a minimax polynomial.
+template <class V>
+TP_HD TP_INLINE V reduced_expm1(V x, Ints<V>& k) {
+  constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23: adding it leaves the rounded integer in the low bits
+  const V shifted = x * 1.44269504088896341f + kMagic;
+  const V n = shifted - kMagic;
+  const V r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+  V p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  memcpy(&k, &shifted, sizeof k);
+  k = k - 0x4B400000;
+  return (p * r) * r + r;
+}
+/// 2^k of an f32, -126 <= k <= 127.
+template <class V>
+TP_HD TP_INLINE V power_of_two(Ints<V> k) {
+  const Ints<V> bits = (k + 127) << 23;
+  V v;
+  memcpy(&v, &bits, sizeof v);
+  return v;
+}
+}  // namespace detail
+
 /// exp in the lanes' precision. f32: Cody & Waite reduction and a minimax polynomial, within 2 ulp, 0 below -103.97,
 /// infinity above 88.72, NaN for NaN. f64: the C library's, a lane at a time (it serves tests, not training).
 template <class V>
@@ -253,27 +362,115 @@ TP_HD TP_INLINE V exp_lanes(V x) {
   } else {
     const V low = splat<V>(-104.0f), high = splat<V>(89.0f);
     const V c = x < low ? low : (x > high ? high : x);
-    constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23: adding it leaves the rounded integer in the low bits
-    const V shifted = c * 1.44269504088896341f + kMagic;
-    const V n = shifted - kMagic;
-    const V r = (c - n * 0.693359375f) - n * -2.12194440e-4f;
-    V p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = (p * r) * r + r + 1.0f;
-    // 2^n in two factors, so that results between the smallest normal number and 0, and near infinity, come out right.
     Ints<V> k;
-    memcpy(&k, &shifted, sizeof k);
-    k = k - 0x4B400000;
+    const V p = detail::reduced_expm1(c, k) + 1.0f;
+    // 2^n in two factors, so that results between the smallest normal number and 0, and near infinity, come out right.
     const Ints<V> half = k >> 1;
-    const Ints<V> a = (half + 127) << 23, b = (k - half + 127) << 23;
-    V fa, fb;
-    memcpy(&fa, &a, sizeof fa);
-    memcpy(&fb, &b, sizeof fb);
-    return p * fa * fb;
+    return p * detail::power_of_two<V>(half) * detail::power_of_two<V>(k - half);
   }
+}
+
+/// exp(x) - 1 without the loss of digits near 0, x <= 88 (f32: within 2 ulp; -1 below -87; NaN for NaN).
+template <class V>
+TP_HD TP_INLINE V expm1_lanes(V x) {
+  if constexpr (std::is_same_v<Lane<V>, double>) {
+    if constexpr (kLanes<V> == 1) {
+      return std::expm1(x);
+    } else {
+      for (int i = 0; i < kLanes<V>; ++i) x[i] = std::expm1(x[i]);
+      return x;
+    }
+  } else {
+    const V low = splat<V>(-87.0f), high = splat<V>(88.0f);
+    const V c = x < low ? low : (x > high ? high : x);
+    Ints<V> k;
+    const V p = detail::reduced_expm1(c, k), scale = detail::power_of_two<V>(k);
+    return scale * p + (scale - 1.0f);
+  }
+}
+
+/// log in the lanes' precision. f32: Cephes' polynomial, within 2 ulp; -infinity for 0, NaN below, infinity and NaN for
+/// themselves. f64: the C library's, as exp_lanes.
+template <class V>
+TP_HD TP_INLINE V log_lanes(V x) {
+  if constexpr (std::is_same_v<Lane<V>, double>) {
+    if constexpr (kLanes<V> == 1) {
+      return std::log(x);
+    } else {
+      for (int i = 0; i < kLanes<V>; ++i) x[i] = std::log(x[i]);
+      return x;
+    }
+  } else {
+    const V none = splat<V>(0.0f), most = splat<V>(INFINITY);
+    const auto fits = (x > none) & (x < most);
+    const auto denormal = x < splat<V>(1.17549435e-38f);
+    const V safe = fits ? (denormal ? x * 8388608.0f : x) : splat<V>(1.0f);
+    Ints<V> bits;
+    memcpy(&bits, &safe, sizeof bits);
+    const Ints<V> e = (bits - 0x3f3504f3) >> 23;  // safe = m 2^e, sqrt(1/2) <= m < sqrt(2)
+    bits = bits - (e << 23);
+    V m;
+    memcpy(&m, &bits, sizeof m);
+    const V k = from_int<V>(e) - (denormal ? splat<V>(23.0f) : none), f = m - 1.0f, z = f * f;
+    V p = f * 7.0376836292e-2f - 1.1514610310e-1f;
+    p = p * f + 1.1676998740e-1f;
+    p = p * f - 1.2420140846e-1f;
+    p = p * f + 1.4249322787e-1f;
+    p = p * f - 1.6668057665e-1f;
+    p = p * f + 2.0000714765e-1f;
+    p = p * f - 2.4999993993e-1f;
+    p = p * f + 3.3333331174e-1f;
+    const V tail = p * f * z - k * 2.12194440e-4f - z * 0.5f;
+    const V log = (f + tail) + k * 0.693359375f;
+    return fits ? log : (x == none ? -most : (x > none ? x : splat<V>(NAN)));
+  }
+}
+
+/// log(1 + x) without the loss of digits near 0, x > -1 (f32: within 2 ulp).
+template <class V>
+TP_HD TP_INLINE V log1p_lanes(V x) {
+  if constexpr (std::is_same_v<Lane<V>, double>) {
+    if constexpr (kLanes<V> == 1) {
+      return std::log1p(x);
+    } else {
+      for (int i = 0; i < kLanes<V>; ++i) x[i] = std::log1p(x[i]);
+      return x;
+    }
+  } else {
+    const V w = x + 1.0f;
+    return log_lanes(w) + (x - (w - 1.0f)) / w;  // what the rounding of 1 + x lost, to first order
+  }
+}
+
+/// x e^x - (e^x - 1) without the loss of digits near 0, where it is x^2 / 2; 1 at -infinity. x <= 88 (f32).
+template <class V>
+TP_HD TP_INLINE V entropy_lanes(V x) {
+  using A = Lane<V>;
+  const V half = splat<V>(A(0.5)), low = splat<V>(A(-100));
+  const V c = x < low ? low : x;
+  const V e = expm1_lanes(c), direct = c + (c * e - e);
+  // sum over k >= 2 of x^k (k - 1) / k!
+  V p = splat<V>(A(12.0 / 6227020800.0));
+  constexpr double kFactorials[] = {479001600, 39916800, 3628800, 362880, 40320, 5040, 720, 120, 24, 6, 2};
+  for (int i = 0; i < 11; ++i) p = p * c + splat<V>(A((11 - i) / kFactorials[i]));
+  return (c < half) & (c > -half) ? p * c * c : direct;
+}
+
+/// 1 / (1 + exp(-x)).
+template <class V>
+TP_HD TP_INLINE V sigmoid_lanes(V x) {
+  return splat<V>(1) / (splat<V>(1) + exp_lanes(-x));
+}
+
+template <class V>
+TP_HD TP_INLINE V abs_lanes(V x) {
+  return x < splat<V>(0) ? -x : x;
+}
+/// -1, 0 or 1; 0 for NaN.
+template <class V>
+TP_HD TP_INLINE V sign_lanes(V x) {
+  const V none = splat<V>(0), one = splat<V>(1);
+  return x > none ? one : (x < none ? -one : none);
 }
 
 /// Calls body.template operator()<V>(lane) so that [first, first + count) is covered: vectors, then scalars. T is the

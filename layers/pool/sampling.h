@@ -102,22 +102,10 @@ TP_HD TP_INLINE void each_place_lane(int64_t inner, int64_t lane, int64_t count,
 /// Sums in f64 what lanes hold.
 template <class V>
 struct LaneSum {
-#if !defined(__CUDACC__)
-  using Sum = std::conditional_t<kLanes<V> == 1, double, typename detail::VectorOf<double, kLanes<V>>::type>;
-#else
-  using Sum = double;
-#endif
+  using Sum = Doubles<V>;
   Sum sum = Sum{};
 
-  TP_HD TP_INLINE void add(V v) {
-    if constexpr (kLanes<V> == 1) {
-      sum += static_cast<double>(v);
-    } else {
-#if !defined(__CUDACC__)
-      sum += __builtin_convertvector(v, Sum);
-#endif
-    }
-  }
+  TP_HD TP_INLINE void add(V v) { sum += widen(v); }
   TP_HD TP_INLINE double total() const {
     if constexpr (kLanes<V> == 1) {
       return sum;

@@ -55,6 +55,112 @@ TEST(ExpLanes, WithinTwoUlp) {
   std::cout << "worst error: " << worst << " ulp\n";
 }
 
+// The worst error of f's vector form in units of the last place of g's value; the scalar form must give the same bits
+// but for the sums of products in which the compiler may fuse either multiplication.
+template <class F, class G>
+double worst_ulps(std::vector<float> x, const F& f, const G& g) {
+  x.resize((x.size() + kLanes<Wide> - 1) / kLanes<Wide> * kLanes<Wide>, x[0]);
+  std::vector<float> wide(x.size());
+  for (size_t i = 0; i < x.size(); i += kLanes<Wide>) store<Wide>(wide.data() + i, f(load<Wide>(x.data() + i)));
+  double worst = 0, at = 0;
+  for (size_t i = 0; i < x.size(); ++i) {
+    const double exact = g(static_cast<double>(x[i]));
+    const double e = std::max(ulps(wide[i], exact), ulps(f(x[i]), exact));
+    if (!(e <= worst)) worst = e, at = static_cast<double>(x[i]);
+  }
+  std::cout << "worst error: " << worst << " ulp at " << at << "\n";
+  return worst;
+}
+
+std::vector<float> spread(double low, double high, double step) {
+  std::vector<float> x;
+  for (double v = low; v <= high; v += step) x.push_back(static_cast<float>(v));
+  for (int e = -120; e < 0; ++e)
+    for (const double sign : {-1.0, 1.0}) {
+      const double v = sign * std::ldexp(1.37, e);
+      if (v >= low && v <= high) x.push_back(static_cast<float>(v));
+    }
+  return x;
+}
+
+TEST(LogLanes, WithinTwoUlp) {
+  std::vector<float> x = spread(1e-4, 9, 1.7e-4);
+  for (int e = -148; e < 128; ++e)
+    for (const float m : {1.0f, 1.3f, 1.41421356f, 1.41421366f, 1.9f}) x.push_back(std::ldexp(m, e));
+  EXPECT_LE(worst_ulps(
+                x, [](auto v) { return log_lanes(v); }, [](double v) { return std::log(v); }),
+            2.0);
+  EXPECT_EQ(log_lanes(1.0f), 0.0f);
+  EXPECT_EQ(log_lanes(0.0f), -kInf);
+  EXPECT_EQ(log_lanes(-0.0f), -kInf);
+  EXPECT_EQ(log_lanes(kInf), kInf);
+  EXPECT_TRUE(std::isnan(log_lanes(-1.0f)));
+  EXPECT_TRUE(std::isnan(log_lanes(-kInf)));
+  EXPECT_TRUE(std::isnan(log_lanes(kNan)));
+  Wide v = splat<Wide>(2.0f);
+  v[1] = 0.0f, v[2] = kInf, v[3] = -2.0f, v[4] = kNan;
+  const Wide l = log_lanes(v);
+  EXPECT_EQ(l[1], -kInf);
+  EXPECT_EQ(l[2], kInf);
+  EXPECT_TRUE(std::isnan(l[3]));
+  EXPECT_TRUE(std::isnan(l[4]));
+}
+
+TEST(Expm1Lanes, WithinTwoUlp) {
+  EXPECT_LE(
+      worst_ulps(
+          spread(-86.9, 87.9, 3.1e-3), [](auto v) { return expm1_lanes(v); }, [](double v) { return std::expm1(v); }),
+      3.0);
+  EXPECT_EQ(expm1_lanes(0.0f), 0.0f);
+  EXPECT_EQ(expm1_lanes(-kInf), -1.0f);
+  EXPECT_TRUE(std::isnan(expm1_lanes(kNan)));
+}
+
+TEST(Log1pLanes, WithinTwoUlp) {
+  std::vector<float> x = spread(-0.9999, 20, 1.3e-3);
+  EXPECT_LE(worst_ulps(
+                x, [](auto v) { return log1p_lanes(v); }, [](double v) { return std::log1p(v); }),
+            2.0);
+  EXPECT_TRUE(std::isnan(log1p_lanes(kNan)));
+}
+
+// Relative error; in f64 too.
+TEST(EntropyLanes, KeepsItsDigitsNearZero) {
+  const auto exact = [](long double x) { return static_cast<double>(x * std::exp(x) - std::expm1(x)); };
+  const auto series = [](long double x) {
+    long double sum = 0, term = 1;
+    for (int k = 1; k < 30; ++k) {
+      term *= x / static_cast<long double>(k);
+      if (k > 1) sum += static_cast<long double>(k - 1) * term;
+    }
+    return static_cast<double>(sum);
+  };
+  double worst = 0, worst64 = 0;
+  for (double v = -30; v < 12; v += 0.0137)
+    for (const double x : {v, v * 1e-3, v * 1e-6}) {
+      const auto narrow_x = static_cast<float>(x);
+      const auto at = [&](double t) { return std::abs(t) < 1 ? series(t) : exact(t); };
+      const double of32 = at(static_cast<double>(narrow_x)), of64 = at(x);
+      worst = std::max(worst, std::abs(static_cast<double>(entropy_lanes(narrow_x)) / of32 - 1));
+      worst64 = std::max(worst64, std::abs(entropy_lanes(x) / of64 - 1));
+    }
+  std::cout << "worst relative error: f32 " << worst << ", f64 " << worst64 << "\n";
+  EXPECT_LE(worst, 2e-6);
+  EXPECT_LE(worst64, 1e-13);
+  EXPECT_EQ(entropy_lanes(0.0f), 0.0f);
+  EXPECT_EQ(entropy_lanes(-kInf), 1.0f);
+}
+
+TEST(SigmoidLanes, WholeRange) {
+  EXPECT_LE(worst_ulps(
+                spread(-86, 40, 3.3e-3), [](auto v) { return sigmoid_lanes(v); },
+                [](double v) { return 1 / (1 + std::exp(-v)); }),
+            4.0);
+  EXPECT_EQ(sigmoid_lanes(kInf), 1.0f);
+  EXPECT_EQ(sigmoid_lanes(-kInf), 0.0f);
+  EXPECT_TRUE(std::isnan(sigmoid_lanes(kNan)));
+}
+
 TEST(ExpLanes, EndsOfTheRange) {
   alignas(64) float x[16] = {kInf,   -kInf, kNan,  88.73f, 89.0f,   1e30f,    -104.0f, -103.98f,
                              -1e30f, 0.0f,  -0.0f, -kNan,  3.4e38f, -3.4e38f, 1e-40f,  -1e-40f};
@@ -151,6 +257,22 @@ TEST(Lanes, IntegersNarrowAndWide) {
   store_int<Wide>(back.data(), v);
   EXPECT_EQ(back, bytes);
   EXPECT_EQ(load_int<float>(bytes.data() + 2), 34);
+}
+
+TEST(Lanes, Doubles) {
+  std::vector<float> f(16);
+  for (size_t i = 0; i < 16; ++i) f[i] = static_cast<float>(i) + 0.25f;
+  std::vector<double> sums(16, 0.5), wide(16);
+  add_widened<Wide>(sums.data(), load<Wide>(f.data()));
+  for (size_t i = 0; i < 16; ++i) EXPECT_EQ(sums[i], f[i] + 0.5);
+  const Doubles<Wide> d = widen(load<Wide>(f.data()));
+  std::memcpy(wide.data(), &d, sizeof d);
+  const Wide back = narrow<Wide>(d), loaded = load<Wide>(wide.data());
+  for (int i = 0; i < 16; ++i) {
+    EXPECT_EQ(wide[static_cast<size_t>(i)], f[static_cast<size_t>(i)]);
+    EXPECT_EQ(back[i], f[static_cast<size_t>(i)]);
+    EXPECT_EQ(loaded[i], f[static_cast<size_t>(i)]);
+  }
 }
 
 TEST(Lanes, MaxKeepsNan) {
