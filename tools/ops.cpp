@@ -59,7 +59,7 @@ Json describe(const PoolDescription& op) {
   }
   return {{"name", op.name},       {"ranks", op.ranks},       {"keys", keys},      {"parameters", op.parameters},
           {"formula", op.formula}, {"gradient", op.gradient}, {"keeps", op.keeps}, {"kept_bytes_per_element", bytes},
-          {"source", op.source}};
+          {"source", op.source},   {"notes", op.notes}};
 }
 
 std::string default_text(const PoolKey& key) {
@@ -80,6 +80,7 @@ std::string one_as_text(const PoolDescription& op) {
       "  ranks     {}\n  tensors   {}\n  source    {}\n",
       op.name, op.formula, op.gradient, op.keeps, bytes_text(op), kFactor, fmt::join(op.ranks, ", "),
       tensors_text(op, ""), op.source);
+  if (!op.notes.empty()) text += fmt::format("  notes     {}\n", op.notes);
   std::vector<std::vector<std::string>> rows;
   for (const PoolKey& key : op.keys)
     rows.push_back({fmt::format("  {}", key.name), key.type, default_text(key), key.says});
@@ -127,6 +128,7 @@ std::string one_as_markdown(const PoolDescription& op) {
       "an element of x: {}).\n",
       op.name, op.formula, op.gradient, escape_markdown(op.source), fmt::join(op.ranks, ", "), tensors_text(op, "`"),
       escape_markdown(op.keeps), bytes_text(op));
+  if (!op.notes.empty()) text += fmt::format("\n{}\n", escape_markdown(op.notes));
   std::vector<std::vector<std::string>> rows;
   for (const PoolKey& key : op.keys)
     rows.push_back({code(key.name), escape_markdown(key.type), code(default_text(key)), escape_markdown(key.says)});

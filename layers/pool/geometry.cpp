@@ -3,8 +3,8 @@
 namespace tidepool {
 
 MapLayout MapLayout::of(const Dims& shape, MemoryFormat format) {
-  if (format == MemoryFormat::channels_last) return {.outer = shape[0], .inner = shape[1]};
-  return {.outer = shape[0] * shape[1], .inner = 1};
+  if (format == MemoryFormat::channels_last) return {.outer = shape[0], .inner = shape[1], .channels = shape[1]};
+  return {.outer = shape[0] * shape[1], .inner = 1, .channels = shape[1]};
 }
 
 void WindowOptions::common_keys(Keys& k) {
@@ -53,6 +53,16 @@ std::array<WindowAxis, 3> WindowOptions::axes(const char* op, const Dims& x) con
                     spread, a.p, o, a.n);
   }
   return all;
+}
+
+TracedShape WindowOptions::trace(const char* op, const TracedShape& x) const {
+  TracedShape y{.n = x.n, .c = x.c, .lengths = {}};
+  const auto windows = axes(op, x.dims());
+  for (size_t i = 0; i < x.lengths.size(); ++i) {
+    const WindowAxis& a = windows[3 - x.lengths.size() + i];
+    y.lengths.push_back(x.lengths[i].then(a.m, 1.0 / a.s));
+  }
+  return y;
 }
 
 Dims pooled_shape(const Dims& x, int64_t channels, const std::array<WindowAxis, 3>& axes) {

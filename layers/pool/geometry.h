@@ -7,6 +7,7 @@
 #include "core/host_device.h"
 #include "core/tensor.h"
 #include "layers/pool/keys.h"
+#include "layers/trace.h"
 
 namespace tidepool {
 
@@ -50,7 +51,7 @@ struct WindowAxis {
 
 /// A map's memory, as kernels see it.
 struct MapLayout {
-  int64_t outer = 1, inner = 1;
+  int64_t outer = 1, inner = 1, channels = 1;
   /// Of a dense map of that shape and format.
   static MapLayout of(const Dims& shape, MemoryFormat format);
 };
@@ -78,6 +79,8 @@ struct WindowOptions {
   void common_keys(Keys& k);
   /// The windows on a map of shape (N, C, spatial) of rank 1 to 3. Throws Error when they do not fit.
   std::array<WindowAxis, 3> axes(const char* op, const Dims& x) const;
+  /// The map after it, straight through the rounding of n / stride.
+  TracedShape trace(const char* op, const TracedShape& x) const;
 };
 
 /// (N, channels, m...) for the last `rank` axes of the geometry.

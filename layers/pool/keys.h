@@ -65,6 +65,11 @@ class Keys {
     v = static_cast<E>(choose(name, static_cast<int>(v), words, says));
   }
 
+  /// Throws Error("[op] " + says) when a config's keys contradict each other.
+  void expect(bool ok, const char* says) const {
+    if (config_ && !ok) throw Error("[{}] {}", op_, says);
+  }
+
   /// Throws Error for keys that nobody named.
   void finish() const;
   const std::vector<PoolKey>& described() const { return described_; }
@@ -104,5 +109,4 @@ std::string join_ranks(std::span<const int> ranks);
 int expect_rank(const char* op, const Dims& x, std::initializer_list<int> ranks);
 /// Throws Error unless these are the tensors that `specs` ask for: their number, shapes and a floating type.
 void expect_parameters(const char* op, std::span<const ParameterSpec> specs, std::span<const Tensor> parameters);
-
 }  // namespace tidepool

@@ -16,17 +16,10 @@ struct Max {
   };
   Options options;
 
-  // NaN wins over all.
   template <class V, class W>
   TP_HD TP_INLINE Pooled<V, kState> reduce(const W& x) const {
     Pooled<V, kState> p;
-    p.y = splat<V>(-INFINITY);
-    p.winner = splat_int<V>(x.first_index());
-    x.each([&](V v, int32_t index) {
-      const auto wins = (v > p.y) | (v != v);
-      p.y = wins ? v : p.y;
-      p.winner = wins ? splat_int<V>(index) : p.winner;
-    });
+    p.y = x.max_and_first(p.winner);
     return p;
   }
   template <class V>
@@ -42,10 +35,10 @@ TP_WINDOW_POOL(max, Max)
 inline namespace TP_PASS {
 
 void max_forward(const WindowGeometry& g, const Tensor& x, const Tensor& y, const Tensor& winners) {
-  window::reduce(Max{}, g, x, y, winners, {});
+  window::reduce(Max{}, {}, g, x, y, winners, {});
 }
 void max_backward(const WindowGeometry& g, const Tensor& winners, const Tensor& dy, const Tensor& dx) {
-  window::pull(Max{}, g, {}, winners, dy, dx);
+  window::pull(Max{}, {}, g, {}, winners, dy, dx);
 }
 
 }  // namespace TP_PASS

@@ -57,6 +57,7 @@ struct PoolDescription {
   std::vector<PoolKey> keys;
   std::vector<std::string> parameters;  ///< names of the tensors it may have
   std::string formula, gradient, source;
+  std::string notes = {};  ///< where it differs from the published code, and why; may be empty
   std::string keeps;  ///< what a forward keeps for its backward: "x", "the winner's index, 1 byte an output"
   /// From the config's object ("type" may be there). Throws Error for an unknown key (with the nearest right name), a
   /// wrong type or a value out of range.

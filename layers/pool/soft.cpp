@@ -1,4 +1,5 @@
 // soft: the mean of a window, weighted by exp(beta x).
+#include "layers/pool/exponential.h"
 #include "layers/pool/window.h"
 
 namespace tidepool {
@@ -8,9 +9,16 @@ struct Soft {
   static constexpr PoolText kText{
       "soft", "w_i = exp(beta (x_i - m)) / sum_j exp(beta (x_j - m)), m = max_j x_j;  y = m + sum_i w_i (x_i - m)",
       "dx_i = sum over windows dy w_i (1 + beta (x_i - y)); \"frozen_weights\" (the published code): dy w_i",
-      "Stergiou, Poppe, Kalliatakis: Refining activation downsampling with SoftPool, ICCV 2021"};
+      "Stergiou, Poppe, Kalliatakis: Refining activation downsampling with SoftPool, ICCV 2021",
+      "The published CUDA code keeps only dy w_i of the gradient (here \"frozen_weights\"); it subtracts no maximum, "
+      "so "
+      "that x = 89 in f32 already gives NaN or 0; it turns NaN into 0; it has no padding, and reads past the map's "
+      "edge "
+      "where the last window hangs over it. Its CPU path sums exp(x) over the channels instead of the window's "
+      "elements, "
+      "and clamps the result to >= 0. None of that is kept."};
   static constexpr Keeps kKeeps = Keeps::input;
-  static constexpr int kState = 3;  // m; 1 / sum exp; y - m
+  static constexpr int kState = SoftMean<float>::kState;
   enum class Grad : uint8_t { full, frozen_weights };
   struct Options {
     double beta = 1;
@@ -24,27 +32,21 @@ struct Soft {
 
   template <class V, class W>
   TP_HD TP_INLINE Pooled<V, kState> reduce(const W& x) const {
-    const V beta = splat<V>(static_cast<Lane<V>>(options.beta)), none = splat<V>(0);
-    const V m = x.max();
-    V weights = none, weighted = none;
-    x.each([&](V v, int32_t) {
-      const V u = v - m, w = exp_lanes(beta * u);
-      weights = weights + w;
-      weighted = weighted + (w > none ? w * u : none);  // u may be -inf where w is 0
-    });
+    const auto s = SoftMean<V>::of(x, x.max(), beta<V>());
     Pooled<V, kState> p;
-    p.state[0] = m;
-    p.state[1] = splat<V>(1) / weights;
-    p.state[2] = weighted * p.state[1];
-    p.y = m + p.state[2];
+    p.y = s.m + s.offset;
+    s.put(p.state);
     return p;
   }
   template <class V>
   TP_HD TP_INLINE V pull(V dy, V x_i, const WindowPlace& /*at*/, const Pooled<V, kState>& p) const {
-    const V beta = splat<V>(static_cast<Lane<V>>(options.beta)), none = splat<V>(0);
-    const V u = x_i - p.state[0], e = exp_lanes(beta * u), w = e * p.state[1];
-    if (options.grad == Grad::frozen_weights) return dy * w;
-    return e > none ? dy * w * (splat<V>(1) + beta * (u - p.state[2])) : none;
+    return dy * SoftMean<V>::get(p.state).slope(x_i, beta<V>(), options.grad == Grad::frozen_weights);
+  }
+
+ private:
+  template <class V>
+  TP_HD TP_INLINE V beta() const {
+    return splat<V>(static_cast<Lane<V>>(options.beta));
   }
 };
 

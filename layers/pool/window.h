@@ -3,18 +3,33 @@
 // errors.
 //
 //   struct Foo {
-//     static constexpr PoolText kText{...};                        name, formula, gradient, source
+//     static constexpr PoolText kText{...};                        name, formula, gradient, source, notes
 //     static constexpr Keeps kKeeps = Keeps::input;                what the backward needs of the forward
 //     static constexpr int kState = 2;                             numbers of a window that `pull` needs
 //     struct Options { double b = 1; void keys(Keys& k); };        keys beside those of every window
 //     Options options;
 //     template <class V, class W> TP_HD Pooled<V, kState> reduce(const W& x) const;
-//     template <class V> TP_HD V pull(V dy, V x_i, const WindowPlace& at, const Pooled<V, kState>& p) const;
+//     template <class V> TP_HD V pull(V dy, V x_i, const auto& at, const Pooled<V, kState>& p) const;
 //   };
 //   TP_WINDOW_POOL(foo, Foo)
 //
-// V is f32, f64, or a vector of them (core/lanes.h), one window a lane. The backward gathers: each element sums what
-// the windows that cover it give back, in the windows' order, without atomics; gradients are set, not added.
+// V is f32, f64, or a vector of them (core/lanes.h), one window a lane. `at` says where x_i stands (WindowPlace), and
+// at.window is its window, for an operator whose `pull` needs the other elements (x.rank, x.each). The backward
+// gathers: each element sums what the windows that cover it give back, in the windows' order, without atomics;
+// gradients are set, not added.
+//
+// What an operator may have beside these:
+//
+//     static constexpr bool kWinner = true;                        `pull` reads Pooled::winner (Keeps::winner has it)
+//     template <class V, class W>                                  sets what `pull` needs of a window and y does not
+//     TP_HD void prepare_pull(const W& x, Pooled<V, kState>& p) const;
+//     void begin(const PoolMode& mode);                            before a forward: training or not, one draw for all;
+//                                                                  x.uniform(seed, step) draws a number a window
+//     static constexpr int kNumbers = 1;                           numbers that can be learned (number.h):
+//     NumberSpecs<kNumbers> numbers(int rank, const std::array<WindowAxis, 3>& axes) const;    their declaration,
+//     x.number(k), x.number(k, j)                                  their values in `reduce`, at.window.number in
+//     `pull`, template <class V, class W, class Give>                      and d y / d number: give(k, j, slope) a
+//     window TP_HD void pull_numbers(const W& x, const Pooled<V, kState>& p, Give&& give) const;
 #pragma once
 #include "core/tape.h"
 #include "layers/pool/operator.h"
@@ -23,27 +38,79 @@
 
 namespace tidepool {
 
-/// A whole windowed operator: y of x, recorded on the tape under Op's name.
+/// The declaration of an operator's numbers.
 template <class Op>
-Tensor window_pool(const Op& op, const std::array<WindowAxis, 3>& axes, const Tensor& x) {
+NumberSpecs<number_count<Op>()> number_specs(const Op& op, const Dims& x, const std::array<WindowAxis, 3>& axes) {
+  if constexpr (number_count<Op>() > 0)
+    return op.numbers(x.rank() - 2, axes);
+  else
+    return {};
+}
+
+/// The same as kernels see it; `memory` holds what it points to.
+template <class Op>
+window::NumbersOf<Op> prepare_numbers(const NumberSpecs<number_count<Op>()>& specs, const Dims& x,
+                                      const std::array<WindowAxis, 3>& axes, std::span<const Tensor> parameters,
+                                      std::vector<Tensor>& memory) {
+  window::NumbersOf<Op> numbers{};
+  size_t learned = 0;
+  for (size_t k = 0; k < specs.size(); ++k) {
+    numbers.all[k].fixed = specs[k].value;
+    numbers.all[k].per = specs[k].per;
+    if (!specs[k].learned) continue;
+    numbers.all[k].units = specs[k].units(x, axes);
+    memory.push_back(window::prepare_number(specs[k], numbers.all[k].units, parameters[learned++]));
+    numbers.all[k].learned = memory.back().template data<double>();
+  }
+  return numbers;
+}
+
+/// A whole windowed operator: y of x and of its learned numbers, recorded on the tape under Op's name.
+template <class Op>
+Tensor window_pool(const Op& op, const std::array<WindowAxis, 3>& axes, const Tensor& x,
+                   std::span<const Tensor> parameters = {}) {
   const MemoryFormat format = x.format();
   const Tensor dense = x.contiguous(format);
   const WindowGeometry g{axes, MapLayout::of(x.shape(), format)};
   const Tensor y = Tensor::empty(pooled_shape(x.shape(), x.size(1), axes), {x.dtype(), format, x.device()});
-  const bool wanted = Tape::wants({x});
+  bool learns = false;
+  for (const Tensor& p : parameters) learns = learns || Tape::wants({p});
   Tensor kept;
   if constexpr (Op::kKeeps == Keeps::winner)
-    if (wanted) kept = window::empty_winners(g, y);
-  window::reduce(op, g, dense, y, kept, {});
-  if constexpr (Op::kKeeps == Keeps::input) kept = dense;
+    if (Tape::wants({x})) kept = window::empty_winners(g, y);
+  std::vector<Tensor> memory;
+  const auto specs = number_specs(op, x.shape(), axes);
+  window::reduce(op, prepare_numbers<Op>(specs, x.shape(), axes, parameters, memory), g, dense, y, kept, {});
+  std::vector<Tensor> inputs{x}, saved{Op::kKeeps == Keeps::input || learns ? dense : Tensor{}, kept};
+  inputs.insert(inputs.end(), parameters.begin(), parameters.end());
+  saved.insert(saved.end(), parameters.begin(), parameters.end());
   const Dims shape = x.shape();
-  Tape::record(Op::kText.name, {x}, {y}, {kept}, [op, g, shape, format](Pull& pull) {
-    if (!pull.needs(0)) return;
-    const Tensor dy = pull.dy().contiguous(format);
-    Tensor& dx = pull.dx(0);
-    dx = Tensor::empty(shape, {dy.dtype(), format, dy.device()});
-    const bool input = Op::kKeeps == Keeps::input, winner = Op::kKeeps == Keeps::winner;
-    window::pull(op, g, input ? pull.saved(0) : Tensor{}, winner ? pull.saved(0) : Tensor{}, dy, dx);
+  const size_t learned = parameters.size();
+  Tape::record(Op::kText.name, inputs, std::span(&y, 1), saved, [op, g, shape, format, learned](Pull& pull) {
+    const Tensor dy = pull.dy().contiguous(format), &elements = pull.saved(0);
+    std::vector<Tensor> tensors, here;
+    for (size_t i = 0; i < learned; ++i) tensors.push_back(pull.saved(2 + i));
+    const auto numbers_of = number_specs(op, shape, g.axis);
+    const auto numbers = prepare_numbers<Op>(numbers_of, shape, g.axis, tensors, here);
+    if (pull.needs(0)) {
+      pull.dx(0) = Tensor::empty(shape, {dy.dtype(), format, dy.device()});
+      window::pull(op, numbers, g, elements, pull.saved(1), dy, pull.dx(0));
+    }
+    if constexpr (number_count<Op>() > 0) {
+      std::array<Tensor, number_count<Op>()> gradients;
+      size_t i = 0;
+      bool any = false;
+      for (size_t k = 0; k < gradients.size(); ++k) {
+        if (!numbers_of[k].learned) continue;
+        if (pull.needs(1 + i)) {
+          const Tensor& p = tensors[i];
+          gradients[k] = pull.dx(1 + i) = Tensor::empty(p.shape(), {.dtype = p.dtype(), .device = p.device()});
+          any = true;
+        }
+        ++i;
+      }
+      if (any) window::pull_numbers(op, numbers, numbers_of, g, elements, dy, gradients);
+    }
   });
   return y;
 }
@@ -60,24 +127,28 @@ class WindowPool final : public PoolOperator {
   };
   explicit WindowPool(const Options& options) : options_(options) {}
 
-  Dims output_shape(const Dims& x, std::span<const Tensor> parameters) const override {
-    expect_parameters(Op::kText.name, {}, parameters);
-    return pooled_shape(x, x[1], options_.axes(Op::kText.name, x));
+  std::vector<ParameterSpec> parameters(const Dims& x) const override {
+    const auto axes = options_.axes(Op::kText.name, x);
+    return parameters_of(number_specs(Op{options_}, x, axes), x, axes);
   }
-  Tensor forward(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& /*mode*/) const override {
-    expect_parameters(Op::kText.name, {}, parameters);
-    return window_pool(Op{options_}, options_.axes(Op::kText.name, x.shape()), x);
+  Dims output_shape(const Dims& x, std::span<const Tensor> tensors) const override {
+    const auto axes = options_.axes(Op::kText.name, x);
+    expect(x, axes, tensors);
+    return pooled_shape(x, x[1], axes);
   }
-  /// Straight through the rounding of n / stride.
+  Tensor forward(const Tensor& x, std::span<const Tensor> tensors, const PoolMode& mode) const override {
+    const auto axes = options_.axes(Op::kText.name, x.shape());
+    expect(x.shape(), axes, tensors);
+    Op op{options_};
+    if constexpr (requires { op.begin(mode); }) op.begin(mode);
+    return window_pool(op, axes, x, tensors);
+  }
+  void project(std::span<const Tensor> tensors, const Dims& x) const override {
+    project_numbers(number_specs(Op{options_}, x, options_.axes(Op::kText.name, x)), tensors);
+  }
   TracedShape trace(const TracedShape& x, std::span<const Tensor> /*parameters*/, const std::string& /*name*/,
                     Trace& /*trace*/) const override {
-    TracedShape y{.n = x.n, .c = x.c, .lengths = {}};
-    const auto axes = options_.axes(Op::kText.name, x.dims());
-    for (size_t i = 0; i < x.lengths.size(); ++i) {
-      const WindowAxis& a = axes[3 - x.lengths.size() + i];
-      y.lengths.push_back(x.lengths[i].then(a.m, 1.0 / a.s));
-    }
-    return y;
+    return options_.trace(Op::kText.name, x);
   }
 
   static PoolDescription describe() {
@@ -85,20 +156,36 @@ class WindowPool final : public PoolOperator {
     return {.name = t.name,
             .ranks = {1, 2, 3},
             .keys = describe_keys<Options>(t.name),
-            .parameters = {},
+            .parameters = names(),
             .formula = t.formula,
             .gradient = t.gradient,
             .source = t.source,
-            .keeps = Op::kKeeps == Keeps::nothing ? "nothing"
-                     : Op::kKeeps == Keeps::winner
-                         ? "the winner's index, 1 byte an output (4 when a window has over 256 elements)"
-                         : "x",
+            .notes = t.notes,
+            .keeps = keeps(),
             .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
               return std::make_unique<WindowPool>(parse_keys<Options>(Op::kText.name, config));
             }};
   }
 
  private:
+  void expect(const Dims& x, const std::array<WindowAxis, 3>& axes, std::span<const Tensor> tensors) const {
+    const auto specs = number_specs(Op{options_}, x, axes);
+    expect_parameters(Op::kText.name, parameters_of(specs, x, axes), tensors);
+    expect_numbers(Op::kText.name, specs, tensors);
+  }
+  static std::vector<std::string> names() {
+    std::vector<std::string> list;
+    for (const NumberSpec& s : number_specs(Op{}, Dims{1, 1, 1}, {})) list.push_back(s.name);
+    return list;
+  }
+  static std::string keeps() {
+    if (Op::kKeeps == Keeps::input) return "x";
+    std::string text = Op::kKeeps == Keeps::winner
+                           ? "the winner's index, 1 byte an output (4 when a window has over 256 elements)"
+                           : "nothing";
+    return number_count<Op>() > 0 ? text + "; x when a number is learned" : text;
+  }
+
   Options options_;
 };
 

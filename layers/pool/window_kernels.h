@@ -5,7 +5,9 @@
 
 #include "core/lanes.h"
 #include "core/parallel.h"
+#include "core/philox.h"
 #include "layers/pool/geometry.h"
+#include "layers/pool/number.h"
 
 namespace tidepool {
 
@@ -18,6 +20,7 @@ enum class Keeps : uint8_t {
 
 struct PoolText {
   const char *name, *formula, *gradient, *source;
+  const char* notes = "";  ///< where it differs from the published code, and why
 };
 
 /// What reduce gives of a window.
@@ -33,8 +36,42 @@ struct WindowPlace {
   int32_t index;          ///< in window order, absent elements counted
   int32_t real, counted;  ///< elements of the window: on the map; on the map or its padding
 };
+/// The same with the window itself, for an operator whose `pull` needs its numbers or its other elements.
+template <class W>
+struct WindowElement : WindowPlace {
+  const W& window;
+  int64_t offset;  ///< on the map
+};
+
+/// How many learnable numbers (or tables of them) an operator has.
+template <class Op>
+constexpr int number_count() {
+  if constexpr (requires { Op::kNumbers; })
+    return Op::kNumbers;
+  else
+    return 0;
+}
+/// Whether `reduce` sets Pooled::winner, which `pull` reads.
+template <class Op>
+constexpr bool has_winner() {
+  if constexpr (requires { Op::kWinner; })
+    return Op::kWinner;
+  else
+    return Op::kKeeps == Keeps::winner;
+}
 
 namespace window {
+
+inline constexpr uint64_t kDraws = uint64_t{0x706F6F6C} << 32;  ///< "pool", the high half of the stream of draws
+
+/// each_lane; f64, in which nobody trains, goes without vectors: its exponentials are a call each, and compile long.
+template <class A, class Body>
+TP_HD TP_INLINE void each_run(int64_t first, int64_t count, Body&& body) {
+  if constexpr (std::is_same_v<A, double>)
+    for (int64_t lane = first; lane < first + count; ++lane) body.template operator()<double>(lane);
+  else
+    each_lane<A>(first, count, body);
+}
 
 /// Kernels that are compiled apart because they are common: 1x2x2 windows, none with an absent element, 2 columns
 /// apart.
@@ -51,6 +88,9 @@ struct Window {
   int32_t first[3], last[3], size[3];
   int32_t lane_step = 1;
   int32_t counted_places = 0;
+  const Number* numbers = nullptr;
+  int64_t image = 0, channel = 0, place = 0;  ///< of the output; of the first lane
+  int64_t channels = 1, places = 1;
 
   /// Calls f(offset, index) for each element, in window order.
   template <class F>
@@ -67,28 +107,70 @@ struct Window {
             f(base + a * step[0] + b * step[1] + c * step[2], (a * size[1] + b) * size[2] + c);
     }
   }
-  TP_HD TP_INLINE V at(int64_t offset) const {
+  TP_HD TP_INLINE V at(int64_t offset) const { return at(x, offset); }
+  /// The same of another map of x's shape and layout.
+  template <class U>
+  TP_HD TP_INLINE V at(const U* map, int64_t offset) const {
     if constexpr (!kAlong)
-      return load<V>(x + offset);
+      return load<V>(map + offset);
     else
-      return load_strided<V>(x + offset, kForm == Form::two ? 2 : lane_step);
+      return load_strided<V>(map + offset, kForm == Form::two ? 2 : lane_step);
   }
   /// Calls f(value, index).
   template <class F>
   TP_HD TP_INLINE void each(F&& f) const {
     each_place([&](int64_t offset, int32_t index) { f(at(offset), index); });
   }
+  /// Adds to n totals at once: f(value, index, totals). A row of the window is summed by itself, so that a large window
+  /// costs few digits.
+  template <int n, class F>
+  TP_HD TP_INLINE void totals(V (&total)[n], F&& f) const {
+    for (int i = 0; i < n; ++i) total[i] = splat<V>(0);
+    if constexpr (kForm == Form::two) {
+      each([&](V v, int32_t index) { f(v, index, total); });
+    } else {
+      for (int32_t a = first[0]; a < last[0]; ++a)
+        for (int32_t b = first[1]; b < last[1]; ++b) {
+          V row[n];
+          for (int i = 0; i < n; ++i) row[i] = splat<V>(0);
+          for (int32_t c = first[2]; c < last[2]; ++c)
+            f(at(base + a * step[0] + b * step[1] + c * step[2]), (a * size[1] + b) * size[2] + c, row);
+          for (int i = 0; i < n; ++i) total[i] = total[i] + row[i];
+        }
+    }
+  }
   template <class F>
   TP_HD TP_INLINE V sum(F&& f) const {
-    V total = splat<V>(0);
-    each([&](V v, int32_t) { total = total + f(v); });
-    return total;
+    V total[1];
+    totals(total, [&](V v, int32_t, V(&part)[1]) { part[0] = part[0] + f(v); });
+    return total[0];
   }
   /// NaN when there is one.
   TP_HD TP_INLINE V max() const {
     V m = splat<V>(-INFINITY);
     each([&](V v, int32_t) { m = max_nan(m, v); });
     return m;
+  }
+  /// The maximum and the index of the first of the largest; NaN wins over all.
+  TP_HD TP_INLINE V max_and_first(Ints<V>& winner) const {
+    V m = splat<V>(-INFINITY);
+    winner = splat_int<V>(first_index());
+    each([&](V v, int32_t index) {
+      const auto wins = (v > m) | (v != v);
+      m = wins ? v : m;
+      winner = wins ? splat_int<V>(index) : winner;
+    });
+    return m;
+  }
+  /// The mean of x_i - m.
+  TP_HD TP_INLINE V mean_beyond(V m) const {
+    return sum([&](V v) { return v - m; }) / splat<V>(static_cast<Lane<V>>(real()));
+  }
+  /// The mean, summed in f64: elements of both signs may leave little of it.
+  TP_HD TP_INLINE V exact_mean() const {
+    Doubles<V> total{};
+    each([&](V v, int32_t) { total = total + widen(v); });
+    return narrow<V>(total / static_cast<double>(real()));
   }
   /// Index of the first element.
   TP_HD TP_INLINE int32_t first_index() const {
@@ -97,41 +179,117 @@ struct Window {
   TP_HD TP_INLINE int32_t real() const {
     return kForm == Form::two ? 4 : (last[0] - first[0]) * (last[1] - first[1]) * (last[2] - first[2]);
   }
+  /// Elements of the kernel, absent or not.
+  TP_HD TP_INLINE int32_t volume() const { return kForm == Form::two ? 4 : size[0] * size[1] * size[2]; }
   TP_HD TP_INLINE int32_t counted() const { return kForm == Form::two ? 4 : counted_places; }
+
+  /// Element j of the operator's number k.
+  TP_HD TP_INLINE V number(int k, int64_t j = 0) const {
+    const Number& n = numbers[k];
+    if (!n.learned) return splat<V>(static_cast<Lane<V>>(n.fixed));
+    const double* at = n.learned + j * n.units + unit(n.per);
+    return spread(n.per) ? load<V>(at) : splat<V>(static_cast<Lane<V>>(*at));
+  }
+  /// The same in f64.
+  TP_HD TP_INLINE Doubles<V> exact_number(int k, int64_t j = 0) const {
+    const Number& n = numbers[k];
+    const double* at = n.learned + j * n.units + unit(n.per);
+    Doubles<V> d{};
+    if (!n.learned)
+      d += n.fixed;
+    else if (spread(n.per))
+      memcpy(&d, at, sizeof d);
+    else
+      d += *at;
+    return d;
+  }
+  /// Which of a number's units the first lane has, and whether the other lanes have the next ones.
+  TP_HD TP_INLINE int64_t unit(Per per) const { return per == Per::layer ? 0 : per == Per::channel ? channel : place; }
+  TP_HD TP_INLINE static bool spread(Per per) { return per != Per::layer && (per == Per::place) == kAlong; }
+
+  /// How many elements stand before v, which is element `index`, in descending order; equals stand in window order.
+  TP_HD TP_INLINE Ints<V> rank(V v, int32_t index) const {
+    const Ints<V> none = splat_int<V>(0), one = splat_int<V>(1);
+    Ints<V> before = none;
+    each([&](V other, int32_t at) {
+      before = before + (at < index ? (other >= v ? one : none) : (other > v ? one : none));
+    });
+    return before;
+  }
+
+  /// Uniform in [0, 1), exact in f32; one draw a window: number (image places + place) channels + channel of the stream
+  /// kDraws ^ draw_step under `seed`, whatever the layout and the device.
+  TP_HD TP_INLINE V uniform(uint64_t seed, uint64_t draw_step) const {
+    const auto start = static_cast<uint64_t>((image * places + place) * channels + channel);
+    const auto draw = [&](uint64_t i) {
+      return static_cast<Lane<V>>(uniform24(random_words(seed, kDraws ^ draw_step, i / 4)[i % 4]));
+    };
+    if constexpr (kLanes<V> == 1) {
+      return draw(start);
+    } else {
+      V u;
+      if (!kAlong && start % 4 == 0) {  // four neighbours share a block
+        for (int b = 0; b < kLanes<V> / 4; ++b) {
+          const auto words = random_words(seed, kDraws ^ draw_step, start / 4 + static_cast<uint64_t>(b));
+          for (int i = 0; i < 4; ++i) u[4 * b + i] = static_cast<Lane<V>>(uniform24(words[static_cast<size_t>(i)]));
+        }
+      } else {
+        const auto apart = static_cast<uint64_t>(kAlong ? channels : 1);
+        for (int i = 0; i < kLanes<V>; ++i) u[i] = draw(start + static_cast<uint64_t>(i) * apart);
+      }
+      return u;
+    }
+  }
 };
+
+/// The window of output (outer, d, h, w) whose element (0, 0, 0) lies at `base`; `channel`: offset in the inner index.
+template <class V, Form kForm, bool kAlong, class T>
+TP_HD TP_INLINE Window<V, T, kForm, kAlong> make_window(const WindowGeometry& g, const Number* numbers, const T* x,
+                                                        int64_t outer, int64_t d, int64_t h, int64_t w, int64_t base,
+                                                        int64_t channel) {
+  const WindowAxis &ad = g.axis[0], &ah = g.axis[1], &aw = g.axis[2];
+  const int64_t inner = kAlong ? 1 : g.map.inner;
+  Window<V, T, kForm, kAlong> window;
+  window.x = x;
+  window.base = base;
+  window.step[0] = ad.d * ah.n * aw.n * inner;
+  window.step[1] = ah.d * aw.n * inner;
+  window.step[2] = aw.d * inner;
+  window.lane_step = aw.s;
+  window.numbers = numbers;
+  const bool last = g.map.inner == g.map.channels;  // then outer counts images, else images and channels
+  window.image = last ? outer : outer / g.map.channels;
+  window.channel = last ? channel : outer % g.map.channels;
+  window.place = (d * ah.m + h) * aw.m + w;
+  window.channels = g.map.channels;
+  window.places = ad.m * ah.m * aw.m;
+  if constexpr (kForm == Form::any) {
+    const int64_t at[3] = {d, h, w};
+    window.counted_places = 1;
+    for (int i = 0; i < 3; ++i) {
+      const WindowAxis& a = g.axis[static_cast<size_t>(i)];
+      window.first[i] = a.first(at[i]);
+      window.last[i] = a.last(at[i]);
+      window.size[i] = a.k;
+      window.counted_places *= a.counted(at[i]);
+    }
+  }
+  return window;
+}
 
 /// Walks windows: calls body.template window<V>(Window, offset of its output) for lanes [lane, lane + count) of a row
 /// of outputs. A row is (outer, d, h); its lanes are (w, inner).
 template <Form kForm, bool kAlong, class T, class Body>
-TP_HD TP_INLINE void walk(const WindowGeometry& g, const T* x, int64_t row, int64_t lane, int64_t count,
-                          const Body& body) {
+TP_HD TP_INLINE void walk(const WindowGeometry& g, const Number* numbers, const T* x, int64_t row, int64_t lane,
+                          int64_t count, const Body& body) {
   using A = Acc<T>;
   const WindowAxis &ad = g.axis[0], &ah = g.axis[1], &aw = g.axis[2];
   const int64_t inner = kAlong ? 1 : g.map.inner;
   const int64_t h = row % ah.m, d = row / ah.m % ad.m, outer = row / ah.m / ad.m;
   const int64_t origin = ((outer * ad.n + ad.start(d)) * ah.n + ah.start(h)) * aw.n * inner;
   const int64_t out = row * aw.m * inner;
-
   const auto make = [&]<class V>(int64_t w, int64_t c) {
-    Window<V, T, kForm, kAlong> window;
-    window.x = x;
-    window.base = origin + aw.start(w) * inner + c;
-    window.step[0] = ad.d * ah.n * aw.n * inner;
-    window.step[1] = ah.d * aw.n * inner;
-    window.step[2] = aw.d * inner;
-    window.lane_step = aw.s;
-    if constexpr (kForm == Form::any) {
-      const int64_t at[3] = {d, h, w};
-      window.counted_places = 1;
-      for (int i = 0; i < 3; ++i) {
-        const WindowAxis& a = g.axis[static_cast<size_t>(i)];
-        window.first[i] = a.first(at[i]);
-        window.last[i] = a.last(at[i]);
-        window.size[i] = a.k;
-        window.counted_places *= a.counted(at[i]);
-      }
-    }
-    return window;
+    return make_window<V, kForm, kAlong>(g, numbers, x, outer, d, h, w, origin + aw.start(w) * inner + c, c);
   };
 
   const int64_t end = lane + count;
@@ -148,14 +306,14 @@ TP_HD TP_INLINE void walk(const WindowGeometry& g, const T* x, int64_t row, int6
       for (int64_t w = begin; w < stop; ++w) body(make.template operator()<A>(w, 0), out + w);
     };
     scalar(lane, from);
-    each_lane<A>(from, to - from, [&]<class V>(int64_t w) { body(make.template operator()<V>(w, 0), out + w); });
+    each_run<A>(from, to - from, [&]<class V>(int64_t w) { body(make.template operator()<V>(w, 0), out + w); });
     scalar(to, end);
   } else {
     int64_t w = lane / inner, c = lane % inner;
     while (lane < end) {
       const int64_t run = inner - c < end - lane ? inner - c : end - lane;
       const auto window = make.template operator()<A>(w, 0);
-      each_lane<A>(c, run, [&]<class V>(int64_t channel) {
+      each_run<A>(c, run, [&]<class V>(int64_t channel) {
         Window<V, T, kForm, kAlong> one;
         one.x = window.x;
         one.base = window.base + channel;
@@ -168,6 +326,12 @@ TP_HD TP_INLINE void walk(const WindowGeometry& g, const T* x, int64_t row, int6
           }
         }
         one.counted_places = window.counted_places;
+        one.numbers = numbers;
+        one.image = window.image;
+        one.channel = window.channel + channel;
+        one.place = window.place;
+        one.channels = window.channels;
+        one.places = window.places;
         body(one, out + w * inner + channel);
       });
       lane += run;
@@ -177,10 +341,17 @@ TP_HD TP_INLINE void walk(const WindowGeometry& g, const T* x, int64_t row, int6
   }
 }
 
+/// What an operator's `pull` needs of a window and its y does not.
+template <class Op, class W, class P>
+TP_HD TP_INLINE void prepare_pull(const Op& op, const W& window, P& p) {
+  if constexpr (requires { op.prepare_pull(window, p); }) op.prepare_pull(window, p);
+}
+
 /// y of every window; with `winners` its winner, with `state` what `pull` needs (kState maps).
 template <class Op, class T, class I, Form kForm, bool kAlong>
 struct Forward {
   Op op;
+  Numbers<number_count<Op>()> numbers;
   WindowGeometry g;
   const T* x;
   T* y;
@@ -189,14 +360,15 @@ struct Forward {
   int64_t outputs;
 
   TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
-    walk<kForm, kAlong>(g, x, row, lane, count, [&](const auto& window, int64_t out) {
+    walk<kForm, kAlong>(g, numbers.all, x, row, lane, count, [&](const auto& window, int64_t out) {
       using V = typename std::decay_t<decltype(window)>::Value;
-      const auto p = op.template reduce<V>(window);
+      auto p = op.template reduce<V>(window);
       if (y) store(y + out, p.y);
-      if constexpr (Op::kKeeps == Keeps::winner)
+      if constexpr (has_winner<Op>())
         if (winners) store_int<V>(winners + out, p.winner);
       if constexpr (Op::kKeeps == Keeps::input)
         if (state) {
+          prepare_pull(op, window, p);
           for (int i = 0; i < Op::kState; ++i) store(state + i * outputs + out, p.state[i]);
         }
     });
@@ -207,20 +379,26 @@ struct Forward {
 template <class Op, class T, class I, Form kForm, bool kAlong>
 struct Own {
   Op op;
+  Numbers<number_count<Op>()> numbers;
   WindowGeometry g;
   const T *x, *dy;
   const I* winners;
   T* dx;
 
   TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
-    walk<kForm, kAlong>(g, x, row, lane, count, [&](const auto& window, int64_t out) {
+    walk<kForm, kAlong>(g, numbers.all, x, row, lane, count, [&](const auto& window, int64_t out) {
       using V = typename std::decay_t<decltype(window)>::Value;
       Pooled<V, Op::kState> p;
       const V gradient = load<V>(dy + out);
       if constexpr (Op::kKeeps == Keeps::winner) p.winner = load_int<V>(winners + out);
-      if constexpr (Op::kKeeps == Keeps::input) p = op.template reduce<V>(window);
-      const auto pull = [&](V v, int32_t index) {
-        return op.template pull<V>(gradient, v, WindowPlace{index, window.real(), window.counted()}, p);
+      if constexpr (Op::kKeeps == Keeps::input) {
+        p = op.template reduce<V>(window);
+        prepare_pull(op, window, p);
+      }
+      const auto pull = [&](V v, int32_t index, int64_t offset) {
+        using W = std::decay_t<decltype(window)>;
+        return op.template pull<V>(gradient, v,
+                                   WindowElement<W>{{index, window.real(), window.counted()}, window, offset}, p);
       };
       const auto element = [&](int64_t offset) {
         if constexpr (Op::kKeeps == Keeps::input)
@@ -235,7 +413,7 @@ struct Own {
           at[index] = offset;
           give[index] = element(offset);
         });
-        for (int i = 0; i < 4; ++i) give[i] = pull(give[i], i);
+        for (int i = 0; i < 4; ++i) give[i] = pull(give[i], i, at[i]);
         if constexpr (kAlong) {
           store_pairs(dx + at[0], give[0], give[1]);
           store_pairs(dx + at[2], give[2], give[3]);
@@ -244,7 +422,7 @@ struct Own {
         }
       } else {
         window.each_place([&](int64_t offset, int32_t index) {
-          const V v = pull(element(offset), index);
+          const V v = pull(element(offset), index, offset);
           if constexpr (kAlong)
             store_strided(dx + offset, v, window.lane_step);
           else
@@ -259,6 +437,7 @@ struct Own {
 template <class Op, class T, class I>
 struct Gather {
   Op op;
+  Numbers<number_count<Op>()> numbers;
   WindowGeometry g;
   const T *x, *dy;
   const I* winners;
@@ -279,7 +458,7 @@ struct Gather {
       const int64_t run = inner - c < end - lane ? inner - c : end - lane;
       const int64_t w0 = aw.first_covering(w), w1 = aw.last_covering(w);
       const int64_t in = (row * aw.n + w) * inner;
-      each_lane<A>(c, run, [&]<class V>(int64_t channel) {
+      each_run<A>(c, run, [&]<class V>(int64_t channel) {
         V v = splat<V>(0), sum = splat<V>(0);
         if constexpr (Op::kKeeps == Keeps::input) v = load<V>(x + in + channel);
         for (int64_t od = d0; od <= d1; ++od) {
@@ -293,14 +472,17 @@ struct Gather {
               if (ew % aw.d != 0) continue;
               const int64_t out = (((outer * ad.m + od) * ah.m + oh) * aw.m + ow) * inner + channel;
               Pooled<V, Op::kState> p;
-              WindowPlace at{static_cast<int32_t>((ed / ad.d * ah.k + eh / ah.d) * aw.k + ew / aw.d), 0, 0};
-              if constexpr (Op::kKeeps == Keeps::winner) p.winner = load_int<V>(winners + out);
+              if constexpr (has_winner<Op>()) p.winner = load_int<V>(winners + out);
               if constexpr (Op::kKeeps == Keeps::input)
                 for (int i = 0; i < Op::kState; ++i) p.state[i] = load<V>(state + i * outputs + out);
-              if constexpr (Op::kKeeps != Keeps::winner) {
-                at.counted = ad.counted(od) * ah.counted(oh) * aw.counted(ow);
-                at.real = (ad.last(od) - ad.first(od)) * (ah.last(oh) - ah.first(oh)) * (aw.last(ow) - aw.first(ow));
-              }
+              const int64_t base =
+                  (((outer * ad.n + ad.start(od)) * ah.n + ah.start(oh)) * aw.n + aw.start(ow)) * inner + channel;
+              const auto window = make_window<V, Form::any, false>(g, numbers.all, x, outer, od, oh, ow, base, channel);
+              const WindowElement<std::decay_t<decltype(window)>> at{
+                  {static_cast<int32_t>((ed / ad.d * ah.k + eh / ah.d) * aw.k + ew / aw.d), window.real(),
+                   window.counted()},
+                  window,
+                  in + channel};
               sum = sum + op.template pull<V>(load<V>(dy + out), v, at, p);
             }
           }
@@ -331,14 +513,71 @@ void dispatch_form(const WindowGeometry& g, F&& f) {
     along(std::false_type{});
 }
 
+/// Sums of a number's gradient over windows: for each chunk of rows of outputs, in f64, `slots` partial sums for each
+/// of its elements. Chunks depend on shapes alone, so that the sums do not depend on the number of threads.
+struct NumberSums {
+  static constexpr int64_t kSlots = 16;  ///< lanes of one unit that are summed apart
+  double* sums = nullptr;                ///< [chunks][count][slots]; null: not wanted
+  int64_t count = 1, slots = 1;
+};
+
+template <class Op, class T, bool kAlong>
+struct NumberPull {
+  static constexpr int kNumbers = number_count<Op>();
+  Op op;
+  Numbers<kNumbers> numbers;
+  WindowGeometry g;
+  const T *x, *dy;
+  int64_t rows, rows_a_chunk;
+  NumberSums wanted[kNumbers];
+
+  TP_HD void operator()(int64_t chunk, int64_t /*lane*/, int64_t /*count*/) const {
+    for (int k = 0; k < kNumbers; ++k)
+      if (wanted[k].sums)
+        for (int64_t i = 0, n = wanted[k].count * wanted[k].slots; i < n; ++i) wanted[k].sums[chunk * n + i] = 0;
+    const int64_t end = (chunk + 1) * rows_a_chunk < rows ? (chunk + 1) * rows_a_chunk : rows;
+    for (int64_t row = chunk * rows_a_chunk; row < end; ++row)
+      walk<Form::any, kAlong>(g, numbers.all, x, row, 0, g.axis[2].m * (kAlong ? 1 : g.map.inner),
+                              [&](const auto& window, int64_t out) {
+                                using V = typename std::decay_t<decltype(window)>::Value;
+                                const auto p = op.template reduce<V>(window);
+                                const V gradient = load<V>(dy + out);
+                                op.template pull_numbers<V>(window, p, [&](int k, auto j, V slope) {
+                                  const NumberSums& s = wanted[k];
+                                  if (!s.sums) return;
+                                  const Per per = numbers.all[k].per;
+                                  const int64_t unit = window.unit(per) * (window.spread(per) ? 1 : s.kSlots);
+                                  double* const sums = s.sums + chunk * s.count * s.slots + unit;
+                                  if constexpr (std::is_integral_v<decltype(j)>)
+                                    add_widened<V>(sums + j * s.slots, gradient * slope);
+                                  else
+                                    add_lanes<V>(sums, j, s.slots, gradient * slope);
+                                });
+                              });
+  }
+};
+
+template <class Op>
+using NumbersOf = Numbers<number_count<Op>()>;
+
+/// An empty tensor for the winners of windows, one an output.
+inline Tensor empty_winners(const WindowGeometry& g, const Dims& shape, MemoryFormat format, Device device) {
+  const DType type = g.volume() > 256 ? DType::f32 : DType::u8;  // f32: 4 bytes that hold an i32
+  return Tensor::empty(shape, {type, format, device});
+}
+inline Tensor empty_winners(const WindowGeometry& g, const Tensor& y) {
+  return empty_winners(g, y.shape(), y.format(), y.device());
+}
+
 /// Launches Forward: y, and where they are given (x's type decides theirs) winners and state.
 template <class Op>
-void reduce(const Op& op, const WindowGeometry& g, const Tensor& x, const Tensor& y, const Tensor& winners,
-            const Tensor& state) {
+void reduce(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& g, const Tensor& x, const Tensor& y,
+            const Tensor& winners, const Tensor& state) {
   dispatch_floating(x.dtype(), Op::kText.name, [&]<class T>(T) {
     dispatch_form(g, [&]<class F, class L>(F, L) {
       const auto launch = [&]<class I>(I) {
         const Forward<Op, T, I, F::value, L::value> kernel{op,
+                                                           numbers,
                                                            g,
                                                            x.data<T>(),
                                                            y ? y.data<T>() : nullptr,
@@ -348,7 +587,7 @@ void reduce(const Op& op, const WindowGeometry& g, const Tensor& x, const Tensor
         parallel_rows(x.device(), g.map.outer * g.axis[0].m * g.axis[1].m, g.axis[2].m * g.map.inner, g.volume(),
                       kernel);
       };
-      if constexpr (Op::kKeeps == Keeps::winner && F::value == Form::any)
+      if constexpr (has_winner<Op>() && F::value == Form::any)
         if (g.volume() > 256) return launch(int32_t{});
       launch(uint8_t{});
     });
@@ -357,17 +596,18 @@ void reduce(const Op& op, const WindowGeometry& g, const Tensor& x, const Tensor
 
 /// dx (set), from dy and what Keeps names.
 template <class Op>
-void pull(const Op& op, const WindowGeometry& g, const Tensor& x, const Tensor& winners, const Tensor& dy,
-          const Tensor& dx) {
+void pull(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& g, const Tensor& x, const Tensor& kept,
+          const Tensor& dy, const Tensor& dx) {
   const bool own = g.all(&WindowAxis::disjoint);
-  Tensor state;
+  Tensor state, winners = kept;
   const int64_t outputs = g.map.outer * g.places_out() * g.map.inner;
   if (own) {
     if (!g.all(&WindowAxis::tiled)) dx.fill(0);
-  } else if constexpr (Op::kKeeps == Keeps::input) {
+  } else if constexpr (Op::kKeeps == Keeps::input && (Op::kState > 0 || has_winner<Op>())) {
     const DType type = dy.dtype() == DType::f64 ? DType::f64 : DType::f32;
     state = Tensor::empty({Op::kState, outputs}, {.dtype = type, .device = dy.device()});
-    reduce(op, g, x, {}, {}, state);
+    if (has_winner<Op>()) winners = empty_winners(g, {outputs}, MemoryFormat::plain, dy.device());
+    reduce(op, numbers, g, x, {}, winners, state);
   }
   dispatch_floating(dy.dtype(), Op::kText.name, [&]<class T>(T) {
     const T* elements = x ? x.data<T>() : nullptr;
@@ -375,27 +615,66 @@ void pull(const Op& op, const WindowGeometry& g, const Tensor& x, const Tensor& 
       const I* indices = winners ? static_cast<const I*>(winners.raw()) : nullptr;
       if (own) {
         dispatch_form(g, [&]<class F, class L>(F, L) {
-          const Own<Op, T, I, F::value, L::value> kernel{op, g, elements, dy.data<T>(), indices, dx.data<T>()};
+          const Own<Op, T, I, F::value, L::value> kernel{op, numbers, g, elements, dy.data<T>(), indices, dx.data<T>()};
           parallel_rows(dy.device(), g.map.outer * g.axis[0].m * g.axis[1].m, g.axis[2].m * g.map.inner, g.volume(),
                         kernel);
         });
       } else {
-        const Acc<T>* numbers = state ? static_cast<const Acc<T>*>(state.raw()) : nullptr;
-        const Gather<Op, T, I> kernel{op, g, elements, dy.data<T>(), indices, numbers, outputs, dx.data<T>()};
+        const Acc<T>* values = state ? static_cast<const Acc<T>*>(state.raw()) : nullptr;
+        const Gather<Op, T, I> kernel{op, numbers, g, elements, dy.data<T>(), indices, values, outputs, dx.data<T>()};
         parallel_rows(dy.device(), g.map.outer * g.axis[0].n * g.axis[1].n, g.axis[2].n * g.map.inner, g.volume(),
                       kernel);
       }
     };
-    if constexpr (Op::kKeeps == Keeps::winner)
+    if constexpr (has_winner<Op>())
       if (g.volume() > 256) return launch(int32_t{});
     launch(uint8_t{});
   });
 }
 
-/// An empty tensor for the winners of y's windows, in y's format.
-inline Tensor empty_winners(const WindowGeometry& g, const Tensor& y) {
-  const DType type = g.volume() > 256 ? DType::f32 : DType::u8;  // f32: 4 bytes that hold an i32
-  return Tensor::empty(y.shape(), {type, y.format(), y.device()});
+/// Gradients (set) of the learned numbers whose tensor in `gradients` is there, of the parameters' shapes and types.
+template <class Op>
+void pull_numbers(const Op& op, const NumbersOf<Op>& numbers, const NumberSpecs<number_count<Op>()>& specs,
+                  const WindowGeometry& g, const Tensor& x, const Tensor& dy, std::span<const Tensor> gradients) {
+  constexpr int kNumbers = number_count<Op>();
+  constexpr int64_t kMostSums = 1 << 20;
+  const bool along = g.map.inner == 1;
+  const int64_t rows = g.map.outer * g.axis[0].m * g.axis[1].m;
+  NumberSums sums[kNumbers];
+  int64_t all = 1;
+  for (int k = 0; k < kNumbers; ++k) {
+    const Number& n = numbers.all[k];
+    if (!gradients[static_cast<size_t>(k)]) continue;
+    sums[k].count = specs[static_cast<size_t>(k)].count();
+    const bool spread = n.per != Per::layer && (n.per == Per::place) == along;
+    sums[k].slots = n.units * (spread ? 1 : NumberSums::kSlots);
+    all += sums[k].count * sums[k].slots;
+  }
+  const int64_t most = std::clamp<int64_t>(kMostSums / all, 1, std::max<int64_t>(1, rows));
+  const int64_t rows_a_chunk = std::max<int64_t>(1, (rows + most - 1) / most);
+  const int64_t chunks = (rows + rows_a_chunk - 1) / rows_a_chunk;
+  std::vector<Tensor> memory;
+  for (int k = 0; k < kNumbers; ++k)
+    if (gradients[static_cast<size_t>(k)]) {
+      const Dims shape{chunks, sums[k].count, sums[k].slots};
+      memory.push_back(Tensor::empty(shape, {.dtype = DType::f64, .device = dy.device()}));
+      sums[k].sums = memory.back().template data<double>();
+    }
+  dispatch_floating(dy.dtype(), Op::kText.name, [&]<class T>(T) {
+    const auto launch = [&]<class L>(L) {
+      NumberPull<Op, T, L::value> kernel{op, numbers, g, x.data<T>(), dy.data<T>(), rows, rows_a_chunk, {}};
+      for (int k = 0; k < kNumbers; ++k) kernel.wanted[k] = sums[k];
+      parallel_rows(dy.device(), chunks, 1, rows_a_chunk * g.axis[2].m * g.map.inner * g.volume(), kernel);
+    };
+    if (along)
+      launch(std::true_type{});
+    else
+      launch(std::false_type{});
+  });
+  for (int k = 0; k < kNumbers; ++k)
+    if (gradients[static_cast<size_t>(k)])  // batch 0 has no sums
+      finish_gradient(specs[static_cast<size_t>(k)], numbers.all[k], chunks, sums[k].slots, sums[k].sums,
+                      gradients[static_cast<size_t>(k)]);
 }
 
 }  // namespace window

@@ -1,0 +1,31 @@
+// Power means of a window, y^p = sum (or mean) |x_i|^p, for lp and gem. Powers are taken of r_i = x_i / M, M the
+// window's largest magnitude, as exp(p log r_i): nothing overflows, and an error of the exponent weighs as little as
+// its element.
+#pragma once
+#include "core/lanes.h"
+
+namespace tidepool {
+
+/// 1 / M, 0 where M is 0 (or next to it).
+template <class V>
+TP_HD TP_INLINE V scale_of(V largest) {
+  constexpr auto kSmallest = static_cast<Lane<V>>(sizeof(Lane<V>) == 4 ? 1e-37 : 1e-307);
+  return largest < splat<V>(kSmallest) ? splat<V>(0) : splat<V>(1) / largest;
+}
+
+/// log of (mean r_i^p)^(1/p), of a window whose elements `r` makes of x; digits are kept for small p too.
+template <class V, class W, class R>
+TP_HD TP_INLINE V log_power_mean(const W& x, V p, R&& r) {
+  const V n = splat<V>(static_cast<Lane<V>>(x.real()));
+  return log1p_lanes(x.sum([&](V v) { return expm1_lanes(p * log_lanes(r(v))); }) / n) / p;
+}
+
+/// The mean over the window of t_i e^t_i - e^t_i + 1, t_i = p (log r_i - log_mean): |R| times the relative entropy of
+/// the window's weights r_i^p / sum r_j^p, a sum without signs.
+template <class V, class W, class R>
+TP_HD TP_INLINE V power_entropy(const W& x, V p, V log_mean, R&& r) {
+  const V n = splat<V>(static_cast<Lane<V>>(x.real()));
+  return x.sum([&](V v) { return entropy_lanes(p * (log_lanes(r(v)) - log_mean)); }) / n;
+}
+
+}  // namespace tidepool
