@@ -1,0 +1,82 @@
+// lp: the p-norm of a window.
+#include "layers/pool/power.h"
+#include "layers/pool/window.h"
+
+namespace tidepool {
+namespace {
+
+struct Lp {
+  static constexpr PoolText kText{
+      "lp", "y = (sum abs(x_i)^p)^(1/p) = M (sum (abs(x_i) / M)^p)^(1/p), M = max abs(x_i)",
+      "dx_i = sum over windows dy sign(x_i) (abs(x_i) / y)^(p-1), 0 where y = 0; dy/dp = (y / p^2) sum w_i log w_i, "
+      "w_i = (abs(x_i) / y)^p",
+      "Sermanet, Chintala, LeCun: Convolutional neural networks applied to house numbers digit classification, ICPR "
+      "2012",
+      "torch.nn.LPPool2d takes x^p with its sign and multiplies a window that hangs over by its missing elements; here "
+      "abs(x), and the elements that are there. The two agree for even p, or x >= 0, without ceil_mode."};
+  static constexpr Keeps kKeeps = Keeps::input;
+  static constexpr int kState = 2, kNumbers = 1;  // 1 / M; p = 2: M / y, else log (y / M)
+  struct Options : Learned {
+    double p = 2;
+    void keys(Keys& k) {
+      k.number("p", p, "Exponent: 1 gives the sum of magnitudes, a large one the largest.").at_least(1).at_most(1e4);
+      Learned::keys(k);
+    }
+  };
+  Options options;
+
+  NumberSpecs<1> numbers(int /*rank*/, const std::array<WindowAxis, 3>& /*axes*/) const {
+    return {NumberSpec{.name = "p",
+                       .value = options.p,
+                       .learned = options.learned,
+                       .per = options.per,
+                       .start = options.p,
+                       .at_least = 1,
+                       .kept = 1}};
+  }
+  template <class V, class W>
+  TP_HD TP_INLINE Pooled<V, kState> reduce(const W& x) const {
+    V largest = splat<V>(0);
+    x.each([&](V v, int32_t) { largest = max_nan(largest, abs_lanes(v)); });
+    Pooled<V, kState> p;
+    const V scale = p.state[0] = scale_of(largest), none = splat<V>(0), half = splat<V>(Lane<V>(0.5));
+    if (squares()) {
+      const V sum = x.sum([&](V v) { return (v * scale) * (v * scale); });
+      const V root = exp_lanes(half * log_lanes(sum));
+      p.state[1] = sum > none ? splat<V>(1) / root : none;
+      p.y = largest * root;
+    } else {
+      const V exponent = x.number(0);
+      const V sum = x.sum([&](V v) { return exp_lanes(exponent * log_lanes(abs_lanes(v) * scale)); });
+      p.state[1] = log_lanes(sum) / exponent;
+      p.y = largest * exp_lanes(p.state[1]);
+    }
+    return p;
+  }
+  template <class V, class E>
+  TP_HD TP_INLINE V pull(V dy, V x_i, const E& at, const Pooled<V, kState>& p) const {
+    const V r = x_i * p.state[0], none = splat<V>(0);
+    if (squares()) return dy * r * p.state[1];
+    const V size = abs_lanes(r);
+    const V slope = exp_lanes((at.window.number(0) - splat<V>(1)) * (log_lanes(size) - p.state[1]));
+    return size > none ? dy * sign_lanes(x_i) * slope : none;
+  }
+  template <class V, class W, class Give>
+  TP_HD TP_INLINE void pull_numbers(const W& x, const Pooled<V, kState>& p, Give&& give) const {
+    const V exponent = x.number(0), none = splat<V>(0);
+    const V sum = x.sum([&](V v) {
+      const V size = abs_lanes(v) * p.state[0], t = exponent * (log_lanes(size) - p.state[1]);
+      return size > none ? t * exp_lanes(t) : none;
+    });
+    give(0, 0, p.y * sum / (exponent * exponent));
+  }
+
+ private:
+  TP_HD bool squares() const { return options.p == 2 && !options.learned; }
+};
+
+}  // namespace
+
+TP_WINDOW_POOL(lp, Lp)
+
+}  // namespace tidepool
