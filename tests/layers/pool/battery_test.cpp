@@ -24,7 +24,9 @@ struct Tally {
 };
 
 struct Setting {
-  json config;
+  const PoolRow* row = nullptr;
+  json config;  // as the reference reads it
+  PoolMode mode;
   std::unique_ptr<PoolOperator> op;
   Tensor x;                        // f64, plain
   std::vector<Tensor> parameters;  // f64
@@ -45,9 +47,12 @@ Tensor data_of(const PoolCase& c, uint64_t seed) {
 
 Setting setting_of(const PoolRow& row, const PoolCase& c, uint64_t seed) {
   Setting s;
+  s.row = &row;
   s.config = json::parse(c.config);
   s.config["type"] = row.name;
-  s.op = make_pool_operator(s.config);
+  json config = s.config;
+  if (config.erase("training") > 0) s.mode = {.training = true, .seed = reference::kSeed, .step = reference::kStep};
+  s.op = make_pool_operator(config);
   s.x = data_of(c, seed);
   s.name = fmt::format("{} {} x {} data {}", row.name, c.config, c.shape.str(), static_cast<int>(c.data));
   size_t i = 0;
@@ -59,6 +64,10 @@ Setting setting_of(const PoolRow& row, const PoolCase& c, uint64_t seed) {
     else {
       s.parameters.push_back(Tensor::empty(spec.shape, {.dtype = DType::f64}));
       spec.start(s.parameters.back(), seed);
+      Values v = s.parameters.back().values();
+      const Values moves = normal(spec.shape, seed + 70 + i, c.vary).values();
+      for (size_t j = 0; j < v.size(); ++j) v[j] += moves[j];
+      s.parameters.back() = Tensor::from<double>(v, spec.shape);
       s.parameters.back() = s.parameters.back().to(DType::bf16).to(DType::f64);
     }
     ++i;
@@ -67,11 +76,20 @@ Setting setting_of(const PoolRow& row, const PoolCase& c, uint64_t seed) {
 }
 
 struct PoolRun {
+  size_t nodes = 0;  // of the tape
   Tensor y, dx;
   std::vector<Tensor> parameters;
 };
 
-PoolRun run_pool(const PoolOperator& op, const Tensor& x_, const std::vector<Tensor>& parameters_, const Tensor& dy) {
+/// Whether it multiplies through core/dnn: a library may sum in another order with another number of threads, and
+/// takes weights as maps are or in f32.
+bool multiplies(const Setting& s) {
+  const std::string type = s.config["type"];
+  return type == "conv" || (type == "lip" && s.config.value("logit", "identity") != "identity");
+}
+
+PoolRun run_pool(const PoolOperator& op, const Tensor& x_, const std::vector<Tensor>& parameters_, const Tensor& dy,
+                 const PoolMode& mode = {}) {
   const Tensor x = x_.slice(0, 0, x_.size(0));  // handles of their own
   x.set_requires_grad();
   std::vector<Tensor> parameters;
@@ -83,8 +101,8 @@ PoolRun run_pool(const PoolOperator& op, const Tensor& x_, const std::vector<Ten
   Tape tape;
   const Tape::Scope scope(&tape);
   PoolRun r;
-  r.y = op.forward(x, parameters, {});
-  EXPECT_EQ(tape.nodes(), 1u);
+  r.y = op.forward(x, parameters, mode);
+  r.nodes = tape.nodes();
   poison();
   tape.backward(r.y, dy.to(r.y.dtype()));
   r.dx = x.grad();
@@ -106,6 +124,7 @@ Values values_of(const Tensor& t) {
 reference::Result reference_of(const Setting& s, const Values& x, const Values& dy) {
   std::vector<Values> parameters;
   for (const Tensor& p : s.parameters) parameters.push_back(p.values());
+  if (s.row->reference) return s.row->reference(s.config, s.x.shape(), x, parameters, dy);
   return reference::pool(s.config, s.x.shape(), x, parameters, dy);
 }
 
@@ -120,11 +139,12 @@ void compare(const Setting& s, Tally& tally) {
       const Tensor x = laid_out(s.x.to(type), layout), cotangent = laid_out(dy.to(type), layout);
       std::vector<Tensor> parameters;  // of x's type, or f32
       for (const Tensor& p : s.parameters)
-        parameters.push_back(p.to(layout == Layout::plain && s.config["type"] != "conv" ? type
-                                  : type == DType::f64                                  ? type
-                                                                                        : DType::f32));
-      const PoolRun r = run_pool(*s.op, x, parameters, cotangent);
+        parameters.push_back(p.to(layout == Layout::plain && !multiplies(s) ? type
+                                  : type == DType::f64                      ? type
+                                                                            : DType::f32));
+      const PoolRun r = run_pool(*s.op, x, parameters, cotangent, s.mode);
       ++tally.runs;
+      EXPECT_EQ(r.nodes == 1, s.config["type"] != "lip" || !multiplies(s));  // lip's network is made of layers
       EXPECT_EQ(r.y.dtype(), type);
       EXPECT_EQ(r.dx.dtype(), type);
       if (layout == Layout::plain || layout == Layout::channels_last) {
@@ -142,13 +162,14 @@ void compare(const Setting& s, Tally& tally) {
         double most = 0, worst = 0;  // over the root of the terms' squares: a sum with signs
         for (size_t j = 0; j < want.size(); ++j) most = std::max({most, std::abs(want[j]), expected.sizes[i][j]});
         for (size_t j = 0; j < want.size(); ++j) worst = std::max(worst, std::abs(got[j] - want[j]));
-        check("parameter", worst == 0 ? 0 : worst / (most > 0 ? most : 1));
+        check("parameter", worst == 0 ? 0 : worst / (most > 1e-30 ? most : 1));  // what f32 can hold
       }
-      expect_same(r, run_pool(*s.op, x, parameters, cotangent), "repeated");
+      expect_same(r, run_pool(*s.op, x, parameters, cotangent, s.mode), "repeated");
       const int threads = cpu_threads();
       for (int other : {1, 2}) {
         set_cpu_threads(other);
-        if (s.config["type"] != "conv") expect_same(r, run_pool(*s.op, x, parameters, cotangent), "other threads");
+        if (s.config["type"] != "conv")
+          expect_same(r, run_pool(*s.op, x, parameters, cotangent, s.mode), "other threads");
       }
       set_cpu_threads(threads);
     }
@@ -163,7 +184,7 @@ void differ(Setting& s, bool parameters, Tally& tally) {
   const Tensor rounded = std::exchange(s.x, Tensor::from<double>(distinct, s.x.shape()));
   const Dims shape = s.op->output_shape(s.x.shape(), s.parameters);
   const Tensor dy = normal(shape, 777);
-  const PoolRun r = run_pool(*s.op, s.x, s.parameters, dy);
+  const PoolRun r = run_pool(*s.op, s.x, s.parameters, dy, s.mode);
   std::vector<Tensor> inputs{s.x};
   std::vector<Tensor> gradients{r.dx};
   if (parameters)
@@ -179,7 +200,7 @@ void differ(Setting& s, bool parameters, Tally& tally) {
       std::vector<Tensor> p = s.parameters;
       Tensor x = s.x;
       (i == 0 ? x : p[i - 1]) = Tensor::from<double>(moved, inputs[i].shape());
-      const Values y = s.op->forward(x, p, {}).values(), c = dy.values();
+      const Values y = s.op->forward(x, p, s.mode).values(), c = dy.values();
       double sum = 0;
       for (size_t j = 0; j < y.size(); ++j) sum += y[j] * c[j];
       return sum;
@@ -206,7 +227,8 @@ void not_a_number(const Setting& s, Tally& tally) {
     for (Layout layout : {Layout::plain, Layout::channels_last}) {
       std::vector<Tensor> parameters;
       for (const Tensor& p : s.parameters) parameters.push_back(p.to(type == DType::f64 ? type : DType::f32));
-      const Tensor y = s.op->forward(laid_out(Tensor::from<double>(x, s.x.shape()).to(type), layout), parameters, {});
+      const Tensor y =
+          s.op->forward(laid_out(Tensor::from<double>(x, s.x.shape()).to(type), layout), parameters, s.mode);
       EXPECT_LE(error(y.values(), expected.y), tolerance(type)) << "NaN";
       ++tally.runs;
     }
@@ -260,7 +282,8 @@ TEST(PoolTable, EveryOperatorHasARow) {
 
 // 1-D = 2-D = 3-D: a map with axes of length 1 in front.
 TEST(PoolRanks, AgreeBitForBit) {
-  for (const char* name : {"max", "avg", "soft", "dynopool"}) {
+  for (const char* name : {"max", "avg", "soft", "dynopool", "lp", "gem", "lse", "mixed", "stochastic", "dpp", "em",
+                           "edscw", "ada", "gated", "ordinal", "lip"}) {
     SCOPED_TRACE(name);
     const std::string windows[] = {
         R"({"type": "NAME", "kernel": 3, "stride": 2, "padding": 1})",
@@ -279,6 +302,11 @@ TEST(PoolRanks, AgreeBitForBit) {
         std::vector<double> alpha(static_cast<size_t>(rank), 1.0);
         alpha.back() = 1.75;
         parameters.push_back(Tensor::from<double>(alpha, {rank}).to(DType::f32));
+      } else {
+        for (const ParameterSpec& spec : op->parameters(shape)) {
+          const Values v = normal({spec.shape.product()}, 8).values();
+          parameters.push_back(Tensor::from<double>(v, spec.shape).to(DType::f32));
+        }
       }
       const Dims out = op->output_shape(shape, parameters);
       runs.push_back(run_pool(*op, x.reshape(shape), parameters, normal(out, 3)));

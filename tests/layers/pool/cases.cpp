@@ -1,9 +1,7 @@
 #include "tests/layers/pool/cases.h"
 
 namespace tidepool::testing {
-namespace {
 
-/// Kernels, strides, paddings, ranks, odd sizes and data that every windowed operator is tried with.
 std::vector<PoolCase> windows(std::vector<PoolCase> own) {
   std::vector<PoolCase> all = {
       {R"({"kernel": 2})", {2, 3, 8, 34}},
@@ -36,6 +34,8 @@ std::vector<PoolCase> windows(std::vector<PoolCase> own) {
   all.insert(all.end(), own.begin(), own.end());
   return all;
 }
+
+namespace {
 
 std::vector<PoolRow> rows() {
   return {
@@ -124,7 +124,11 @@ std::vector<PoolRow> rows() {
 }  // namespace
 
 const std::vector<PoolRow>& pool_rows() {
-  static const std::vector<PoolRow> all = rows();
+  static const std::vector<PoolRow> all = [] {
+    std::vector<PoolRow> list = rows();
+    for (PoolRow& row : window_rows()) list.push_back(std::move(row));
+    return list;
+  }();
   return all;
 }
 

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "core/tensor.h"
+#include "tests/layers/pool/reference.h"
 
 namespace tidepool::testing {
 
@@ -11,10 +12,19 @@ namespace tidepool::testing {
 enum class Data : uint8_t { normal, ties, equal, zero, large, wide };
 
 struct PoolCase {
-  const char* config;  ///< JSON, without "type"
+  const char* config;  ///< JSON, without "type"; "training": true runs it as in training
   Dims shape;          ///< of x
   Data data = Data::normal;
   std::vector<std::vector<double>> parameters = {};  ///< none: the starts (of a convolution: random)
+  double vary = 0;                                   ///< normals times this are added to the starts
+};
+
+/// A request that `tidepool op` must refuse, on an x of 1x2x4x4; each word stands in the message.
+struct BadRequest {
+  const char* config;
+  std::vector<std::string> words;
+  std::string tensor = {};  ///< one more tensor in the file, of rank 1
+  std::vector<double> values = {};
 };
 
 struct PoolRow {
@@ -22,8 +32,15 @@ struct PoolRow {
   std::vector<PoolCase> cases;
   bool differences = true;  ///< the parameters' gradients are derivatives of the value (not dynopool's alpha)
   bool nan = true;          ///< NaN in, NaN out, as the reference has it
+  reference::Reference reference = {};  ///< none: reference::pool
+  bool window = false;                  ///< has the keys of a window, and is refused what no window can be
+  std::vector<BadRequest> bad = {};
 };
 
 const std::vector<PoolRow>& pool_rows();
+/// Those of the windowed operators (window_rows.cpp).
+std::vector<PoolRow> window_rows();
+/// Kernels, strides, paddings, ranks, odd sizes and data that every windowed operator is tried with, then `own`.
+std::vector<PoolCase> windows(std::vector<PoolCase> own);
 
 }  // namespace tidepool::testing

@@ -2,6 +2,9 @@
 
 #include <cmath>
 #include <functional>
+#include <numeric>
+
+#include "core/philox.h"
 
 namespace tidepool::reference {
 namespace {
@@ -394,6 +397,77 @@ Result shape_adaptor(const json& c, const Dims& shape, const Values& x, const Va
 }
 
 }  // namespace
+
+size_t SeenWindow::first_largest() const {
+  return reference::first_largest(x);
+}
+double SeenWindow::largest() const {
+  return x[first_largest()];
+}
+Values SeenWindow::beyond() const {
+  Values u;
+  for (double e : x) u.push_back(e - largest());
+  return u;
+}
+double SeenWindow::mean_beyond() const {
+  const Values u = beyond();
+  return std::accumulate(u.begin(), u.end(), 0.0) / n();
+}
+double SeenWindow::uniform() const {
+  const auto i = static_cast<uint64_t>((image * places + place) * channels + channel);
+  return static_cast<double>(uniform24(random_words(kSeed, (uint64_t{0x706F6F6C} << 32) ^ kStep, i / 4)[i % 4]));
+}
+
+size_t SeenNumbers::at(const SeenWindow& w, size_t k, size_t j) const {
+  const std::string per = w.config.value("per", "layer");
+  const int64_t units = per == "channel" ? w.channels : per == "place" ? w.places : 1;
+  const int64_t unit = per == "channel" ? w.channel : per == "place" ? w.place : 0;
+  return static_cast<size_t>(unit) * (values_[k].size() / static_cast<size_t>(units)) + j;
+}
+void SeenNumbers::add(const SeenWindow& w, size_t k, size_t j, double term) {
+  result_.parameters[k][at(w, k, j)] += term;
+  result_.sizes[k][at(w, k, j)] += term * term;
+}
+
+Reference windowed(WindowRule rule) {
+  return [rule](const json& config, const Dims& shape, const Values& x, const std::vector<Values>& parameters,
+                const Values& dy) {
+    const Map map(shape);
+    const auto axes = axes_of(config, map);
+    Result r{.shape = out_shape(shape, {axes[0].m, axes[1].m, axes[2].m}),
+             .y = {},
+             .dx = Values(x.size(), 0.0),
+             .parameters = {},
+             .sizes = {}};
+    for (const Values& p : parameters) r.parameters.push_back(Values(p.size(), 0.0));
+    r.sizes = r.parameters;
+    SeenNumbers numbers(parameters, r);
+    const Map out(r.shape);
+    out.each([&](int64_t plane, int64_t d, int64_t h, int64_t w) {
+      const Window window = window_at(axes, map, plane, {d, h, w});
+      SeenWindow seen{.config = config,
+                      .x = {},
+                      .index = {},
+                      .counted = window.counted,
+                      .image = plane / shape[1],
+                      .channel = plane % shape[1],
+                      .place = static_cast<int64_t>(out.at(0, d, h, w)),
+                      .channels = shape[1],
+                      .places = axes[0].m * axes[1].m * axes[2].m,
+                      .differentiate = !dy.empty()};
+      for (const Element& e : window.real) {
+        seen.x.push_back(x[e.at]);
+        seen.index.push_back(e.w_offset);
+      }
+      Values gradient(seen.x.size(), 0.0);
+      r.y.push_back(rule(seen, numbers, dy.empty() ? 0 : dy[out.at(plane, d, h, w)], gradient));
+      for (size_t i = 0; i < gradient.size(); ++i) r.dx[window.real[i].at] += gradient[i];
+    });
+    for (Values& sizes : r.sizes)
+      for (double& s : sizes) s = std::sqrt(s);
+    return r;
+  };
+}
 
 Result pool(const json& c, const Dims& shape, const Values& x, const std::vector<Values>& parameters,
             const Values& dy) {
