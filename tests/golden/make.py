@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 import check
 import reference as ref
+import windows
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 f64 = torch.float64
@@ -399,6 +400,7 @@ def main():
     torch.set_num_threads(1)
     check.main()
     operator_cases()
+    windows.main(Random, leaf, save, differentiate)
     two_blocks()
     layers()
     vgg_steps()
