@@ -124,7 +124,11 @@ std::vector<PoolRow> rows() {
 }  // namespace
 
 const std::vector<PoolRow>& pool_rows() {
-  static const std::vector<PoolRow> all = rows();
+  static const std::vector<PoolRow> all = [] {
+    std::vector<PoolRow> list = rows();
+    for (PoolRow& row : map_rows()) list.push_back(std::move(row));
+    return list;
+  }();
   return all;
 }
 

@@ -24,6 +24,8 @@ struct PoolRow {
   bool nan = true;          ///< NaN in, NaN out, as the reference has it
 };
 
+/// All rows; those of cases_maps.cpp at the end.
 const std::vector<PoolRow>& pool_rows();
+std::vector<PoolRow> map_rows();
 
 }  // namespace tidepool::testing

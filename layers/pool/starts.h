@@ -1,0 +1,21 @@
+// How parameters start, and the bounds that they are brought back into.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace tidepool {
+
+/// Fills a tensor with normals of deviation sqrt(2 / fan_out), as torchvision starts its VGG (He et al. 2015): a
+/// function of the seed alone, rounded to f32 in every type.
+std::function<void(const Tensor&, uint64_t seed)> he_normal(double fan_out);
+/// Fills a tensor with one number, or a vector with one an entry.
+std::function<void(const Tensor&, uint64_t seed)> start_at(double value);
+std::function<void(const Tensor&, uint64_t seed)> start_at(std::vector<double> values);
+
+/// Brings every entry of a vector into [low, high] of its own; NaN stays. Marks the tensor written when one moved.
+void project_onto(const Tensor& parameter, const std::vector<double>& low, const std::vector<double>& high);
+
+}  // namespace tidepool
