@@ -177,6 +177,58 @@ TEST_F(OpErrorsMaps, DiffStride) {
   });
 }
 
+TEST_F(OpErrorsMaps, DynoPool) {
+  const Tensor x = Tensor::full({2, 3, 6, 8}, 1);
+  const auto alpha = [&](const std::string& name, std::initializer_list<float> values) {
+    write(name, {{"x", x}, {"alpha", Tensor::from<float>(values, {static_cast<int64_t>(values.size())})}});
+  };
+  alpha("zero.st", {2, 0});
+  alpha("below.st", {-1, 2});
+  alpha("infinite.st", {2, INFINITY});
+  alpha("nan.st", {NAN, 2});
+  alpha("tiny.st", {1e-5f, 1e-5f});
+  write("delta.st", {{"x", x}, {"delta", Tensor::full({2}, 0.25)}});
+  write("delta_nan.st", {{"x", x}, {"delta", Tensor::full({2}, NAN)}});
+  write("delta_shape.st", {{"x", x}, {"delta", Tensor::full({1}, 0.25)}});
+  refuse({
+      {"dynopool", "zero.st", "{}", {"alpha: expected finite numbers > 0, got 0 for axis 1"}},
+      {"dynopool", "below.st", "{}", {"got -1 for axis 0"}},
+      {"dynopool", "infinite.st", "{}", {"got inf for axis 1"}},
+      {"dynopool", "nan.st", "{}", {"got nan for axis 0"}},
+      {"dynopool", "tiny.st", "{}", {"more than 2^31 elements"}},
+      {"dynopool", "zero.st", R"({"tied": true})", {"'alpha'", "expected the shape 1, got 2"}},
+      {"dynopool", "delta.st", "{}", {"does not know the tensor 'delta'"}},
+      {"dynopool", "delta_nan.st", R"({"offset": "learned"})", {"delta: expected finite numbers, got nan for axis 0"}},
+      {"dynopool", "delta_shape.st", R"({"offset": "learned"})", {"'delta'", "expected the shape 2, got 1"}},
+      {"dynopool", "plane.st", R"({"r": -0.5})", {"'r'", "> 0"}},
+      {"dynopool", "plane.st", R"({"r": [0.5, 0.5, 0.5]})", {"'r' lists 3 numbers"}},
+      {"dynopool", "plane.st", R"({"r": [0.5, 0.4], "tied": true})", {"tied axes have one number, got 2"}},
+      {"dynopool", "plane.st", R"({"r_min": 3})", {"r_min 3 is over r_max 2"}},
+      {"dynopool", "plane.st", R"({"aggregate": "mean"})", {"'aggregate'", "mean"}},
+      {"dynopool", "plane.st", R"({"anchor": "centre"})", {"'anchor'", "did you mean 'center'"}},
+      {"dynopool", "plane.st", R"({"node_derivative": "left"})", {"'node_derivative'", "left"}},
+      {"dynopool", "plane.st", R"({"offset": 0.25})", {"'offset'", "0.25"}},
+      {"dynopool", "empty.st", "{}", {"length 0 on axis 0"}},
+      {"dynopool", "flat.st", "{}", {"2x3"}},
+  });
+}
+
+TEST_F(OpErrorsMaps, ShapeAdaptor) {
+  const Tensor x = Tensor::full({2, 3, 6, 8}, 1);
+  write("nan.st", {{"x", x}, {"alpha", Tensor::full({1}, NAN)}});
+  write("two.st", {{"x", x}, {"alpha", Tensor::full({2}, 0)}});
+  refuse({
+      {"shape_adaptor", "line.st", "{}", {"2 spatial axes"}},
+      {"shape_adaptor", "nan.st", "{}", {"alpha: expected a finite number, got nan"}},
+      {"shape_adaptor", "two.st", "{}", {"'alpha'", "expected the shape 1, got 2"}},
+      {"shape_adaptor", "plane.st", R"({"r1": 1})", {"r1 1 is not under r2 1"}},
+      {"shape_adaptor", "plane.st", R"({"r1": 0})", {"'r1'", "> 0"}},
+      {"shape_adaptor", "plane.st", R"({"r2": 10000})", {"'r2'", "<= 1000"}},
+      {"shape_adaptor", "plane.st", R"({"grad": "full"})", {"'grad'", "full"}},
+      {"shape_adaptor", "empty.st", "{}", {"length 0 on axis 0"}},
+  });
+}
+
 TEST_F(OpErrorsMaps, Strip) {
   refuse({
       {"strip", "line.st", "{}", {"2 spatial axes"}},
