@@ -27,6 +27,8 @@ struct BandMatrix {
   std::vector<double> weights;
 
   int64_t m() const { return static_cast<int64_t>(rows.size()); }
+  /// An axis of length 1 that stays as it is.
+  bool absent() const { return n == 1 && m() == 1 && weights[0] == 1; }
   /// Appends a row: `values` from column `begin` on.
   void add(int64_t begin, const std::vector<double>& values);
   BandMatrix transposed() const;
@@ -55,6 +57,10 @@ template <class V, class T>
 TP_HD TP_INLINE V line_sum(const T* x, int64_t step, const Lane<V>* weights, int32_t count) {
   V sum = splat<V>(0);
   int32_t i = 0;
+  if (1 < kLanes<V> && count <= kRun) {
+    for (; i < count; ++i) sum = sum + splat<V>(weights[i]) * load<V>(x + i * step);
+    return sum;
+  }
 #if !defined(__CUDACC__)
   if constexpr (kLanes<V> == 1) {
     using W = typename detail::WideOf<V>::type;
@@ -108,10 +114,11 @@ struct Kernel {
 
 }  // namespace bands
 
-/// y (set, or added to) = the three matrices applied to the axes of x. y has x's type or that of its sums. Ranges name
-/// the parts of larger rows of places that the maps take; without one a map is dense.
-inline void apply_bands(const char* who, const std::array<BandMatrix, 3>& matrices, MapLayout map, const Tensor& x,
-                        const Tensor& y, bool add = false, PlaceRange from = {}, PlaceRange to = {}) {
+namespace bands {
+
+/// All three axes at once.
+inline void launch(const char* who, const std::array<BandMatrix, 3>& matrices, MapLayout map, const Tensor& x,
+                   const Tensor& y, bool add, PlaceRange from, PlaceRange to) {
   if (from.all == 0) from.all = matrices[0].n * matrices[1].n * matrices[2].n;
   if (to.all == 0) to.all = matrices[0].m() * matrices[1].m() * matrices[2].m();
   int64_t work = 1;
@@ -132,11 +139,34 @@ inline void apply_bands(const char* who, const std::array<BandMatrix, 3>& matric
       const bands::Kernel<T, U> kernel{axis, map.inner, from, to, x.data<T>(), out, add};
       parallel_rows(x.device(), map.outer * axis[0].m * axis[1].m, axis[2].m * map.inner, work, kernel);
     };
-    if (y.dtype() == x.dtype())
-      run(y.data<T>());
-    else
+    if (y.dtype() != DType::bf16)
       run(y.data<A>());
+    else if constexpr (!std::is_same_v<A, double>)
+      run(y.data<bf16>());
   });
+}
+
+}  // namespace bands
+
+/// y (set, or added to) = the three matrices applied to the axes of x. y has x's type or that of its sums. Ranges name
+/// the parts of larger rows of places that the maps take; without one a map is dense.
+inline void apply_bands(const char* who, const std::array<BandMatrix, 3>& matrices, MapLayout map, const Tensor& x,
+                        const Tensor& y, bool add = false, PlaceRange from = {}, PlaceRange to = {}) {
+  const auto& [d, h, w] = matrices;
+  if (map.inner > 1 || from.all + to.all > 0 || w.absent() || (d.absent() && h.absent()))
+    return bands::launch(who, matrices, map, x, y, add, from, to);
+  // Plain memory: W alone, and D and H with W as their lanes, the one that leaves less in between first.
+  const TensorOptions sums{.dtype = x.dtype() == DType::f64 ? DType::f64 : DType::f32, .device = x.device()};
+  const BandMatrix one = BandMatrix::identity(1);
+  if (w.m() > w.n) {
+    const Tensor middle = Tensor::empty({map.outer * d.n * h.n * w.m()}, sums);
+    bands::launch(who, {one, one, w}, {map.outer * d.n * h.n, 1}, x, middle, false, {}, {});
+    bands::launch(who, {one, d, h}, {map.outer, w.m()}, middle, y, add, {}, {});
+  } else {
+    const Tensor middle = Tensor::empty({map.outer * d.m() * h.m() * w.n}, sums);
+    bands::launch(who, {one, d, h}, {map.outer, w.n}, x, middle, false, {}, {});
+    bands::launch(who, {one, one, w}, {map.outer * d.m() * h.m(), 1}, middle, y, add, {}, {});
+  }
 }
 
 }  // namespace TP_PASS

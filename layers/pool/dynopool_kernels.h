@@ -175,7 +175,8 @@ struct ShapePull : Common<T> {
   /// One of an output's samples: where it lies, how the map tilts there, and what of both is the same for all channels.
   struct Probe {
     int32_t q;
-    bool whole;  ///< on a pixel: nothing is interpolated
+    bool whole;    ///< on a pixel: nothing is interpolated
+    bool flat[3];  ///< the map is held: its derivative is 0
     const Sample* s[3];
     const Tilt* t[3];
     int64_t up[3], down[3];  ///< of a whole one: the pixels on either side, from the map's first
@@ -195,6 +196,7 @@ struct ShapePull : Common<T> {
     }
     for (int i = first_axis; i < 3; ++i) {
       const Tilt& t = *p.t[i];
+      p.flat[i] = t.scale == 0;
       p.up[i] = low + (t.up - p.s[i]->low) * step[i];
       p.down[i] = low + (t.down - p.s[i]->low) * step[i];
       p.by_cell[i] = static_cast<Acc<T>>(t.scale * t.by_cell);
@@ -203,17 +205,22 @@ struct ShapePull : Common<T> {
     return p;
   }
 
-  template <class V, class M>
-  TP_HD TP_INLINE void channels(const M& map, const Probe* probes, int32_t count, int64_t out, LaneSum<V>* sum) const {
+  /// What of the kernel's case is known when it is compiled: loops unroll, and sums stay in registers.
+  template <int kFirst, bool kDelta, bool kWhole>
+  struct Form {};
+
+  template <class V, int kFirst, bool kDelta, bool kWhole, class M>
+  TP_HD TP_INLINE void channels(Form<kFirst, kDelta, kWhole>, const M& map, const Probe* probes, int32_t count,
+                                int64_t out, LaneSum<V>* sum) const {
     V by_cell[3], by_delta[3];
     for (int i = 0; i < 3; ++i) by_cell[i] = by_delta[i] = splat<V>(0);
     for (int32_t k = 0; k < count; ++k) {
       const Probe& p = probes[k];
       const V g = gradient.template at<V>(out, p.q);
-      for (int i = first_axis; i < 3; ++i) {
-        if (p.t[i]->scale == 0) continue;
+      for (int i = kFirst; i < 3; ++i) {
+        if (p.flat[i]) continue;
         V rise;
-        if (p.whole) {
+        if constexpr (kWhole) {
           rise = load<V>(map.x + p.up[i]) - load<V>(map.x + p.down[i]);
         } else {
           const Sample up{p.t[i]->up, p.t[i]->up, 0}, down{p.t[i]->down, p.t[i]->down, 0};
@@ -222,16 +229,17 @@ struct ShapePull : Common<T> {
         }
         const V slope = g * rise;
         by_cell[i] = by_cell[i] + slope * splat<V>(p.by_cell[i]);
-        if (with_delta) by_delta[i] = by_delta[i] + slope * splat<V>(p.by_delta[i]);
+        if constexpr (kDelta) by_delta[i] = by_delta[i] + slope * splat<V>(p.by_delta[i]);
       }
     }
-    for (int i = first_axis; i < 3; ++i) {
+    for (int i = kFirst; i < 3; ++i) {
       sum[i].add(by_cell[i]);
-      if (with_delta) sum[3 + i].add(by_delta[i]);
+      if constexpr (kDelta) sum[3 + i].add(by_delta[i]);
     }
   }
 
-  TP_HD void operator()(int64_t row, int64_t /*lane*/, int64_t /*count*/) const {
+  template <int kFirst, bool kDelta>
+  TP_HD TP_INLINE void run(int64_t row) const {
     using A = Acc<T>;
     const OutputRow at(this->axis, row);
     LaneSum<A> one[6];
@@ -244,27 +252,44 @@ struct ShapePull : Common<T> {
       const int64_t place[3] = {at.d, at.h, w}, out = (row * this->axis[2].m + w) * this->inner;
       Probe probes[8];
       int32_t count = 0;
+      bool whole = true;
       this->each_query([&](int32_t q, int32_t a, int32_t b, int32_t c) {
         if (this->inner == 1 && gradient.passes(out, q)) return;
         const int32_t side[3] = {a, b, c};
-        probes[count++] = probe(place, step, q, side);
+        probes[count] = probe(place, step, q, side);
+        whole = whole && probes[count].whole;
+        ++count;
       });
-      each_lane<A>(0, this->inner, [&]<class V>(int64_t channel) {
-        const auto map = this->template map<V>(at.outer, channel);
-        if constexpr (kLanes<V> == 1) {
-          channels<V>(map, probes, count, out + channel, one);
-        } else {
+      const auto walk = [&](auto form) {
+        each_lane<A>(0, this->inner, [&]<class V>(int64_t channel) {
+          const auto map = this->template map<V>(at.outer, channel);
+          if constexpr (kLanes<V> == 1) {
+            channels<V>(form, map, probes, count, out + channel, one);
+          } else {
 #if !defined(__CUDACC__)
-          channels<V>(map, probes, count, out + channel, many);
+            channels<V>(form, map, probes, count, out + channel, many);
 #endif
-        }
-      });
+          }
+        });
+      };
+      if (whole)
+        walk(Form<kFirst, kDelta, true>{});
+      else
+        walk(Form<kFirst, kDelta, false>{});
     }
     for (int i = 0; i < 6; ++i) {
       sums[row * 6 + i] = one[i].total();
 #if !defined(__CUDACC__)
       sums[row * 6 + i] += many[i].total();
 #endif
+    }
+  }
+
+  TP_HD void operator()(int64_t row, int64_t /*lane*/, int64_t /*count*/) const {
+    if (with_delta) {
+      first_axis == 2 ? run<2, true>(row) : first_axis == 1 ? run<1, true>(row) : run<0, true>(row);
+    } else {
+      first_axis == 2 ? run<2, false>(row) : first_axis == 1 ? run<1, false>(row) : run<0, false>(row);
     }
   }
 };
