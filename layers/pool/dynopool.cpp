@@ -78,7 +78,8 @@ void backward(const Plan& p, const Dims& shape, MemoryFormat format, Pull& pull)
     }
     if (learns) {
       const ShapePull<T> kernel{
-          common, gradient, tables.tilts, p.first_axis(), p.options.offset == Offset::learned, sums.data<double>()};
+          common,  gradient,           tables.tilts, p.first_axis(), p.options.offset == Offset::learned,
+          windows, sums.data<double>()};
       parallel_rows(dy.device(), rows, 1, p.m[2] * p.map.inner * 8, kernel);
     }
   });

@@ -169,7 +169,7 @@ struct ShapePull : Common<T> {
   SampleGradient<T> gradient;
   std::array<const Tilt*, 3> tilts;
   int32_t first_axis;
-  bool with_delta;
+  bool with_delta, windows;  ///< windows: samples are the pixels of 2x2 windows
   double* sums;
 
   /// One of an output's samples: where it lies, how the map tilts there, and what of both is the same for all channels.
@@ -206,12 +206,16 @@ struct ShapePull : Common<T> {
   }
 
   /// What of the kernel's case is known when it is compiled: loops unroll, and sums stay in registers.
-  template <int kFirst, bool kDelta, bool kWhole>
+  /// kAlong: on plain memory, of 2x2 windows, lanes are neighbouring outputs of a row, away from its ends.
+  template <int kFirst, bool kDelta, bool kWhole, bool kAlong = false>
   struct Form {};
 
-  template <class V, int kFirst, bool kDelta, bool kWhole, class M>
-  TP_HD TP_INLINE void channels(Form<kFirst, kDelta, kWhole>, const M& map, const Probe* probes, int32_t count,
+  template <class V, int kFirst, bool kDelta, bool kWhole, bool kAlong, class M>
+  TP_HD TP_INLINE void channels(Form<kFirst, kDelta, kWhole, kAlong>, const M& map, const Probe* probes, int32_t count,
                                 int64_t out, LaneSum<V>* sum) const {
+    V ramp = splat<V>(0);  // kAlong: by_cell of the row's axis grows by the derivative's scale from lane to lane
+    if constexpr (kAlong)
+      for (int l = 0; l < kLanes<V>; ++l) ramp[l] = static_cast<Lane<V>>(l);
     V by_cell[3], by_delta[3];
     for (int i = 0; i < 3; ++i) by_cell[i] = by_delta[i] = splat<V>(0);
     for (int32_t k = 0; k < count; ++k) {
@@ -220,7 +224,11 @@ struct ShapePull : Common<T> {
       for (int i = kFirst; i < 3; ++i) {
         if (p.flat[i]) continue;
         V rise;
-        if constexpr (kWhole) {
+        V by = splat<V>(p.by_cell[i]);
+        if constexpr (kAlong) {
+          rise = load_strided<V>(map.x + p.up[i], 2) - load_strided<V>(map.x + p.down[i], 2);
+          if (i == 2) by = by + ramp * splat<V>(static_cast<Lane<V>>(p.t[i]->scale));
+        } else if constexpr (kWhole) {
           rise = load<V>(map.x + p.up[i]) - load<V>(map.x + p.down[i]);
         } else {
           const Sample up{p.t[i]->up, p.t[i]->up, 0}, down{p.t[i]->down, p.t[i]->down, 0};
@@ -228,7 +236,7 @@ struct ShapePull : Common<T> {
                  map(i == 0 ? down : *p.s[0], i == 1 ? down : *p.s[1], i == 2 ? down : *p.s[2]);
         }
         const V slope = g * rise;
-        by_cell[i] = by_cell[i] + slope * splat<V>(p.by_cell[i]);
+        by_cell[i] = by_cell[i] + slope * by;
         if constexpr (kDelta) by_delta[i] = by_delta[i] + slope * splat<V>(p.by_delta[i]);
       }
     }
@@ -248,11 +256,25 @@ struct ShapePull : Common<T> {
 #endif
     const auto first = this->template map<A>(at.outer, 0);
     const int64_t step[3] = {first.d, first.h, first.w};
-    for (int64_t w = 0; w < this->axis[2].m; ++w) {
+    int64_t step_w = 1;
+    for (int64_t w = 0; w < this->axis[2].m; w += step_w) {
       const int64_t place[3] = {at.d, at.h, w}, out = (row * this->axis[2].m + w) * this->inner;
       Probe probes[8];
       int32_t count = 0;
       bool whole = true;
+      step_w = 1;
+#if !defined(__CUDACC__)
+      using Wide = typename detail::WideOf<A>::type;
+      if (windows && this->inner == 1 && !kDelta && w > 0 && w + kLanes<Wide> < this->axis[2].m) {
+        this->each_query([&](int32_t q, int32_t a, int32_t b, int32_t c) {
+          const int32_t side[3] = {a, b, c};
+          probes[count++] = probe(place, step, q, side);
+        });
+        channels<Wide>(Form<kFirst, false, true, true>{}, first, probes, count, out, many);
+        step_w = kLanes<Wide>;
+        continue;
+      }
+#endif
       this->each_query([&](int32_t q, int32_t a, int32_t b, int32_t c) {
         if (this->inner == 1 && gradient.passes(out, q)) return;
         const int32_t side[3] = {a, b, c};

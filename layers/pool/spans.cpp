@@ -18,6 +18,7 @@ void SpanAxes::set(int i, int64_t n, const std::vector<Span>& windows, int64_t p
     for (int64_t o = 0; o < m; ++o) {
       const Span window = windows[static_cast<size_t>(plane * m + o)];
       longest = std::max<int64_t>(longest, window.length());
+      if (o > 0 && windows[static_cast<size_t>(plane * m + o - 1)].end > window.begin) disjoint = false;
       for (int64_t at = window.begin; at < window.end; ++at) {
         Span& c = covering[static_cast<size_t>(plane * n + at)];
         if (c.end == 0) c.begin = static_cast<int32_t>(o);

@@ -33,8 +33,9 @@ struct SpanAxis {
 struct SpanAxes {
   std::array<SpanAxis, 3> axis;
   std::vector<Tensor> memory;
-  int64_t volume = 1;  ///< of the largest window
-  bool own = false;    ///< planes have windows of their own
+  int64_t volume = 1;    ///< of the largest window
+  bool own = false;      ///< planes have windows of their own
+  bool disjoint = true;  ///< no place lies in two windows
 
   /// Sets axis i: `windows` [planes][m], planes 1 when all share them.
   void set(int i, int64_t n, const std::vector<Span>& windows, int64_t planes, int64_t m, Device device);
@@ -143,6 +144,33 @@ struct MaxPull {
   }
 };
 
+/// dx where no two windows share a place: each window adds its dy to its winner, on a map that is 0 or summed before. A
+/// row is (outer, d, h) of the output, its lanes are (w, inner).
+template <class T, class U, class I, bool kOwn>
+struct MaxOwn {
+  std::array<SpanAxis, 3> axis;
+  int64_t inner;
+  PlaceRange out;
+  const T* dy;
+  const I* winners;
+  U* dx;
+
+  TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
+    using A = Acc<T>;
+    const int64_t h = row % axis[1].m, d = row / axis[1].m % axis[0].m, outer = row / axis[1].m / axis[0].m;
+    for (int64_t l = lane; l < lane + count; ++l) {
+      const int64_t w = l / inner, channel = l % inner, plane = kOwn ? outer * inner + channel : 0;
+      const Span sd = axis[0].window(plane, d), sh = axis[1].window(plane, h), sw = axis[2].window(plane, w);
+      const int64_t from = (outer * out.all + out.begin + (d * axis[1].m + h) * axis[2].m + w) * inner + channel;
+      const int64_t winner = winners[from], line = winner / sw.length();
+      const int64_t a = sd.begin + line / sh.length(), b = sh.begin + line % sh.length();
+      const int64_t c = sw.begin + winner % sw.length();
+      U* to = dx + (((outer * axis[0].n + a) * axis[1].n + b) * axis[2].n + c) * inner + channel;
+      *to = static_cast<U>(static_cast<A>(*to) + static_cast<A>(dy[from]));
+    }
+  }
+};
+
 template <class F>
 void with_own(bool own, F&& f) {
   own ? f(std::true_type{}) : f(std::false_type{});
@@ -177,6 +205,12 @@ inline void span_max_pull(const char* who, const SpanAxes& axes, MapLayout map, 
     const auto to = [&]<class U>(U* gradients) {
       spans::with_own(axes.own, [&](auto own) {
         spans::with_index(winners, [&]<class I>(I* indices) {
+          if (axes.disjoint) {
+            if (!add) dx.fill(0);
+            const spans::MaxOwn<T, U, I, own.value> kernel{axes.axis, map.inner, out, dy.data<T>(), indices, gradients};
+            return parallel_rows(dy.device(), map.outer * axes.axis[0].m * axes.axis[1].m, axes.axis[2].m * map.inner,
+                                 16, kernel);
+          }
           const spans::MaxPull<T, U, I, own.value> kernel{axes.axis, map.inner, out, dy.data<T>(),
                                                           indices,   gradients, add};
           parallel_rows(dy.device(), map.outer * axes.axis[0].n * axes.axis[1].n, axes.axis[2].n * map.inner, 8,
