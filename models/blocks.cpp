@@ -73,6 +73,8 @@ size_t NetworkBuilder::place(const std::string& name, const Dims& x, int places_
   }
   ResizingPlace place{.name = name, .kind = config.at("type").get<std::string>(), .op = nullptr, .parameters = {}};
   try {
+    if (!find_pool_operator(place.kind).resizes)
+      throw Error("[{}] does not resize a map: it cannot stand in a network's resizing place", place.kind);
     place.op = make_pool_operator(config);
     for (ParameterSpec spec : place.op->parameters(x)) {
       const std::string full = name + "." + spec.name;

@@ -75,29 +75,35 @@ int run(const Call& call) {
 
   const std::vector<ParameterSpec> specs = op->parameters(x.shape());
   const bool one_file = with_grad && same_file(input, grad);
+  const std::vector<ParameterSpec> given = op->given(x.shape());
   std::vector<std::string> known = {"x"};
   for (const ParameterSpec& spec : specs) known.push_back(spec.name);
+  for (const ParameterSpec& spec : given) known.push_back(spec.name);
   if (one_file) known.emplace_back("dy");
   refuse_unknown(file, input, name, known);
 
   std::vector<Tensor> parameters;
+  const auto brought = [&](const ParameterSpec& spec) -> Tensor {
+    const auto it = file.tensors.find(spec.name);
+    if (it == file.tensors.end()) return {};
+    expect_type(input, spec.name, it->second, x);
+    if (it->second.shape() != spec.shape)
+      throw Error("{}: [{}] tensor '{}': expected the shape {}, got {}", input.string(), name, spec.name,
+                  spec.shape.str(), it->second.shape().str());
+    return it->second;
+  };
   for (const ParameterSpec& spec : specs) {
-    Tensor value;
-    if (const auto it = file.tensors.find(spec.name); it != file.tensors.end()) {
-      value = it->second;
-      expect_type(input, spec.name, value, x);
-      if (value.shape() != spec.shape)
-        throw Error("{}: [{}] tensor '{}': expected the shape {}, got {}", input.string(), name, spec.name,
-                    spec.shape.str(), value.shape().str());
-    } else {
-      value = start_value(spec, x.dtype(), mode.seed).to(x.dtype());
-    }
+    Tensor value = brought(spec);
+    if (!value) value = start_value(spec, x.dtype(), mode.seed).to(x.dtype());
     parameters.push_back(value.to(device));
   }
+  std::vector<Tensor> tensors = parameters;
+  for (const ParameterSpec& spec : given)
+    if (const Tensor value = brought(spec)) tensors.push_back(value.to(device));
 
   SafetensorsFile result;
   if (!with_grad) {
-    result.tensors["y"] = op->forward(x, parameters, mode);
+    result.tensors["y"] = op->forward(x, tensors, mode);
   } else {
     const SafetensorsFile dy_file = one_file ? file : read_safetensors(grad);
     const Tensor dy = take(dy_file, grad, "dy");
@@ -109,7 +115,7 @@ int run(const Call& call) {
     Tensor y;
     {
       const Tape::Scope recording(&tape);
-      y = op->forward(x, parameters, mode);
+      y = op->forward(x, tensors, mode);
     }
     if (dy.shape() != y.shape())
       throw Error("{}: tensor 'dy': expected the shape of y, {}, got {}", grad.string(), y.shape().str(),

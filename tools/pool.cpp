@@ -79,6 +79,7 @@ std::vector<Subject> look(const Call& call, const std::vector<PoolRequest>& requ
         const auto op = make_pool_operator(result.config);
         for (const ParameterSpec& spec : op->parameters(map_shape(subject))) result.parameters.push_back(spec.name);
         const Dims y = op->output_shape(map_shape(subject), start_values(*op, map_shape(subject), DType::f32, 0));
+        if (y.rank() != 4) throw Error("[{}] gives {} numbers of a plane and no picture", request.op->name, y[2]);
         if (y[1] != subject.channels)
           throw Error("[{}] makes {} channels of {}; a picture keeps its own", request.op->name, y[1],
                       subject.channels);

@@ -1,4 +1,6 @@
 // avg: the mean of a window.
+#include "layers/pool/avg.h"
+
 #include "layers/pool/window.h"
 
 namespace tidepool {
@@ -38,4 +40,14 @@ struct Avg {
 
 TP_WINDOW_POOL(avg, Avg)
 
+inline namespace TP_PASS {
+
+void avg_forward(const WindowGeometry& g, const Tensor& x, const Tensor& y) {
+  window::reduce(Avg{}, g, x, y, {}, {});
+}
+void avg_backward(const WindowGeometry& g, const Tensor& dy, const Tensor& dx) {
+  window::pull(Avg{}, g, {}, {}, dy, dx);
+}
+
+}  // namespace TP_PASS
 }  // namespace tidepool

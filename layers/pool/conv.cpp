@@ -1,12 +1,10 @@
 // conv: a strided convolution in a resizing place; what every pooling paper compares with.
 #include "layers/conv.h"
 
-#include <cmath>
-
-#include "core/philox.h"
 #include "layers/pool/geometry.h"
 #include "layers/pool/operator.h"
 #include "layers/pool/pass.h"
+#include "layers/pool/starts.h"
 
 namespace tidepool {
 namespace {
@@ -38,21 +36,10 @@ class Conv final : public PoolOperator {
       shape[i] = axes[static_cast<size_t>(3 - x.rank() + i)].k;
       fan_out *= static_cast<double>(shape[i]);
     }
-    const double deviation = std::sqrt(2.0 / fan_out);  // He et al. (2015), as torchvision starts its VGG
-    std::vector<ParameterSpec> specs{{.name = "weight",
-                                      .shape = shape,
-                                      .kind = ParameterKind::weight,
-                                      .start = [deviation](const Tensor& t, uint64_t seed) {
-                                        Random random(seed, 0);
-                                        std::vector<double> values(static_cast<size_t>(t.numel()));
-                                        for (double& v : values) v = static_cast<float>(deviation * random.normal());
-                                        t.copy_from(Tensor::from<double>(std::span<const double>(values), t.shape()));
-                                      }}};
+    std::vector<ParameterSpec> specs{
+        {.name = "weight", .shape = shape, .kind = ParameterKind::weight, .start = he_normal(fan_out)}};
     if (options_.bias)
-      specs.push_back(
-          {.name = "bias", .shape = {out}, .kind = ParameterKind::bias, .start = [](const Tensor& t, uint64_t) {
-             t.fill(0);
-           }});
+      specs.push_back({.name = "bias", .shape = {out}, .kind = ParameterKind::bias, .start = start_at(0)});
     return specs;
   }
   Dims output_shape(const Dims& x, std::span<const Tensor> tensors) const override {

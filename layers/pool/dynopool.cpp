@@ -6,6 +6,7 @@
 #include "core/tape.h"
 #include "layers/pool/dynopool_kernels.h"
 #include "layers/pool/max.h"
+#include "layers/pool/starts.h"
 
 namespace tidepool {
 namespace {
@@ -77,7 +78,8 @@ void backward(const Plan& p, const Dims& shape, MemoryFormat format, Pull& pull)
     }
     if (learns) {
       const ShapePull<T> kernel{
-          common, gradient, tables.tilts, p.first_axis(), p.options.offset == Offset::learned, sums.data<double>()};
+          common,  gradient,           tables.tilts, p.first_axis(), p.options.offset == Offset::learned,
+          windows, sums.data<double>()};
       parallel_rows(dy.device(), rows, 1, p.m[2] * p.map.inner * 8, kernel);
     }
   });
@@ -86,12 +88,6 @@ void backward(const Plan& p, const Dims& shape, MemoryFormat format, Pull& pull)
   if (pull.needs(1)) pull.dx(1) = entries(p, all, 0, p.alpha_type, p.alpha_device);
   if (p.options.offset == Offset::learned && pull.needs(2))
     pull.dx(2) = entries(p, all, 3, p.delta_type, p.delta_device);
-}
-
-std::function<void(const Tensor&, uint64_t)> start_at(std::vector<double> values) {
-  return [values](const Tensor& t, uint64_t) {
-    t.copy_from(Tensor::from<double>(std::span<const double>(values), {static_cast<int64_t>(values.size())}));
-  };
 }
 
 class DynoPool final : public PoolOperator {
@@ -143,18 +139,9 @@ class DynoPool final : public PoolOperator {
   }
 
   void project(std::span<const Tensor> parameters, const Dims& /*x*/) const override {
-    const Tensor& alpha = parameters[0];
-    std::vector<double> values = alpha.values();
-    bool inside = true;
-    for (double& v : values) {
-      const double kept = std::min(std::max(v, 1 / options_.r_max), 1 / options_.r_min);
-      inside = inside && (kept == v || std::isnan(v));
-      if (!std::isnan(v)) v = kept;
-    }
-    if (inside) return;
-    alpha.copy_from(
-        Tensor::from<double>(std::span<const double>(values), alpha.shape()).to(alpha.dtype()).to(alpha.device()));
-    alpha.mark_written();
+    const auto entries = static_cast<size_t>(parameters[0].numel());
+    project_onto(parameters[0], std::vector<double>(entries, 1 / options_.r_max),
+                 std::vector<double>(entries, 1 / options_.r_min));
   }
 
   TracedShape trace(const TracedShape& x, std::span<const Tensor> parameters, const std::string& /*name*/,

@@ -169,76 +169,149 @@ struct ShapePull : Common<T> {
   SampleGradient<T> gradient;
   std::array<const Tilt*, 3> tilts;
   int32_t first_axis;
-  bool with_delta;
+  bool with_delta, windows;  ///< windows: samples are the pixels of 2x2 windows
   double* sums;
 
-  template <class V>
-  TP_HD TP_INLINE void place(const OutputRow& at, int64_t row, int64_t w, int64_t channel, LaneSum<V>* sum) const {
-    const auto map = this->template map<V>(at.outer, channel);
-    const int64_t step[3] = {map.d, map.h, map.w}, place[3] = {at.d, at.h, w};
-    const int64_t out = (row * this->axis[2].m + w) * this->inner + channel;
+  /// One of an output's samples: where it lies, how the map tilts there, and what of both is the same for all channels.
+  struct Probe {
+    int32_t q;
+    bool whole;    ///< on a pixel: nothing is interpolated
+    bool flat[3];  ///< the map is held: its derivative is 0
+    const Sample* s[3];
+    const Tilt* t[3];
+    int64_t up[3], down[3];  ///< of a whole one: the pixels on either side, from the map's first
+    Acc<T> by_cell[3], by_delta[3];
+  };
+  TP_HD TP_INLINE Probe probe(const int64_t* place, const int64_t* step, int32_t q, const int32_t* side) const {
+    Probe p;
+    p.q = q;
+    p.whole = true;
+    int64_t low = 0;
+    for (int i = 0; i < 3; ++i) {
+      const int64_t entry = place[i] * this->axis[static_cast<size_t>(i)].sides + side[i];
+      p.s[i] = this->axis[static_cast<size_t>(i)].samples + entry;
+      p.t[i] = tilts[static_cast<size_t>(i)] + entry;
+      low += p.s[i]->low * step[i];
+      p.whole = p.whole && p.s[i]->low == p.s[i]->high;
+    }
+    for (int i = first_axis; i < 3; ++i) {
+      const Tilt& t = *p.t[i];
+      p.flat[i] = t.scale == 0;
+      p.up[i] = low + (t.up - p.s[i]->low) * step[i];
+      p.down[i] = low + (t.down - p.s[i]->low) * step[i];
+      p.by_cell[i] = static_cast<Acc<T>>(t.scale * t.by_cell);
+      p.by_delta[i] = static_cast<Acc<T>>(t.scale * t.by_delta);
+    }
+    return p;
+  }
+
+  /// What of the kernel's case is known when it is compiled: loops unroll, and sums stay in registers.
+  /// kAlong: on plain memory, of 2x2 windows, lanes are neighbouring outputs of a row, away from its ends.
+  template <int kFirst, bool kDelta, bool kWhole, bool kAlong = false>
+  struct Form {};
+
+  template <class V, int kFirst, bool kDelta, bool kWhole, bool kAlong, class M>
+  TP_HD TP_INLINE void channels(Form<kFirst, kDelta, kWhole, kAlong>, const M& map, const Probe* probes, int32_t count,
+                                int64_t out, LaneSum<V>* sum) const {
+    V ramp = splat<V>(0);  // kAlong: by_cell of the row's axis grows by the derivative's scale from lane to lane
+    if constexpr (kAlong)
+      for (int l = 0; l < kLanes<V>; ++l) ramp[l] = static_cast<Lane<V>>(l);
     V by_cell[3], by_delta[3];
     for (int i = 0; i < 3; ++i) by_cell[i] = by_delta[i] = splat<V>(0);
-    this->each_query([&](int32_t q, int32_t a, int32_t b, int32_t c) {
-      if constexpr (kLanes<V> == 1)
-        if (gradient.passes(out, q)) return;
-      const int32_t side[3] = {a, b, c};
-      const Sample* s[3];
-      const Tilt* t[3];
-      int64_t low = 0;
-      bool whole = true;
-      for (int i = 0; i < 3; ++i) {
-        const int64_t entry = place[i] * this->axis[static_cast<size_t>(i)].sides + side[i];
-        s[i] = this->axis[static_cast<size_t>(i)].samples + entry;
-        t[i] = tilts[static_cast<size_t>(i)] + entry;
-        low += s[i]->low * step[i];
-        whole = whole && s[i]->low == s[i]->high;
-      }
-      const V g = gradient.template at<V>(out, q);
-      for (int i = first_axis; i < 3; ++i) {
-        if (t[i]->scale == 0) continue;
+    for (int32_t k = 0; k < count; ++k) {
+      const Probe& p = probes[k];
+      const V g = gradient.template at<V>(out, p.q);
+      for (int i = kFirst; i < 3; ++i) {
+        if (p.flat[i]) continue;
         V rise;
-        if (whole) {  // on pixels: nothing is interpolated
-          rise = load<V>(map.x + low + (t[i]->up - s[i]->low) * step[i]) -
-                 load<V>(map.x + low + (t[i]->down - s[i]->low) * step[i]);
+        V by = splat<V>(p.by_cell[i]);
+        if constexpr (kAlong) {
+          rise = load_strided<V>(map.x + p.up[i], 2) - load_strided<V>(map.x + p.down[i], 2);
+          if (i == 2) by = by + ramp * splat<V>(static_cast<Lane<V>>(p.t[i]->scale));
+        } else if constexpr (kWhole) {
+          rise = load<V>(map.x + p.up[i]) - load<V>(map.x + p.down[i]);
         } else {
-          const Sample up{t[i]->up, t[i]->up, 0}, down{t[i]->down, t[i]->down, 0};
-          rise = map(i == 0 ? up : *s[0], i == 1 ? up : *s[1], i == 2 ? up : *s[2]) -
-                 map(i == 0 ? down : *s[0], i == 1 ? down : *s[1], i == 2 ? down : *s[2]);
+          const Sample up{p.t[i]->up, p.t[i]->up, 0}, down{p.t[i]->down, p.t[i]->down, 0};
+          rise = map(i == 0 ? up : *p.s[0], i == 1 ? up : *p.s[1], i == 2 ? up : *p.s[2]) -
+                 map(i == 0 ? down : *p.s[0], i == 1 ? down : *p.s[1], i == 2 ? down : *p.s[2]);
         }
         const V slope = g * rise;
-        by_cell[i] = by_cell[i] + slope * splat<V>(static_cast<Lane<V>>(t[i]->scale * t[i]->by_cell));
-        if (with_delta)
-          by_delta[i] = by_delta[i] + slope * splat<V>(static_cast<Lane<V>>(t[i]->scale * t[i]->by_delta));
+        by_cell[i] = by_cell[i] + slope * by;
+        if constexpr (kDelta) by_delta[i] = by_delta[i] + slope * splat<V>(p.by_delta[i]);
       }
-    });
-    for (int i = first_axis; i < 3; ++i) {
+    }
+    for (int i = kFirst; i < 3; ++i) {
       sum[i].add(by_cell[i]);
-      if (with_delta) sum[3 + i].add(by_delta[i]);
+      if constexpr (kDelta) sum[3 + i].add(by_delta[i]);
     }
   }
 
-  TP_HD void operator()(int64_t row, int64_t /*lane*/, int64_t /*count*/) const {
+  template <int kFirst, bool kDelta>
+  TP_HD TP_INLINE void run(int64_t row) const {
     using A = Acc<T>;
     const OutputRow at(this->axis, row);
     LaneSum<A> one[6];
 #if !defined(__CUDACC__)
     LaneSum<typename detail::WideOf<A>::type> many[6];
 #endif
-    each_place_lane<A>(this->inner, 0, this->axis[2].m * this->inner, [&]<class V>(int64_t w, int64_t channel) {
-      if constexpr (kLanes<V> == 1) {
-        place<V>(at, row, w, channel, one);
-      } else {
+    const auto first = this->template map<A>(at.outer, 0);
+    const int64_t step[3] = {first.d, first.h, first.w};
+    int64_t step_w = 1;
+    for (int64_t w = 0; w < this->axis[2].m; w += step_w) {
+      const int64_t place[3] = {at.d, at.h, w}, out = (row * this->axis[2].m + w) * this->inner;
+      Probe probes[8];
+      int32_t count = 0;
+      bool whole = true;
+      step_w = 1;
 #if !defined(__CUDACC__)
-        place<V>(at, row, w, channel, many);
-#endif
+      using Wide = typename detail::WideOf<A>::type;
+      if (windows && this->inner == 1 && !kDelta && w > 0 && w + kLanes<Wide> < this->axis[2].m) {
+        this->each_query([&](int32_t q, int32_t a, int32_t b, int32_t c) {
+          const int32_t side[3] = {a, b, c};
+          probes[count++] = probe(place, step, q, side);
+        });
+        channels<Wide>(Form<kFirst, false, true, true>{}, first, probes, count, out, many);
+        step_w = kLanes<Wide>;
+        continue;
       }
-    });
+#endif
+      this->each_query([&](int32_t q, int32_t a, int32_t b, int32_t c) {
+        if (this->inner == 1 && gradient.passes(out, q)) return;
+        const int32_t side[3] = {a, b, c};
+        probes[count] = probe(place, step, q, side);
+        whole = whole && probes[count].whole;
+        ++count;
+      });
+      const auto walk = [&](auto form) {
+        each_lane<A>(0, this->inner, [&]<class V>(int64_t channel) {
+          const auto map = this->template map<V>(at.outer, channel);
+          if constexpr (kLanes<V> == 1) {
+            channels<V>(form, map, probes, count, out + channel, one);
+          } else {
+#if !defined(__CUDACC__)
+            channels<V>(form, map, probes, count, out + channel, many);
+#endif
+          }
+        });
+      };
+      if (whole)
+        walk(Form<kFirst, kDelta, true>{});
+      else
+        walk(Form<kFirst, kDelta, false>{});
+    }
     for (int i = 0; i < 6; ++i) {
       sums[row * 6 + i] = one[i].total();
 #if !defined(__CUDACC__)
       sums[row * 6 + i] += many[i].total();
 #endif
+    }
+  }
+
+  TP_HD void operator()(int64_t row, int64_t /*lane*/, int64_t /*count*/) const {
+    if (with_delta) {
+      first_axis == 2 ? run<2, true>(row) : first_axis == 1 ? run<1, true>(row) : run<0, true>(row);
+    } else {
+      first_axis == 2 ? run<2, false>(row) : first_axis == 1 ? run<1, false>(row) : run<0, false>(row);
     }
   }
 };

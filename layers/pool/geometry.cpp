@@ -72,4 +72,24 @@ Dims pooled_shape(const Dims& x, int64_t channels, const std::array<WindowAxis, 
   return y;
 }
 
+void expect_places(const char* op, const Dims& x) {
+  for (int i = 2; i < x.rank(); ++i)
+    if (x[i] < 1) throw Error("[{}] a map of length {} on axis {}", op, x[i], i - 2);
+}
+
+void expect_holdable(const char* op, const Dims& x, const Dims& y) {
+  double elements = 1;
+  for (int64_t n : y) elements *= static_cast<double>(n);
+  if (elements > 0x1p31)
+    throw Error("[{}] the output of {} would be {}: more than 2^31 elements", op, x.str(), y.str());
+}
+
+Dims resized_shape(const char* op, const Dims& x, int64_t channels, const std::array<int64_t, 3>& lengths) {
+  Dims y = x;
+  y[1] = channels;
+  for (int i = 2; i < x.rank(); ++i) y[i] = lengths[static_cast<size_t>(3 - x.rank() + i)];
+  expect_holdable(op, x, y);
+  return y;
+}
+
 }  // namespace tidepool

@@ -86,4 +86,11 @@ struct WindowOptions {
 /// (N, channels, m...) for the last `rank` axes of the geometry.
 Dims pooled_shape(const Dims& x, int64_t channels, const std::array<WindowAxis, 3>& axes);
 
+/// Throws Error when a spatial axis of x has no places.
+void expect_places(const char* op, const Dims& x);
+/// Throws Error when y would have more than 2^31 elements.
+void expect_holdable(const char* op, const Dims& x, const Dims& y);
+/// x's shape with channels and lengths of its spatial axes; throws Error as expect_holdable does.
+Dims resized_shape(const char* op, const Dims& x, int64_t channels, const std::array<int64_t, 3>& lengths);
+
 }  // namespace tidepool

@@ -89,6 +89,20 @@ Keys::Limits Keys::integer(const char* name, int64_t& v, const char* says) {
   v = one[0];
   return {this, {static_cast<double>(v)}};
 }
+Keys::Limits Keys::list(const char* name, std::vector<int64_t>& v, const char* says) {
+  const char* type = "a list of integers";
+  const json* given = find(name, type, fmt::format("[{}]", fmt::join(v, ", ")), says);
+  if (given) {
+    const auto wrong = [&] { throw Error("[{}] key '{}': expected {}, got {}", op_, name, type, brief(*given)); };
+    if (!given->is_array() || given->empty()) wrong();
+    v.clear();
+    for (const json& one : *given) {
+      if (!holds<int64_t>(one)) wrong();
+      v.push_back(one.get<int64_t>());
+    }
+  }
+  return {this, {v.begin(), v.end()}};
+}
 Keys::Limits Keys::numbers(const char* name, PerAxis<double>& v, const char* says) {
   per_axis(name, v, true, "number or one per axis", says);
   return {this, {v.values.begin(), v.values.begin() + v.count}};

@@ -56,6 +56,8 @@ class Keys {
 
   Limits integers(const char* name, PerAxis<int64_t>& v, const char* says);
   Limits integer(const char* name, int64_t& v, const char* says);
+  /// As many as are listed, at least one.
+  Limits list(const char* name, std::vector<int64_t>& v, const char* says);
   Limits numbers(const char* name, PerAxis<double>& v, const char* says);
   Limits number(const char* name, double& v, const char* says);
   void flag(const char* name, bool& v, const char* says);

@@ -30,6 +30,9 @@ class PoolOperator {
   /// Which parameters it has for an input of that shape (N, C, spatial). Throws Error for a rank that it does not
   /// serve.
   virtual std::vector<ParameterSpec> parameters(const Dims& x) const;
+  /// Tensors that a call may bring behind the parameters, all of them or none: numbers that would else be drawn
+  /// (fractional_max's `u`). Nobody learns them, and they have no gradient. `start` is not used.
+  virtual std::vector<ParameterSpec> given(const Dims& x) const;
   /// Checks everything at the door. Throws Error: "[soft] kernel 3 does not fit an input of length 2 (padding 0)".
   virtual Dims output_shape(const Dims& x, std::span<const Tensor> parameters) const = 0;
   /// y in x's dtype and memory format; recorded on the current tape. Throws Error as output_shape does.
@@ -58,7 +61,8 @@ struct PoolDescription {
   std::vector<std::string> parameters;  ///< names of the tensors it may have
   std::string formula, gradient, source;
   std::string notes = {};  ///< where it differs from the published code, and why; may be empty
-  std::string keeps;  ///< what a forward keeps for its backward: "x", "the winner's index, 1 byte an output"
+  std::string keeps;    ///< what a forward keeps for its backward: "x", "the winner's index, 1 byte an output"
+  bool resizes = true;  ///< gives a map, and may stand in a network's resizing place
   /// From the config's object ("type" may be there). Throws Error for an unknown key (with the nearest right name), a
   /// wrong type or a value out of range.
   std::unique_ptr<PoolOperator> (*make)(const nlohmann::json& config) = nullptr;

@@ -26,6 +26,7 @@ class OnBoth final : public PoolOperator {
   OnBoth(std::unique_ptr<PoolOperator> cpu, std::unique_ptr<PoolOperator> cuda)
       : cpu_(std::move(cpu)), cuda_(std::move(cuda)) {}
   std::vector<ParameterSpec> parameters(const Dims& x) const override { return cpu_->parameters(x); }
+  std::vector<ParameterSpec> given(const Dims& x) const override { return cpu_->given(x); }
   Dims output_shape(const Dims& x, std::span<const Tensor> p) const override { return cpu_->output_shape(x, p); }
   Tensor forward(const Tensor& x, std::span<const Tensor> p, const PoolMode& mode) const override {
     return (x.device() == kCuda ? cuda_ : cpu_)->forward(x, p, mode);
@@ -56,6 +57,10 @@ const PoolDescription& both() {
 #endif
 
 std::vector<ParameterSpec> PoolOperator::parameters(const Dims& /*x*/) const {
+  return {};
+}
+
+std::vector<ParameterSpec> PoolOperator::given(const Dims& /*x*/) const {
   return {};
 }
 

@@ -1,4 +1,4 @@
-"""Writes every golden file beside this one. Needs PyTorch (CPU) and nothing else; see README.md."""
+"""Writes every golden file beside this one. Needs PyTorch (CPU), NumPy and SciPy; see README.md."""
 
 import json
 import math
@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 import check
+import maps
 import reference as ref
 import windows
 
@@ -401,6 +402,7 @@ def main():
     check.main()
     operator_cases()
     windows.main(Random, leaf, save, differentiate)
+    maps.main(Random, leaf, save, differentiate)
     two_blocks()
     layers()
     vgg_steps()

@@ -127,6 +127,7 @@ const std::vector<PoolRow>& pool_rows() {
   static const std::vector<PoolRow> all = [] {
     std::vector<PoolRow> list = rows();
     for (PoolRow& row : window_rows()) list.push_back(std::move(row));
+    for (PoolRow& row : map_rows()) list.push_back(std::move(row));
     return list;
   }();
   return all;

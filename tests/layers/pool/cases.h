@@ -37,10 +37,13 @@ struct PoolRow {
   std::vector<BadRequest> bad = {};
 };
 
+/// All rows.
 const std::vector<PoolRow>& pool_rows();
 /// Those of the windowed operators (window_rows.cpp).
 std::vector<PoolRow> window_rows();
 /// Kernels, strides, paddings, ranks, odd sizes and data that every windowed operator is tried with, then `own`.
 std::vector<PoolCase> windows(std::vector<PoolCase> own);
+/// Those of the others (cases_maps.cpp).
+std::vector<PoolRow> map_rows();
 
 }  // namespace tidepool::testing

@@ -36,9 +36,12 @@ TEST(PoolGolden, AsPyTorchHasThem) {
         parameters.push_back(p.rank() == 0 ? p.reshape({1}) : p);
         parameters.back().set_requires_grad();
       }
+      std::vector<Tensor> tensors = parameters;
+      for (const auto& spec : op->given(x.shape()))
+        if (stored.contains(name + "/" + spec.name)) tensors.push_back(stored.at(name + "/" + spec.name));
       Tape tape;
       const Tape::Scope scope(&tape);
-      const Tensor y = op->forward(x, parameters, {});
+      const Tensor y = op->forward(x, tensors, {});
       tape.backward(y, stored.at(name + "/dy"));
       const auto check = [&](const Tensor& got, const std::string& what) {
         const double e = error(got.values(), stored.at(name + "/" + what).values());

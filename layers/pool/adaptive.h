@@ -1,0 +1,49 @@
+// What adaptive_avg, adaptive_max and their global kin share: a grid of fixed size over any map.
+#pragma once
+#include <string>
+
+#include "layers/pool/geometry.h"
+#include "layers/pool/operator.h"
+
+namespace tidepool {
+
+struct AdaptiveOptions {
+  PerAxis<int64_t> output_size{};
+  void keys(Keys& k) {
+    k.integers("output_size", output_size, "Length of the output; it must be given.")
+        .otherwise("must be given")
+        .at_least(1)
+        .at_most(1 << 20);
+  }
+};
+struct GlobalOptions {
+  PerAxis<int64_t> output_size = PerAxis<int64_t>::all(1);
+  void keys(Keys& /*k*/) {}
+};
+
+/// All but the forward.
+class AdaptivePool : public PoolOperator {
+ public:
+  /// Throws Error without an output size.
+  AdaptivePool(const char* name, const PerAxis<int64_t>& output_size);
+
+  Dims output_shape(const Dims& x, std::span<const Tensor> parameters) const override;
+  TracedShape trace(const TracedShape& x, std::span<const Tensor> parameters, const std::string& name,
+                    Trace& trace) const override;
+
+ protected:
+  struct Grid {
+    std::array<int64_t, 3> n{1, 1, 1}, m{1, 1, 1};
+    /// All windows are of one size, small, and tile the map: they are `max`'s and `avg`'s (design.md: a tuned variant
+    /// beside the plain).
+    bool uniform() const;
+    WindowGeometry windows(MapLayout map) const;
+  };
+  /// Throws Error for a map of another rank than 1 to 3, or without places.
+  Grid grid(const Dims& x) const;
+
+  const char* name_;
+  PerAxis<int64_t> output_size_;
+};
+
+}  // namespace tidepool

@@ -1,0 +1,176 @@
+// Weighted sums over neighbours: on each axis a matrix whose rows are nonzero in a run of places (a band), and the map
+// that all axes make together. Means over a grid and fixed filters are such. The gradient is the same with the
+// matrices transposed.
+#pragma once
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "core/lanes.h"
+#include "core/parallel.h"
+#include "layers/pool/pass.h"
+#include "layers/pool/sampling.h"
+#include "layers/pool/spans.h"
+
+namespace tidepool {
+
+/// A row of a band matrix: its columns [begin, end), and where their weights lie.
+struct Band {
+  int32_t begin = 0, end = 0;
+  int64_t at = 0;
+};
+
+/// A band matrix of n columns.
+struct BandMatrix {
+  int64_t n = 1;
+  std::vector<Band> rows;
+  std::vector<double> weights;
+
+  int64_t m() const { return static_cast<int64_t>(rows.size()); }
+  /// An axis of length 1 that stays as it is.
+  bool absent() const { return n == 1 && m() == 1 && weights[0] == 1; }
+  /// Appends a row: `values` from column `begin` on.
+  void add(int64_t begin, const std::vector<double>& values);
+  BandMatrix transposed() const;
+
+  static BandMatrix identity(int64_t n);
+  /// Each row the mean over a window.
+  static BandMatrix means(int64_t n, const std::vector<Span>& windows);
+  /// One row of n ones.
+  static BandMatrix sum(int64_t n);
+};
+
+inline namespace TP_PASS {
+namespace bands {
+
+template <class A>
+struct Axis {
+  int64_t n = 1, m = 1;
+  const Band* rows = nullptr;
+  const A* weights = nullptr;
+};
+
+inline constexpr int32_t kRun = 32;  // terms summed before they join a line's sum: long f32 sums keep their digits
+
+/// The weighted sum of a line of `count` elements, `step` apart.
+template <class V, class T>
+TP_HD TP_INLINE V line_sum(const T* x, int64_t step, const Lane<V>* weights, int32_t count) {
+  V sum = splat<V>(0);
+  int32_t i = 0;
+  if (1 < kLanes<V> && count <= kRun) {
+    for (; i < count; ++i) sum = sum + splat<V>(weights[i]) * load<V>(x + i * step);
+    return sum;
+  }
+#if !defined(__CUDACC__)
+  if constexpr (kLanes<V> == 1) {
+    using W = typename detail::WideOf<V>::type;
+    if (step == 1 && count >= 2 * kLanes<W>) {  // along the line
+      W many = splat<W>(0);
+      for (; i + kLanes<W> <= count; i += kLanes<W>) many = many + load<W>(weights + i) * load<W>(x + i);
+      for (int l = 0; l < kLanes<W>; ++l) sum += many[l];
+    }
+  }
+#endif
+  while (i < count) {
+    const int32_t end = i + kRun < count ? i + kRun : count;
+    V run = splat<V>(0);
+    for (; i < end; ++i) run = run + splat<V>(weights[i]) * load<V>(x + i * step);
+    sum = sum + run;
+  }
+  return sum;
+}
+
+/// y (set, or added to). A row is (outer, d, h) of y, its lanes are (w, inner).
+template <class T, class U>
+struct Kernel {
+  std::array<Axis<Acc<T>>, 3> axis;
+  int64_t inner;
+  PlaceRange from, to;
+  const T* x;
+  U* y;
+  bool add;
+
+  TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
+    const int64_t h = row % axis[1].m, d = row / axis[1].m % axis[0].m, outer = row / axis[1].m / axis[0].m;
+    const Band bd = axis[0].rows[d], bh = axis[1].rows[h];
+    const Acc<T>*wd = axis[0].weights + bd.at, *wh = axis[1].weights + bh.at;
+    each_place_lane<Acc<T>>(inner, lane, count, [&]<class V>(int64_t w, int64_t channel) {
+      const Band bw = axis[2].rows[w];
+      V sum = splat<V>(0);
+      for (int32_t a = bd.begin; a < bd.end; ++a) {
+        V plane = splat<V>(0);
+        for (int32_t b = bh.begin; b < bh.end; ++b) {
+          const int64_t place = outer * from.all + from.begin + (a * axis[1].n + b) * axis[2].n + bw.begin;
+          plane = plane + splat<V>(wh[b - bh.begin]) * line_sum<V>(x + place * inner + channel, inner,
+                                                                   axis[2].weights + bw.at, bw.end - bw.begin);
+        }
+        sum = sum + splat<V>(wd[a - bd.begin]) * plane;
+      }
+      const int64_t at = (outer * to.all + to.begin + (d * axis[1].m + h) * axis[2].m + w) * inner + channel;
+      store(y + at, add ? load<V>(y + at) + sum : sum);
+    });
+  }
+};
+
+}  // namespace bands
+
+namespace bands {
+
+/// All three axes at once.
+inline void launch(const char* who, const std::array<BandMatrix, 3>& matrices, MapLayout map, const Tensor& x,
+                   const Tensor& y, bool add, PlaceRange from, PlaceRange to) {
+  if (from.all == 0) from.all = matrices[0].n * matrices[1].n * matrices[2].n;
+  if (to.all == 0) to.all = matrices[0].m() * matrices[1].m() * matrices[2].m();
+  int64_t work = 1;
+  for (const BandMatrix& m : matrices)
+    work *= std::max<int64_t>(1, static_cast<int64_t>(m.weights.size()) / std::max<int64_t>(1, m.m()));
+  dispatch_floating(x.dtype(), who, [&]<class T>(T) {
+    using A = Acc<T>;
+    std::array<bands::Axis<A>, 3> axis;
+    std::vector<Tensor> memory;
+    for (size_t i = 0; i < 3; ++i) {
+      const std::vector<A> weights(matrices[i].weights.begin(), matrices[i].weights.end());
+      memory.push_back(upload(matrices[i].rows, x.device()));
+      const auto* rows = static_cast<const Band*>(memory.back().raw());
+      memory.push_back(upload(weights, x.device()));
+      axis[i] = {matrices[i].n, matrices[i].m(), rows, static_cast<const A*>(memory.back().raw())};
+    }
+    const auto run = [&]<class U>(U* out) {
+      const bands::Kernel<T, U> kernel{axis, map.inner, from, to, x.data<T>(), out, add};
+      parallel_rows(x.device(), map.outer * axis[0].m * axis[1].m, axis[2].m * map.inner, work, kernel);
+    };
+    if (y.dtype() != DType::bf16)
+      run(y.data<A>());
+    else if constexpr (!std::is_same_v<A, double>)
+      run(y.data<bf16>());
+  });
+}
+
+}  // namespace bands
+
+/// y (set, or added to) = the three matrices applied to the axes of x. y has x's type or that of its sums. Ranges name
+/// the parts of larger rows of places that the maps take; without one a map is dense.
+inline void apply_bands(const char* who, const std::array<BandMatrix, 3>& matrices, MapLayout map, const Tensor& x,
+                        const Tensor& y, bool add = false, PlaceRange from = {}, PlaceRange to = {}) {
+  const auto& [d, h, w] = matrices;
+  if (map.inner > 1 || from.all + to.all > 0 || w.absent() || (d.absent() && h.absent()))
+    return bands::launch(who, matrices, map, x, y, add, from, to);
+  // Plain memory: W alone, and D and H with W as their lanes, the one that leaves less in between first.
+  const TensorOptions sums{.dtype = x.dtype() == DType::f64 ? DType::f64 : DType::f32, .device = x.device()};
+  const BandMatrix one = BandMatrix::identity(1);
+  if (w.m() > w.n) {
+    const Tensor middle = Tensor::empty({map.outer * d.n * h.n * w.m()}, sums);
+    bands::launch(who, {one, one, w}, {map.outer * d.n * h.n, 1}, x, middle, false, {}, {});
+    bands::launch(who, {one, d, h}, {map.outer, w.m()}, middle, y, add, {}, {});
+  } else {
+    const Tensor middle = Tensor::empty({map.outer * d.m() * h.m() * w.n}, sums);
+    bands::launch(who, {one, d, h}, {map.outer, w.n}, x, middle, false, {}, {});
+    bands::launch(who, {one, one, w}, {map.outer * d.m() * h.m(), 1}, middle, y, add, {}, {});
+  }
+}
+
+}  // namespace TP_PASS
+
+std::array<BandMatrix, 3> transposed(const std::array<BandMatrix, 3>& matrices);
+
+}  // namespace tidepool

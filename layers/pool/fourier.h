@@ -1,0 +1,231 @@
+// Cropping a map in the Fourier domain. On an axis of n places that is left with m, keeping frequency k with a weight
+// w(|k|) is one real matrix,
+//
+//   A[o][j] = (1 / n) sum over kept k of w(|k|) cos(2 pi k (o / m - j / n)),
+//
+// which is applied to the axis; the gradient applies its transpose. Both signs of a frequency are kept, and so those at
+// +m/2 and -m/2 are added into one for even m < n, as scipy.signal.resample does; for m = n they are one and count
+// once. Matrices are made anew at each call, in tiles, so that any length fits; an axis takes n m multiply-adds a line.
+#pragma once
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/lanes.h"
+#include "core/parallel.h"
+#include "layers/pool/pass.h"
+#include "layers/pool/sampling.h"
+
+namespace tidepool {
+
+/// What is kept of an axis.
+struct Spectrum {
+  int64_t n = 1, m = 1;
+  int64_t flat = -1;         ///< frequencies |k| <= flat weigh 1
+  int64_t from = 0;          ///< those from here on weigh
+  std::vector<double> ramp;  ///< these, one after the other; all others nothing
+  bool same = false;         ///< the axis stays as it is
+
+  /// The highest frequency of an axis of length m.
+  static int64_t highest(int64_t m) { return m / 2; }
+  /// The m lowest frequencies of n, m <= n; m = n changes nothing.
+  static Spectrum crop(int64_t n, int64_t m);
+};
+
+/// Entries of A or of its transpose.
+class FourierMatrix {
+ public:
+  explicit FourierMatrix(const Spectrum& s);
+  double operator()(int64_t o, int64_t j) const;
+
+ private:
+  double at_phase(int64_t t) const;  ///< A where o n - j m = t (mod m n)
+
+  const Spectrum& s_;
+  int64_t unit_;               ///< greatest common divisor of m and n: phases are its multiples
+  std::vector<double> table_;  ///< by phase, where there are not too many
+};
+
+inline namespace TP_PASS {
+namespace fourier {
+
+inline constexpr int64_t kTile = int64_t{1} << 22;  // entries of a matrix that are made at once
+
+/// y[outer][first + o][lane] (set) = sum over j of a[o][j] x[outer][j][lane], four outputs at a time. A row is (outer,
+/// four outputs).
+template <class T, class U>
+struct Across {
+  int64_t columns, outputs, first, rows, inner;
+  const T* x;
+  const Acc<T>* a;
+  U* y;
+
+  TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
+    const int64_t blocks = (rows + 3) / 4, o = row % blocks * 4, outer = row / blocks;
+    const auto line = [&](int64_t i) { return a + (o + i < rows ? o + i : o) * columns; };
+    const Acc<T>*a0 = line(0), *a1 = line(1), *a2 = line(2), *a3 = line(3);
+    each_lane<Acc<T>>(lane, count, [&]<class V>(int64_t l) {
+      const T* p = x + outer * columns * inner + l;
+      V s0 = splat<V>(0), s1 = s0, s2 = s0, s3 = s0;
+      for (int64_t j = 0; j < columns; ++j) {
+        const V v = load<V>(p + j * inner);
+        s0 = s0 + splat<V>(a0[j]) * v;
+        s1 = s1 + splat<V>(a1[j]) * v;
+        s2 = s2 + splat<V>(a2[j]) * v;
+        s3 = s3 + splat<V>(a3[j]) * v;
+      }
+      U* to = y + (outer * outputs + first + o) * inner + l;
+      store(to, s0);
+      if (o + 1 < rows) store(to + inner, s1);
+      if (o + 2 < rows) store(to + 2 * inner, s2);
+      if (o + 3 < rows) store(to + 3 * inner, s3);
+    });
+  }
+};
+
+/// The same on lines of neighbouring places: lanes are outputs. `a` is transposed, its rows padded to whole vectors.
+template <class T, class U>
+struct Along {
+  int64_t columns, outputs, first, pitch;
+  const T* x;
+  const Acc<T>* a;
+  U* y;
+
+  TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
+    const T* from = x + row * columns;
+    U* to = y + row * outputs + first;
+#if defined(__CUDACC__)
+    using V = Acc<T>;
+#else
+    using V = typename detail::WideOf<Acc<T>>::type;
+#endif
+    for (int64_t o = lane; o < lane + count; o += kLanes<V>) {
+      V sum = splat<V>(0);
+      for (int64_t j = 0; j < columns; ++j)
+        sum = sum + splat<V>(static_cast<Acc<T>>(from[j])) * load<V>(a + j * pitch + o);
+      if constexpr (kLanes<V> == 1) {
+        store(to + o, sum);
+      } else {
+        if (o + kLanes<V> <= lane + count) {
+          store(to + o, sum);
+        } else {
+          for (int64_t i = 0; o + i < lane + count; ++i) to[o + i] = static_cast<U>(sum[i]);
+        }
+      }
+    }
+  }
+};
+
+/// y [outer][m][inner] (set) = A x, or with `transposed` y [outer][n][inner] = A^T x.
+template <class T, class U>
+void apply(const Spectrum& s, bool transposed, int64_t outer, int64_t inner, Device device, const T* x, U* y) {
+  using A = Acc<T>;
+  const FourierMatrix matrix(s);
+  const int64_t outputs = transposed ? s.n : s.m, columns = transposed ? s.m : s.n;
+  const int64_t tile = std::max<int64_t>(16, kTile / columns / 16 * 16);
+  for (int64_t first = 0; first < outputs; first += tile) {
+    const int64_t rows = std::min(tile, outputs - first), pitch = inner == 1 ? (rows + 15) / 16 * 16 : columns;
+    std::vector<A> a(static_cast<size_t>(inner == 1 ? columns * pitch : rows * pitch), A{0});
+    for (int64_t o = 0; o < rows; ++o)
+      for (int64_t j = 0; j < columns; ++j)
+        a[static_cast<size_t>(inner == 1 ? j * pitch + o : o * pitch + j)] =
+            static_cast<A>(transposed ? matrix(j, first + o) : matrix(first + o, j));
+    const Tensor memory = upload(a, device);
+    const auto* entries = static_cast<const A*>(memory.raw());
+    if (inner == 1)
+      parallel_rows(device, outer, rows, columns, Along<T, U>{columns, outputs, first, pitch, x, entries, y});
+    else
+      parallel_rows(device, outer * ((rows + 3) / 4), inner, 4 * columns,
+                    Across<T, U>{columns, outputs, first, rows, inner, x, entries, y});
+  }
+}
+
+/// sums[row] = sum over the row's kRow elements of a b, in f64.
+template <class T>
+struct Dot {
+  static constexpr int64_t kRow = 4096;
+  int64_t count;
+  const T* a;
+  const Acc<T>* b;
+  double* sums;
+
+  TP_HD void operator()(int64_t row, int64_t /*lane*/, int64_t /*count*/) const {
+    using A = Acc<T>;
+    LaneSum<A> one;
+#if !defined(__CUDACC__)
+    LaneSum<typename detail::WideOf<A>::type> many;
+#endif
+    const int64_t begin = row * kRow, length = count - begin < kRow ? count - begin : kRow;
+    each_lane<A>(begin, length, [&]<class V>(int64_t i) {
+      const V term = load<V>(a + i) * load<V>(b + i);
+      if constexpr (kLanes<V> == 1) {
+        one.add(term);
+      } else {
+#if !defined(__CUDACC__)
+        many.add(term);
+#endif
+      }
+    });
+    sums[row] = one.total();
+#if !defined(__CUDACC__)
+    sums[row] += many.total();
+#endif
+  }
+};
+
+}  // namespace fourier
+
+/// The matrices applied to the axes D, H, W of x [N, C, spatial], one after the other; x and the result are dense in
+/// `format`. The result has x's type or that of its sums; between two axes numbers have the type of sums.
+inline Tensor fourier_map(const char* who, const std::array<Spectrum, 3>& axes, bool transposed, const Tensor& x,
+                          MemoryFormat format, DType type) {
+  const Device device = x.device();
+  const DType sums = x.dtype() == DType::f64 ? DType::f64 : DType::f32;
+  int last = -1;
+  for (int i = 0; i < 3; ++i)
+    if (!axes[static_cast<size_t>(i)].same) last = i;
+  if (last < 0) return x.clone().to(type);
+  Tensor map = x;
+  for (int i = 0; i <= last; ++i) {
+    const Spectrum& s = axes[static_cast<size_t>(i)];
+    if (s.same) continue;
+    const int axis = x.rank() - 3 + i;
+    Dims shape = map.shape();
+    shape[axis] = transposed ? s.n : s.m;
+    const Tensor y = Tensor::empty(shape, {i == last ? type : sums, format, device});
+    const bool channels_last = format == MemoryFormat::channels_last;
+    int64_t outer = shape[0] * (channels_last ? 1 : shape[1]), inner = channels_last ? shape[1] : 1;
+    for (int j = 2; j < axis; ++j) outer *= shape[j];
+    for (int j = axis + 1; j < shape.rank(); ++j) inner *= shape[j];
+    dispatch_floating(map.dtype(), who, [&]<class T>(T) {
+      const auto run = [&]<class U>(U* to) {
+        fourier::apply<T, U>(s, transposed, outer, inner, device, map.data<T>(), to);
+      };
+      if (y.dtype() == DType::bf16) {
+        if constexpr (!std::is_same_v<T, double>) run(y.data<bf16>());
+      } else {
+        run(y.data<Acc<T>>());
+      }
+    });
+    map = y;
+  }
+  return map;
+}
+
+/// The sum of a b over all elements, in f64 and in a fixed order; b has the type of a's sums. Both dense, in one
+/// format.
+inline double fourier_dot(const char* who, const Tensor& a, const Tensor& b) {
+  const int64_t rows = (a.numel() + fourier::Dot<float>::kRow - 1) / fourier::Dot<float>::kRow;
+  const Tensor sums = Tensor::empty({rows}, {.dtype = DType::f64, .device = a.device()});
+  const Tensor sum = Tensor::empty({1}, {.dtype = DType::f64, .device = a.device()});
+  dispatch_floating(a.dtype(), who, [&]<class T>(T) {
+    parallel_rows(a.device(), rows, 1, 1024,
+                  fourier::Dot<T>{a.numel(), a.data<T>(), b.data<Acc<T>>(), sums.data<double>()});
+  });
+  parallel_rows(a.device(), 1, 1, 1, SumRows<1>{sums.data<double>(), rows, {1.0}, sum.data<double>()});
+  return sum.to(kCpu).item();
+}
+
+}  // namespace TP_PASS
+}  // namespace tidepool

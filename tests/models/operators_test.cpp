@@ -1,0 +1,94 @@
+// Every operator that may stand in a network's resizing place stands in one: two steps of a narrow VGG-16.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "core/philox.h"
+#include "layers/pool/operator.h"
+#include "layers/pool/prepared.h"
+#include "models/network.h"
+#include "train/step.h"
+
+namespace tidepool {
+namespace {
+
+Tensor images(int64_t n, DType dtype) {
+  const Tensor x = Tensor::empty({n, 3, 32, 32}, {.format = MemoryFormat::channels_last});
+  Random random(5, 0);
+  for (int64_t i = 0; i < x.numel(); ++i) x.data<float>()[i] = static_cast<float>(random.normal());
+  return x.to(dtype);
+}
+
+/// The operator's config at pool1 to pool4 of maps that halve: sizes where it wants sizes.
+Json places(const PoolDescription& d) {
+  Json pool = Json::object();
+  int64_t n = 32;
+  for (int i = 1; i <= 4; ++i, n /= 2) {
+    nlohmann::json config = config_for_factor(d, 2, {1, 1, n, n});
+    if (d.name == "diffstride") config["smoothness"] = 0.5;  // 4, as published, keeps maps of 16 and less as they are
+    if (d.name.starts_with("global") && i < 4) config = {{"type", "max"}, {"kernel", 2}};
+    pool["pool" + std::to_string(i)] = Json(config);
+  }
+  return pool;
+}
+
+class EveryOperator : public testing::TestWithParam<std::string> {};
+
+TEST_P(EveryOperator, TrainsTwoSteps) {
+  const PoolDescription& d = find_pool_operator(GetParam());
+  for (DType dtype : {DType::f32, DType::bf16}) {
+    SCOPED_TRACE(name_of(dtype));
+    const auto train = [&] {
+      const auto network = make_network({.width = 1.0 / 16, .classes = 10, .dtype = dtype, .seed = 2}, places(d));
+      OptimConfig optim;
+      optim.lr = 0.05;
+      LossConfig loss;
+      loss.gmacs_lambda = 0.1;
+      Optimizer optimizer(optim, network->parameters(), 2, 2);
+      Stepper stepper(*network, optimizer, loss, 1);
+      stepper.after_backward = [&] {
+        for (const Parameter& p : network->parameters()) EXPECT_TRUE(p.value.grad()) << p.name;
+      };
+      const TensorBatch batch{images(4, dtype), Tensor::from<int64_t>({1, 3, 5, 9}, {4})};
+      std::vector<double> values;
+      for (int64_t step = 0; step < 2; ++step) values.push_back(stepper.step(batch, step).total);
+      for (const Parameter& p : network->parameters()) {
+        const auto v = p.value.values();
+        values.insert(values.end(), v.begin(), v.end());
+      }
+      const auto shapes = network->place_shapes();
+      EXPECT_EQ(shapes.size(), 4u);
+      EXPECT_LE(shapes.back().second[0], 9);
+      return values;
+    };
+    const std::vector<double> once = train(), again = train();
+    for (double v : once) ASSERT_TRUE(std::isfinite(v));
+    EXPECT_EQ(once, again) << "the same seed gives the same weights";
+  }
+}
+
+std::vector<std::string> resizing() {
+  std::vector<std::string> names;
+  for (const PoolDescription* d : pool_operators())
+    if (d->resizes) names.push_back(d->name);
+  return names;
+}
+
+INSTANTIATE_TEST_SUITE_P(Networks, EveryOperator, testing::ValuesIn(resizing()),
+                         [](const auto& name) { return name.param; });
+
+TEST(Places, RefuseWhatDoesNotResize) {
+  for (const PoolDescription* d : pool_operators()) {
+    if (d->resizes) continue;
+    try {
+      make_network({.width = 1.0 / 16}, {{"default", {{"type", d->name}}}});
+      ADD_FAILURE() << d->name;
+    } catch (const Error& e) {
+      EXPECT_NE(std::string(e.what()).find("does not resize"), std::string::npos) << e.what();
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tidepool
