@@ -8,6 +8,14 @@ foreach(line ${TIDEPOOL_POOL_LINES})
 endforeach()
 list(REMOVE_DUPLICATES TIDEPOOL_POOL_SOURCES)
 
+# Kernels write their vectors out; what GCC 12 would join besides crashes it (a segmentation fault in its SLP pass, seen in
+# quantile.cpp).
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  foreach(source ${TIDEPOOL_POOL_SOURCES})
+    set_property(SOURCE layers/${source} APPEND PROPERTY COMPILE_OPTIONS -fno-tree-slp-vectorize)
+  endforeach()
+endif()
+
 # A sample is what the formula's own roundings give, not what a fused multiply-add gives: values that tie in the formula
 # tie the same way in every build and on every device, and with them the gradient's winner. Only dynopool compares numbers
 # that it has computed; the others may fuse (their exponentials are a third faster for it).

@@ -92,8 +92,8 @@ const std::map<std::string, Command>& commands();
 /// The program: parses, runs, reports errors. What main returns.
 int run_command_line(int argc, char** argv);
 
-/// Throws Error when one of the options, which belong to another use of the command than `use` ("data info"), was given,
-/// so that none is silently without effect.
+/// Throws Error when one of the options, which belong to another use of the command than `use` ("data info"), was
+/// given, so that none is silently without effect.
 void refuse_options(const Call& call, const std::string& use, const std::vector<std::string>& options);
 
 /// One JSON value and a newline on stdout. To be called once, at the end, when nothing can fail any more.

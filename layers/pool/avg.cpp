@@ -43,10 +43,10 @@ TP_WINDOW_POOL(avg, Avg)
 inline namespace TP_PASS {
 
 void avg_forward(const WindowGeometry& g, const Tensor& x, const Tensor& y) {
-  window::reduce(Avg{}, g, x, y, {}, {});
+  window::reduce(Avg{}, {}, g, x, y, {}, {});
 }
 void avg_backward(const WindowGeometry& g, const Tensor& dy, const Tensor& dx) {
-  window::pull(Avg{}, g, {}, {}, dy, dx);
+  window::pull(Avg{}, {}, g, {}, {}, dy, dx);
 }
 
 }  // namespace TP_PASS

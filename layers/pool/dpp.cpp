@@ -88,16 +88,18 @@ struct Dpp {
   }
   template <class V, class W, class Give>
   TP_HD TP_INLINE void pull_numbers(const W& x, const Pooled<V, kState>& p, Give&& give) const {
-    const V exponent = x.number(1);
+    // The weighted sum of all x_i - y is 0, so log rho may count from its largest: the element that outweighs the
+    // others then takes the rounding of its x_i - y nowhere.
+    const V exponent = x.number(1), log_s = p.state[5], shrink = exp_lanes(-exponent * log_s);
     V sums[2];
     x.totals(sums, [&](V v, int32_t, V(&part)[2]) {
       const V v_m = v - p.state[0], beyond = v_m - p.state[2];
-      const Detail<V> e = detail(v_m - p.state[1], exponent, p.state[5]);
+      const Detail<V> e = detail(v_m - p.state[1], exponent, log_s);
       part[0] = part[0] + beyond;
-      part[1] = part[1] + beyond * e.power * e.log_rho;
+      part[1] = part[1] + beyond * e.power * (e.log_rho - log_s);
     });
-    give(0, 0, sums[0] * p.state[3] * exp_lanes(-exponent * p.state[5]));
-    give(1, 0, sums[1] * p.state[3]);
+    give(0, 0, sums[0] * p.state[3] * shrink);
+    give(1, 0, (sums[1] - log_s * x.number(0) * shrink * sums[0]) * p.state[3]);
   }
 };
 

@@ -19,10 +19,8 @@ std::vector<ParameterSpec> parameters_of(std::span<const NumberSpec> specs, cons
   std::vector<ParameterSpec> list;
   for (const NumberSpec& s : specs)
     if (s.learned)
-      list.push_back({.name = s.name,
-                      .shape = s.shape(x, axes),
-                      .kind = ParameterKind::number,
-                      .start = start_at(s.start)});
+      list.push_back(
+          {.name = s.name, .shape = s.shape(x, axes), .kind = ParameterKind::number, .start = start_at(s.start)});
   return list;
 }
 

@@ -61,8 +61,8 @@ struct PoolDescription {
   std::vector<std::string> parameters;  ///< names of the tensors it may have
   std::string formula, gradient, source;
   std::string notes = {};  ///< where it differs from the published code, and why; may be empty
-  std::string keeps;    ///< what a forward keeps for its backward: "x", "the winner's index, 1 byte an output"
-  bool resizes = true;  ///< gives a map, and may stand in a network's resizing place
+  std::string keeps;       ///< what a forward keeps for its backward: "x", "the winner's index, 1 byte an output"
+  bool resizes = true;     ///< gives a map, and may stand in a network's resizing place
   /// From the config's object ("type" may be there). Throws Error for an unknown key (with the nearest right name), a
   /// wrong type or a value out of range.
   std::unique_ptr<PoolOperator> (*make)(const nlohmann::json& config) = nullptr;

@@ -194,7 +194,7 @@ TEST(Tape, SavedTensorsAreDroppedAsTheyAreUsed) {
   // Sees how much is held each time a node's backward has run.
   struct Watcher : Tape::Watch {
     std::vector<size_t> live;
-    void output(const char*, std::span<const Tensor>) override {}
+    void output(const char*, std::span<const Tensor>, std::span<const Tensor>) override {}
     void pulled(const char*, const std::string&, std::span<const Tensor>) override {
       live.push_back(Allocator::of(kCpu).stats().live_bytes);
     }
@@ -236,7 +236,7 @@ TEST(Tape, Errors) {
 TEST(Tape, WatchSeesUnrecordedOperatorsToo) {
   struct Watcher : Tape::Watch {
     std::vector<std::string> seen;
-    void output(const char* op, std::span<const Tensor> outputs) override {
+    void output(const char* op, std::span<const Tensor> /*inputs*/, std::span<const Tensor> outputs) override {
       seen.push_back(fmt::format("{}:{}:{}", LayerScope::path(), op, outputs.size()));
     }
   } watcher;
