@@ -55,11 +55,13 @@ struct Quantile {
       b.rank = last - j;
       b.f = static_cast<V>(h - j);
     } else {
+#if !defined(__CUDACC__)
       for (int l = 0; l < kLanes<V>; ++l) {
         const auto j = static_cast<int32_t>(h[l]);
         b.rank[l] = last - j;
         b.f[l] = static_cast<Lane<V>>(h[l] - j);
       }
+#endif
     }
     return b;
   }
