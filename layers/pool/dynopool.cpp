@@ -219,7 +219,7 @@ const PoolDescription& pool_dynopool() {
       .gradient =
           "dx by the samples' interpolation weights; da = sum dy dv/dq dq/dcell n^2 / (m a)^2, straight through the "
           "rounding",
-      .source = "Jang et al.: DynOPool, Learning dynamic pooling, 2022",
+      .source = "Jang, Chu, Kim, Han: Pooling Revisited: Your Receptive Field is Suboptimal, CVPR 2022",
       .keeps = "max: the winner's index, 1 byte an output; x when alpha or delta is learned, and for soft",
       .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
         return std::make_unique<DynoPool>(parse_keys<Options>(kName, config));
