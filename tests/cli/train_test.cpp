@@ -106,7 +106,7 @@ TEST_F(TrainCommand, KilledTwentyTimesAndResumedIsBitEqual) {
   using Clock = std::chrono::steady_clock;
   const auto begin = Clock::now();
   done({"train", "run.json", "--out", "whole"});
-  const double whole = std::chrono::duration<double>(Clock::now() - begin).count();
+  double whole = std::chrono::duration<double>(Clock::now() - begin).count();
   Random random(20261122, 0);
   int killed = 0;
   for (int attempt = 0; killed < 20; ++attempt) {
@@ -122,6 +122,7 @@ TEST_F(TrainCommand, KilledTwentyTimesAndResumedIsBitEqual) {
       ASSERT_EQ(outcome.status, 0) << outcome.err;
       expect_same_run("whole", "parts");
       std::filesystem::remove_all(file("parts"));
+      whole = std::max(0.2, 0.7 * whole);  // the first run may have been slow: other work ran beside it
     }
   }
   done({"train", "run.json", "--out", "parts", "--resume"});
