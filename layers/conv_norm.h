@@ -8,6 +8,11 @@
 
 namespace tidepool {
 
+/// Tensors of the operator, as convolution() and batch_norm() have them; bias may be undefined.
+struct ConvNorm {
+  Tensor weight, bias, gamma, beta, running_mean, running_var;
+};
+
 /// A map behind a batch norm and ReLU that may not be written yet. Any map is one that is.
 class NormedMap {
  public:
@@ -17,20 +22,14 @@ class NormedMap {
   Tensor tensor() const;
 
  private:
-  friend NormedMap conv_norm_relu(const NormedMap&, const struct ConvNorm&, const ConvOptions&,
-                                  const BatchNormOptions&);
-  friend bool conv_norm_fuses(const NormedMap&, const struct ConvNorm&);
+  friend NormedMap conv_norm_relu(const NormedMap&, const ConvNorm&, const ConvOptions&, const BatchNormOptions&);
+  friend bool conv_norm_fuses(const NormedMap&, const ConvNorm&);
   NormedMap(const Tensor& raw, const Tensor& constants) : map_(raw), constants_(constants) {}
 
   Tensor written() const;
 
   Tensor map_;        // its history is that of the map behind norm and ReLU, whatever stands in its memory
   Tensor constants_;  // norm::constants of what is still to be done; undefined: nothing
-};
-
-/// Tensors of the operator, as convolution() and batch_norm() have them; bias may be undefined.
-struct ConvNorm {
-  Tensor weight, bias, gamma, beta, running_mean, running_var;
 };
 
 /// Whether the operator does the case: 2-D maps of f32 or bf16 on the CPU, channels-last, weights of f32, and at least

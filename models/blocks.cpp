@@ -186,9 +186,11 @@ PlaceBlock::PlaceBlock(NetworkBuilder& b, const std::string& name, const Dims& x
 
 Tensor PlaceBlock::operator()(const Tensor& x, const ForwardMode& mode) const {
   const LayerScope scope(place().name);
-  return place().op->forward(
-      x, place().parameters,
-      {.training = mode.training, .seed = mode.seed ^ stream_of(place().name), .step = mode.step});
+  return place().op->forward(x, place().parameters,
+                             {.training = mode.training,
+                              .seed = mode.seed ^ stream_of(place().name),
+                              .step = mode.step,
+                              .exact = network_->options().exact_math});
 }
 
 TracedShape PlaceBlock::trace(const TracedShape& x, Trace& trace) const {

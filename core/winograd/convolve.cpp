@@ -92,12 +92,9 @@ void conv_forward(int m, const Tensor& x, const Tensor& w, const Tensor& bias, c
   const Problem p = problem_of(x, w, o);
   with_kind(m, x.dtype(), [&]<int size, class T> {
     const Target<T> target{y.data<T>(), p.outputs, bias ? bias.data<float>() : nullptr, norm_of(fusion.write)};
-    Moments moments;
     with_source<T>(x, fusion.read, [&](const auto& source) {
-      filter<size, V>(Pass::of(Direction::forward, p), source, w.data<float>(), target,
-                      fusion.moments ? &moments : nullptr);
+      filter<size, V>(Pass::of(Direction::forward, p), source, w.data<float>(), target, fusion.moments);
     });
-    if (fusion.moments) *fusion.moments = {moments.parts, moments.counts};
   });
 }
 

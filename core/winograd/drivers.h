@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "core/tensor.h"
+#include "core/winograd/convolve.h"
 #include "core/winograd/product.h"
 #include "core/winograd/tiles.h"
 #include "core/winograd/weights.h"
@@ -151,7 +151,7 @@ struct Panels {
   }
 };
 
-/// Sizes of the blocks; measured on Sapphire Rapids (2 MiB of L2 cache a core) and Zen 5 (1 MiB).
+/// Sizes of the blocks; measured on Sapphire Rapids (2 MiB of L2 cache a core).
 struct FilterPlan {
   bool wide;
   int64_t group;  ///< tiles that are transformed together
@@ -172,16 +172,10 @@ struct FilterPlan {
 /// Results of this many bytes and more go past the caches.
 inline constexpr int64_t kStreamFrom = int64_t{12} << 20;
 
-/// What a convolution gathers of its result while it stores it: by chunk, f64 [chunks, 2, C] mean and sum of squares
-/// about it, and [chunks] how many values they are of.
-struct Moments {
-  Tensor parts, counts;
-};
-
 /// y of x (forward), or dx of dy (backward_data: w turned and transposed). `moments`: made and filled when given.
 template <int m, class V, class Source, class T>
 void filter(const Pass& pass, const Source& source, const float* w, const Target<T>& target,
-            Moments* moments = nullptr) {
+            ResultMoments* moments = nullptr) {
   const Tiles tiles = Tiles::cover(pass.images, pass.out_height, pass.out_width, m);
   const FilterPlan plan = FilterPlan::of<V>(pass, tiles.count());
   const Panels<m, V> panels(pass.depth, pass.results);

@@ -46,9 +46,11 @@ class Conv final : public PoolOperator {
     expect_parameters(kName, parameters(x), tensors);
     return pooled_shape(x, tensors[0].size(0), options_.axes(kName, x));
   }
-  Tensor forward(const Tensor& x, std::span<const Tensor> tensors, const PoolMode& /*mode*/) const override {
+  Tensor forward(const Tensor& x, std::span<const Tensor> tensors, const PoolMode& mode) const override {
     expect_parameters(kName, parameters(x.shape()), tensors);
-    return convolution(x, tensors[0], options_.bias ? tensors[1] : Tensor{}, convolution_options(x.shape()));
+    ConvOptions o = convolution_options(x.shape());
+    o.exact = mode.exact;
+    return convolution(x, tensors[0], options_.bias ? tensors[1] : Tensor{}, o);
   }
   TracedShape trace(const TracedShape& x, std::span<const Tensor> tensors, const std::string& name,
                     Trace& trace) const override {

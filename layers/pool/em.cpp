@@ -20,11 +20,7 @@ struct Em {
 
   template <class V, class W>
   TP_HD TP_INLINE Pooled<V, kState> reduce(const W& x) const {
-    const auto s = SoftMean<V>::of(x, x.max(), splat<V>(1));
-    Pooled<V, kState> p;
-    p.y = s.m + s.offset;
-    s.put(p.state);
-    return p;
+    return pooled_soft<V>(x, splat<V>(1));
   }
   template <class V>
   TP_HD TP_INLINE V pull(V dy, V x_i, const WindowPlace& /*at*/, const Pooled<V, kState>& p) const {

@@ -3,6 +3,7 @@
 // maximum m, so that large elements keep their digits, and so that the difference of two of them does.
 #pragma once
 #include "core/lanes.h"
+#include "layers/pool/window_kernels.h"
 
 namespace tidepool {
 
@@ -40,6 +41,16 @@ struct SoftMean {
     return s;
   }
 };
+
+/// What a window of such a mean gives, for SoftMean::get in the backward.
+template <class V, class W>
+TP_HD TP_INLINE Pooled<V, SoftMean<V>::kState> pooled_soft(const W& x, V beta) {
+  const auto s = SoftMean<V>::of(x, x.max(), beta);
+  Pooled<V, SoftMean<V>::kState> p;
+  p.y = s.m + s.offset;
+  s.put(p.state);
+  return p;
+}
 
 /// D = 2 |x a| / (x^2 + a^2), D(0, 0) = 1, and its derivatives; of x and a over the larger of them, so that no square
 /// overflows or vanishes.

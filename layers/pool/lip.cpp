@@ -47,11 +47,7 @@ struct ByItself {
 
   template <class V, class W>
   TP_HD TP_INLINE Pooled<V, kState> reduce(const W& x) const {
-    const auto s = SoftMean<V>::of(x, x.max(), splat<V>(1));
-    Pooled<V, kState> p;
-    p.y = s.m + s.offset;
-    s.put(p.state);
-    return p;
+    return pooled_soft<V>(x, splat<V>(1));
   }
   template <class V>
   TP_HD TP_INLINE V pull(V dy, V x_i, const WindowPlace& /*at*/, const Pooled<V, kState>& p) const {
@@ -149,7 +145,7 @@ class Lip final : public PoolOperator {
     expect_parameters(kLipText.name, parameters(x), tensors);
     return pooled_shape(x, x[1], options_.axes(kLipText.name, x));
   }
-  Tensor forward(const Tensor& x, std::span<const Tensor> tensors, const PoolMode& /*mode*/) const override {
+  Tensor forward(const Tensor& x, std::span<const Tensor> tensors, const PoolMode& mode) const override {
     output_shape(x.shape(), tensors);
     if (!is_floating(x.dtype())) throw Error("[lip] expected a tensor of f32, f64 or bf16, got {}", name_of(x.dtype()));
     const auto axes = options_.axes(kLipText.name, x.shape());
@@ -159,7 +155,7 @@ class Lip final : public PoolOperator {
     const DType type = x.dtype() == DType::f64 ? DType::f64 : DType::f32;
     Tensor map = cast(x, type);
     for (size_t i = 0; i < network.size(); ++i) {
-      ConvOptions o;
+      ConvOptions o{.exact = mode.exact};
       o.padding = {network[i].kernel / 2, network[i].kernel / 2, 0};
       map = convolution(map, cast(tensors[3 * i], type), {}, o);
       map = instance_norm(map, cast(tensors[3 * i + 1], type), cast(tensors[3 * i + 2], type));

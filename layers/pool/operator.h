@@ -19,6 +19,7 @@ struct PoolMode {
   bool training = false;
   uint64_t seed = 0;
   uint64_t step = 0;
+  bool exact = false;  ///< convolutions of the operator's own are direct sums, see ConvOptions::exact
 };
 
 /// A configured operator. It outlives every tape on which it recorded. Stateless: parameters travel beside it, in the

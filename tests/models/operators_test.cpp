@@ -78,6 +78,21 @@ std::vector<std::string> resizing() {
 INSTANTIATE_TEST_SUITE_P(Networks, EveryOperator, testing::ValuesIn(resizing()),
                          [](const auto& name) { return name.param; });
 
+// "math": "exact" reaches the convolutions that an operator has inside: with all of a network's own exact, what is
+// left to differ is lip's.
+TEST(Places, ExactMathReachesOperators) {
+  const Json pool = {{"default", {{"type", "lip"}, {"logit", "simplified"}, {"kernel", 2}}}};
+  const auto network = make_network({.width = 0.25, .exact_math = true}, pool);
+  const ResizingPlace& place = network->places().front();
+  const Tensor x = Tensor::empty({2, 16, 32, 32}, {.format = MemoryFormat::channels_last});
+  Random random(6, 0);
+  for (int64_t i = 0; i < x.numel(); ++i) x.data<float>()[i] = static_cast<float>(random.normal());
+  const auto values = [&](bool exact) { return place.op->forward(x, place.parameters, {.exact = exact}).values(); };
+  const auto fast = values(false), exact = values(true);
+  EXPECT_NE(fast, exact) << "the case must be one that Winograd does";
+  for (size_t i = 0; i < fast.size(); ++i) EXPECT_NEAR(fast[i], exact[i], 1e-3);
+}
+
 TEST(Places, RefuseWhatDoesNotResize) {
   for (const PoolDescription* d : pool_operators()) {
     if (d->resizes) continue;
