@@ -7,9 +7,9 @@
 namespace tidepool {
 
 // Multiplications beside the direct algorithm's, times what a multiplication costs here: 1.55 of the library's in wide
-// layers (transforms, memory), more in narrow ones, where the transforms are a larger share. Measured by `tidepool
-// bench conv` on two cores of a Sapphire Rapids, widths 1/4 to 1, maps of 1 to 32: the rule lost over 10% in cases of
-// 5x5 and less alone. It is a rule and not a timing in the run, so that a seed always gives the same bits.
+// layers (transforms, memory), more in narrow ones, where the transforms are a larger share. Fitted to timings on two
+// cores of a Sapphire Rapids, widths 1/4 to 1, maps of 1 to 32; `tidepool bench conv` says of a config where it is
+// wrong on this machine. It is a rule and not a timing in the run, so that a seed always gives the same bits.
 int winograd_size(const Dims& map, const Dims& weight, const ConvOptions& o) {
   const auto out = [&](int axis) { return map[axis] + 2 * o.padding[static_cast<size_t>(axis - 2)] - 2; };
   const int64_t h = out(2), w = out(3);

@@ -1,6 +1,8 @@
 // The fused operator against its parts, `convolution` and `batch_norm`, in f64.
 #include "layers/conv_norm.h"
 
+#include <cmath>
+
 #include "core/tape.h"
 #include "core/winograd/convolve.h"
 #include "tests/layers/battery.h"
@@ -117,6 +119,33 @@ TEST(ConvNorm, ServesMapsOfBf16) {
     const Result expected = run(Net(DType::f64, c.images, c.channels, c.bias), false, false, o);
     const Result got = run(Net(DType::bf16, c.images, c.channels, c.bias), true, false, o);
     EXPECT_LE(error(got.values[0], expected.values[0]), 3e-2) << c.images.str();
+  }
+}
+
+// |got - expected| over |expected|.
+double distance(const Values& got, const Values& expected) {
+  double difference = 0, size = 0;
+  for (size_t k = 0; k < got.size(); ++k) {
+    difference += (got[k] - expected[k]) * (got[k] - expected[k]);
+    size += expected[k] * expected[k];
+  }
+  return std::sqrt(difference / size);
+}
+
+// In training rounding moves values over the ReLU's edge, so no error is small; the fused operator, which rounds less
+// often, must not be further from f64 than its parts are.
+TEST(ConvNorm, GradientsOfBf16AreAsGoodAsItsParts) {
+  for (const Case& c : kCases) {
+    if (c.bias) continue;
+    const ConvOptions o{.padding = {c.padding, c.padding, 0}, .exact = c.exact};
+    const auto result = [&](DType t, bool fused) { return run(Net(t, c.images, c.channels, false), fused, true, o); };
+    const Result expected = result(DType::f64, false), parts = result(DType::bf16, false),
+                 got = result(DType::bf16, true);
+    for (size_t i = 1; i <= 7; ++i) {  // x, then weight, gamma and beta of both layers
+      const double of_parts = distance(parts.values[i], expected.values[i]);
+      EXPECT_LT(of_parts, 0.3);
+      EXPECT_LE(distance(got.values[i], expected.values[i]), 1.5 * of_parts) << c.images.str() << " " << i;
+    }
   }
 }
 
