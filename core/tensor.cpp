@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "core/allocator.h"
+#include "core/lanes.h"
 #include "core/parallel.h"
 
 namespace tidepool {
@@ -235,6 +236,47 @@ void copy_strided(const Dims& shape, To* to, const Dims& to_strides, const From*
   });
 }
 
+// A square of vectors, turned over: each round interleaves row i with row i + n/2.
+template <class V>
+void turn(V (&a)[kLanes<V>]) {
+  constexpr int n = kLanes<V>;
+  for (int round = 1; round < n; round *= 2) {
+    V b[n];
+    for (int i = 0; i < n / 2; ++i) {
+      b[2 * i] = zip_low(a[i], a[i + n / 2]);
+      b[2 * i + 1] = zip_high(a[i], a[i + n / 2]);
+    }
+    std::copy_n(b, n, a);
+  }
+}
+
+// Plain to channels-last or back: of each image a matrix, turned over square by square.
+template <class T>
+void copy_turned(int64_t images, int64_t rows, int64_t columns, T* to, const T* from) {
+  using V = detail::WideOf<float>::type;
+  constexpr int64_t kSide = kLanes<V>;
+  const int64_t strips = (columns + kSide - 1) / kSide;
+  parallel_chunks(images * strips, std::max<int64_t>(1, 16384 / (kSide * rows)), [&](int64_t begin, int64_t end) {
+    for (int64_t strip = begin; strip < end; ++strip) {
+      const int64_t image = strip / strips, first = strip % strips * kSide, last = std::min(columns, first + kSide);
+      const T* const f = from + image * rows * columns;
+      T* const t = to + image * rows * columns;
+      int64_t row = 0;
+      if constexpr (sizeof(T) == sizeof(float))
+        for (; row + kSide <= rows && first + kSide <= columns; row += kSide) {
+          V square[kSide];
+          for (int64_t i = 0; i < kSide; ++i) std::memcpy(&square[i], f + (row + i) * columns + first, sizeof(V));
+          turn(square);
+          for (int64_t i = 0; i < kSide; ++i) std::memcpy(t + (first + i) * rows + row, &square[i], sizeof(V));
+        }
+      for (; row < rows; row += kSide)
+        for (int64_t column = first; column < last; ++column)
+          for (int64_t i = row, stop = std::min(rows, row + kSide); i < stop; ++i)
+            t[column * rows + i] = f[i * columns + column];
+    }
+  });
+}
+
 template <class F>
 void dispatch_any(DType t, F&& f) {
   switch (t) {
@@ -268,6 +310,14 @@ void Tensor::copy_from(const Tensor& src) const {
     return;
   }
   if (device() != kCpu) throw Failure("copy between layouts or types on cuda is not supported");
+  if (src.dtype() == dtype() && rank() > 2 && format() != src.format() && is_contiguous(format()) &&
+      src.is_contiguous(src.format())) {
+    const int64_t channels = size(1), places = numel() / (size(0) * channels);
+    const bool last = format() == MemoryFormat::channels_last;
+    return dispatch_any(dtype(), [&]<class T>(T) {
+      copy_turned(size(0), last ? channels : places, last ? places : channels, data<T>(), src.data<T>());
+    });
+  }
   dispatch_any(dtype(), [&]<class To>(To) {
     dispatch_any(src.dtype(), [&]<class From>(From) {
       copy_strided<To, From>(shape(), data<To>(), strides(), src.data<From>(), src.strides());

@@ -106,6 +106,25 @@ TEST(LogLanes, WithinTwoUlp) {
   EXPECT_TRUE(std::isnan(l[4]));
 }
 
+TEST(WeightLanes, WithinTwoUlp) {
+  EXPECT_LE(worst_ulps(
+                spread(-87, 0, 7.7e-4), [](auto v) { return weight_lanes(v); }, [](double v) { return std::exp(v); }),
+            2.0);
+  EXPECT_EQ(weight_lanes(0.0f), 1.0f);
+  EXPECT_GT(weight_lanes(kLeastWeight<float>), 0.0f);
+  EXPECT_TRUE(std::isnan(weight_lanes(kNan)));
+  EXPECT_DOUBLE_EQ(weight_lanes(-1.5), std::exp(-1.5));
+}
+
+TEST(RsqrtLanes, WithinTwoUlp) {
+  std::vector<float> x = spread(1e-3, 40, 3.7e-3);
+  for (int e = -126; e < 128; ++e) x.push_back(std::ldexp(1.37f, e));
+  x.resize((x.size() + kLanes<Wide> - 1) / kLanes<Wide> * kLanes<Wide>, 1.0f);
+  EXPECT_LE(worst_ulps(
+                x, [](auto v) { return rsqrt_lanes(v); }, [](double v) { return 1 / std::sqrt(v); }),
+            2.0);
+}
+
 TEST(Expm1Lanes, WithinTwoUlp) {
   EXPECT_LE(
       worst_ulps(

@@ -108,8 +108,7 @@ TEST(Tensor, ReshapeIsAViewWhereItCan) {
 }
 
 TEST(Tensor, FormatsRoundTrip) {
-  for (const Dims& shape : {Dims{2, 3, 7}, Dims{2, 3, 5, 7}, Dims{2, 3, 2, 5, 3}, Dims{1, 64, 33, 65}}) {
-    const Tensor x = counting(shape);
+  const auto check = [](const Tensor& x) {
     const Tensor last = x.contiguous(MemoryFormat::channels_last);
     EXPECT_EQ(last.format(), MemoryFormat::channels_last);
     EXPECT_FALSE(last.shares_storage(x));
@@ -120,7 +119,10 @@ TEST(Tensor, FormatsRoundTrip) {
     EXPECT_EQ(last.clone().format(), MemoryFormat::channels_last);
     EXPECT_EQ(last.to(DType::f64).format(), MemoryFormat::channels_last);
     EXPECT_TRUE(last.contiguous().shares_storage(last));
-  }
+  };
+  for (const Dims& shape :
+       {Dims{2, 3, 7}, Dims{2, 3, 5, 7}, Dims{2, 3, 2, 5, 3}, Dims{1, 64, 33, 65}, Dims{2, 17, 47}, Dims{3, 16, 4, 4}})
+    for (const DType type : {DType::f32, DType::f64, DType::bf16}) check(counting(shape).to(type));
 }
 
 TEST(Tensor, FormatOfAmbiguousShapes) {
