@@ -29,7 +29,7 @@ struct Ada {
   template <class V, class W>
   TP_HD TP_INLINE Pooled<V, kState> reduce(const W& x) const {
     const V m = x.max(), b = x.number(0);
-    const auto em = SoftMean<V>::of(x, m, splat<V>(1));
+    const auto em = SoftMean<V>::of(x, m, 1);
     const auto edscw = SimilarityMean<V>::of(x, m);
     Pooled<V, kState> p;
     p.y = m + (b * edscw.offset + (splat<V>(1) - b) * em.offset);
@@ -45,7 +45,7 @@ struct Ada {
   }
   template <class V, class E>
   TP_HD TP_INLINE V pull(V dy, V x_i, const E& at, const Pooled<V, kState>& p) const {
-    const V b = at.window.number(0), em = SoftMean<V>::get(p.state).slope(x_i, splat<V>(1), false);
+    const V b = at.window.number(0), em = SoftMean<V>::get(p.state).slope(x_i, 1, false);
     return dy * (b * SimilarityMean<V>::get(p.state + kSoft).slope(x_i) + (splat<V>(1) - b) * em);
   }
   template <class V, class W, class Give>

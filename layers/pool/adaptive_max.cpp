@@ -12,7 +12,7 @@ class AdaptiveMax final : public AdaptivePool {
  public:
   using AdaptivePool::AdaptivePool;
 
-  Tensor forward(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& /*mode*/) const override {
+  Tensor run(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& /*mode*/) const override {
     const Dims shape = x.shape();
     const Grid g = grid(shape);
     const MemoryFormat format = x.format();

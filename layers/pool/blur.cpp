@@ -100,7 +100,8 @@ class Blur final : public PoolOperator {
     return resized_shape(options_.name(), x, x[1], m);
   }
 
-  Tensor forward(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& /*mode*/) const override {
+  bool by_channels(const Dims& /*x*/, std::span<const Tensor> /*parameters*/) const override { return true; }
+  Tensor run(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& /*mode*/) const override {
     const Dims shape = x.shape();
     const Plan p = plan(shape);
     const MemoryFormat format = x.format();

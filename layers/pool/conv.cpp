@@ -46,7 +46,7 @@ class Conv final : public PoolOperator {
     expect_parameters(kName, parameters(x), tensors);
     return pooled_shape(x, tensors[0].size(0), options_.axes(kName, x));
   }
-  Tensor forward(const Tensor& x, std::span<const Tensor> tensors, const PoolMode& mode) const override {
+  Tensor run(const Tensor& x, std::span<const Tensor> tensors, const PoolMode& mode) const override {
     expect_parameters(kName, parameters(x.shape()), tensors);
     ConvOptions o = convolution_options(x.shape());
     o.exact = mode.exact;

@@ -76,10 +76,19 @@ void backward(const Plan& p, const Dims& shape, MemoryFormat format, Pull& pull)
       const Spread<T> kernel{common, gradient, pull.dx(0).data<T>()};
       parallel_rows(dy.device(), p.map.outer * p.n[0] * p.n[1], p.n[2] * p.map.inner, 2 * p.queries(), kernel);
     }
-    if (learns) {
+    if (learns && !windows) {
       const ShapePull<T> kernel{
-          common,  gradient,           tables.tilts, p.first_axis(), p.options.offset == Offset::learned,
-          windows, sums.data<double>()};
+          common, gradient, tables.tilts, p.first_axis(), p.options.offset == Offset::learned, sums.data<double>()};
+      parallel_rows(dy.device(), rows, 1, p.m[2] * p.map.inner * 8, kernel);
+    }
+    if (learns && windows) {
+      const WindowShapePull<T> kernel{common,
+                                      dy.data<T>(),
+                                      winners.data<uint8_t>(),
+                                      tables.tilts,
+                                      p.first_axis(),
+                                      p.options.offset == Offset::learned,
+                                      sums.data<double>()};
       parallel_rows(dy.device(), rows, 1, p.m[2] * p.map.inner * 8, kernel);
     }
   });
@@ -118,7 +127,11 @@ class DynoPool final : public PoolOperator {
     return output_of(x, plan(x, parameters));
   }
 
-  Tensor forward(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& /*mode*/) const override {
+  bool by_channels(const Dims& x, std::span<const Tensor> parameters) const override {
+    return !plan(x, parameters).windows() ||
+           Tape::wants({parameters[0], parameters.size() > 1 ? parameters[1] : Tensor{}});
+  }
+  Tensor run(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& /*mode*/) const override {
     Plan p = plan(x.shape(), parameters);
     const Tensor& alpha = parameters[0];
     const Tensor delta = parameters.size() > 1 ? parameters[1] : Tensor{};

@@ -1,5 +1,7 @@
 // dynopool's kernels. A row is (outer, d, h) of the output (of the input in Spread), its lanes are (w, inner).
 #pragma once
+#include <utility>
+
 #include "layers/pool/dynopool_plan.h"
 
 namespace tidepool {
@@ -163,13 +165,40 @@ struct Spread : Common<T> {
   }
 };
 
+/// Sums of a row of outputs, in f64: of what vectors of channels give, and single ones.
+template <class A>
+struct RowSums {
+  LaneSum<A> one[6];
+#if !defined(__CUDACC__)
+  LaneSum<typename detail::WideOf<A>::type> many[6];
+#endif
+  template <class V>
+  TP_HD TP_INLINE LaneSum<V>* of() {
+    if constexpr (kLanes<V> == 1) {
+      return one;
+    } else {
+#if !defined(__CUDACC__)
+      return many;
+#endif
+    }
+  }
+  TP_HD TP_INLINE void store(double* to) const {
+    for (int i = 0; i < 6; ++i) {
+      to[i] = one[i].total();
+#if !defined(__CUDACC__)
+      to[i] += many[i].total();
+#endif
+    }
+  }
+};
+
 /// Of one row of outputs: sums[row][axis] = sum dv dv/dq dq/dcell, sums[row][3 + axis] = the same with dq/ddelta.
 template <class T>
 struct ShapePull : Common<T> {
   SampleGradient<T> gradient;
   std::array<const Tilt*, 3> tilts;
   int32_t first_axis;
-  bool with_delta, windows;  ///< windows: samples are the pixels of 2x2 windows
+  bool with_delta;
   double* sums;
 
   /// One of an output's samples: where it lies, how the map tilts there, and what of both is the same for all channels.
@@ -206,16 +235,12 @@ struct ShapePull : Common<T> {
   }
 
   /// What of the kernel's case is known when it is compiled: loops unroll, and sums stay in registers.
-  /// kAlong: on plain memory, of 2x2 windows, lanes are neighbouring outputs of a row, away from its ends.
-  template <int kFirst, bool kDelta, bool kWhole, bool kAlong = false>
+  template <int kFirst, bool kDelta, bool kWhole>
   struct Form {};
 
-  template <class V, int kFirst, bool kDelta, bool kWhole, bool kAlong, class M>
-  TP_HD TP_INLINE void channels(Form<kFirst, kDelta, kWhole, kAlong>, const M& map, const Probe* probes, int32_t count,
+  template <class V, int kFirst, bool kDelta, bool kWhole, class M>
+  TP_HD TP_INLINE void channels(Form<kFirst, kDelta, kWhole>, const M& map, const Probe* probes, int32_t count,
                                 int64_t out, LaneSum<V>* sum) const {
-    V ramp = splat<V>(0);  // kAlong: by_cell of the row's axis grows by the derivative's scale from lane to lane
-    if constexpr (kAlong)
-      for (int l = 0; l < kLanes<V>; ++l) ramp[l] = static_cast<Lane<V>>(l);
     V by_cell[3], by_delta[3];
     for (int i = 0; i < 3; ++i) by_cell[i] = by_delta[i] = splat<V>(0);
     for (int32_t k = 0; k < count; ++k) {
@@ -224,11 +249,7 @@ struct ShapePull : Common<T> {
       for (int i = kFirst; i < 3; ++i) {
         if (p.flat[i]) continue;
         V rise;
-        V by = splat<V>(p.by_cell[i]);
-        if constexpr (kAlong) {
-          rise = load_strided<V>(map.x + p.up[i], 2) - load_strided<V>(map.x + p.down[i], 2);
-          if (i == 2) by = by + ramp * splat<V>(static_cast<Lane<V>>(p.t[i]->scale));
-        } else if constexpr (kWhole) {
+        if constexpr (kWhole) {
           rise = load<V>(map.x + p.up[i]) - load<V>(map.x + p.down[i]);
         } else {
           const Sample up{p.t[i]->up, p.t[i]->up, 0}, down{p.t[i]->down, p.t[i]->down, 0};
@@ -236,7 +257,7 @@ struct ShapePull : Common<T> {
                  map(i == 0 ? down : *p.s[0], i == 1 ? down : *p.s[1], i == 2 ? down : *p.s[2]);
         }
         const V slope = g * rise;
-        by_cell[i] = by_cell[i] + slope * by;
+        by_cell[i] = by_cell[i] + slope * splat<V>(p.by_cell[i]);
         if constexpr (kDelta) by_delta[i] = by_delta[i] + slope * splat<V>(p.by_delta[i]);
       }
     }
@@ -250,31 +271,14 @@ struct ShapePull : Common<T> {
   TP_HD TP_INLINE void run(int64_t row) const {
     using A = Acc<T>;
     const OutputRow at(this->axis, row);
-    LaneSum<A> one[6];
-#if !defined(__CUDACC__)
-    LaneSum<typename detail::WideOf<A>::type> many[6];
-#endif
+    RowSums<A> row_sums;
     const auto first = this->template map<A>(at.outer, 0);
     const int64_t step[3] = {first.d, first.h, first.w};
-    int64_t step_w = 1;
-    for (int64_t w = 0; w < this->axis[2].m; w += step_w) {
+    for (int64_t w = 0; w < this->axis[2].m; ++w) {
       const int64_t place[3] = {at.d, at.h, w}, out = (row * this->axis[2].m + w) * this->inner;
       Probe probes[8];
       int32_t count = 0;
       bool whole = true;
-      step_w = 1;
-#if !defined(__CUDACC__)
-      using Wide = typename detail::WideOf<A>::type;
-      if (windows && this->inner == 1 && !kDelta && w > 0 && w + kLanes<Wide> < this->axis[2].m) {
-        this->each_query([&](int32_t q, int32_t a, int32_t b, int32_t c) {
-          const int32_t side[3] = {a, b, c};
-          probes[count++] = probe(place, step, q, side);
-        });
-        channels<Wide>(Form<kFirst, false, true, true>{}, first, probes, count, out, many);
-        step_w = kLanes<Wide>;
-        continue;
-      }
-#endif
       this->each_query([&](int32_t q, int32_t a, int32_t b, int32_t c) {
         if (this->inner == 1 && gradient.passes(out, q)) return;
         const int32_t side[3] = {a, b, c};
@@ -284,14 +288,8 @@ struct ShapePull : Common<T> {
       });
       const auto walk = [&](auto form) {
         each_lane<A>(0, this->inner, [&]<class V>(int64_t channel) {
-          const auto map = this->template map<V>(at.outer, channel);
-          if constexpr (kLanes<V> == 1) {
-            channels<V>(form, map, probes, count, out + channel, one);
-          } else {
-#if !defined(__CUDACC__)
-            channels<V>(form, map, probes, count, out + channel, many);
-#endif
-          }
+          channels<V>(form, this->template map<V>(at.outer, channel), probes, count, out + channel,
+                      row_sums.template of<V>());
         });
       };
       if (whole)
@@ -299,11 +297,94 @@ struct ShapePull : Common<T> {
       else
         walk(Form<kFirst, kDelta, false>{});
     }
-    for (int i = 0; i < 6; ++i) {
-      sums[row * 6 + i] = one[i].total();
-#if !defined(__CUDACC__)
-      sums[row * 6 + i] += many[i].total();
-#endif
+    row_sums.store(sums + row * 6);
+  }
+
+  TP_HD void operator()(int64_t row, int64_t /*lane*/, int64_t /*count*/) const {
+    if (with_delta) {
+      first_axis == 2 ? run<2, true>(row) : first_axis == 1 ? run<1, true>(row) : run<0, true>(row);
+    } else {
+      first_axis == 2 ? run<2, false>(row) : first_axis == 1 ? run<1, false>(row) : run<0, false>(row);
+    }
+  }
+};
+
+/// ShapePull where samples are the pixels of 2x2 windows (Plan::windows): what lies around a pixel is the same for all
+/// rows and channels, and only the winner of a window counts.
+template <class T>
+struct WindowShapePull : Common<T> {
+  const T* dy;
+  const uint8_t* winners;
+  std::array<const Tilt*, 3> tilts;
+  int32_t first_axis;
+  bool with_delta;
+  double* sums;
+
+  /// Of one axis at an output's two pixels: the derivative's pixels, in elements from the pixel, and what it weighs.
+  struct Slopes {
+    int64_t up[2], down[2];
+    Acc<T> by_cell[2], by_delta[2];
+  };
+  TP_HD TP_INLINE Slopes slopes(size_t which, int64_t output, int64_t step) const {
+    Slopes s;
+    for (int side = 0; side < 2; ++side) {
+      const Tilt& t = tilts[which][2 * output + side];
+      const int64_t pixel = 2 * output + side;
+      s.up[side] = (t.up - pixel) * step;
+      s.down[side] = (t.down - pixel) * step;
+      s.by_cell[side] = static_cast<Acc<T>>(t.scale * t.by_cell);
+      s.by_delta[side] = static_cast<Acc<T>>(t.scale * t.by_delta);
+    }
+    return s;
+  }
+
+  template <int kFirst, bool kDelta>
+  TP_HD TP_INLINE void run(int64_t row) const {
+    using A = Acc<T>;
+    const OutputRow at(this->axis, row);
+    const auto first = this->template map<A>(at.outer, 0);
+    const int64_t step[3] = {first.d, first.h, first.w}, place[3] = {at.d, at.h, 0};
+    RowSums<A> row_sums;
+    Slopes s[3];
+    int64_t begin = 0;
+    for (int i = kFirst; i < 2; ++i) {
+      s[i] = slopes(static_cast<size_t>(i), place[i], step[i]);
+      begin += 2 * place[i] * step[i];
+    }
+    for (int64_t w = 0; w < this->axis[2].m; ++w) {
+      s[2] = slopes(2, w, step[2]);
+      const T* const window = first.x + begin + 2 * w * step[2];
+      const int64_t out = (row * this->axis[2].m + w) * this->inner;
+      each_lane<A>(0, this->inner, [&]<class V>(int64_t channel) {
+        const V g = load<V>(dy + out + channel);
+        const Ints<V> winner = load_int<V>(winners + out + channel);
+        V by_cell[3], by_delta[3];
+        for (int i = kFirst; i < 3; ++i) by_cell[i] = by_delta[i] = splat<V>(0);
+        [&]<int... q>(std::integer_sequence<int, q...>) {
+          (pixel<q, kFirst, kDelta>(window + channel, step, s, winner == splat_int<V>(q) ? g : splat<V>(0), by_cell,
+                                    by_delta),
+           ...);
+        }
+        (std::make_integer_sequence<int, 1 << (3 - kFirst)>{});
+        for (int i = kFirst; i < 3; ++i) {
+          row_sums.template of<V>()[i].add(by_cell[i]);
+          if constexpr (kDelta) row_sums.template of<V>()[3 + i].add(by_delta[i]);
+        }
+      });
+    }
+    row_sums.store(sums + row * 6);
+  }
+  /// Adds what pixel q of a window gives, of whose value g is the gradient.
+  template <int q, int kFirst, bool kDelta, class V>
+  TP_HD TP_INLINE static void pixel(const T* window, const int64_t* step, const Slopes* s, V g, V* by_cell,
+                                    V* by_delta) {
+    constexpr int side[3] = {q / 4, q / 2 % 2, q % 2};
+    const T* x = window;
+    for (int i = kFirst; i < 3; ++i) x += side[i] * step[i];
+    for (int i = kFirst; i < 3; ++i) {
+      const V slope = g * (load<V>(x + s[i].up[side[i]]) - load<V>(x + s[i].down[side[i]]));
+      by_cell[i] = by_cell[i] + slope * splat<V>(s[i].by_cell[side[i]]);
+      if constexpr (kDelta) by_delta[i] = by_delta[i] + slope * splat<V>(s[i].by_delta[side[i]]);
     }
   }
 

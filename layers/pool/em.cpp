@@ -20,11 +20,11 @@ struct Em {
 
   template <class V, class W>
   TP_HD TP_INLINE Pooled<V, kState> reduce(const W& x) const {
-    return pooled_soft<V>(x, splat<V>(1));
+    return pooled_soft<V>(x, 1);
   }
   template <class V>
   TP_HD TP_INLINE V pull(V dy, V x_i, const WindowPlace& /*at*/, const Pooled<V, kState>& p) const {
-    return dy * SoftMean<V>::get(p.state).slope(x_i, splat<V>(1), false);
+    return dy * SoftMean<V>::get(p.state).slope(x_i, 1, false);
   }
 };
 

@@ -7,20 +7,20 @@
 
 namespace tidepool {
 
-/// w_i = exp(beta (x_i - m)) / sum_j exp(beta (x_j - m)), y = m + sum_i w_i (x_i - m).
+/// w_i = exp(beta (x_i - m)) / sum_j exp(beta (x_j - m)), y = m + sum_i w_i (x_i - m), beta >= 0.
 template <class V>
 struct SoftMean {
   V m, scale, offset;  ///< max x_i; 1 / sum exp; y - m
   static constexpr int kState = 3;
 
+  /// `m` may leave NaN out (Window::largest): where an element is NaN, the result and every slope are.
   template <class W>
-  TP_HD TP_INLINE static SoftMean of(const W& x, V m, V beta) {
-    const V none = splat<V>(0);
+  TP_HD TP_INLINE static SoftMean of(const W& x, V m, Lane<V> beta) {
     V sums[2];
     x.totals(sums, [&](V v, int32_t, V(&part)[2]) {
-      const V u = v - m, w = exp_lanes(beta * u);
+      const V u = below(v, m, beta), w = weight_lanes(splat<V>(beta) * u);
       part[0] = part[0] + w;
-      part[1] = part[1] + (w > none ? w * u : none);  // u may be -inf where w is 0
+      part[1] = part[1] + w * u;
     });
     SoftMean s;
     s.m = m;
@@ -29,10 +29,9 @@ struct SoftMean {
     return s;
   }
   /// d y / d x_i; frozen: with the weights as constants.
-  TP_HD TP_INLINE V slope(V x_i, V beta, bool frozen) const {
-    const V none = splat<V>(0), u = x_i - m, e = exp_lanes(beta * u), w = e * scale;
-    if (frozen) return w;
-    return e > none ? w * (splat<V>(1) + beta * (u - offset)) : none;
+  TP_HD TP_INLINE V slope(V x_i, Lane<V> beta, bool frozen) const {
+    const V u = below(x_i, m, beta), w = weight_lanes(splat<V>(beta) * u) * scale;
+    return frozen ? w : w * (splat<V>(1) + splat<V>(beta) * (u - offset));
   }
   TP_HD TP_INLINE void put(V* state) const { state[0] = m, state[1] = scale, state[2] = offset; }
   TP_HD TP_INLINE static SoftMean get(const V* state) {
@@ -40,12 +39,18 @@ struct SoftMean {
     s.m = state[0], s.scale = state[1], s.offset = state[2];
     return s;
   }
+
+ private:
+  /// x_i - m, or what gives the least weight, which counts as none: a weight of exactly 0 would meet an infinity.
+  TP_HD TP_INLINE static V below(V x_i, V m, Lane<V> beta) {
+    return max_number(x_i - m, splat<V>(kLeastWeight<Lane<V>> / beta));  // NaN stays
+  }
 };
 
 /// What a window of such a mean gives, for SoftMean::get in the backward.
 template <class V, class W>
-TP_HD TP_INLINE Pooled<V, SoftMean<V>::kState> pooled_soft(const W& x, V beta) {
-  const auto s = SoftMean<V>::of(x, x.max(), beta);
+TP_HD TP_INLINE Pooled<V, SoftMean<V>::kState> pooled_soft(const W& x, Lane<V> beta) {
+  const auto s = SoftMean<V>::of(x, x.largest(), beta);
   Pooled<V, SoftMean<V>::kState> p;
   p.y = s.m + s.offset;
   s.put(p.state);

@@ -76,7 +76,8 @@ class FractionalMax final : public PoolOperator {
     return resized_shape(kName, x, x[1], p.m);
   }
 
-  Tensor forward(const Tensor& x, std::span<const Tensor> tensors, const PoolMode& mode) const override {
+  bool by_channels(const Dims& /*x*/, std::span<const Tensor> /*parameters*/) const override { return true; }
+  Tensor run(const Tensor& x, std::span<const Tensor> tensors, const PoolMode& mode) const override {
     const Dims shape = x.shape();
     const Plan p = plan(shape);
     const MemoryFormat format = x.format();

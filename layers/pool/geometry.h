@@ -24,6 +24,7 @@ struct WindowAxis {
     return at >= 0 ? 0 : static_cast<int32_t>((-at + d - 1) / d);
   }
   TP_HD int32_t last(int64_t o) const { return before(o, n); }
+  TP_HD int32_t real(int64_t o) const { return last(o) - first(o); }
   /// Elements on the map or in its padding; a ceil_mode overhang is neither.
   TP_HD int32_t counted(int64_t o) const { return before(o, n + p); }
   /// Windows that may cover place i: [first, last].
@@ -34,6 +35,14 @@ struct WindowAxis {
   TP_HD int64_t last_covering(int64_t i) const {
     const int64_t o = (i + p) / s;
     return o < m ? o : m - 1;
+  }
+  /// Whether place i is an element of window o, which may cover it, and which.
+  TP_HD bool holds(int64_t o, int64_t i, int64_t& element) const {
+    element = i - start(o);
+    if (d == 1) return true;  // most windows: no division
+    if (element % d != 0) return false;
+    element /= d;
+    return true;
   }
   /// No place lies in two windows.
   TP_HD bool disjoint() const { return m == 1 || int64_t{d} * (k - 1) + 1 <= s; }

@@ -47,11 +47,11 @@ struct ByItself {
 
   template <class V, class W>
   TP_HD TP_INLINE Pooled<V, kState> reduce(const W& x) const {
-    return pooled_soft<V>(x, splat<V>(1));
+    return pooled_soft<V>(x, 1);
   }
   template <class V>
   TP_HD TP_INLINE V pull(V dy, V x_i, const WindowPlace& /*at*/, const Pooled<V, kState>& p) const {
-    return dy * SoftMean<V>::get(p.state).slope(x_i, splat<V>(1), false);
+    return dy * SoftMean<V>::get(p.state).slope(x_i, 1, false);
   }
 };
 
@@ -145,7 +145,7 @@ class Lip final : public PoolOperator {
     expect_parameters(kLipText.name, parameters(x), tensors);
     return pooled_shape(x, x[1], options_.axes(kLipText.name, x));
   }
-  Tensor forward(const Tensor& x, std::span<const Tensor> tensors, const PoolMode& mode) const override {
+  Tensor run(const Tensor& x, std::span<const Tensor> tensors, const PoolMode& mode) const override {
     output_shape(x.shape(), tensors);
     if (!is_floating(x.dtype())) throw Error("[lip] expected a tensor of f32, f64 or bf16, got {}", name_of(x.dtype()));
     const auto axes = options_.axes(kLipText.name, x.shape());

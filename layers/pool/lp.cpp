@@ -39,12 +39,11 @@ struct Lp {
     V largest = splat<V>(0);
     x.each([&](V v, int32_t) { largest = max_nan(largest, abs_lanes(v)); });
     Pooled<V, kState> p;
-    const V scale = p.state[0] = scale_of(largest), none = splat<V>(0), half = splat<V>(Lane<V>(0.5));
+    const V scale = p.state[0] = scale_of(largest), none = splat<V>(0);
     if (squares()) {
       const V sum = x.sum([&](V v) { return (v * scale) * (v * scale); });
-      const V root = exp_lanes(half * log_lanes(sum));
-      p.state[1] = sum > none ? splat<V>(1) / root : none;
-      p.y = largest * root;
+      p.state[1] = sum > none ? rsqrt_lanes(sum) : none;
+      p.y = largest * (sum * p.state[1]);
     } else {
       const V exponent = x.number(0);
       const V sum = x.sum([&](V v) { return exp_lanes(exponent * log_lanes(abs_lanes(v) * scale)); });

@@ -11,7 +11,7 @@ struct Lse {
       "y)",
       "Pinheiro & Collobert: From image-level to pixel-level labeling with convolutional networks, CVPR 2015"};
   static constexpr Keeps kKeeps = Keeps::input;
-  static constexpr int kState = 2, kNumbers = 1;  // m; y - m
+  static constexpr int kState = 3, kNumbers = 1;  // m; y - m; 1 / sum exp(b (x_i - m))
   struct Options : Learned {
     double b = 1;
     void keys(Keys& k) {
@@ -36,14 +36,15 @@ struct Lse {
     Pooled<V, kState> p;
     p.state[0] = m;
     // e^t - 1 and log(1 + t) keep the digits of a small b
-    p.state[1] = log1p_lanes(x.sum([&](V v) { return expm1_lanes(b * (v - m)); }) / n) / b;
+    const V sum = x.sum([&](V v) { return expm1_lanes(b * (v - m)); });
+    p.state[1] = log1p_lanes(sum / n) / b;
+    p.state[2] = splat<V>(1) / (n + sum);
     p.y = m + p.state[1];
     return p;
   }
   template <class V, class E>
   TP_HD TP_INLINE V pull(V dy, V x_i, const E& at, const Pooled<V, kState>& p) const {
-    const V t = at.window.number(0) * ((x_i - p.state[0]) - p.state[1]);
-    return dy * exp_lanes(t) / splat<V>(static_cast<Lane<V>>(at.real));
+    return dy * (splat<V>(1) + expm1_lanes(at.window.number(0) * (x_i - p.state[0]))) * p.state[2];
   }
   template <class V, class W, class Give>
   TP_HD TP_INLINE void pull_numbers(const W& x, const Pooled<V, kState>& p, Give&& give) const {

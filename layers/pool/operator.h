@@ -37,13 +37,20 @@ class PoolOperator {
   /// Checks everything at the door. Throws Error: "[soft] kernel 3 does not fit an input of length 2 (padding 0)".
   virtual Dims output_shape(const Dims& x, std::span<const Tensor> parameters) const = 0;
   /// y in x's dtype and memory format; recorded on the current tape. Throws Error as output_shape does.
-  virtual Tensor forward(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& mode) const = 0;
+  Tensor forward(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& mode) const;
   /// Brings parameters back into their legal range after an optimizer step.
   virtual void project(std::span<const Tensor> parameters, const Dims& x) const;
   /// The map after it with straight-through lengths; appends a row to `trace` when it multiplies (conv). The default
   /// gives each axis the slope (output length) / (input length) and no slope in parameters.
   virtual TracedShape trace(const TracedShape& x, std::span<const Tensor> parameters, const std::string& name,
                             Trace& trace) const;
+
+ protected:
+  /// What `forward` promises.
+  virtual Tensor run(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& mode) const = 0;
+  /// Whether vectors of channels are so much faster than the walk over plain memory that a plain map of enough
+  /// channels takes the detour: to channels-last, `run`, and back. Asked after output_shape would have accepted x.
+  virtual bool by_channels(const Dims& x, std::span<const Tensor> parameters) const;
 };
 
 /// One key of an operator's config.

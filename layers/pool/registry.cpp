@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "core/lanes.h"
+#include "core/tape.h"
 #include "layers/pool/operator.h"
 
 namespace tidepool {
@@ -28,7 +30,7 @@ class OnBoth final : public PoolOperator {
   std::vector<ParameterSpec> parameters(const Dims& x) const override { return cpu_->parameters(x); }
   std::vector<ParameterSpec> given(const Dims& x) const override { return cpu_->given(x); }
   Dims output_shape(const Dims& x, std::span<const Tensor> p) const override { return cpu_->output_shape(x, p); }
-  Tensor forward(const Tensor& x, std::span<const Tensor> p, const PoolMode& mode) const override {
+  Tensor run(const Tensor& x, std::span<const Tensor> p, const PoolMode& mode) const override {
     return (x.device() == kCuda ? cuda_ : cpu_)->forward(x, p, mode);
   }
   void project(std::span<const Tensor> p, const Dims& x) const override { cpu_->project(p, x); }
@@ -62,6 +64,29 @@ std::vector<ParameterSpec> PoolOperator::parameters(const Dims& /*x*/) const {
 
 std::vector<ParameterSpec> PoolOperator::given(const Dims& /*x*/) const {
   return {};
+}
+
+namespace {
+
+/// The same map in another format, where the two differ; recorded.
+Tensor in_format(const Tensor& x, MemoryFormat format) {
+  if (x.is_contiguous(format)) return x;
+  const Tensor y = x.contiguous(format);
+  Tape::record("layout", {x}, {y}, {}, [from = x.format()](Pull& pull) { pull.dx(0) = pull.dy().contiguous(from); });
+  return y;
+}
+
+}  // namespace
+
+Tensor PoolOperator::forward(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& mode) const {
+  constexpr int64_t kEnough = kLanes<detail::WideOf<float>::type>;  // a whole vector
+  const bool plain = x.rank() > 2 && x.format() == MemoryFormat::plain && x.device() == kCpu;
+  if (!plain || x.size(1) < kEnough || !by_channels(x.shape(), parameters)) return run(x, parameters, mode);
+  return in_format(run(in_format(x, MemoryFormat::channels_last), parameters, mode), MemoryFormat::plain);
+}
+
+bool PoolOperator::by_channels(const Dims& /*x*/, std::span<const Tensor> /*parameters*/) const {
+  return false;
 }
 
 void PoolOperator::project(std::span<const Tensor> /*parameters*/, const Dims& /*x*/) const {}

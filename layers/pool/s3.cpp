@@ -83,7 +83,8 @@ class S3 final : public PoolOperator {
     expect_parameters(kName, {}, parameters);
     return resized_shape(kName, x, x[1], p.m);
   }
-  Tensor forward(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& mode) const override {
+  bool by_channels(const Dims& /*x*/, std::span<const Tensor> /*parameters*/) const override { return true; }
+  Tensor run(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& mode) const override {
     const Dims shape = x.shape();
     const Tensor y = Tensor::empty(output_shape(shape, parameters), {x.dtype(), x.format(), x.device()});
     mode.training ? sample(plan(shape), x, y, mode) : expect(plan(shape), x, y);

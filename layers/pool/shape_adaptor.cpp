@@ -236,7 +236,8 @@ class ShapeAdaptor final : public PoolOperator {
     return {x[0], x[1], p.m[1], p.m[2]};
   }
 
-  Tensor forward(const Tensor& x, std::span<const Tensor> tensors, const PoolMode& /*mode*/) const override {
+  bool by_channels(const Dims& /*x*/, std::span<const Tensor> /*parameters*/) const override { return true; }
+  Tensor run(const Tensor& x, std::span<const Tensor> tensors, const PoolMode& /*mode*/) const override {
     Plan p = plan(x.shape(), tensors);
     const Tensor& alpha = tensors[0];
     const MemoryFormat format = x.format();

@@ -41,8 +41,8 @@ struct Soft {
 
  private:
   template <class V>
-  TP_HD TP_INLINE V beta() const {
-    return splat<V>(static_cast<Lane<V>>(options.beta));
+  TP_HD TP_INLINE Lane<V> beta() const {
+    return static_cast<Lane<V>>(options.beta);
   }
 };
 

@@ -41,7 +41,7 @@ class SpaceToDepth final : public PoolOperator {
       throw Error("[space_to_depth] expected a map of multiples of the block {}, got {}x{}", b, x[2], x[3]);
     return {x[0], tensors[0].size(0), x[2] / b, x[3] / b};
   }
-  Tensor forward(const Tensor& x, std::span<const Tensor> tensors, const PoolMode& /*mode*/) const override {
+  Tensor run(const Tensor& x, std::span<const Tensor> tensors, const PoolMode& /*mode*/) const override {
     output_shape(x.shape(), tensors);
     const MemoryFormat format = x.format();
     const Tensor in = x.contiguous(format), w = tensors[0].contiguous(MemoryFormat::plain);

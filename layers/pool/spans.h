@@ -66,7 +66,11 @@ namespace spans {
 template <class A, bool kOwn, class Body>
 TP_HD TP_INLINE void each(int64_t inner, int64_t lane, int64_t count, const Body& body) {
   if constexpr (kOwn) {
-    for (int64_t l = lane; l < lane + count; ++l) body.template operator()<A>(l / inner, l % inner);
+    int64_t place = lane / inner, channel = lane % inner;
+    for (int64_t l = lane; l < lane + count; ++l) {
+      body.template operator()<A>(place, channel);
+      if (++channel == inner) channel = 0, ++place;
+    }
   } else {
     each_place_lane<A>(inner, lane, count, body);
   }
@@ -158,16 +162,16 @@ struct MaxOwn {
   TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
     using A = Acc<T>;
     const int64_t h = row % axis[1].m, d = row / axis[1].m % axis[0].m, outer = row / axis[1].m / axis[0].m;
-    for (int64_t l = lane; l < lane + count; ++l) {
-      const int64_t w = l / inner, channel = l % inner, plane = kOwn ? outer * inner + channel : 0;
+    each<A, true>(inner, lane, count, [&]<class V>(int64_t w, int64_t channel) {
+      const int64_t plane = kOwn ? outer * inner + channel : 0;
       const Span sd = axis[0].window(plane, d), sh = axis[1].window(plane, h), sw = axis[2].window(plane, w);
       const int64_t from = (outer * out.all + out.begin + (d * axis[1].m + h) * axis[2].m + w) * inner + channel;
-      const int64_t winner = winners[from], line = winner / sw.length();
+      const auto winner = static_cast<int32_t>(winners[from]), line = winner / sw.length();
       const int64_t a = sd.begin + line / sh.length(), b = sh.begin + line % sh.length();
       const int64_t c = sw.begin + winner % sw.length();
       U* to = dx + (((outer * axis[0].n + a) * axis[1].n + b) * axis[2].n + c) * inner + channel;
       *to = static_cast<U>(static_cast<A>(*to) + static_cast<A>(dy[from]));
-    }
+    });
   }
 };
 

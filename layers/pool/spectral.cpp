@@ -18,7 +18,7 @@ class Spectral final : public PoolOperator {
     expect_parameters(kName, {}, parameters);
     return resized_shape(kName, x, x[1], m);
   }
-  Tensor forward(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& /*mode*/) const override {
+  Tensor run(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& /*mode*/) const override {
     const Dims shape = x.shape();
     output_shape(shape, parameters);
     const MemoryFormat format = x.format();

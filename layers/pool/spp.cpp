@@ -38,7 +38,8 @@ class Spp final : public PoolOperator {
     return {x[0], x[1], static_cast<int64_t>(places)};
   }
 
-  Tensor forward(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& /*mode*/) const override {
+  bool by_channels(const Dims& /*x*/, std::span<const Tensor> /*parameters*/) const override { return true; }
+  Tensor run(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& /*mode*/) const override {
     const Dims shape = x.shape();
     const MemoryFormat format = x.format();
     const MapLayout map = MapLayout::of(shape, format);

@@ -13,7 +13,7 @@ struct Stochastic {
       "x_i > 0, else 0; dy / |R| where the window gives its mean",
       "Zeiler & Fergus: Stochastic pooling for regularization of deep convolutional neural networks, ICLR 2013"};
   static constexpr Keeps kKeeps = Keeps::input;
-  static constexpr bool kWinner = true;
+  static constexpr bool kWinner = true, kDraws = true;
   static constexpr int kState = 3;  // with r_i = max(x_i, 0) / max_j x_j: 1 / max; y / max; 1 / sum r_i, 0: the mean
   struct Options {
     bool training = false;

@@ -210,7 +210,8 @@ class Strip final : public PoolOperator {
     return x;
   }
 
-  Tensor forward(const Tensor& x, std::span<const Tensor> tensors, const PoolMode& /*mode*/) const override {
+  bool by_channels(const Dims& /*x*/, std::span<const Tensor> /*parameters*/) const override { return true; }
+  Tensor run(const Tensor& x, std::span<const Tensor> tensors, const PoolMode& /*mode*/) const override {
     const Dims shape = output_shape(x.shape(), tensors);
     const MemoryFormat format = x.format();
     const Plan p{shape, format, MapLayout::of(shape, format)};

@@ -23,14 +23,16 @@
 //     static constexpr bool kWinner = true;                        `pull` reads Pooled::winner (Keeps::winner has it)
 //     template <class V, class W>                                  sets what `pull` needs of a window and y does not
 //     TP_HD void prepare_pull(const W& x, Pooled<V, kState>& p) const;
-//     void begin(const PoolMode& mode);                            before a forward: training or not, one draw for all;
-//                                                                  x.uniform(seed, step) draws a number a window
+//     void begin(const PoolMode& mode);                            before a forward: training or not, one draw for all
+//     static constexpr bool kDraws = true;                         `reduce` draws: x.uniform(seed, step), one a window
 //     static constexpr int kNumbers = 1;                           numbers that can be learned (number.h):
 //     NumberSpecs<kNumbers> numbers(int rank, const std::array<WindowAxis, 3>& axes) const;    their declaration,
 //     x.number(k), x.number(k, j)                                  their values in `reduce`, at.window.number in
 //     `pull`, template <class V, class W, class Give>                      and d y / d number: give(k, j, slope) a
 //     window TP_HD void pull_numbers(const W& x, const Pooled<V, kState>& p, Give&& give) const;
 #pragma once
+#include <algorithm>
+
 #include "core/tape.h"
 #include "layers/pool/operator.h"
 #include "layers/pool/pass.h"
@@ -136,12 +138,20 @@ class WindowPool final : public PoolOperator {
     expect(x, axes, tensors);
     return pooled_shape(x, x[1], axes);
   }
-  Tensor forward(const Tensor& x, std::span<const Tensor> tensors, const PoolMode& mode) const override {
+  Tensor run(const Tensor& x, std::span<const Tensor> tensors, const PoolMode& mode) const override {
     const auto axes = options_.axes(Op::kText.name, x.shape());
     expect(x.shape(), axes, tensors);
     Op op{options_};
     if constexpr (requires { op.begin(mode); }) op.begin(mode);
     return window_pool(op, axes, x, tensors);
+  }
+  /// Neighbouring windows make good vectors where they do not overlap; four channels share a block of drawn numbers.
+  bool by_channels(const Dims& x, std::span<const Tensor> /*tensors*/) const override {
+    const auto axes = options_.axes(Op::kText.name, x);
+    constexpr bool kDraws = requires {
+      Op::kDraws;
+    };
+    return kDraws || !std::all_of(axes.begin(), axes.end(), [](const WindowAxis& a) { return a.disjoint(); });
   }
   void project(std::span<const Tensor> tensors, const Dims& x) const override {
     project_numbers(number_specs(Op{options_}, x, options_.axes(Op::kText.name, x)), tensors);

@@ -51,6 +51,13 @@ constexpr int number_count() {
   else
     return 0;
 }
+/// Whether `pull` takes its element's window (WindowElement), and not the place alone.
+template <class Op, class V>
+constexpr bool looks_around() {
+  return requires {
+    &Op::template pull<V, WindowPlace>;
+  };
+}
 /// Whether `reduce` sets Pooled::winner, which `pull` reads.
 template <class Op>
 constexpr bool has_winner() {
@@ -73,8 +80,8 @@ TP_HD TP_INLINE void each_run(int64_t first, int64_t count, Body&& body) {
     each_lane<A>(first, count, body);
 }
 
-/// Kernels that are compiled apart because they are common: 1x2x2 windows, none with an absent element, 2 columns
-/// apart.
+/// Kernels that are compiled apart because they are common: 1x2x2 windows, none with an absent element; on plain memory
+/// 2 columns apart.
 enum class Form : uint8_t { any, two };
 
 /// The real elements of a window, or of a run of neighbouring windows. kAlong: lanes are windows along W (plain
@@ -149,6 +156,12 @@ struct Window {
   TP_HD TP_INLINE V max() const {
     V m = splat<V>(-INFINITY);
     each([&](V v, int32_t) { m = max_nan(m, v); });
+    return m;
+  }
+  /// The maximum of those that are numbers; -infinity when there is none.
+  TP_HD TP_INLINE V largest() const {
+    V m = splat<V>(-INFINITY);
+    each([&](V v, int32_t) { m = max_number(m, v); });
     return m;
   }
   /// The maximum and the index of the first of the largest; NaN wins over all.
@@ -462,28 +475,31 @@ struct Gather {
         V v = splat<V>(0), sum = splat<V>(0);
         if constexpr (Op::kKeeps == Keeps::input) v = load<V>(x + in + channel);
         for (int64_t od = d0; od <= d1; ++od) {
-          const int64_t ed = d - ad.start(od);
-          if (ed % ad.d != 0) continue;
+          int64_t ed, eh, ew;
+          if (!ad.holds(od, d, ed)) continue;
           for (int64_t oh = h0; oh <= h1; ++oh) {
-            const int64_t eh = h - ah.start(oh);
-            if (eh % ah.d != 0) continue;
+            if (!ah.holds(oh, h, eh)) continue;
             for (int64_t ow = w0; ow <= w1; ++ow) {
-              const int64_t ew = w - aw.start(ow);
-              if (ew % aw.d != 0) continue;
+              if (!aw.holds(ow, w, ew)) continue;
               const int64_t out = (((outer * ad.m + od) * ah.m + oh) * aw.m + ow) * inner + channel;
               Pooled<V, Op::kState> p;
               if constexpr (has_winner<Op>()) p.winner = load_int<V>(winners + out);
               if constexpr (Op::kKeeps == Keeps::input)
                 for (int i = 0; i < Op::kState; ++i) p.state[i] = load<V>(state + i * outputs + out);
-              const int64_t base =
-                  (((outer * ad.n + ad.start(od)) * ah.n + ah.start(oh)) * aw.n + aw.start(ow)) * inner + channel;
-              const auto window = make_window<V, Form::any, false>(g, numbers.all, x, outer, od, oh, ow, base, channel);
-              const WindowElement<std::decay_t<decltype(window)>> at{
-                  {static_cast<int32_t>((ed / ad.d * ah.k + eh / ah.d) * aw.k + ew / aw.d), window.real(),
-                   window.counted()},
-                  window,
-                  in + channel};
-              sum = sum + op.template pull<V>(load<V>(dy + out), v, at, p);
+              const WindowPlace place{static_cast<int32_t>((ed * ah.k + eh) * aw.k + ew),
+                                      ad.real(od) * ah.real(oh) * aw.real(ow),
+                                      ad.counted(od) * ah.counted(oh) * aw.counted(ow)};
+              const V gradient = load<V>(dy + out);
+              if constexpr (looks_around<Op, V>()) {
+                const int64_t base =
+                    (((outer * ad.n + ad.start(od)) * ah.n + ah.start(oh)) * aw.n + aw.start(ow)) * inner + channel;
+                const auto window =
+                    make_window<V, Form::any, false>(g, numbers.all, x, outer, od, oh, ow, base, channel);
+                const WindowElement<std::decay_t<decltype(window)>> at{place, window, in + channel};
+                sum = sum + op.template pull<V>(gradient, v, at, p);
+              } else {
+                sum = sum + op.template pull<V>(gradient, v, place, p);
+              }
             }
           }
         }
@@ -501,7 +517,7 @@ template <class F>
 void dispatch_form(const WindowGeometry& g, F&& f) {
   const auto along = [&](auto kAlong) {
     const bool two = g.axis[0].k == 1 && g.axis[1].k == 2 && g.axis[2].k == 2 && g.axis[1].d == 1 && g.axis[2].d == 1 &&
-                     g.axis[2].s == 2 && g.all(&WindowAxis::full);
+                     (g.axis[2].s == 2 || g.map.inner > 1) && g.all(&WindowAxis::full);
     if (two)
       f(std::integral_constant<Form, Form::two>{}, kAlong);
     else

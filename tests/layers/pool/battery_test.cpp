@@ -6,7 +6,9 @@
 
 #include <map>
 
+#include "core/tape.h"
 #include "layers/pool/operator.h"
+#include "layers/pool/prepared.h"
 #include "tests/layers/battery.h"
 #include "tests/layers/pool/cases.h"
 #include "tests/layers/pool/reference.h"
@@ -145,7 +147,7 @@ void compare(const Setting& s, Tally& tally) {
                                                                             : DType::f32));
       const PoolRun r = run_pool(*s.op, x, parameters, cotangent, s.mode);
       ++tally.runs;
-      EXPECT_TRUE(r.nodes == 1 || multiplies(s)) << r.nodes;  // networks are made of layers
+      EXPECT_TRUE(r.nodes == 1 || r.nodes == 3 || multiplies(s)) << r.nodes;  // networks are made of layers
       EXPECT_EQ(r.y.dtype(), type);
       EXPECT_EQ(r.dx.dtype(), type);
       if (layout == Layout::plain || layout == Layout::channels_last) {
@@ -318,6 +320,40 @@ TEST(PoolRanks, AgreeBitForBit) {
   }
 }
 
+// The detour of plain maps is invisible but for its speed: the same bits as on channels-last memory, in plain memory.
+TEST(PoolByChannels, PlainMapsOfManyChannels) {
+  for (const char* config :
+       {R"({"type": "blur"})", R"({"type": "max_blur"})", R"({"type": "s3"})", R"({"type": "strip"})",
+        R"({"type": "fractional_max", "ratio": 0.6})", R"({"type": "shape_adaptor"})", R"({"type": "spp"})",
+        R"({"type": "dynopool", "r": 0.6})", R"({"type": "dynopool"})", R"({"type": "stochastic"})",
+        R"({"type": "soft", "kernel": 3, "stride": 2})", R"({"type": "ada", "kernel": 3, "stride": 1})"}) {
+    SCOPED_TRACE(config);
+    const auto op = make_pool_operator(json::parse(config));
+    const Tensor x = normal({2, 17, 8, 10}, 5).to(DType::f32);
+    const std::vector<Tensor> parameters = start_values(*op, x.shape(), DType::f32, 3);
+    const PoolMode mode{.training = true, .seed = 1, .step = 2};
+    const Tensor dy = normal(op->forward(x, parameters, mode).shape(), 6).to(DType::f32);
+    const auto run = [&](MemoryFormat format) {
+      std::vector<Tensor> leaves{x.clone().contiguous(format)};
+      for (const Tensor& p : parameters) leaves.push_back(p.clone());
+      for (const Tensor& leaf : leaves) leaf.set_requires_grad();
+      Tape tape;
+      std::vector<Tensor> results;
+      {
+        const Tape::Scope scope(&tape);
+        results.push_back(op->forward(leaves[0], std::span(leaves).subspan(1), mode));
+      }
+      EXPECT_EQ(results[0].format(), format);
+      tape.backward(results[0], dy);
+      EXPECT_EQ(leaves[0].grad().format(), format);
+      for (const Tensor& leaf : leaves) results.push_back(leaf.grad());
+      return results;
+    };
+    const auto plain = run(MemoryFormat::plain), last = run(MemoryFormat::channels_last);
+    for (size_t i = 0; i < plain.size(); ++i) EXPECT_EQ(plain[i].values(), last[i].values()) << "result " << i;
+  }
+}
+
 TEST(PoolMax, InfinitiesFollowIeee) {
   const auto max = make_pool_operator({{"type", "max"}}), avg = make_pool_operator({{"type", "avg"}});
   const Tensor x =
@@ -359,7 +395,7 @@ TEST(PoolKept, AsLittleAsPossible) {
                                                {R"({"type": "space_to_depth"})", 8192}};
   for (const auto& [config, expected] : bytes) {
     const auto op = make_pool_operator(json::parse(config));
-    const Tensor x = normal({2, 16, 8, 8}, 1).to(DType::f32), copy = x.clone();
+    const Tensor x = normal({2, 16, 8, 8}, 1).to(DType::f32).contiguous(MemoryFormat::channels_last), copy = x.clone();
     std::vector<Tensor> parameters;
     for (const auto& spec : op->parameters(x.shape())) {
       parameters.push_back(Tensor::empty(spec.shape));
