@@ -117,8 +117,11 @@ std::optional<Measured> measure_onednn(bool max, const Dims& shape, DType dtype,
 }  // namespace
 
 std::vector<Option> bench_ops_options() {
-  return {op_names_option(false),
-          op_config_option(),
+  Option op = op_names_option(false), config = op_config_option();
+  op.says = "ops: " + op.says;
+  config.says = "ops: " + config.says;
+  return {op,
+          config,
           {.name = "size", .value = "SIZE", .says = "ops: the map, N x C x lengths", .start = "32x64x64x64"},
           {.name = "dtype", .value = "TYPE", .says = "ops: f32, bf16 or f64", .start = "f32"},
           {.name = "repeats", .value = "N", .says = "ops: times that each is run; medians count", .start = "15"}};
