@@ -5,8 +5,8 @@
 #include <cstring>
 
 #include "core/allocator.h"
-#include "core/lanes.h"
 #include "core/parallel.h"
+#include "core/transpose.h"
 
 namespace tidepool {
 
@@ -236,20 +236,6 @@ void copy_strided(const Dims& shape, To* to, const Dims& to_strides, const From*
   });
 }
 
-// A square of vectors, turned over: each round interleaves row i with row i + n/2.
-template <class V>
-void turn(V (&a)[kLanes<V>]) {
-  constexpr int n = kLanes<V>;
-  for (int round = 1; round < n; round *= 2) {
-    V b[n];
-    for (int i = 0; i < n / 2; ++i) {
-      b[2 * i] = zip_low(a[i], a[i + n / 2]);
-      b[2 * i + 1] = zip_high(a[i], a[i + n / 2]);
-    }
-    std::copy_n(b, n, a);
-  }
-}
-
 // Plain to channels-last or back: of each image a matrix, turned over square by square.
 template <class T>
 void copy_turned(int64_t images, int64_t rows, int64_t columns, T* to, const T* from) {
@@ -266,7 +252,7 @@ void copy_turned(int64_t images, int64_t rows, int64_t columns, T* to, const T* 
         for (; row + kSide <= rows && first + kSide <= columns; row += kSide) {
           V square[kSide];
           for (int64_t i = 0; i < kSide; ++i) std::memcpy(&square[i], f + (row + i) * columns + first, sizeof(V));
-          turn(square);
+          transpose(square);
           for (int64_t i = 0; i < kSide; ++i) std::memcpy(t + (first + i) * rows + row, &square[i], sizeof(V));
         }
       for (; row < rows; row += kSide)

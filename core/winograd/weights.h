@@ -3,27 +3,11 @@
 #pragma once
 #include <algorithm>
 #include <cstdint>
-#include <utility>
 
+#include "core/transpose.h"
 #include "core/winograd/tiles.h"
 
 namespace tidepool::winograd {
-
-/// Transposes L x L lanes by perfect shuffles, log2(L) times.
-template <class V>
-TP_INLINE void transpose(V* rows) {
-  constexpr int n = kLanes<V>;
-  V b[n];
-  for (int width = 1; width < n; width *= 2) {
-#pragma GCC unroll 8
-    for (int i = 0; i < n / 2; ++i) {
-      b[2 * i] = detail::zip_lanes<false>(rows[i], rows[i + n / 2], std::make_integer_sequence<int, n>{});
-      b[2 * i + 1] = detail::zip_lanes<true>(rows[i], rows[i + n / 2], std::make_integer_sequence<int, n>{});
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < n; ++i) rows[i] = b[i];
-  }
-}
 
 /// Which convolution the weights are for.
 enum class Direction { forward, backward_data };
