@@ -165,33 +165,6 @@ struct Spread : Common<T> {
   }
 };
 
-/// Sums of a row of outputs, in f64: of what vectors of channels give, and single ones.
-template <class A>
-struct RowSums {
-  LaneSum<A> one[6];
-#if !defined(__CUDACC__)
-  LaneSum<typename detail::WideOf<A>::type> many[6];
-#endif
-  template <class V>
-  TP_HD TP_INLINE LaneSum<V>* of() {
-    if constexpr (kLanes<V> == 1) {
-      return one;
-    } else {
-#if !defined(__CUDACC__)
-      return many;
-#endif
-    }
-  }
-  TP_HD TP_INLINE void store(double* to) const {
-    for (int i = 0; i < 6; ++i) {
-      to[i] = one[i].total();
-#if !defined(__CUDACC__)
-      to[i] += many[i].total();
-#endif
-    }
-  }
-};
-
 /// Of one row of outputs: sums[row][axis] = sum dv dv/dq dq/dcell, sums[row][3 + axis] = the same with dq/ddelta.
 template <class T>
 struct ShapePull : Common<T> {
@@ -240,7 +213,7 @@ struct ShapePull : Common<T> {
 
   template <class V, int kFirst, bool kDelta, bool kWhole, class M>
   TP_HD TP_INLINE void channels(Form<kFirst, kDelta, kWhole>, const M& map, const Probe* probes, int32_t count,
-                                int64_t out, LaneSum<V>* sum) const {
+                                int64_t out, LaneSums<Acc<T>, 6>& all) const {
     V by_cell[3], by_delta[3];
     for (int i = 0; i < 3; ++i) by_cell[i] = by_delta[i] = splat<V>(0);
     for (int32_t k = 0; k < count; ++k) {
@@ -262,8 +235,8 @@ struct ShapePull : Common<T> {
       }
     }
     for (int i = kFirst; i < 3; ++i) {
-      sum[i].add(by_cell[i]);
-      if constexpr (kDelta) sum[3 + i].add(by_delta[i]);
+      all.add(by_cell[i], i);
+      if constexpr (kDelta) all.add(by_delta[i], 3 + i);
     }
   }
 
@@ -271,7 +244,7 @@ struct ShapePull : Common<T> {
   TP_HD TP_INLINE void run(int64_t row) const {
     using A = Acc<T>;
     const OutputRow at(this->axis, row);
-    RowSums<A> row_sums;
+    LaneSums<A, 6> all;
     const auto first = this->template map<A>(at.outer, 0);
     const int64_t step[3] = {first.d, first.h, first.w};
     for (int64_t w = 0; w < this->axis[2].m; ++w) {
@@ -288,8 +261,7 @@ struct ShapePull : Common<T> {
       });
       const auto walk = [&](auto form) {
         each_lane<A>(0, this->inner, [&]<class V>(int64_t channel) {
-          channels<V>(form, this->template map<V>(at.outer, channel), probes, count, out + channel,
-                      row_sums.template of<V>());
+          channels<V>(form, this->template map<V>(at.outer, channel), probes, count, out + channel, all);
         });
       };
       if (whole)
@@ -297,7 +269,7 @@ struct ShapePull : Common<T> {
       else
         walk(Form<kFirst, kDelta, false>{});
     }
-    row_sums.store(sums + row * 6);
+    for (int i = 0; i < 6; ++i) sums[row * 6 + i] = all.total(i);
   }
 
   TP_HD void operator()(int64_t row, int64_t /*lane*/, int64_t /*count*/) const {
@@ -344,7 +316,7 @@ struct WindowShapePull : Common<T> {
     const OutputRow at(this->axis, row);
     const auto first = this->template map<A>(at.outer, 0);
     const int64_t step[3] = {first.d, first.h, first.w}, place[3] = {at.d, at.h, 0};
-    RowSums<A> row_sums;
+    LaneSums<A, 6> all;
     Slopes s[3];
     int64_t begin = 0;
     for (int i = kFirst; i < 2; ++i) {
@@ -367,12 +339,12 @@ struct WindowShapePull : Common<T> {
         }
         (std::make_integer_sequence<int, 1 << (3 - kFirst)>{});
         for (int i = kFirst; i < 3; ++i) {
-          row_sums.template of<V>()[i].add(by_cell[i]);
-          if constexpr (kDelta) row_sums.template of<V>()[3 + i].add(by_delta[i]);
+          all.add(by_cell[i], i);
+          if constexpr (kDelta) all.add(by_delta[i], 3 + i);
         }
       });
     }
-    row_sums.store(sums + row * 6);
+    for (int i = 0; i < 6; ++i) sums[row * 6 + i] = all.total(i);
   }
   /// Adds what pixel q of a window gives, of whose value g is the gradient.
   template <int q, int kFirst, bool kDelta, class V>

@@ -152,25 +152,10 @@ struct Dot {
 
   TP_HD void operator()(int64_t row, int64_t /*lane*/, int64_t /*count*/) const {
     using A = Acc<T>;
-    LaneSum<A> one;
-#if !defined(__CUDACC__)
-    LaneSum<typename detail::WideOf<A>::type> many;
-#endif
+    LaneSums<A> sum;
     const int64_t begin = row * kRow, length = count - begin < kRow ? count - begin : kRow;
-    each_lane<A>(begin, length, [&]<class V>(int64_t i) {
-      const V term = load<V>(a + i) * load<V>(b + i);
-      if constexpr (kLanes<V> == 1) {
-        one.add(term);
-      } else {
-#if !defined(__CUDACC__)
-        many.add(term);
-#endif
-      }
-    });
-    sums[row] = one.total();
-#if !defined(__CUDACC__)
-    sums[row] += many.total();
-#endif
+    each_lane<A>(begin, length, [&]<class V>(int64_t i) { sum.add(load<V>(a + i) * load<V>(b + i)); });
+    sums[row] = sum.total();
   }
 };
 

@@ -119,6 +119,35 @@ struct LaneSum {
   }
 };
 
+/// n sums in f64 of what each_lane's body has, in vectors and in single lanes.
+template <class A, int n = 1>
+class LaneSums {
+ public:
+  template <class V>
+  TP_HD TP_INLINE void add(V v, int i = 0) {
+    if constexpr (kLanes<V> == 1) {
+      one_[i].add(v);
+    } else {
+#if !defined(__CUDACC__)
+      many_[i].add(v);
+#endif
+    }
+  }
+  TP_HD TP_INLINE double total(int i = 0) const {
+#if defined(__CUDACC__)
+    return one_[i].total();
+#else
+    return one_[i].total() + many_[i].total();
+#endif
+  }
+
+ private:
+  LaneSum<A> one_[n];
+#if !defined(__CUDACC__)
+  LaneSum<typename detail::WideOf<A>::type> many_[n];
+#endif
+};
+
 /// out[i] (set) = factor[i] x the sum over rows of sums[row][i], in the order of rows; f64.
 template <int kColumns>
 struct SumRows {

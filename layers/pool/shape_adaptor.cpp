@@ -154,26 +154,13 @@ struct MixPull {
   double* sums;
 
   TP_HD void operator()(int64_t row, int64_t /*lane*/, int64_t /*count*/) const {
-    LaneSum<Acc<T>> one;
-#if !defined(__CUDACC__)
-    LaneSum<typename detail::WideOf<Acc<T>>::type> many;
-#endif
+    LaneSums<Acc<T>> sum;
     const int64_t lanes = x.axis[2].m * x.inner;
     each_place_lane<Acc<T>>(x.inner, 0, lanes, [&]<class V>(int64_t w, int64_t channel) {
-      const V term = load<V>(dy + row * lanes + w * x.inner + channel) *
-                     (x.template at<V>(row, w, channel) - pooled.template at<V>(row, w, channel));
-      if constexpr (kLanes<V> == 1) {
-        one.add(term);
-      } else {
-#if !defined(__CUDACC__)
-        many.add(term);
-#endif
-      }
+      sum.add(load<V>(dy + row * lanes + w * x.inner + channel) *
+              (x.template at<V>(row, w, channel) - pooled.template at<V>(row, w, channel)));
     });
-    sums[row] = one.total();
-#if !defined(__CUDACC__)
-    sums[row] += many.total();
-#endif
+    sums[row] = sum.total();
   }
 };
 
