@@ -405,7 +405,7 @@ TP_HD TP_INLINE V exp_lanes(V x) {
 /// The least argument of weight_lanes.
 template <class T>
 inline constexpr T kLeastWeight = sizeof(T) == 4 ? T(-87) : T(-700);
-/// exp(x) for kLeastWeight <= x <= 0, where its exponent needs no care: half of exp_lanes' time, as near. NaN for NaN.
+/// exp(x) for kLeastWeight <= x <= 0, where its exponent needs no care, as near as exp_lanes. NaN for NaN.
 template <class V>
 TP_HD TP_INLINE V weight_lanes(V x) {
   if constexpr (std::is_same_v<Lane<V>, double>) {

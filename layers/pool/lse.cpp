@@ -44,7 +44,8 @@ struct Lse {
   }
   template <class V, class E>
   TP_HD TP_INLINE V pull(V dy, V x_i, const E& at, const Pooled<V, kState>& p) const {
-    return dy * (splat<V>(1) + expm1_lanes(at.window.number(0) * (x_i - p.state[0]))) * p.state[2];
+    const V t = at.window.number(0) * (x_i - p.state[0]);
+    return dy * weight_lanes(max_number(t, splat<V>(kLeastWeight<Lane<V>>))) * p.state[2];
   }
   template <class V, class W, class Give>
   TP_HD TP_INLINE void pull_numbers(const W& x, const Pooled<V, kState>& p, Give&& give) const {

@@ -49,7 +49,7 @@ class PoolOperator {
   /// What `forward` promises.
   virtual Tensor run(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& mode) const = 0;
   /// Whether vectors of channels are so much faster than the walk over plain memory that a plain map of enough
-  /// channels takes the detour: to channels-last, `run`, and back. Asked after output_shape would have accepted x.
+  /// channels takes the detour: to channels-last, `run`, and back. May throw what output_shape throws.
   virtual bool by_channels(const Dims& x, std::span<const Tensor> parameters) const;
 };
 

@@ -26,10 +26,10 @@
 //     void begin(const PoolMode& mode);                            before a forward: training or not, one draw for all
 //     static constexpr bool kDraws = true;                         `reduce` draws: x.uniform(seed, step), one a window
 //     static constexpr int kNumbers = 1;                           numbers that can be learned (number.h):
-//     NumberSpecs<kNumbers> numbers(int rank, const std::array<WindowAxis, 3>& axes) const;    their declaration,
-//     x.number(k), x.number(k, j)                                  their values in `reduce`, at.window.number in
-//     `pull`, template <class V, class W, class Give>                      and d y / d number: give(k, j, slope) a
-//     window TP_HD void pull_numbers(const W& x, const Pooled<V, kState>& p, Give&& give) const;
+//                                                                  declared by `numbers`, read as x.number(k[, j])
+//     NumberSpecs<kNumbers> numbers(int rank, const std::array<WindowAxis, 3>& axes) const;
+//     template <class V, class W, class Give>                      d y / d number: give(k, j, slope), once a window
+//     TP_HD void pull_numbers(const W& x, const Pooled<V, kState>& p, Give&& give) const;
 #pragma once
 #include <algorithm>
 
