@@ -54,8 +54,9 @@ constexpr int number_count() {
 /// Whether `pull` takes its element's window (WindowElement), and not the place alone.
 template <class Op, class V>
 constexpr bool looks_around() {
-  return requires {
-    &Op::template pull<V, WindowPlace>;
+  // A call, not an address: nvcc would compile the body for a place without a window.
+  return requires(const Op& op, V v, const WindowPlace& at, const Pooled<V, Op::kState>& p) {
+    op.template pull<V, WindowPlace>(v, v, at, p);
   };
 }
 /// Whether `reduce` sets Pooled::winner, which `pull` reads.
