@@ -3,6 +3,7 @@
 
 #include "core/dnn.h"
 #include "core/winograd/convolve.h"
+#include "core/winograd/parts.h"
 
 namespace tidepool {
 
@@ -13,9 +14,9 @@ namespace tidepool {
 int winograd_size(const Dims& map, const Dims& weight, const ConvOptions& o) {
   const auto out = [&](int axis) { return map[axis] + 2 * o.padding[static_cast<size_t>(axis - 2)] - 2; };
   const int64_t h = out(2), w = out(3);
-  const auto points = [&](int64_t m) {
-    const int64_t tiles = ((h + m - 1) / m) * ((w + m - 1) / m);
-    return static_cast<double>(tiles * (m + 2) * (m + 2));
+  const int64_t images = std::max<int64_t>(1, map[0]);
+  const auto points = [&](int m) {
+    return static_cast<double>(winograd::Parts::of(m, images, h, w).points()) / static_cast<double>(images);
   };
   constexpr double kLargeTile = 1.17;  // what a point of F(4x4) costs beside one of F(2x2)
   const double four = kLargeTile * points(4), two = points(2);

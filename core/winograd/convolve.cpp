@@ -19,19 +19,13 @@ Problem problem_of(const Tensor& x, const Tensor& w, const ConvOptions& o) {
   return {x.size(0), w.size(1), w.size(0), x.size(2), x.size(3), o.padding[0], o.padding[1]};
 }
 
-// Calls f.operator()<m, T>().
+// Calls f.operator()<T>().
 template <class F>
-void with_kind(int m, DType dtype, const F& f) {
-  const auto typed = [&]<int size> {
-    if (dtype == DType::bf16)
-      f.template operator()<size, bf16>();
-    else
-      f.template operator()<size, float>();
-  };
-  if (m == 4)
-    typed.template operator()<4>();
+void with_type(DType dtype, const F& f) {
+  if (dtype == DType::bf16)
+    f.template operator()<bf16>();
   else
-    typed.template operator()<2>();
+    f.template operator()<float>();
 }
 
 Norm norm_of(const NormConstants& constants) {
@@ -90,10 +84,10 @@ bool serves(const Tensor& map, const Tensor& w, const ConvOptions& o) {
 void conv_forward(int m, const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOptions& o, const Tensor& y,
                   const ForwardFusion& fusion) {
   const Problem p = problem_of(x, w, o);
-  with_kind(m, x.dtype(), [&]<int size, class T> {
+  with_type(x.dtype(), [&]<class T> {
     const Target<T> target{y.data<T>(), p.outputs, bias ? bias.data<float>() : nullptr, norm_of(fusion.write)};
     with_source<T>(x, fusion.read, [&](const auto& source) {
-      filter<size, V>(Pass::of(Direction::forward, p), source, w.data<float>(), target, fusion.moments);
+      filter<V>(m, Pass::of(Direction::forward, p), source, w.data<float>(), target, fusion.moments);
     });
   });
 }
@@ -101,10 +95,9 @@ void conv_forward(int m, const Tensor& x, const Tensor& w, const Tensor& bias, c
 void conv_backward_data(int m, const Tensor& dz, const Tensor& w, const ConvOptions& o, const Tensor& dx,
                         const GradientFusion& fusion) {
   const Problem p = problem_of(dx, w, o);
-  with_kind(m, dx.dtype(), [&]<int size, class T> {
+  with_type(dx.dtype(), [&]<class T> {
     with_gradient<T>(dz, fusion, [&](const auto& source) {
-      filter<size, V>(Pass::of(Direction::backward_data, p), source, w.data<float>(),
-                      Target<T>{dx.data<T>(), p.inputs});
+      filter<V>(m, Pass::of(Direction::backward_data, p), source, w.data<float>(), Target<T>{dx.data<T>(), p.inputs});
     });
   });
 }
@@ -112,10 +105,10 @@ void conv_backward_data(int m, const Tensor& dz, const Tensor& w, const ConvOpti
 void conv_backward_weights(int m, const Tensor& x, const Tensor& dz, const ConvOptions& o, const Tensor& dw,
                            const Tensor& dbias, const NormConstants& read, const GradientFusion& fusion) {
   const Problem p = problem_of(x, dw, o);
-  with_kind(m, x.dtype(), [&]<int size, class T> {
+  with_type(x.dtype(), [&]<class T> {
     with_source<T>(x, read, [&](const auto& source) {
       with_gradient<T>(dz, fusion,
-                       [&](const auto& gradient) { weight_gradient<size, V>(p, source, gradient, dw.data<float>()); });
+                       [&](const auto& gradient) { weight_gradient<V>(m, p, source, gradient, dw.data<float>()); });
     });
     if (dbias) sum_channels(dz.data<T>(), p.images * p.out_height() * p.out_width(), p.outputs, dbias.data<float>());
   });

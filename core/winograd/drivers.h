@@ -1,4 +1,5 @@
-// Whole convolutions of tiles: who transforms what, and when. Two ways each. `Narrow` layers carry a small block of
+// Whole convolutions of tiles: who transforms what, and when. A map is divided into parts whose tiles have one size
+// (parts.h), which are done one after the other, in one of two ways each. `Narrow` layers carry a small block of
 // tiles, which stays in a core's cache, from the input to the output; layers that are wide beside their map transform
 // all tiles first and divide the products by panels of channels. The chunks, and with them every order of summation,
 // depend on the shapes alone and not on the number of threads. Results are set, not added.
@@ -7,8 +8,10 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 
 #include "core/winograd/convolve.h"
+#include "core/winograd/parts.h"
 #include "core/winograd/product.h"
 #include "core/winograd/tiles.h"
 #include "core/winograd/weights.h"
@@ -46,11 +49,11 @@ class FlushDenormals {
 #endif
 };
 
-/// Divides n into chunks of about `target`: a multiple of 8 of them when there are many, so that 2, 4 or 8 threads get
-/// equal shares.
+/// Divides n into chunks of about `target`: 1, 2, 4 or a multiple of 8 of them, so that 2, 4 or 8 threads get equal
+/// shares.
 inline int64_t chunk_of(int64_t n, int64_t target) {
   int64_t chunks = (n + target - 1) / target;
-  if (chunks > 8) chunks = (chunks + 7) / 8 * 8;
+  chunks = chunks > 4 ? (chunks + 7) / 8 * 8 : chunks == 3 ? 4 : chunks;
   return (n + chunks - 1) / chunks;
 }
 
@@ -95,16 +98,17 @@ struct ChunkMoments {
 };
 
 /// Pixels that tiles [begin, end) have inside the map.
-inline int64_t pixels_of(const Tiles& tiles, int64_t m, int64_t begin, int64_t end) {
+inline int64_t pixels_of(const Tiles& tiles, int64_t begin, int64_t end) {
   int64_t sum = 0;
   TileCursor at(tiles, begin);
   for (int64_t t = begin; t < end; ++t, at.next(tiles))
-    sum += std::min(m, tiles.height - at.row * m) * std::min(m, tiles.width - at.column * m);
+    sum += std::min(tiles.height, tiles.map_height - at.top(tiles)) *
+           std::min(tiles.width, tiles.map_width - at.left(tiles));
   return sum;
 }
 
 /// Transformed weights of every panel, the panels `step` floats apart.
-template <int m, class V>
+template <class F, class V>
 struct Panels {
   static constexpr int64_t kWidth = kColumns * kLanes<V>;
   int64_t depth, results, count, point_step, step;
@@ -114,20 +118,21 @@ struct Panels {
         results(results_),
         count((results + kWidth - 1) / kWidth),
         point_step(depth * kWidth + 16),  // 16: points must not all fall into the same sets of a cache
-        step(kPoints<m> * point_step) {}
+        step(F::kPoints * point_step) {}
 
-  void transform(const Pass& pass, const float* w, int64_t n, float* u) const {
+  void transform(const Pass& pass, const Tiles& tiles, const float* w, int64_t n, float* u) const {
     const bool forward = pass.direction == Direction::forward;
     const int64_t outputs = forward ? results : depth, inputs = forward ? depth : results;
     with_columns<V>(results, n, [&]<int columns>() {
-      transform_panel<m, columns, V>(pass.direction, w, outputs, inputs, n * kWidth, u, point_step);
+      transform_panel<F, columns, V>(pass.direction, is_turned<F>(tiles), w, outputs, inputs, n * kWidth, u,
+                                     point_step);
     });
   }
   /// Rows [0, rows) of `v` times panel u -> c.
   void multiply(int64_t n, int64_t rows, const Block& v, const float* u, float* c, int64_t c_column,
                 int64_t c_point) const {
     with_columns<V>(results, n, [&]<int columns>() {
-      for (int p = 0; p < kPoints<m>; ++p)
+      for (int p = 0; p < F::kPoints; ++p)
         multiply_rows<V, columns>(rows, v.block, v.data + p * v.step, depth, u + p * point_step, point_step,
                                   c + p * c_point, c_column);
     });
@@ -139,9 +144,9 @@ struct Panels {
       Gathered<V> gathered[columns];
       Gathered<V>* const wanted = moments.parts ? gathered : nullptr;
       if (stream)
-        store_tiles<m, true, columns, V>(c, c_column, c_point, tiles, begin, end, n * kWidth, to, wanted);
+        store_tiles<F, true, columns, V>(c, c_column, c_point, tiles, begin, end, n * kWidth, to, wanted);
       else
-        store_tiles<m, false, columns, V>(c, c_column, c_point, tiles, begin, end, n * kWidth, to, wanted);
+        store_tiles<F, false, columns, V>(c, c_column, c_point, tiles, begin, end, n * kWidth, to, wanted);
       if (!wanted) return;
       for (int j = 0; j < columns; ++j) {
         const int64_t first = n * kWidth + j * kLanes<V>, lanes = std::min<int64_t>(kLanes<V>, results - first);
@@ -157,10 +162,13 @@ struct FilterPlan {
   int64_t group;  ///< tiles that are transformed together
   int64_t chunk;  ///< tiles of which the products are formed together; narrow: the group
 
+  int64_t chunks(const Tiles& tiles) const { return (tiles.count() + chunk - 1) / chunk; }
+
   template <class V>
   static FilterPlan of(const Pass& pass, int64_t tiles) {
     const int64_t panels = (pass.results + kColumns * kLanes<V> - 1) / (kColumns * kLanes<V>);
-    if (tiles <= 256 && panels >= 4) {
+    // Of deep layers not even a small block of tiles stays in the cache.
+    if (tiles <= (pass.depth > 256 ? 256 : 64) && panels >= 4) {
       const int64_t chunk = chunk_of(tiles, 64);
       return {true, tiles, (chunk + row_block<V>(chunk) - 1) / row_block<V>(chunk) * row_block<V>(chunk)};
     }
@@ -172,43 +180,33 @@ struct FilterPlan {
 /// Results of this many bytes and more go past the caches.
 inline constexpr int64_t kStreamFrom = int64_t{12} << 20;
 
-/// y of x (forward), or dx of dy (backward_data: w turned and transposed). `moments`: made and filled when given.
-template <int m, class V, class Source, class T>
-void filter(const Pass& pass, const Source& source, const float* w, const Target<T>& target,
-            ResultMoments* moments = nullptr) {
-  const Tiles tiles = Tiles::cover(pass.images, pass.out_height, pass.out_width, m);
+/// The results of one part. `moments`: none, or where its first chunk's go.
+template <class F, class V, class Source, class T>
+void filter_part(const Pass& pass, const Tiles& tiles, const Source& source, const float* w, const Target<T>& target,
+                 const ChunkMoments& moments) {
   const FilterPlan plan = FilterPlan::of<V>(pass, tiles.count());
-  const Panels<m, V> panels(pass.depth, pass.results);
+  const Panels<F, V> panels(pass.depth, pass.results);
   const int64_t bytes = pass.images * pass.out_height * pass.out_width * pass.results * static_cast<int64_t>(sizeof(T));
   const bool stream = bytes >= kStreamFrom && pass.results % kLanes<V> == 0 &&
                       reinterpret_cast<uintptr_t>(target.data) % sizeof(V) == 0;
   const int threads = omp_get_max_threads();
-  if (moments) {
-    const int64_t chunks = (tiles.count() + plan.chunk - 1) / plan.chunk;
-    moments->parts = Tensor::empty({chunks, 2, pass.results}, {.dtype = DType::f64});
-    moments->counts = Tensor::empty({chunks}, {.dtype = DType::f64});
-    for (int64_t i = 0; i < chunks; ++i)
-      moments->counts.data<double>()[i] =
-          static_cast<double>(pixels_of(tiles, m, i * plan.chunk, std::min((i + 1) * plan.chunk, tiles.count())));
-  }
   const auto moments_at = [&](int64_t begin) -> ChunkMoments {
-    if (!moments) return {};
+    if (!moments.parts) return {};
     const int64_t chunk = begin / plan.chunk;
-    return {moments->parts.template data<double>() + chunk * 2 * pass.results,
-            moments->counts.template data<double>() + chunk};
+    return {moments.parts + chunk * 2 * pass.results, moments.count + chunk};
   };
 
   const int64_t block = row_block<V>(plan.chunk);
   const int64_t deep = (pass.depth + kLanes<V> - 1) / kLanes<V> * kLanes<V>;
   const int64_t v_step = (plan.group + block - 1) / block * block * deep + 16;
   const int64_t c_column = plan.chunk * kLanes<V>, c_point = kColumns * c_column + 16;
-  const int64_t c_size = kPoints<m> * c_point, v_size = kPoints<m> * v_step;
+  const int64_t c_size = F::kPoints * c_point, v_size = F::kPoints * v_step;
   const Tensor products = room(threads * c_size), points = room(plan.wide ? v_size : threads * v_size);
   const Tensor weights = room(plan.wide ? threads * panels.step : panels.count * panels.step);
   float *const all_c = products.data<float>(), *const all_v = points.data<float>(), *const u = weights.data<float>();
 
   const auto transform = [&](int64_t begin, int64_t end, int64_t row, const Block& v) {
-    transform_tiles<m, false, V>(source, tiles, pass.in_height, pass.in_width, pass.pad_h, pass.pad_w, begin, end, row,
+    transform_tiles<F, false, V>(source, tiles, pass.in_height, pass.in_width, pass.pad_h, pass.pad_w, begin, end, row,
                                  v);
   };
 #pragma omp parallel num_threads(threads)
@@ -224,7 +222,7 @@ void filter(const Pass& pass, const Source& source, const float* w, const Target
       float* const own = u + self * panels.step;  // a panel is used here and now, while it is in cache
 #pragma omp for schedule(static)
       for (int64_t n = 0; n < panels.count; ++n) {
-        panels.transform(pass, w, n, own);
+        panels.transform(pass, tiles, w, n, own);
         for (int64_t begin = 0; begin < tiles.count(); begin += plan.chunk) {
           const int64_t end = std::min(begin + plan.chunk, tiles.count());
           panels.multiply(n, end - begin, {all_v + begin * deep, block, v_step}, own, c, c_column, c_point);
@@ -234,7 +232,7 @@ void filter(const Pass& pass, const Source& source, const float* w, const Target
     } else {
       const Block v{all_v + self * v_size, block, v_step};
 #pragma omp for schedule(static)
-      for (int64_t n = 0; n < panels.count; ++n) panels.transform(pass, w, n, u + n * panels.step);
+      for (int64_t n = 0; n < panels.count; ++n) panels.transform(pass, tiles, w, n, u + n * panels.step);
 #pragma omp for schedule(static)
       for (int64_t begin = 0; begin < tiles.count(); begin += plan.chunk) {
         const int64_t end = std::min(begin + plan.chunk, tiles.count());
@@ -251,6 +249,34 @@ void filter(const Pass& pass, const Source& source, const float* w, const Target
   }
 }
 
+/// y of x (forward), or dx of dy (backward_data: w turned and transposed), by tiles of at most m x m. `moments`: made
+/// and filled when given.
+template <class V, class Source, class T>
+void filter(int m, const Pass& pass, const Source& source, const float* w, const Target<T>& target,
+            ResultMoments* moments = nullptr) {
+  const Parts parts = Parts::of(m, pass.images, pass.out_height, pass.out_width);
+  if (moments) {
+    int64_t chunks = 0;
+    for (const Tiles& tiles : parts.all()) chunks += FilterPlan::of<V>(pass, tiles.count()).chunks(tiles);
+    moments->parts = Tensor::empty({chunks, 2, pass.results}, {.dtype = DType::f64});
+    moments->counts = Tensor::empty({chunks}, {.dtype = DType::f64});
+  }
+  int64_t first = 0;  // chunk of the part
+  for (const Tiles& tiles : parts.all()) {
+    ChunkMoments at;
+    if (moments) {
+      at = {moments->parts.template data<double>() + first * 2 * pass.results,
+            moments->counts.template data<double>() + first};
+      const FilterPlan plan = FilterPlan::of<V>(pass, tiles.count());
+      for (int64_t i = 0; i < plan.chunks(tiles); ++i)
+        at.count[i] =
+            static_cast<double>(pixels_of(tiles, i * plan.chunk, std::min((i + 1) * plan.chunk, tiles.count())));
+      first += plan.chunks(tiles);
+    }
+    with_filtering(tiles, [&]<class F> { filter_part<F, V>(pass, tiles, source, w, target, at); });
+  }
+}
+
 /// Sizes of the weight gradient's blocks.
 struct GradientPlan {
   bool wide;
@@ -263,26 +289,27 @@ struct GradientPlan {
   }
 };
 
-/// dw of x and dy.
-template <int m, class V, class SourceX, class SourceDy>
-void weight_gradient(const Problem& p, const SourceX& x, const SourceDy& dy, float* dw) {
+/// Transforms tiles [begin, end) to rows of a block from `row` on.
+using TransformTiles = std::function<void(int64_t begin, int64_t end, int64_t row, const Block& to)>;
+
+/// What one part of y gives to dw, which is set or `add`ed to.
+template <class F, class V>
+void weight_gradient_part(const Problem& p, const Tiles& tiles, const TransformTiles& transform_x_tiles,
+                          const TransformTiles& transform_dy_tiles, float* dw, bool add) {
   constexpr int n = kLanes<V>;
   constexpr int64_t kPanel = kColumns * n, kCell = n * kPanel;  // a cell: L input x kPanel output channels
-  const Tiles tiles = Tiles::cover(p.images, p.out_height(), p.out_width(), m);
   const GradientPlan plan = GradientPlan::of(p, tiles.count());
   const int64_t in_blocks = (p.inputs + n - 1) / n, out_blocks = (p.outputs + n - 1) / n,
                 out_panels = (p.outputs + kPanel - 1) / kPanel;
   const int threads = omp_get_max_threads();
   const int64_t x_step = in_blocks * plan.chunk * n + 16, dy_step = out_blocks * plan.chunk * n + 16;
-  const int64_t room_size = kPoints<m> * (x_step + dy_step);
+  const int64_t room_size = F::kPoints * (x_step + dy_step);
 
   const auto transform_x = [&](int64_t begin, int64_t end, int64_t row, float* to) {
-    transform_tiles<m, false, V>(x, tiles, p.height, p.width, p.pad_h, p.pad_w, begin, end, row,
-                                 Block{to, plan.chunk, x_step});
+    transform_x_tiles(begin, end, row, Block{to, plan.chunk, x_step});
   };
   const auto transform_dy = [&](int64_t begin, int64_t end, int64_t row, float* to) {
-    transform_tiles<m, true, V>(dy, tiles, p.out_height(), p.out_width(), 0, 0, begin, end, row,
-                                Block{to, plan.chunk, dy_step});
+    transform_dy_tiles(begin, end, row, Block{to, plan.chunk, dy_step});
   };
   // The products of one point and one cell, over the `count` tiles that are transformed. Narrow layers have them in the
   // core's own cache.
@@ -302,19 +329,19 @@ void weight_gradient(const Problem& p, const SourceX& x, const SourceDy& dy, flo
   const auto store_cell = [&](const float* d, int64_t point_step, int64_t parts, int64_t part_step, int64_t in,
                               int64_t panel) {
     with_columns<V>(p.outputs, panel, [&]<int columns>() {
-      store_weight_gradient<m, columns, V>(d, point_step, parts, part_step, dw, p.outputs, p.inputs, in * n,
-                                           panel * kPanel);
+      store_weight_gradient<F, columns, V>(d, point_step, parts, part_step, is_turned<F>(tiles), add, dw, p.outputs,
+                                           p.inputs, in * n, panel * kPanel);
     });
   };
 
   if (!plan.wide) {
-    const int64_t cells = in_blocks * out_panels, point_step = cells * kCell + 16, part_step = kPoints<m> * point_step;
+    const int64_t cells = in_blocks * out_panels, point_step = cells * kCell + 16, part_step = F::kPoints * point_step;
     const Tensor sums = room(plan.parts * part_step), rooms = room(threads * room_size);
     float *const d = sums.data<float>(), *const all = rooms.data<float>();
 #pragma omp parallel num_threads(threads)
     {
       const FlushDenormals flush;
-      float *const vx = all + omp_get_thread_num() * room_size, *const vdy = vx + kPoints<m> * x_step;
+      float *const vx = all + omp_get_thread_num() * room_size, *const vdy = vx + F::kPoints * x_step;
 #pragma omp for schedule(static)
       for (int64_t part = 0; part < plan.parts; ++part) {
         const int64_t first = tiles.count() * part / plan.parts, last = tiles.count() * (part + 1) / plan.parts;
@@ -322,7 +349,7 @@ void weight_gradient(const Problem& p, const SourceX& x, const SourceDy& dy, flo
           const int64_t end = std::min(begin + plan.chunk, last);
           transform_x(begin, end, 0, vx);
           transform_dy(begin, end, 0, vdy);
-          for (int q = 0; q < kPoints<m>; ++q)
+          for (int q = 0; q < F::kPoints; ++q)
             for (int64_t cell = 0; cell < cells; ++cell)
               add_cell(vx + q * x_step, vdy + q * dy_step, cell / out_panels, cell % out_panels, end - begin,
                        d + part * part_step + q * point_step + cell * kCell, begin == first);
@@ -338,10 +365,10 @@ void weight_gradient(const Problem& p, const SourceX& x, const SourceDy& dy, flo
   // Units of in_unit x out_unit cells: what a thread sums before it goes on.
   const int64_t in_unit = std::clamp<int64_t>(in_blocks / 8, 1, 4), out_unit = std::min<int64_t>(2, out_panels);
   const int64_t in_units = (in_blocks + in_unit - 1) / in_unit, out_units = (out_panels + out_unit - 1) / out_unit;
-  const int64_t point_step = in_unit * out_unit * kCell, unit_size = kPoints<m> * point_step + 16;
+  const int64_t point_step = in_unit * out_unit * kCell, unit_size = F::kPoints * point_step + 16;
   const bool once = plan.chunk == tiles.count();  // then a unit's sums are done when they are formed
   const Tensor sums = room(unit_size * (once ? threads : in_units * out_units)), rooms = room(room_size);
-  float *const all = sums.data<float>(), *const vx = rooms.data<float>(), *const vdy = vx + kPoints<m> * x_step;
+  float *const all = sums.data<float>(), *const vx = rooms.data<float>(), *const vdy = vx + F::kPoints * x_step;
 #pragma omp parallel num_threads(threads)
   {
     const FlushDenormals flush;
@@ -359,7 +386,7 @@ void weight_gradient(const Problem& p, const SourceX& x, const SourceDy& dy, flo
         const int64_t in0 = unit / out_units * in_unit, in1 = std::min(in0 + in_unit, in_blocks);
         const int64_t out0 = unit % out_units * out_unit, out1 = std::min(out0 + out_unit, out_panels);
         const auto cell = [&](int64_t in, int64_t out) { return d + ((in - in0) * out_unit + out - out0) * kCell; };
-        for (int q = 0; q < kPoints<m>; ++q)
+        for (int q = 0; q < F::kPoints; ++q)
           for (int64_t out = out0; out < out1; ++out)
             for (int64_t in = in0; in < in1; ++in)
               add_cell(vx + q * x_step, vdy + q * dy_step, in, out, end - begin, cell(in, out) + q * point_step,
@@ -370,6 +397,27 @@ void weight_gradient(const Problem& p, const SourceX& x, const SourceDy& dy, flo
       }
     }
   }
+}
+
+/// dw of x and dy, by tiles of at most m x m.
+template <class V, class SourceX, class SourceDy>
+void weight_gradient(int m, const Problem& p, const SourceX& x, const SourceDy& dy, float* dw) {
+  bool add = false;
+  for (const Tiles& tiles : Parts::of(m, p.images, p.out_height(), p.out_width()).all()) {
+    with_filtering(tiles, [&]<class F> {
+      weight_gradient_part<F, V>(
+          p, tiles,
+          [&](int64_t begin, int64_t end, int64_t row, const Block& to) {
+            transform_tiles<F, false, V>(x, tiles, p.height, p.width, p.pad_h, p.pad_w, begin, end, row, to);
+          },
+          [&](int64_t begin, int64_t end, int64_t row, const Block& to) {
+            transform_tiles<F, true, V>(dy, tiles, p.out_height(), p.out_width(), 0, 0, begin, end, row, to);
+          },
+          dw, add);
+    });
+    add = true;
+  }
+  if (!add) std::fill_n(dw, p.inputs * p.outputs * 9, 0.0f);  // no images
 }
 
 }  // namespace tidepool::winograd

@@ -13,14 +13,14 @@
 
 namespace tidepool::winograd {
 
-/// The m x m tiles that cover maps of [images, height, width].
+/// Tiles of height x width pixels, side by side from (top, left) on, on maps of [images, map_height, map_width]. The
+/// last ones may reach beyond the map.
 struct Tiles {
-  int64_t images, height, width;
+  int64_t images, map_height, map_width;
+  int64_t height, width;
+  int64_t top, left;
   int64_t rows, columns;  ///< of tiles in an image
 
-  static Tiles cover(int64_t images, int64_t height, int64_t width, int64_t m) {
-    return {images, height, width, (height + m - 1) / m, (width + m - 1) / m};
-  }
   int64_t count() const { return images * rows * columns; }
 };
 
@@ -37,27 +37,32 @@ struct TileCursor {
     row = 0;
     ++image;
   }
+  int64_t top(const Tiles& t) const { return t.top + row * t.height; }
+  int64_t left(const Tiles& t) const { return t.left + column * t.width; }
 };
 
-/// The places (pixels of [images, height, width], in memory order) of a size x size patch; -1 outside the map.
-template <int size>
+/// The places (pixels of [images, height, width], in memory order) of a patch of a x b pixels, -1 outside the map. b
+/// runs along the width; along the height when the patch is turned.
+template <int a, int b>
 struct Patch {
   int64_t first;  // of the top left pixel, which may lie outside
   bool inside;    // all of it
-  int64_t width;
-  int64_t places[size * size];
+  int64_t step_a, step_b;
+  int64_t places[a * b];
 
-  Patch(int64_t height, int64_t width_, int64_t image, int64_t top, int64_t left)
-      : first((image * height + top) * width_ + left),
-        inside(top >= 0 && left >= 0 && top + size <= height && left + size <= width_),
-        width(width_) {
+  TP_INLINE Patch(int64_t height, int64_t width, int64_t image, int64_t top, int64_t left, bool turned)
+      : first((image * height + top) * width + left), step_a(turned ? 1 : width), step_b(turned ? width : 1) {
+    const int64_t rows = turned ? b : a, columns = turned ? a : b;
+    inside = top >= 0 && left >= 0 && top + rows <= height && left + columns <= width;
     if (inside) return;
-    for (int i = 0; i < size; ++i)
-      for (int j = 0; j < size; ++j) {
-        const bool in = top + i >= 0 && top + i < height && left + j >= 0 && left + j < width_;
-        places[i * size + j] = in ? first + i * width_ + j : -1;
+    for (int i = 0; i < a; ++i)
+      for (int j = 0; j < b; ++j) {
+        const int64_t y = top + (turned ? j : i), x = left + (turned ? i : j);
+        const bool in = y >= 0 && y < height && x >= 0 && x < width;
+        places[i * b + j] = in ? (image * height + y) * width + x : -1;
       }
   }
+  TP_INLINE int64_t place(int i) const { return first + i / b * step_a + i % b * step_b; }  ///< when it is inside
 };
 
 /// The first `count` lanes from memory, the others 0.
@@ -165,24 +170,29 @@ struct ShortRun {
 };
 
 /// A patch of `source`, lanes from `channel` on; 0 outside the map.
-template <int size, class V, class Source>
-TP_INLINE void read_patch(const Source& source, const Patch<size>& patch, int64_t channel, V* pixels) {
+template <int a, int b, class V, class Source>
+TP_INLINE void read_patch(const Source& source, const Patch<a, b>& patch, int64_t channel, V* pixels) {
   const int64_t channels = source.channels, count = channels - channel;
   const auto k = source.template constants<V>(channel, count);
   if (patch.inside && count >= kLanes<V>) {
 #pragma GCC unroll 36
-    for (int i = 0; i < size * size; ++i)
-      pixels[i] = source.template read<V>(k, (patch.first + i / size * patch.width + i % size) * channels + channel,
-                                          WholeRun{});
+    for (int i = 0; i < a * b; ++i)
+      pixels[i] = source.template read<V>(k, patch.place(i) * channels + channel, WholeRun{});
     return;
   }
-  for (int i = 0; i < size * size; ++i) {
-    const int64_t place = patch.inside ? patch.first + i / size * patch.width + i % size : patch.places[i];
+  for (int i = 0; i < a * b; ++i) {
+    const int64_t place = patch.inside ? patch.place(i) : patch.places[i];
     const int64_t at = place * channels + channel;
     pixels[i] = place < 0            ? V{}
                 : count >= kLanes<V> ? source.template read<V>(k, at, WholeRun{})
                                      : source.template read<V>(k, at, ShortRun{count});
   }
+}
+
+/// Whether F's tiles lie with their b results along the height.
+template <class F>
+TP_INLINE bool is_turned(const Tiles& tiles) {
+  return F::a != F::b && tiles.height != F::a;
 }
 
 /// What a transformed block is: `rows` tiles in row blocks of `block`, points `step` elements apart.
@@ -191,27 +201,27 @@ struct Block {
   int64_t block, step;
 };
 
-/// Tiles [begin, end) of `tiles` as rows from `row` on. kGradient: the tile's own m x m pixels by the transposed output
-/// transform; else the pixels that it reads, kTile x kTile from (-pad_h, -pad_w) on, by the input transform, of a map
-/// of [height, width].
-template <int m, bool kGradient, class V, class Source>
+/// Tiles [begin, end) of `tiles` as rows from `row` on, of a map of [height, width]. kGradient: the tile's own pixels
+/// by the transposed output transform; else the pixels that it reads, from (-pad_h, -pad_w) on, by the input transform.
+template <class F, bool kGradient, class V, class Source>
 void transform_tiles(const Source& source, const Tiles& tiles, int64_t height, int64_t width, int64_t pad_h,
                      int64_t pad_w, int64_t begin, int64_t end, int64_t row, const Block& to) {
-  constexpr int size = kGradient ? m : Axis<m>::kTile, n = kLanes<V>;
+  constexpr int rows = kGradient ? F::a : F::kA, columns = kGradient ? F::b : F::kB, n = kLanes<V>;
   const int64_t blocks = (source.channels + n - 1) / n, channel_step = to.block * n;
   TileCursor at(tiles, begin);
   for (int64_t t = begin; t < end; ++t, ++row, at.next(tiles)) {
-    const Patch<size> patch(height, width, at.image, at.row * m - pad_h, at.column * m - pad_w);
+    const Patch<rows, columns> patch(height, width, at.image, at.top(tiles) - pad_h, at.left(tiles) - pad_w,
+                                     is_turned<F>(tiles));
     float* out = to.data + row / to.block * blocks * channel_step + row % to.block * n;
     for (int64_t c = 0; c < source.channels; c += n, out += channel_step) {
-      V pixels[size * size], points[kPoints<m>];
-      read_patch<size>(source, patch, c, pixels);
+      V pixels[rows * columns], points[F::kPoints];
+      read_patch(source, patch, c, pixels);
       if constexpr (kGradient)
-        transform_gradient<m>(pixels, points);
+        transform_gradient<F>(pixels, points);
       else
-        transform_input<m>(pixels, points);
+        transform_input<F>(pixels, points);
 #pragma GCC unroll 36
-      for (int p = 0; p < kPoints<m>; ++p) store(out + p * to.step, points[p]);
+      for (int p = 0; p < F::kPoints; ++p) store(out + p * to.step, points[p]);
     }
   }
 }
@@ -277,11 +287,14 @@ TP_INLINE V as_stored(V v) {
 
 /// Products c[point][column][row][L] of tiles [begin, end) -> `columns` vectors of channels from `channel` on.
 /// `gathered` (one a column, or none) takes the moments of what is stored.
-template <int m, bool kStream, int columns, class V, class T>
+template <class F, bool kStream, int columns, class V, class T>
 void store_tiles(const float* c, int64_t c_step, int64_t point_step, const Tiles& tiles, int64_t begin, int64_t end,
                  int64_t channel, const Target<T>& to, Gathered<V>* gathered) {
   constexpr int n = kLanes<V>;
   TileCursor at(tiles, begin);
+  const bool turned = is_turned<F>(tiles);
+  const int64_t step_a = (turned ? 1 : tiles.map_width) * to.channels,
+                step_b = (turned ? tiles.map_width : 1) * to.channels;
   V bias[columns]{}, mean[columns]{}, scale[columns]{}, shift[columns]{};
   for (int j = 0; j < columns; ++j) {
     const int64_t first = channel + j * n, count = std::min<int64_t>(n, to.channels - first);
@@ -292,41 +305,43 @@ void store_tiles(const float* c, int64_t c_step, int64_t point_step, const Tiles
     shift[j] = row<V>(to.norm.shift, first, count);
   }
   for (int64_t t = begin; t < end; ++t, at.next(tiles)) {
-    const int64_t top = at.row * m, left = at.column * m;
-    const int64_t height = std::min<int64_t>(m, tiles.height - top), width = std::min<int64_t>(m, tiles.width - left);
-    T* const corner = to.data + ((at.image * tiles.height + top) * tiles.width + left) * to.channels + channel;
+    const int64_t top = at.top(tiles), left = at.left(tiles);
+    const int64_t height = std::min(tiles.height, tiles.map_height - top),
+                  width = std::min(tiles.width, tiles.map_width - left);
+    const int64_t along_a = turned ? width : height, along_b = turned ? height : width;
+    T* const corner = to.data + ((at.image * tiles.map_height + top) * tiles.map_width + left) * to.channels + channel;
 #pragma GCC unroll 2
     for (int j = 0; j < columns; ++j) {
       const int64_t count = to.channels - channel - j * n;
       if (count <= 0) break;
       const float* in = c + j * c_step + (t - begin) * n;
-      V points[kPoints<m>], pixels[m * m];
+      V points[F::kPoints], pixels[F::a * F::b];
 #pragma GCC unroll 36
-      for (int p = 0; p < kPoints<m>; ++p) points[p] = load<V>(in + p * point_step);
-      transform_output<m>(points, pixels);
+      for (int p = 0; p < F::kPoints; ++p) points[p] = load<V>(in + p * point_step);
+      transform_output<F>(points, pixels);
       if (to.bias)
         for (V& v : pixels) v += bias[j];
       if (to.norm.mean)
         for (V& v : pixels) v = norm::relu<V>(norm::normed<V>(v - mean[j], scale[j], shift[j]));
       T* const out = corner + j * n;
-      if (height == m && width == m && count >= n) {
+      if (along_a == F::a && along_b == F::b && count >= n) {
         if (gathered) {
-          if (!gathered[j].started) gathered[j].start(pixels, m * m);
+          if (!gathered[j].started) gathered[j].start(pixels, F::a * F::b);
           for (const V& v : pixels) gathered[j].add(as_stored<T>(v));
         }
 #pragma GCC unroll 16
-        for (int i = 0; i < m * m; ++i) put<kStream>(out + (i / m * tiles.width + i % m) * to.channels, pixels[i]);
+        for (int i = 0; i < F::a * F::b; ++i) put<kStream>(out + i / F::b * step_a + i % F::b * step_b, pixels[i]);
         continue;
       }
-      if (gathered && !gathered[j].started) gathered[j].start(pixels, width);
-      for (int64_t i = 0; i < height; ++i)
-        for (int64_t k = 0; k < width; ++k) {
-          T* const o = out + (i * tiles.width + k) * to.channels;
+      if (gathered && !gathered[j].started) gathered[j].start(pixels, along_b);
+      for (int64_t i = 0; i < along_a; ++i)
+        for (int64_t k = 0; k < along_b; ++k) {
+          T* const o = out + i * step_a + k * step_b;
           if (count >= n)
-            store(o, pixels[i * m + k]);
+            store(o, pixels[i * F::b + k]);
           else
-            store_some(o, pixels[i * m + k], count);
-          if (gathered) gathered[j].add(as_stored<T>(pixels[i * m + k]));
+            store_some(o, pixels[i * F::b + k], count);
+          if (gathered) gathered[j].add(as_stored<T>(pixels[i * F::b + k]));
         }
     }
   }

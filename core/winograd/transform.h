@@ -1,8 +1,9 @@
-// Winograd's minimal filtering F(m x m, 3 x 3) on a tile: y = A^T [(G w G^T) . (B^T x B)] A (Winograd 1980; Lavin &
-// Gray, CVPR 2016). Every function works on a run of lanes V, one channel a lane.
+// Winograd's minimal filtering F(a x b, 3 x 3) on a tile of a x b results: y = A^T [(G w G^T) . (B^T x B)] A (Winograd
+// 1980; Lavin & Gray, CVPR 2016). Every function works on a run of lanes V, one channel a lane.
 //
-// F(4x4) interpolates at 0, +-5/8, +-3/2 and infinity: the error is a third to a fifth of that with 0, +-1, +-2
-// (measured on VGG-16's layers). F(2x2) takes 0, +-1 and infinity.
+// An axis of 4 results interpolates at 0, +-5/8, +-3/2 and infinity: the error is a third to a fifth of that with 0,
+// +-1, +-2 (measured on VGG-16's layers). 3 results take the same points less infinity, 2 take 0, +-1 and infinity; 1
+// result is the direct sum of three products.
 #pragma once
 #include "core/lanes.h"
 
@@ -12,9 +13,10 @@ namespace tidepool::winograd {
 template <int m>
 struct Axis;
 
-template <>
-struct Axis<4> {
-  static constexpr int kTile = 6;
+/// 4 results, or 3: then without the point at infinity.
+template <bool infinity>
+struct LongAxis {
+  static constexpr int kTile = infinity ? 6 : 5;
   static constexpr float a = 0.625f, b = 1.5f;
   static constexpr float a2 = a * a, b2 = b * b, a3 = a2 * a, b3 = b2 * b;
   static constexpr float na = 1 / (2 * a2 * (a2 - b2)), nb = 1 / (2 * b2 * (b2 - a2));
@@ -28,7 +30,7 @@ struct Axis<4> {
     o[2 * q] = e - f;
     o[3 * q] = g + h;
     o[4 * q] = g - h;
-    o[5 * q] = (a2 * b2) * d1 - (a2 + b2) * d3 + d[5 * s];
+    if constexpr (infinity) o[5 * q] = (a2 * b2) * d1 - (a2 + b2) * d3 + d[5 * s];
   }
   template <class V>
   static TP_INLINE void output(const V* u, int s, V* o, int q) {  // A^T u
@@ -36,19 +38,22 @@ struct Axis<4> {
     o[0] = u[0] + e + g;
     o[q] = a * f + b * h;
     o[2 * q] = a2 * e + b2 * g;
-    o[3 * q] = a3 * f + b3 * h + u[5 * s];
+    if constexpr (infinity) o[3 * q] = a3 * f + b3 * h + u[5 * s];
   }
   template <class V>
   static TP_INLINE void output_transposed(const V* y, int s, V* o, int q) {  // A y
-    const V e = y[0] + a2 * y[2 * s], f = a * y[s] + a3 * y[3 * s], g = y[0] + b2 * y[2 * s],
-            h = b * y[s] + b3 * y[3 * s];
-    const V y3 = y[3 * s];
-    o[0] = y[0];
+    V f = a * y[s], h = b * y[s];
+    if constexpr (infinity) {
+      f = f + a3 * y[3 * s];
+      h = h + b3 * y[3 * s];
+      o[5 * q] = y[3 * s];
+    }
+    const V y0 = y[0], e = y0 + a2 * y[2 * s], g = y0 + b2 * y[2 * s];
+    o[0] = y0;
     o[q] = e + f;
     o[2 * q] = e - f;
     o[3 * q] = g + h;
     o[4 * q] = g - h;
-    o[5 * q] = y3;
   }
   template <class V>
   static TP_INLINE void weights(const V* w, int s, V* o, int q) {  // G w
@@ -60,16 +65,21 @@ struct Axis<4> {
     o[2 * q] = e - f;
     o[3 * q] = g + h;
     o[4 * q] = g - h;
-    o[5 * q] = w2;
+    if constexpr (infinity) o[5 * q] = w2;
   }
   template <class V>
   static TP_INLINE void weights_transposed(const V* u, int s, V* o, int q) {  // G^T u
     const V e = u[s] + u[2 * s], f = u[s] - u[2 * s], g = u[3 * s] + u[4 * s], h = u[3 * s] - u[4 * s];
     o[0] = (1 / (a2 * b2)) * u[0] + na * e + nb * g;
     o[q] = (na * a) * f + (nb * b) * h;
-    o[2 * q] = (na * a2) * e + (nb * b2) * g + u[5 * s];
+    o[2 * q] = (na * a2) * e + (nb * b2) * g;
+    if constexpr (infinity) o[2 * q] = o[2 * q] + u[5 * s];
   }
 };
+template <>
+struct Axis<4> : LongAxis<true> {};
+template <>
+struct Axis<3> : LongAxis<false> {};
 
 template <>
 struct Axis<2> {
@@ -113,65 +123,88 @@ struct Axis<2> {
   }
 };
 
-/// Points of a transformed tile.
-template <int m>
-inline constexpr int kPoints = Axis<m>::kTile* Axis<m>::kTile;
+template <>
+struct Axis<1> {
+  static constexpr int kTile = 3;
 
-// Both axes, one after the other. Tiles lie row-major.
+  template <class V>
+  static TP_INLINE void input(const V* d, int s, V* o, int q) {
+    for (int i = 0; i < 3; ++i) o[i * q] = d[i * s];
+  }
+  template <class V>
+  static TP_INLINE void output(const V* u, int s, V* o, int /*q*/) {
+    o[0] = u[0] + u[s] + u[2 * s];
+  }
+  template <class V>
+  static TP_INLINE void output_transposed(const V* y, int /*s*/, V* o, int q) {
+    for (int i = 0; i < 3; ++i) o[i * q] = y[0];
+  }
+  template <class V>
+  static TP_INLINE void weights(const V* w, int s, V* o, int q) {
+    for (int i = 0; i < 3; ++i) o[i * q] = w[i * s];
+  }
+  template <class V>
+  static TP_INLINE void weights_transposed(const V* u, int s, V* o, int q) {
+    for (int i = 0; i < 3; ++i) o[i * q] = u[i * s];
+  }
+};
 
-/// kTile x kTile pixels -> kPoints.
-template <int m, class V>
+/// F(a x b, 3x3): a tile of a x b results is formed from kA x kB pixels, by as many points. All lie row-major.
+template <int a_, int b_>
+struct Filtering {
+  static constexpr int a = a_, b = b_, kA = Axis<a>::kTile, kB = Axis<b>::kTile, kPoints = kA * kB;
+};
+
+// Both axes, one after the other.
+
+/// kA x kB pixels -> kPoints.
+template <class F, class V>
 TP_INLINE void transform_input(const V* pixels, V* points) {
-  constexpr int n = Axis<m>::kTile;
-  V half[n * n];
+  V half[F::kPoints];
 #pragma GCC unroll 6
-  for (int j = 0; j < n; ++j) Axis<m>::input(pixels + j, n, half + j, n);
+  for (int j = 0; j < F::kB; ++j) Axis<F::a>::input(pixels + j, F::kB, half + j, F::kB);
 #pragma GCC unroll 6
-  for (int i = 0; i < n; ++i) Axis<m>::input(half + i * n, 1, points + i * n, 1);
+  for (int i = 0; i < F::kA; ++i) Axis<F::b>::input(half + i * F::kB, 1, points + i * F::kB, 1);
 }
 
-/// kPoints -> m x m pixels.
-template <int m, class V>
+/// kPoints -> a x b pixels.
+template <class F, class V>
 TP_INLINE void transform_output(const V* points, V* pixels) {
-  constexpr int n = Axis<m>::kTile;
-  V half[m * n];
+  V half[F::a * F::kB];
 #pragma GCC unroll 6
-  for (int j = 0; j < n; ++j) Axis<m>::output(points + j, n, half + j, n);
+  for (int j = 0; j < F::kB; ++j) Axis<F::a>::output(points + j, F::kB, half + j, F::kB);
 #pragma GCC unroll 6
-  for (int i = 0; i < m; ++i) Axis<m>::output(half + i * n, 1, pixels + i * m, 1);
+  for (int i = 0; i < F::a; ++i) Axis<F::b>::output(half + i * F::kB, 1, pixels + i * F::b, 1);
 }
 
-/// m x m pixels of a gradient -> kPoints: the transposed output transform.
-template <int m, class V>
+/// a x b pixels of a gradient -> kPoints: the transposed output transform.
+template <class F, class V>
 TP_INLINE void transform_gradient(const V* pixels, V* points) {
-  constexpr int n = Axis<m>::kTile;
-  V half[n * m];
+  V half[F::kA * F::b];
 #pragma GCC unroll 6
-  for (int j = 0; j < m; ++j) Axis<m>::output_transposed(pixels + j, m, half + j, m);
+  for (int j = 0; j < F::b; ++j) Axis<F::a>::output_transposed(pixels + j, F::b, half + j, F::b);
 #pragma GCC unroll 6
-  for (int i = 0; i < n; ++i) Axis<m>::output_transposed(half + i * m, 1, points + i * n, 1);
+  for (int i = 0; i < F::kA; ++i) Axis<F::b>::output_transposed(half + i * F::b, 1, points + i * F::kB, 1);
 }
 
-/// 9 taps -> kPoints.
-template <int m, class V>
+/// 3 x 3 taps -> kPoints.
+template <class F, class V>
 TP_INLINE void transform_weights(const V* taps, V* points) {
-  constexpr int n = Axis<m>::kTile;
-  V half[n * 3];
+  V half[F::kA * 3];
 #pragma GCC unroll 6
-  for (int j = 0; j < 3; ++j) Axis<m>::weights(taps + j, 3, half + j, 3);
+  for (int j = 0; j < 3; ++j) Axis<F::a>::weights(taps + j, 3, half + j, 3);
 #pragma GCC unroll 6
-  for (int i = 0; i < n; ++i) Axis<m>::weights(half + i * 3, 1, points + i * n, 1);
+  for (int i = 0; i < F::kA; ++i) Axis<F::b>::weights(half + i * 3, 1, points + i * F::kB, 1);
 }
 
-/// kPoints of summed products -> the gradient of 9 taps: the transposed weight transform.
-template <int m, class V>
+/// kPoints of summed products -> the gradient of the taps: the transposed weight transform.
+template <class F, class V>
 TP_INLINE void transform_weight_gradient(const V* points, V* taps) {
-  constexpr int n = Axis<m>::kTile;
-  V half[3 * n];
+  V half[3 * F::kB];
 #pragma GCC unroll 6
-  for (int j = 0; j < n; ++j) Axis<m>::weights_transposed(points + j, n, half + j, n);
+  for (int j = 0; j < F::kB; ++j) Axis<F::a>::weights_transposed(points + j, F::kB, half + j, F::kB);
 #pragma GCC unroll 6
-  for (int i = 0; i < 3; ++i) Axis<m>::weights_transposed(half + i * n, 1, taps + i * 3, 1);
+  for (int i = 0; i < 3; ++i) Axis<F::b>::weights_transposed(half + i * F::kB, 1, taps + i * 3, 1);
 }
 
 }  // namespace tidepool::winograd

@@ -3,6 +3,7 @@
 #pragma once
 #include <algorithm>
 #include <cstdint>
+#include <utility>
 
 #include "core/transpose.h"
 #include "core/winograd/tiles.h"
@@ -28,10 +29,18 @@ void read_weights(const float* w, int64_t outputs, int64_t inputs, int64_t o, in
   }
 }
 
+/// The taps of a turned tile: their transpose.
+template <class V>
+TP_INLINE void turn_taps(V* taps) {
+  std::swap(taps[1], taps[3]);
+  std::swap(taps[2], taps[6]);
+  std::swap(taps[5], taps[7]);
+}
+
 /// The panel of result channels [channel, channel + columns L), points `step` elements apart.
-template <int m, int columns, class V>
-void transform_panel(Direction direction, const float* w, int64_t outputs, int64_t inputs, int64_t channel, float* u,
-                     int64_t step) {
+template <class F, int columns, class V>
+void transform_panel(Direction direction, bool turned_tiles, const float* w, int64_t outputs, int64_t inputs,
+                     int64_t channel, float* u, int64_t step) {
   constexpr int n = kLanes<V>;
   const bool forward = direction == Direction::forward;
   const int64_t depth = forward ? inputs : outputs, results = forward ? outputs : inputs;
@@ -53,42 +62,45 @@ void transform_panel(Direction direction, const float* w, int64_t outputs, int64
         }
       }
       for (int64_t r = 0; r < std::min<int64_t>(n, depth - k); ++r) {
-        V points[kPoints<m>];
-        transform_weights<m>(turned + r * 9, points);
+        if (turned_tiles) turn_taps(turned + r * 9);
+        V points[F::kPoints];
+        transform_weights<F>(turned + r * 9, points);
         float* out = u + (k + r) * columns * n + j * n;
 #pragma GCC unroll 36
-        for (int p = 0; p < kPoints<m>; ++p) store(out + p * step, points[p]);
+        for (int p = 0; p < F::kPoints; ++p) store(out + p * step, points[p]);
       }
     }
 }
 
 /// Summed products d[part][point][input][column][L], L input channels from `c` on, `columns` vectors of output channels
-/// from `o` on -> dw. Parts are added in order.
-template <int m, int columns, class V>
-void store_weight_gradient(const float* d, int64_t point_step, int64_t parts, int64_t part_step, float* dw,
-                           int64_t outputs, int64_t inputs, int64_t c, int64_t o) {
+/// from `o` on -> dw, set or `add`ed to. Parts are added in order.
+template <class F, int columns, class V>
+void store_weight_gradient(const float* d, int64_t point_step, int64_t parts, int64_t part_step, bool turned_tiles,
+                           bool add, float* dw, int64_t outputs, int64_t inputs, int64_t c, int64_t o) {
   constexpr int n = kLanes<V>;
   const int64_t length = 9 * std::min<int64_t>(n, inputs - c);
   for (int j = 0; j < columns && o + j * n < outputs; ++j) {
     V taps[9 * n];
     for (int r = 0; r < n; ++r) {
-      V points[kPoints<m>];
-      for (int p = 0; p < kPoints<m>; ++p) {
+      V points[F::kPoints];
+      for (int p = 0; p < F::kPoints; ++p) {
         const float* in = d + p * point_step + (r * columns + j) * n;
         points[p] = load<V>(in);
         for (int64_t part = 1; part < parts; ++part) points[p] += load<V>(in + part * part_step);
       }
-      transform_weight_gradient<m>(points, taps + r * 9);
+      transform_weight_gradient<F>(points, taps + r * 9);
+      if (turned_tiles) turn_taps(taps + r * 9);
     }
     for (int g = 0; g < 9; ++g) {
       transpose(taps + g * n);
       const int64_t count = length - g * n;
       for (int r = 0; r < n && o + j * n + r < outputs && count > 0; ++r) {
         float* p = dw + ((o + j * n + r) * inputs + c) * 9 + g * n;
+        const V before = !add ? V{} : count >= n ? load<V>(p) : load_some<V>(p, count);
         if (count >= n)
-          store(p, taps[g * n + r]);
+          store(p, before + taps[g * n + r]);
         else
-          store_some(p, taps[g * n + r], count);
+          store_some(p, before + taps[g * n + r], count);
       }
     }
   }

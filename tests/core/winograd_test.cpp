@@ -3,7 +3,9 @@
 
 #include <omp.h>
 
+#include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "core/winograd/drivers.h"
 #include "tests/layers/battery.h"
@@ -25,11 +27,30 @@ struct Case {
 
 // Every channel count that is no multiple of a vector, maps from one pixel on, tiles cut at both edges, both schedules
 // of either driver (many tiles; wide layers on small maps).
-const std::vector<Case> kCases{{2, 3, 10, 8, 8, 1, 1},    {1, 10, 3, 7, 5, 1, 1},   {2, 16, 16, 6, 9, 0, 0},
-                               {3, 24, 33, 5, 5, 2, 2},   {2, 33, 24, 4, 3, 1, 0},  {1, 1, 1, 1, 1, 1, 1},
-                               {2, 17, 31, 1, 1, 2, 2},   {1, 32, 64, 3, 13, 2, 1}, {5, 16, 160, 2, 2, 1, 1},
-                               {3, 130, 129, 4, 4, 1, 1}, {2, 48, 20, 1, 7, 1, 0},  {70, 16, 20, 9, 9, 1, 1},
-                               {300, 40, 48, 2, 3, 1, 1}, {2, 8, 7, 33, 31, 0, 2},  {33, 129, 130, 7, 6, 1, 1}};
+const std::vector<Case> kCases{{2, 3, 10, 8, 8, 1, 1},
+                               {1, 10, 3, 7, 5, 1, 1},
+                               {2, 16, 16, 6, 9, 0, 0},
+                               {3, 24, 33, 5, 5, 2, 2},
+                               {2, 33, 24, 4, 3, 1, 0},
+                               {1, 1, 1, 1, 1, 1, 1},
+                               {2, 17, 31, 1, 1, 2, 2},
+                               {1, 32, 64, 3, 13, 2, 1},
+                               {5, 16, 160, 2, 2, 1, 1},
+                               {3, 130, 129, 4, 4, 1, 1},
+                               {2, 48, 20, 1, 7, 1, 0},
+                               {70, 16, 20, 9, 9, 1, 1},
+                               {300, 40, 48, 2, 3, 1, 1},
+                               {2, 8, 7, 33, 31, 0, 2},
+                               {33, 129, 130, 7, 6, 1, 1},
+                               // enough images for tiles of their own at the right, the bottom, both
+                               {90, 17, 5, 4, 5, 1, 1},
+                               {90, 6, 18, 6, 8, 1, 1},
+                               {90, 3, 34, 7, 6, 0, 1},
+                               {90, 16, 33, 5, 11, 1, 0},
+                               {90, 9, 16, 8, 7, 1, 1},
+                               {90, 20, 33, 6, 6, 1, 1},
+                               {33, 5, 160, 9, 3, 1, 2},
+                               {90, 7, 130, 5, 5, 2, 2}};
 
 struct Results {
   Tensor y, dx, dw, dbias;
@@ -102,6 +123,29 @@ TEST(Winograd, ServesMapsOfBf16) {
   }
 }
 
+TEST(Winograd, PartsCoverAMapOnce) {
+  std::set<std::pair<int64_t, int64_t>> sizes;
+  for (const int m : {2, 4})
+    for (const int64_t images : {1, 100})
+      for (int64_t h = 1; h <= 20; ++h)
+        for (int64_t w = 1; w <= 20; ++w) {
+          std::vector<int> covered(static_cast<size_t>(h * w));
+          for (const winograd::Tiles& t : winograd::Parts::of(m, images, h, w).all()) {
+            EXPECT_EQ(t.images, images);
+            sizes.insert({t.height, t.width});
+            winograd::TileCursor at(t, 0);
+            for (int64_t i = 0; i < t.rows * t.columns; ++i, at.next(t))
+              for (int64_t y = at.top(t); y < std::min(h, at.top(t) + t.height); ++y)
+                for (int64_t x = at.left(t); x < std::min(w, at.left(t) + t.width); ++x)
+                  ++covered[static_cast<size_t>(y * w + x)];
+          }
+          EXPECT_EQ(std::count(covered.begin(), covered.end(), 1), h * w) << m << ": " << h << "x" << w;
+        }
+  EXPECT_EQ(sizes.size(), 9u) << "2x2, 3x3, 4x4, and 4 by 1, 2, 3 either way";
+  EXPECT_LT(winograd::Parts::of(4, 100, 13, 13).points(), winograd::Parts::of(4, 1, 13, 13).points() * 100)
+      << "one image does not pay for weights that are transformed once more";
+}
+
 TEST(Winograd, TheSameBitsForAnyNumberOfThreads) {
   const int before = omp_get_max_threads();
   for (const Case& c : kCases) {
@@ -126,21 +170,21 @@ void check_lanes(const Case& c, const Operands& a, const Results& expected) {
   using V = typename tidepool::detail::VectorOf<float, lanes>::type;
   using namespace winograd;
   const Problem p{c.images, c.inputs, c.outputs, c.height, c.width, c.pad_h, c.pad_w};
-  const auto check = [&]<int m> {
+  const auto check = [&](int m) {
     poison();
     const Results r{Tensor::empty(c.y(), a.dy.options()), Tensor::empty(c.x(), a.x.options()), Tensor::empty(c.w()),
                     Tensor{}};
     const PlainSource<float> x{a.x.data<float>(), c.inputs}, dy{a.dy.data<float>(), c.outputs};
-    filter<m, V>(Pass::of(Direction::forward, p), x, a.w.data<float>(),
-                 Target<float>{r.y.data<float>(), c.outputs, a.bias.data<float>()});
-    filter<m, V>(Pass::of(Direction::backward_data, p), dy, a.w.data<float>(),
-                 Target<float>{r.dx.data<float>(), c.inputs});
-    weight_gradient<m, V>(p, x, dy, r.dw.data<float>());
+    filter<V>(m, Pass::of(Direction::forward, p), x, a.w.data<float>(),
+              Target<float>{r.y.data<float>(), c.outputs, a.bias.data<float>()});
+    filter<V>(m, Pass::of(Direction::backward_data, p), dy, a.w.data<float>(),
+              Target<float>{r.dx.data<float>(), c.inputs});
+    weight_gradient<V>(m, p, x, dy, r.dw.data<float>());
     for (size_t i = 0; i < 3; ++i)
       EXPECT_LE(error(r[i].values(), expected[i].values()), allowed(m)) << lanes << " lanes, " << c.str() << " " << i;
   };
-  check.template operator()<2>();
-  check.template operator()<4>();
+  check(2);
+  check(4);
 }
 
 TEST(Winograd, VectorsOfFourAndEight) {
