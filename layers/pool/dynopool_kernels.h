@@ -58,33 +58,56 @@ struct ForwardKernel : Common<T> {
   uint8_t* winners;
 
   TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
+    if (this->aggregate == Aggregate::max)
+      winners ? walk<Aggregate::max, true>(row, lane, count) : walk<Aggregate::max, false>(row, lane, count);
+    else if (this->aggregate == Aggregate::avg)
+      walk<Aggregate::avg, false>(row, lane, count);
+    else
+      walk<Aggregate::soft, false>(row, lane, count);
+  }
+  template <Aggregate kAggregate, bool kWinners>
+  TP_HD TP_INLINE void walk(int64_t row, int64_t lane, int64_t count) const {
     const OutputRow at(this->axis, row);
-    each_place_lane<Acc<T>>(this->inner, lane, count, [&]<class V>(int64_t w, int64_t channel) {
+    each_place_run<Acc<T>>(this->inner, lane, count, [&]<class V, int vectors>(int64_t w, int64_t channel) {
       const auto map = this->template map<V>(at.outer, channel);
       const int64_t out = (row * this->axis[2].m + w) * this->inner + channel;
-      V v[8], best = splat<V>(-INFINITY), sum = splat<V>(0);
-      Ints<V> winner = splat_int<V>(0);
+      V best[vectors], v[vectors][kAggregate == Aggregate::soft ? 8 : 1]{};
+      Ints<V> winner[vectors];
+      TP_UNROLL
+      for (int i = 0; i < vectors; ++i) {
+        best[i] = splat<V>(kAggregate == Aggregate::max ? -INFINITY : 0);
+        winner[i] = splat_int<V>(0);
+      }
       int32_t queries = 0;
       this->each_query([&](int32_t q, int32_t a, int32_t b, int32_t c) {
-        const V value = map(this->axis[0].sample(at.d, a), this->axis[1].sample(at.h, b), this->axis[2].sample(w, c));
-        if (this->aggregate == Aggregate::max) {
-          const auto wins = (value > best) | (value != value);
-          best = wins ? value : best;
-          winner = wins ? splat_int<V>(q) : winner;
-        } else if (this->aggregate == Aggregate::avg) {
-          sum = sum + value;
+        const Sample &sd = this->axis[0].sample(at.d, a), &sh = this->axis[1].sample(at.h, b),
+                     &sw = this->axis[2].sample(w, c);
+        TP_UNROLL
+        for (int i = 0; i < vectors; ++i) {
+          const V value = map.at(sd, sh, sw, i * kLanes<V>);
+          if constexpr (kAggregate == Aggregate::max) {
+            const auto wins = (value > best[i]) | (value != value);
+            best[i] = wins ? value : best[i];
+            if constexpr (kWinners) winner[i] = wins ? splat_int<V>(q) : winner[i];
+          } else if constexpr (kAggregate == Aggregate::avg) {
+            best[i] = best[i] + value;
+          } else {
+            v[i][q] = value;
+          }
         }
-        v[q] = value;
         queries = q + 1;
       });
-      if (this->aggregate == Aggregate::avg) best = sum / splat<V>(static_cast<Lane<V>>(queries));
-      if (this->aggregate == Aggregate::soft) {
-        V e[8], m;
-        const V mean = soft_mean(v, queries, e, m);
-        best = m + mean;
+      TP_UNROLL
+      for (int i = 0; i < vectors; ++i) {
+        if constexpr (kAggregate == Aggregate::avg) best[i] = best[i] / splat<V>(static_cast<Lane<V>>(queries));
+        if constexpr (kAggregate == Aggregate::soft) {
+          V e[8], m;
+          const V mean = soft_mean(v[i], queries, e, m);
+          best[i] = m + mean;
+        }
+        store(y + out + i * kLanes<V>, best[i]);
+        if constexpr (kWinners) store_int<V>(winners + out + i * kLanes<V>, winner[i]);
       }
-      store(y + out, best);
-      if (winners) store_int<V>(winners + out, winner);
     });
   }
 };
@@ -135,7 +158,7 @@ struct SampleGradient {
   }
 };
 
-/// dx (set): each pixel sums the samples that read it, in the order of sides and outputs.
+/// dx (set): each pixel sums the samples that read it, in the order of axes, sides and outputs.
 template <class T>
 struct Spread : Common<T> {
   SampleGradient<T> gradient;
@@ -144,23 +167,26 @@ struct Spread : Common<T> {
   TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
     const auto& [ad, ah, aw] = this->axis;
     const int64_t h = row % ah.n, d = row / ah.n % ad.n, outer = row / ah.n / ad.n;
-    each_place_lane<Acc<T>>(this->inner, lane, count, [&]<class V>(int64_t w, int64_t channel) {
-      V sum = splat<V>(0);
-      this->each_query([&](int32_t q, int32_t a, int32_t b, int32_t c) {
-        const Reach rd = this->axis[0].reached(d, a), rh = this->axis[1].reached(h, b),
-                    rw = this->axis[2].reached(w, c);
-        for (int64_t od = rd.begin; od < rd.end; ++od)
-          for (int64_t oh = rh.begin; oh < rh.end; ++oh) {
-            const double weight = this->axis[0].sample(od, a).weight(d) * this->axis[1].sample(oh, b).weight(h);
-            const int64_t outputs = ((outer * this->axis[0].m + od) * this->axis[1].m + oh) * this->axis[2].m;
-            for (int64_t ow = rw.begin; ow < rw.end; ++ow) {
-              const double all = weight * this->axis[2].sample(ow, c).weight(w);
-              sum = sum + splat<V>(static_cast<Lane<V>>(all)) *
-                              gradient.template at<V>((outputs + ow) * this->inner + channel, q);
-            }
-          }
+    each_place_run<Acc<T>>(this->inner, lane, count, [&]<class V, int vectors>(int64_t w, int64_t channel) {
+      V sum[vectors];
+      TP_UNROLL
+      for (int i = 0; i < vectors; ++i) sum[i] = splat<V>(0);
+      const auto& [yd, yh, yw] = this->axis;
+      yd.each_reader(d, [&](const Reader& rd) {
+        yh.each_reader(h, [&](const Reader& rh) {
+          const int64_t outputs = ((outer * yd.m + rd.output) * yh.m + rh.output) * yw.m;
+          const int32_t q = (rd.side * yh.sides + rh.side) * yw.sides;
+          yw.each_reader(w, [&](const Reader& rw) {
+            const V weight = splat<V>(static_cast<Lane<V>>(rd.weight * rh.weight * rw.weight));
+            const int64_t out = (outputs + rw.output) * this->inner + channel;
+            TP_UNROLL
+            for (int i = 0; i < vectors; ++i)
+              sum[i] = sum[i] + weight * gradient.template at<V>(out + i * kLanes<V>, q + rw.side);
+          });
+        });
       });
-      store(dx + (row * this->axis[2].n + w) * this->inner + channel, sum);
+      TP_UNROLL
+      for (int i = 0; i < vectors; ++i) store(dx + (row * yw.n + w) * this->inner + channel + i * kLanes<V>, sum[i]);
     });
   }
 };

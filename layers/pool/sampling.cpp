@@ -1,27 +1,27 @@
 #include "layers/pool/sampling.h"
 
-#include <algorithm>
-
 namespace tidepool {
 
-std::vector<Reach> reach_of(const std::vector<Sample>& samples, int64_t n, int32_t sides) {
-  std::vector<Reach> reach(static_cast<size_t>(n * sides));
-  for (size_t j = 0; j < samples.size(); ++j) {
-    const int64_t output = static_cast<int64_t>(j) / sides, side = static_cast<int64_t>(j) % sides;
-    for (int64_t k : {samples[j].low, samples[j].high}) {
-      Reach& r = reach[static_cast<size_t>(k * sides + side)];
-      r = r.end == 0 ? Reach{output, output + 1} : Reach{std::min(r.begin, output), output + 1};
-    }
-  }
-  return reach;
-}
-
 void SampledAxes::set(int i, int64_t n, int32_t sides, const std::vector<Sample>& samples, Device device) {
-  memory.push_back(upload(samples, device));
-  const auto* s = static_cast<const Sample*>(memory.back().raw());
-  memory.push_back(upload(reach_of(samples, n, sides), device));
-  const auto* r = static_cast<const Reach*>(memory.back().raw());
-  axis[static_cast<size_t>(i)] = {n, static_cast<int64_t>(samples.size()) / sides, sides, s, r};
+  std::vector<std::vector<Reader>> by_pixel(static_cast<size_t>(n));
+  const int64_t m = static_cast<int64_t>(samples.size()) / sides;
+  for (int32_t side = 0; side < sides; ++side)
+    for (int64_t output = 0; output < m; ++output) {
+      const Sample& s = samples[static_cast<size_t>(output * sides + side)];
+      by_pixel[static_cast<size_t>(s.low)].push_back({output, side, s.low == s.high ? 1 : 1 - s.fraction});
+      if (s.low != s.high) by_pixel[static_cast<size_t>(s.high)].push_back({output, side, s.fraction});
+    }
+  std::vector<Reader> readers;
+  std::vector<int64_t> starts{0};
+  for (const std::vector<Reader>& of_pixel : by_pixel) {
+    readers.insert(readers.end(), of_pixel.begin(), of_pixel.end());
+    starts.push_back(static_cast<int64_t>(readers.size()));
+  }
+  const auto keep = [&]<class T>(const std::vector<T>& values) {
+    memory.push_back(upload(values, device));
+    return static_cast<const T*>(memory.back().raw());
+  };
+  axis[static_cast<size_t>(i)] = {n, m, sides, keep(samples), keep(readers), keep(starts)};
 }
 
 }  // namespace tidepool

@@ -16,17 +16,13 @@ namespace tidepool {
 struct Sample {
   int64_t low = 0, high = 0;
   double fraction = 0;
-
-  /// What pixel k weighs in it.
-  TP_HD double weight(int64_t k) const {
-    if (low == high) return low == k ? 1.0 : 0.0;
-    return low == k ? 1.0 - fraction : high == k ? fraction : 0.0;
-  }
 };
 
-/// Outputs [begin, end) whose sample reads a pixel.
-struct Reach {
-  int64_t begin = 0, end = 0;
+/// An output's sample that reads a pixel, and what the pixel weighs in it.
+struct Reader {
+  int64_t output;
+  int32_t side;
+  double weight;
 };
 
 /// One axis as kernels see it: n pixels in, m outputs, of each `sides` samples (1 or 2).
@@ -34,14 +30,16 @@ struct SampledAxis {
   int64_t n = 1, m = 1;
   int32_t sides = 1;
   const Sample* samples = nullptr;  ///< [m][sides]
-  const Reach* reach = nullptr;     ///< [n][sides]
+  const Reader* readers = nullptr;  ///< of pixel 0, then of pixel 1, ...; in the order of sides, then of outputs
+  const int64_t* starts = nullptr;  ///< [n + 1]: where a pixel's begin
 
   TP_HD const Sample& sample(int64_t output, int32_t side) const { return samples[output * sides + side]; }
-  TP_HD Reach reached(int64_t pixel, int32_t side) const { return reach[pixel * sides + side]; }
+  /// Calls f(reader) for each sample that reads the pixel.
+  template <class F>
+  TP_HD TP_INLINE void each_reader(int64_t pixel, const F& f) const {
+    for (int64_t i = starts[pixel]; i < starts[pixel + 1]; ++i) f(readers[i]);
+  }
 };
-
-/// For each pixel and side, which outputs read it; `samples` of one side rise with the output.
-std::vector<Reach> reach_of(const std::vector<Sample>& samples, int64_t n, int32_t sides);
 
 /// The bytes of a host array in memory of `device`.
 template <class T>
@@ -78,25 +76,49 @@ struct Interpolate {
     const V low = along_d(sd, at + sh.low * h);
     return sh.low == sh.high ? low : mix(sh, low, along_d(sd, at + sh.high * h));
   }
-  TP_HD TP_INLINE V operator()(const Sample& sd, const Sample& sh, const Sample& sw) const {
-    const V low = along_h(sd, sh, sw.low * w);
-    return sw.low == sw.high ? low : mix(sw, low, along_h(sd, sh, sw.high * w));
+  TP_HD TP_INLINE V operator()(const Sample& sd, const Sample& sh, const Sample& sw) const { return at(sd, sh, sw, 0); }
+  /// The same of the map `offset` elements on.
+  TP_HD TP_INLINE V at(const Sample& sd, const Sample& sh, const Sample& sw, int64_t offset) const {
+    const V low = along_h(sd, sh, sw.low * w + offset);
+    return sw.low == sw.high ? low : mix(sw, low, along_h(sd, sh, sw.high * w + offset));
   }
 };
 
-/// Walks a map's lanes: calls body.template operator()<V>(place, channel) for lanes [lane, lane + count) of a row,
-/// whose lanes are (place, inner).
+/// each_lane by runs: calls body.template operator()<V, vectors>(lane) for as many vectors side by side, so that what
+/// is the same for all lanes is computed once a run.
 template <class A, class Body>
-TP_HD TP_INLINE void each_place_lane(int64_t inner, int64_t lane, int64_t count, const Body& body) {
+TP_HD TP_INLINE void each_run_of_lanes(int64_t first, int64_t count, const Body& body) {
+#if !defined(__CUDACC__)
+  using V = typename detail::WideOf<A>::type;
+  constexpr int kRun = 4;
+  for (; count >= kRun * kLanes<V>; first += kRun * kLanes<V>, count -= kRun * kLanes<V>)
+    body.template operator()<V, kRun>(first);
+#endif
+  each_lane<A>(first, count, [&]<class W>(int64_t lane) { body.template operator()<W, 1>(lane); });
+}
+
+/// Walks a map's lanes: calls body.template operator()<V, vectors>(place, channel) for lanes [lane, lane + count) of a
+/// row, whose lanes are (place, inner).
+template <class A, class Body>
+TP_HD TP_INLINE void each_place_run(int64_t inner, int64_t lane, int64_t count, const Body& body) {
   const int64_t end = lane + count;
   int64_t place = lane / inner, c = lane % inner;
   while (lane < end) {
     const int64_t run = inner - c < end - lane ? inner - c : end - lane;
-    each_lane<A>(c, run, [&]<class V>(int64_t channel) { body.template operator()<V>(place, channel); });
+    each_run_of_lanes<A>(
+        c, run, [&]<class V, int vectors>(int64_t channel) { body.template operator()<V, vectors>(place, channel); });
     lane += run;
     c = 0;
     ++place;
   }
+}
+
+/// The same a vector at a time: body.template operator()<V>(place, channel).
+template <class A, class Body>
+TP_HD TP_INLINE void each_place_lane(int64_t inner, int64_t lane, int64_t count, const Body& body) {
+  each_place_run<A>(inner, lane, count, [&]<class V, int vectors>(int64_t place, int64_t channel) {
+    for (int i = 0; i < vectors; ++i) body.template operator()<V>(place, channel + i * kLanes<V>);
+  });
 }
 
 /// Sums in f64 what lanes hold.

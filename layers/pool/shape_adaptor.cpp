@@ -75,14 +75,13 @@ struct Source {
   template <class V, class D>
   TP_HD TP_INLINE V spread(const D* dy, int64_t row, int64_t w, int64_t channel) const {
     const int64_t outer = row / axis[1].n, h = row % axis[1].n;
-    const Reach rh = axis[1].reached(h, 0), rw = axis[2].reached(w, 0);
     V sum = splat<V>(0);
-    for (int64_t oh = rh.begin; oh < rh.end; ++oh)
-      for (int64_t ow = rw.begin; ow < rw.end; ++ow) {
-        const double weight = axis[1].sample(oh, 0).weight(h) * axis[2].sample(ow, 0).weight(w);
-        const int64_t out = (((outer * axis[1].m + oh) * axis[2].m) + ow) * inner + channel;
-        sum = sum + splat<V>(static_cast<Lane<V>>(weight)) * load<V>(dy + out);
-      }
+    axis[1].each_reader(h, [&](const Reader& rh) {
+      axis[2].each_reader(w, [&](const Reader& rw) {
+        const int64_t out = (((outer * axis[1].m + rh.output) * axis[2].m) + rw.output) * inner + channel;
+        sum = sum + splat<V>(static_cast<Lane<V>>(rh.weight * rw.weight)) * load<V>(dy + out);
+      });
+    });
     return sum;
   }
 };
