@@ -157,8 +157,51 @@ std::string page(const std::vector<const PoolDescription*>& operators) {
   return text;
 }
 
+// What an editor is told of a key.
+Json hint(const PoolKey& key) {
+  Json one = Json::object();
+  const Json start = start_of(key);
+  const std::string word = key.type.substr(0, key.type.find(' '));  // "number >= 0"
+  const bool single = key.type.find("one per axis") == std::string::npos;
+  if (single && (word == "boolean" || word == "integer" || word == "number")) {
+    one["type"] = word;
+  } else if (key.type.starts_with('"')) {  // "a" or "b"
+    for (size_t at = 0; (at = key.type.find('"', at)) != std::string::npos;) {
+      const size_t end = key.type.find('"', at + 1);
+      one["enum"].push_back(key.type.substr(at + 1, end - at - 1));
+      at = end + 1;
+    }
+  }
+  one["description"] =
+      fmt::format("{} {}; {}", key.says, key.type, start.is_null() ? "no default" : "default: " + default_text(key));
+  return one;
+}
+
+// configs/operators.schema.json, to which schema.json refers: for editors; the program asks the operators themselves.
+Json schema(const std::vector<const PoolDescription*>& operators) {
+  Json names = Json::array(), rules = Json::array();
+  for (const PoolDescription* op : operators) {
+    names.push_back(op->name);
+    Json keys = Json::object();
+    for (const PoolKey& key : op->keys) keys[key.name] = hint(key);
+    if (keys.empty()) continue;
+    rules.push_back({{"if", {{"properties", {{"type", {{"const", op->name}}}}}}}, {"then", {{"properties", keys}}}});
+  }
+  return {{"$schema", "https://json-schema.org/draft/2020-12/schema"},
+          {"title", "The pooling operators and their keys"},
+          {"description", "Written by the program from its registry: build/tidepool ops --schema"},
+          {"properties", {{"type", {{"enum", names}}}}},
+          {"allOf", rules}};
+}
+
 int run(const Call& call) {
-  if (call.json() && call.flag("markdown")) throw Error("--json and --markdown: one of them, not both");
+  if (call.json() + call.flag("markdown") + call.flag("schema") > 1)
+    throw Error("--json, --markdown and --schema: one of them at a time");
+  if (call.flag("schema")) {
+    if (!call.argument().empty()) throw Error("--schema describes all operators, but {} is named", call.argument());
+    print_json(schema(pool_operators()));
+    return 0;
+  }
   if (!call.argument().empty()) {
     const PoolDescription& op = find_pool_operator(call.argument());
     if (call.json())
@@ -182,7 +225,9 @@ const Registered registered(
     {.name = "ops",
      .says = "lists every pooling operator with its keys, defaults and source",
      .arguments = {"[NAME]"},
-     .options = {{.name = "markdown", .says = "prints the documentation page, docs/operators.md"}, json_option()},
+     .options = {{.name = "markdown", .says = "prints the documentation page, docs/operators.md"},
+                 {.name = "schema", .says = "prints what editors know of the keys, configs/operators.schema.json"},
+                 json_option()},
      .details = "With NAME: formula, gradient, what is kept for the backward (measured), and what each key means.",
      .run = run});
 

@@ -53,9 +53,14 @@ void merge(Json& base, const Json& over) {
   }
 }
 
+// What lies beside the configs for them: schema.json, and operators.schema.json for editors.
+bool is_schema(std::string_view name) {
+  return name.ends_with("schema.json");
+}
+
 std::optional<std::string> embedded_name(const std::string& name) {
   for (const std::string& each : {name, name + ".json"}) {
-    if (each != "schema.json" && embedded_config(each)) return each;
+    if (!is_schema(each) && embedded_config(each)) return each;
   }
   return std::nullopt;
 }
@@ -381,7 +386,7 @@ Config load_config_text(std::string_view text, std::string_view origin, std::spa
 std::vector<std::string> embedded_configs() {
   std::vector<std::string> names;
   for (size_t i = 0; i < kEmbeddedConfigs_count; ++i) {
-    if (std::string_view(kEmbeddedConfigs[i].name) != "schema.json") names.emplace_back(kEmbeddedConfigs[i].name);
+    if (!is_schema(kEmbeddedConfigs[i].name)) names.emplace_back(kEmbeddedConfigs[i].name);
   }
   std::sort(names.begin(), names.end());
   return names;

@@ -71,6 +71,22 @@ TEST_F(Commands, TheDocumentationPageIsTheProgramsOwn) {
   EXPECT_NE(now.find(done({"ops", "soft", "--markdown"}).out), std::string::npos);
 }
 
+TEST_F(Commands, EditorsKnowTheOperatorsKeys) {
+  const std::string schema = text_of(std::filesystem::path(TIDEPOOL_SOURCE_DIR) / "configs/operators.schema.json");
+  EXPECT_TRUE(schema == done({"ops", "--schema"}).out)
+      << "configs/operators.schema.json is not what the program prints: build/tidepool ops --schema > "
+         "configs/operators.schema.json";
+  const nlohmann::json rules = nlohmann::json::parse(schema).at("allOf");
+  const auto soft = std::find_if(rules.begin(), rules.end(), [](const nlohmann::json& rule) {
+    return rule.at("if").at("properties").at("type").at("const") == "soft";
+  });
+  ASSERT_NE(soft, rules.end());
+  const nlohmann::json keys = soft->at("then").at("properties");
+  EXPECT_EQ(keys.at("grad").at("enum"), nlohmann::json({"full", "frozen_weights"}));
+  EXPECT_EQ(keys.at("ceil_mode").at("type"), "boolean");
+  EXPECT_EQ(keys.at("beta").at("type"), "number");
+}
+
 TEST_F(Commands, Pool) {
   const std::filesystem::path golden = std::filesystem::path(TIDEPOOL_SOURCE_DIR) / "tests/golden/pictures";
   const auto path = [&](const char* name) { return (golden / name).string(); };
