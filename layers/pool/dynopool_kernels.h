@@ -237,27 +237,32 @@ struct ShapePull : Common<T> {
   template <int kFirst, bool kDelta, bool kWhole>
   struct Form {};
 
-  template <class V, int kFirst, bool kDelta, bool kWhole, class M>
+  template <class V, int vectors, int kFirst, bool kDelta, bool kWhole, class M>
   TP_HD TP_INLINE void channels(Form<kFirst, kDelta, kWhole>, const M& map, const Probe* probes, int32_t count,
                                 int64_t out, LaneSums<Acc<T>, 6>& all) const {
     V by_cell[3], by_delta[3];
     for (int i = 0; i < 3; ++i) by_cell[i] = by_delta[i] = splat<V>(0);
     for (int32_t k = 0; k < count; ++k) {
       const Probe& p = probes[k];
-      const V g = gradient.template at<V>(out, p.q);
+      V g[vectors];
+      TP_UNROLL
+      for (int v = 0; v < vectors; ++v) g[v] = gradient.template at<V>(out + v * kLanes<V>, p.q);
       for (int i = kFirst; i < 3; ++i) {
         if (p.flat[i]) continue;
-        V rise;
-        if constexpr (kWhole) {
-          rise = load<V>(map.x + p.up[i]) - load<V>(map.x + p.down[i]);
-        } else {
-          const Sample up{p.t[i]->up, p.t[i]->up, 0}, down{p.t[i]->down, p.t[i]->down, 0};
-          rise = map(i == 0 ? up : *p.s[0], i == 1 ? up : *p.s[1], i == 2 ? up : *p.s[2]) -
-                 map(i == 0 ? down : *p.s[0], i == 1 ? down : *p.s[1], i == 2 ? down : *p.s[2]);
+        const Sample up{p.t[i]->up, p.t[i]->up, 0}, down{p.t[i]->down, p.t[i]->down, 0};
+        TP_UNROLL
+        for (int v = 0; v < vectors; ++v) {
+          const int64_t on = v * kLanes<V>;
+          V rise;
+          if constexpr (kWhole)
+            rise = load<V>(map.x + p.up[i] + on) - load<V>(map.x + p.down[i] + on);
+          else
+            rise = map.at(i == 0 ? up : *p.s[0], i == 1 ? up : *p.s[1], i == 2 ? up : *p.s[2], on) -
+                   map.at(i == 0 ? down : *p.s[0], i == 1 ? down : *p.s[1], i == 2 ? down : *p.s[2], on);
+          const V slope = g[v] * rise;
+          by_cell[i] = by_cell[i] + slope * splat<V>(p.by_cell[i]);
+          if constexpr (kDelta) by_delta[i] = by_delta[i] + slope * splat<V>(p.by_delta[i]);
         }
-        const V slope = g * rise;
-        by_cell[i] = by_cell[i] + slope * splat<V>(p.by_cell[i]);
-        if constexpr (kDelta) by_delta[i] = by_delta[i] + slope * splat<V>(p.by_delta[i]);
       }
     }
     for (int i = kFirst; i < 3; ++i) {
@@ -286,8 +291,8 @@ struct ShapePull : Common<T> {
         ++count;
       });
       const auto walk = [&](auto form) {
-        each_lane<A>(0, this->inner, [&]<class V>(int64_t channel) {
-          channels<V>(form, this->template map<V>(at.outer, channel), probes, count, out + channel, all);
+        each_run_of_lanes<A>(0, this->inner, [&]<class V, int vectors>(int64_t channel) {
+          channels<V, vectors>(form, this->template map<V>(at.outer, channel), probes, count, out + channel, all);
         });
       };
       if (whole)
