@@ -402,8 +402,9 @@ void weight_gradient_part(const Problem& p, const Tiles& tiles, const TransformT
 /// dw of x and dy, by tiles of at most m x m.
 template <class V, class SourceX, class SourceDy>
 void weight_gradient(int m, const Problem& p, const SourceX& x, const SourceDy& dy, float* dw) {
+  const Parts parts = Parts::of(m, p.images, p.out_height(), p.out_width());
   bool add = false;
-  for (const Tiles& tiles : Parts::of(m, p.images, p.out_height(), p.out_width()).all()) {
+  for (const Tiles& tiles : parts.all()) {
     with_filtering(tiles, [&]<class F> {
       weight_gradient_part<F, V>(
           p, tiles,

@@ -32,7 +32,8 @@ class Parts {
           consider(divided(images, height, width, bottom, right));
     return best;
   }
-  std::span<const Tiles> all() const { return {tiles_.data(), count_}; }
+  std::span<const Tiles> all() const& { return {tiles_.data(), count_}; }
+  std::span<const Tiles> all() const&& = delete;  // they would be gone
 
   /// Multiplications for one pair of channels; `more` tiles are added to each part.
   int64_t points(int64_t more = 0) const {

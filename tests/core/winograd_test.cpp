@@ -130,7 +130,8 @@ TEST(Winograd, PartsCoverAMapOnce) {
       for (int64_t h = 1; h <= 20; ++h)
         for (int64_t w = 1; w <= 20; ++w) {
           std::vector<int> covered(static_cast<size_t>(h * w));
-          for (const winograd::Tiles& t : winograd::Parts::of(m, images, h, w).all()) {
+          const winograd::Parts parts = winograd::Parts::of(m, images, h, w);
+          for (const winograd::Tiles& t : parts.all()) {
             EXPECT_EQ(t.images, images);
             sizes.insert({t.height, t.width});
             winograd::TileCursor at(t, 0);
