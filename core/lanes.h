@@ -12,6 +12,10 @@
 #include "core/dtype.h"
 #include "core/host_device.h"
 
+#if defined(__AVX512BF16__) && defined(__AVX512DQ__) && !defined(__CUDACC__)
+#include <immintrin.h>
+#endif
+
 namespace tidepool {
 
 namespace detail {
@@ -170,6 +174,17 @@ TP_HD TP_INLINE void store(T* p, V v) {
 #if !defined(__CUDACC__)
     using Half = typename detail::VectorOf<uint16_t, kLanes<V>>::type;
     using Word = typename detail::VectorOf<uint32_t, kLanes<V>>::type;
+#if defined(__AVX512BF16__) && defined(__AVX512DQ__)
+    if constexpr (kLanes<V> == 16) {
+      const __m512 f = reinterpret_cast<const __m512&>(v);
+      constexpr int kDenormal = 0x20;  // the instruction would make them 0
+      if (_mm512_fpclass_ps_mask(f, kDenormal) == 0) {
+        const __m256bh h = _mm512_cvtneps_pbh(f);
+        memcpy(static_cast<void*>(p), &h, sizeof h);
+        return;
+      }
+    }
+#endif
     Word w;
     memcpy(&w, &v, sizeof w);
     const Word rounded = (w + 0x7fffu + ((w >> 16) & 1u)) >> 16;
