@@ -42,8 +42,7 @@ struct TileCursor {
 };
 
 /// Runs before a walk over tiles from `begin` on by as many tiles as memory takes to answer: what it names is brought
-/// nearer, since no machine foresees the lines of tiles (a third of a transform's time, half of a store's on maps that
-/// are no more in the caches).
+/// nearer, since no machine foresees the lines of tiles.
 class TilesAhead {
  public:
   TilesAhead(const Tiles& tiles, int64_t begin)
@@ -222,7 +221,7 @@ TP_INLINE void read_patch(const Source& source, const Patch<a, b>& patch, int64_
   };
   if (count < kLanes<V>) {
     for (int i = 0; i < a * b; ++i) pixels[i] = read(i, ShortRun{count});
-  } else if (patch.inside) {
+  } else if (patch.inside) {  // asked once, and not for each of the unrolled pixels
 #pragma GCC unroll 36
     for (int i = 0; i < a * b; ++i) pixels[i] = read(i, WholeRun{});
   } else {

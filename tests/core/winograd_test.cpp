@@ -50,7 +50,13 @@ const std::vector<Case> kCases{{2, 3, 10, 8, 8, 1, 1},
                                {90, 9, 16, 8, 7, 1, 1},
                                {90, 20, 33, 6, 6, 1, 1},
                                {33, 5, 160, 9, 3, 1, 2},
-                               {90, 7, 130, 5, 5, 2, 2}};
+                               {90, 7, 130, 5, 5, 2, 2},
+                               {90, 5, 18, 4, 3, 1, 1},
+                               {90, 18, 5, 3, 8, 1, 1},
+                               {90, 4, 6, 15, 7, 1, 1},
+                               {90, 6, 4, 7, 15, 1, 1}};
+
+constexpr size_t kKindsOfTile = 9;  // 2x2, 3x3, 4x4, and 4 by 1, 2, 3 either way
 
 struct Results {
   Tensor y, dx, dw, dbias;
@@ -94,6 +100,20 @@ Results by_reference(const Case& c, const Operands& a) {
 
 double allowed(int m) {
   return m == 4 ? 2e-5 : 4e-6;
+}
+
+// Sizes of the tiles that the cases meet, in each direction: a kind that none meets would be believed unseen.
+TEST(Winograd, CasesMeetEveryKindOfTile) {
+  std::set<std::pair<int64_t, int64_t>> of_y, of_x;
+  for (const Case& c : kCases)
+    for (const int m : {2, 4}) {
+      const winograd::Parts y = winograd::Parts::of(m, c.images, c.y()[2], c.y()[3]);
+      const winograd::Parts x = winograd::Parts::of(m, c.images, c.height, c.width);
+      for (const winograd::Tiles& t : y.all()) of_y.insert({t.height, t.width});
+      for (const winograd::Tiles& t : x.all()) of_x.insert({t.height, t.width});
+    }
+  EXPECT_EQ(of_y.size(), kKindsOfTile);
+  EXPECT_EQ(of_x.size(), kKindsOfTile);
 }
 
 TEST(Winograd, AgreesWithTheReference) {
@@ -142,7 +162,7 @@ TEST(Winograd, PartsCoverAMapOnce) {
           }
           EXPECT_EQ(std::count(covered.begin(), covered.end(), 1), h * w) << m << ": " << h << "x" << w;
         }
-  EXPECT_EQ(sizes.size(), 9u) << "2x2, 3x3, 4x4, and 4 by 1, 2, 3 either way";
+  EXPECT_EQ(sizes.size(), kKindsOfTile);
   EXPECT_LT(winograd::Parts::of(4, 100, 13, 13).points(), winograd::Parts::of(4, 1, 13, 13).points() * 100)
       << "one image does not pay for weights that are transformed once more";
 }
