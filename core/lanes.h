@@ -120,7 +120,7 @@ TP_HD TP_INLINE V splat(Lane<V> s) {
   if constexpr (kLanes<V> == 1)
     return s;
   else
-    return V{} + s;
+    return s - V{};  // s + V{} would not be s where s is -0
 }
 template <class V>
 TP_HD TP_INLINE Ints<V> splat_int(int i) {
@@ -289,6 +289,10 @@ TP_INLINE V even_lanes(V a, V b, std::integer_sequence<int, i...>) {
   // Lane l comes from place 2 l: of a while it lies there, then of b, which starts one place before a ends.
   return __builtin_shufflevector(a, b, (i < kLanes<V> / 2 ? 2 * i : 2 * i + 1)...);
 }
+template <bool kOdd, class V, int... i>
+TP_INLINE V alternate_lanes(V a, V b, std::integer_sequence<int, i...>) {
+  return __builtin_shufflevector(a, b, (2 * i + (kOdd ? 1 : 0))...);
+}
 template <bool kUpper, class V, int... i>
 TP_INLINE V zip_lanes(V a, V b, std::integer_sequence<int, i...>) {
   return __builtin_shufflevector(a, b, (i / 2 + (i % 2) * kLanes<V> + (kUpper ? kLanes<V> / 2 : 0))...);
@@ -333,6 +337,30 @@ TP_HD TP_INLINE void store_strided(T* p, V v, int64_t step) {
     for (int i = 0; i < kLanes<V>; ++i) p[i * step] = static_cast<T>(v[i]);
   }
 }
+/// The inverse of store_pairs.
+template <class V, class T>
+TP_HD TP_INLINE void load_pairs(const T* p, V& a, V& b) {
+  if constexpr (kLanes<V> == 1) {
+    a = static_cast<V>(p[0]);
+    b = static_cast<V>(p[1]);
+  } else {
+#if !defined(__CUDACC__)
+    if constexpr (std::is_same_v<T, bf16>) {  // a pair is a word; bf16 is the upper half of an f32
+      using Word = typename detail::VectorOf<uint32_t, kLanes<V>>::type;
+      Word pairs;
+      memcpy(&pairs, p, sizeof pairs);
+      const Word first = pairs << 16, second = pairs & 0xffff0000u;
+      memcpy(&a, &first, sizeof a);
+      memcpy(&b, &second, sizeof b);
+      return;
+    }
+    constexpr auto kAll = std::make_integer_sequence<int, kLanes<V>>{};
+    const V low = load<V>(p), high = load<V>(p + kLanes<V>);
+    a = detail::alternate_lanes<false>(low, high, kAll);
+    b = detail::alternate_lanes<true>(low, high, kAll);
+#endif
+  }
+}
 /// a[0], b[0], a[1], b[1], ...
 template <class V, class T>
 TP_HD TP_INLINE void store_pairs(T* p, V a, V b) {
@@ -361,22 +389,21 @@ TP_HD TP_INLINE V max_nan(V a, V b) {
 namespace detail {
 /// x = k log 2 + r of an f32 in [-104, 89], by Cody & Waite's reduction; `bits` - kMagicBits = k.
 inline constexpr int32_t kMagicBits = 0x4B400000;
+inline constexpr float kMagic = 12582912.0f;  ///< 1.5 * 2^23: adding it leaves the rounded integer in the low bits
 template <class V>
 TP_HD TP_INLINE V reduce_exp(V x, Ints<V>& bits) {
-  constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23: adding it leaves the rounded integer in the low bits
   const V shifted = x * 1.44269504088896341f + kMagic;
   const V n = shifted - kMagic;
   memcpy(&bits, &shifted, sizeof bits);
   return (x - n * 0.693359375f) - n * -2.12194440e-4f;
 }
-/// p in e^r = 1 + r + p r^2, a minimax polynomial.
+/// p in e^r = 1 + r + p r^2, a minimax polynomial: e^r to 3.1e-9.
 template <class V>
 TP_HD TP_INLINE V exp_tail(V r) {
-  V p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  return p * r + 5.0000001201e-1f;
+  V p = r * 1.3814598788e-3f + 8.3687165752e-3f;
+  p = p * r + 4.1668388993e-2f;
+  p = p * r + 1.6666521132e-1f;
+  return p * r + 4.9999994040e-1f;
 }
 /// exp(x) / 2^k - 1.
 template <class V>
@@ -417,25 +444,6 @@ TP_HD TP_INLINE V exp_lanes(V x) {
   }
 }
 
-/// The least argument of weight_lanes.
-template <class T>
-inline constexpr T kLeastWeight = sizeof(T) == 4 ? T(-87) : T(-700);
-/// exp(x) for kLeastWeight <= x <= 0, where its exponent needs no care, as near as exp_lanes. NaN for NaN.
-template <class V>
-TP_HD TP_INLINE V weight_lanes(V x) {
-  if constexpr (std::is_same_v<Lane<V>, double>) {
-    return exp_lanes(x);
-  } else {
-    Ints<V> k, bits;
-    const V r = detail::reduce_exp(x, k), e = (detail::exp_tail(r) * r + 1.0f) * r + 1.0f;
-    memcpy(&bits, &e, sizeof bits);
-    bits = bits + (k << 23);  // e 2^k, a normal number; kMagicBits has no low bits
-    V v;
-    memcpy(&v, &bits, sizeof v);
-    return v;
-  }
-}
-
 /// exp(x) - 1 without the loss of digits near 0, x <= 88 (f32: within 2 ulp; -1 below -87; NaN for NaN).
 template <class V>
 TP_HD TP_INLINE V expm1_lanes(V x) {
@@ -455,6 +463,96 @@ TP_HD TP_INLINE V expm1_lanes(V x) {
   }
 }
 
+/// The least argument of weight_lanes.
+template <class T>
+inline constexpr T kLeastWeight = sizeof(T) == 4 ? T(-87) : T(-700);
+/// exp(x) for kLeastWeight <= x <= 0, where its exponent needs no care, as near as exp_lanes. NaN for NaN.
+template <class V>
+TP_HD TP_INLINE V weight_lanes(V x) {
+  if constexpr (std::is_same_v<Lane<V>, double>) {
+    return exp_lanes(x);
+  } else {
+    Ints<V> k, bits;
+    const V r = detail::reduce_exp(x, k), e = (detail::exp_tail(r) * r + 1.0f) * r + 1.0f;
+    memcpy(&bits, &e, sizeof bits);
+    bits = bits + (k << 23);  // e 2^k, a normal number; kMagicBits has no low bits
+    V v;
+    memcpy(&v, &bits, sizeof v);
+    return v;
+  }
+}
+
+/// exp(x) - 1 for kLeastWeight <= x <= 0, as near as expm1_lanes. NaN for NaN.
+template <class V>
+TP_HD TP_INLINE V weight_less_one(V x) {
+  if constexpr (std::is_same_v<Lane<V>, double>) {
+    return expm1_lanes(x);
+  } else {
+    Ints<V> k;
+    const V r = detail::reduce_exp(x, k), p = detail::exp_tail(r);
+    const Ints<V> bits = (k << 23) + 0x3f800000;
+    V scale;
+    memcpy(&scale, &bits, sizeof scale);
+    return scale * ((p * r) * r + r) + (scale - 1.0f);
+  }
+}
+
+/// exp(beta u) for kLeastWeight <= beta u <= 0, of many u and one beta, 1 for u = 0, NaN for NaN: a power of 2, the
+/// cheapest of all. f32: within 2 ulp and |beta u| units of 2^-23 more, which a sum of weights does not see, since it
+/// falls slower than the weight does.
+template <class V>
+class Weights {
+ public:
+  TP_HD explicit Weights(Lane<V> beta)
+      : rate_(std::is_same_v<Lane<V>, double> ? beta : beta * Lane<V>(1.44269504088896341)),
+        least_(kLeastWeight<Lane<V>> / beta) {}
+
+  /// u, or the least whose weight is taken; NaN stays.
+  TP_HD TP_INLINE V within(V u) const { return max_number(u, splat<V>(least_)); }
+  TP_HD TP_INLINE V operator()(V u) const {
+    if constexpr (std::is_same_v<Lane<V>, double>) {
+      return exp_lanes(splat<V>(rate_) * u);
+    } else {
+      const V shifted = u * rate_ + detail::kMagic, f = u * rate_ - (shifted - detail::kMagic);
+      V e = f * 1.3264727313e-3f + 9.6715129912e-3f;  // 2^f to 9.2e-8, |f| <= 1/2: a minimax polynomial
+      e = e * f + 5.5507335812e-2f;
+      e = e * f + 2.4022242427e-1f;
+      e = e * f + 6.9314700365e-1f;
+      e = e * f + 1.0f;
+      Ints<V> k, bits;
+      memcpy(&k, &shifted, sizeof k);
+      memcpy(&bits, &e, sizeof bits);
+      bits = bits + (k << 23);
+      V v;
+      memcpy(&v, &bits, sizeof v);
+      return v;
+    }
+  }
+
+ private:
+  Lane<V> rate_, least_;
+};
+
+namespace detail {
+/// log(x) - shift log 2 of a normal x > 0.
+template <class V>
+TP_HD TP_INLINE V log_of_normal(V x, V shift) {
+  Ints<V> bits;
+  memcpy(&bits, &x, sizeof bits);
+  const Ints<V> e = (bits - 0x3f3504f3) >> 23;  // x = m 2^e, sqrt(1/2) <= m < sqrt(2)
+  bits = bits - (e << 23);
+  V m;
+  memcpy(&m, &bits, sizeof m);
+  const V k = from_int<V>(e) - shift, f = m - 1.0f, z = f * f;
+  // Cephes' polynomial, by Estrin: a third of Horner's waiting.
+  const V p01 = f * -2.4999993993e-1f + 3.3333331174e-1f, p23 = f * -1.6668057665e-1f + 2.0000714765e-1f;
+  const V p45 = f * -1.2420140846e-1f + 1.4249322787e-1f, p67 = f * -1.1514610310e-1f + 1.1676998740e-1f;
+  const V low = z * p23 + p01, high = z * (z * 7.0376836292e-2f + p67) + p45, p = (z * z) * high + low;
+  const V tail = p * f * z - k * 2.12194440e-4f - z * 0.5f;
+  return (f + tail) + k * 0.693359375f;
+}
+}  // namespace detail
+
 /// log in the lanes' precision. f32: Cephes' polynomial, within 2 ulp; -infinity for 0, NaN below, infinity and NaN for
 /// themselves. f64: the C library's, as exp_lanes.
 template <class V>
@@ -471,28 +569,12 @@ TP_HD TP_INLINE V log_lanes(V x) {
     const auto fits = (x > none) & (x < most);
     const auto denormal = x < splat<V>(1.17549435e-38f);
     const V safe = fits ? (denormal ? x * 8388608.0f : x) : splat<V>(1.0f);
-    Ints<V> bits;
-    memcpy(&bits, &safe, sizeof bits);
-    const Ints<V> e = (bits - 0x3f3504f3) >> 23;  // safe = m 2^e, sqrt(1/2) <= m < sqrt(2)
-    bits = bits - (e << 23);
-    V m;
-    memcpy(&m, &bits, sizeof m);
-    const V k = from_int<V>(e) - (denormal ? splat<V>(23.0f) : none), f = m - 1.0f, z = f * f;
-    V p = f * 7.0376836292e-2f - 1.1514610310e-1f;
-    p = p * f + 1.1676998740e-1f;
-    p = p * f - 1.2420140846e-1f;
-    p = p * f + 1.4249322787e-1f;
-    p = p * f - 1.6668057665e-1f;
-    p = p * f + 2.0000714765e-1f;
-    p = p * f - 2.4999993993e-1f;
-    p = p * f + 3.3333331174e-1f;
-    const V tail = p * f * z - k * 2.12194440e-4f - z * 0.5f;
-    const V log = (f + tail) + k * 0.693359375f;
+    const V log = detail::log_of_normal(safe, denormal ? splat<V>(23.0f) : none);
     return fits ? log : (x == none ? -most : (x > none ? x : splat<V>(NAN)));
   }
 }
 
-/// log(1 + x) without the loss of digits near 0, x > -1 (f32: within 2 ulp).
+/// log(1 + x) without the loss of digits near 0, -1 < x <= 1 (f32: within 2 ulp).
 template <class V>
 TP_HD TP_INLINE V log1p_lanes(V x) {
   if constexpr (std::is_same_v<Lane<V>, double>) {
@@ -504,7 +586,8 @@ TP_HD TP_INLINE V log1p_lanes(V x) {
     }
   } else {
     const V w = x + 1.0f;
-    return log_lanes(w) + (x - (w - 1.0f)) / w;  // what the rounding of 1 + x lost, to first order
+    // What the rounding of 1 + x lost, to first order: over w, but so small where w is far from 1 that 1 will do.
+    return detail::log_of_normal(w, splat<V>(0.0f)) + (x - (w - 1.0f));
   }
 }
 
@@ -526,6 +609,25 @@ TP_HD TP_INLINE V entropy_lanes(V x) {
 template <class V>
 TP_HD TP_INLINE V sigmoid_lanes(V x) {
   return splat<V>(1) / (splat<V>(1) + exp_lanes(-x));
+}
+
+/// 1 / x of 2^-125 <= x <= 2^125 (f32: within 2 ulp, by Newton's iteration, in a third of a division's time); NaN for
+/// NaN.
+template <class V>
+TP_HD TP_INLINE V reciprocal_lanes(V x) {
+  if constexpr (std::is_same_v<Lane<V>, double>) {
+    return splat<V>(1) / x;
+  } else {
+    Ints<V> bits;
+    memcpy(&bits, &x, sizeof bits);
+    bits = 0x7ef311c3 - bits;
+    V y;
+    memcpy(&y, &bits, sizeof y);  // within 5.1%
+    const V first = 1.0f - x * y;
+    y = y + y * first;
+    const V second = 1.0f - x * y;
+    return y + y * (second + second * second);
+  }
 }
 
 /// 1 / sqrt(x) of a normal x > 0 (f32: within 2 ulp, by Newton's iteration from a guess in the bits).
@@ -550,9 +652,30 @@ TP_HD TP_INLINE V rsqrt_lanes(V x) {
   }
 }
 
+namespace detail {
+template <class V>
+TP_HD TP_INLINE Ints<V> magnitude_bits(V x) {
+  Ints<V> bits;
+  memcpy(&bits, &x, sizeof bits);
+  return bits & (sizeof(Lane<V>) == 4 ? Ints<float>(0x7fffffff) : Ints<Lane<V>>(0x7fffffffffffffff));
+}
+}  // namespace detail
 template <class V>
 TP_HD TP_INLINE V abs_lanes(V x) {
-  return x < splat<V>(0) ? -x : x;
+  const Ints<V> bits = detail::magnitude_bits(x);
+  V v;
+  memcpy(&v, &bits, sizeof v);
+  return v;
+}
+/// The larger of a >= 0 and |x|; NaN when either is.
+template <class V>
+TP_HD TP_INLINE V larger_magnitude(V a, V x) {
+  Ints<V> bits, other = detail::magnitude_bits(x);  // ordered as the numbers are, NaN above infinity
+  memcpy(&bits, &a, sizeof bits);
+  bits = other > bits ? other : bits;
+  V v;
+  memcpy(&v, &bits, sizeof v);
+  return v;
 }
 /// -1, 0 or 1; 0 for NaN.
 template <class V>

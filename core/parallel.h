@@ -41,7 +41,8 @@ __global__ void rows_kernel(int64_t total, int64_t lanes, F f) {
 #endif
 
 /// Calls f(row, first_lane, lanes) so that every lane of every row is covered once. `work` is a guess of the operations
-/// a lane takes; it decides how many rows a chunk has. f is called concurrently and must not throw.
+/// a lane takes; it decides how many rows a chunk has. f is called concurrently and must not throw. On the CPU an f that
+/// has `rows(begin, end, lanes)` gets whole runs of rows instead, to compute once what rows share.
 template <class F>
 void parallel_rows(Device device, int64_t rows, int64_t lanes, int64_t work, const F& f) {
   if (rows * lanes == 0) return;
@@ -58,7 +59,10 @@ void parallel_rows(Device device, int64_t rows, int64_t lanes, int64_t work, con
 #endif
   const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, lanes * work));
   parallel_chunks(rows, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) f(row, int64_t{0}, lanes);
+    if constexpr (requires { f.rows(begin, end, lanes); })
+      f.rows(begin, end, lanes);
+    else
+      for (int64_t row = begin; row < end; ++row) f(row, int64_t{0}, lanes);
   });
 }
 

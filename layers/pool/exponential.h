@@ -16,21 +16,23 @@ struct SoftMean {
   /// `m` may leave NaN out (Window::largest): where an element is NaN, the result and every slope are.
   template <class W>
   TP_HD TP_INLINE static SoftMean of(const W& x, V m, Lane<V> beta) {
+    const Weights<V> weights(beta);
     V sums[2];
     x.totals(sums, [&](V v, int32_t, V(&part)[2]) {
-      const V u = below(v, m, beta), w = weight_lanes(splat<V>(beta) * u);
+      const V u = weights.within(v - m), w = weights(u);  // a weight of exactly 0 would meet an infinity
       part[0] = part[0] + w;
       part[1] = part[1] + w * u;
     });
     SoftMean s;
     s.m = m;
-    s.scale = splat<V>(1) / sums[0];
+    s.scale = reciprocal_lanes(sums[0]);
     s.offset = sums[1] * s.scale;
     return s;
   }
   /// d y / d x_i; frozen: with the weights as constants.
   TP_HD TP_INLINE V slope(V x_i, Lane<V> beta, bool frozen) const {
-    const V u = below(x_i, m, beta), w = weight_lanes(splat<V>(beta) * u) * scale;
+    const Weights<V> weights(beta);
+    const V u = weights.within(x_i - m), w = weights(u) * scale;
     return frozen ? w : w * (splat<V>(1) + splat<V>(beta) * (u - offset));
   }
   TP_HD TP_INLINE void put(V* state) const { state[0] = m, state[1] = scale, state[2] = offset; }
@@ -38,12 +40,6 @@ struct SoftMean {
     SoftMean s;
     s.m = state[0], s.scale = state[1], s.offset = state[2];
     return s;
-  }
-
- private:
-  /// x_i - m, or what gives the least weight, which counts as none: a weight of exactly 0 would meet an infinity.
-  TP_HD TP_INLINE static V below(V x_i, V m, Lane<V> beta) {
-    return max_number(x_i - m, splat<V>(kLeastWeight<Lane<V>> / beta));  // NaN stays
   }
 };
 

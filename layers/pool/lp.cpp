@@ -15,7 +15,8 @@ struct Lp {
       "torch.nn.LPPool2d takes x^p with its sign and multiplies a window that hangs over by its missing elements; here "
       "abs(x), and the elements that are there. The two agree for even p, or x >= 0, without ceil_mode."};
   static constexpr Keeps kKeeps = Keeps::input;
-  static constexpr int kState = 2, kNumbers = 1;  // 1 / M; p = 2: M / y, else log (y / M)
+  static constexpr int kState = 2,
+                       kNumbers = 1;  // a scale of the window; p = 2: 1 / y of what it scales, else log y of it
   struct Options : Learned {
     double p = 2;
     void keys(Keys& k) {
@@ -37,14 +38,16 @@ struct Lp {
   template <class V, class W>
   TP_HD TP_INLINE Pooled<V, kState> reduce(const W& x) const {
     V largest = splat<V>(0);
-    x.each([&](V v, int32_t) { largest = max_nan(largest, abs_lanes(v)); });
+    x.each([&](V v, int32_t) { largest = larger_magnitude(largest, v); });
     Pooled<V, kState> p;
-    const V scale = p.state[0] = scale_of(largest), none = splat<V>(0);
     if (squares()) {
-      const V sum = x.sum([&](V v) { return (v * scale) * (v * scale); });
-      p.state[1] = sum > none ? rsqrt_lanes(sum) : none;
-      p.y = largest * (sum * p.state[1]);
+      const auto scale = BinaryScale<V>::of(largest);
+      const V sum = x.sum([&](V v) { return (v * scale.down) * (v * scale.down); });
+      p.state[0] = scale.down;
+      p.state[1] = sum > splat<V>(0) ? rsqrt_lanes(sum) : splat<V>(0);
+      p.y = scale.up * (sum * p.state[1]);
     } else {
+      const V scale = p.state[0] = scale_of(largest);
       const V exponent = x.number(0);
       const V sum = x.sum([&](V v) { return exp_lanes(exponent * log_lanes(abs_lanes(v) * scale)); });
       p.state[1] = log_lanes(sum) / exponent;

@@ -32,20 +32,21 @@ struct Lse {
   }
   template <class V, class W>
   TP_HD TP_INLINE Pooled<V, kState> reduce(const W& x) const {
-    const V b = x.number(0), m = x.max(), n = splat<V>(static_cast<Lane<V>>(x.real()));
+    const V b = x.number(0), m = x.largest(), n = splat<V>(static_cast<Lane<V>>(x.real()));
     Pooled<V, kState> p;
     p.state[0] = m;
     // e^t - 1 and log(1 + t) keep the digits of a small b
-    const V sum = x.sum([&](V v) { return expm1_lanes(b * (v - m)); });
-    p.state[1] = log1p_lanes(sum / n) / b;
-    p.state[2] = splat<V>(1) / (n + sum);
+    const V inverse = x.inverse_number(0), least = splat<V>(kLeastWeight<Lane<V>>) * inverse;
+    const V sum = x.sum([&](V v) { return weight_less_one(b * max_number(v - m, least)); });  // NaN stays
+    p.state[1] = log1p_lanes(sum / n) * inverse;
+    p.state[2] = reciprocal_lanes(n + sum);
     p.y = m + p.state[1];
     return p;
   }
   template <class V, class E>
   TP_HD TP_INLINE V pull(V dy, V x_i, const E& at, const Pooled<V, kState>& p) const {
-    const V t = at.window.number(0) * (x_i - p.state[0]);
-    return dy * weight_lanes(max_number(t, splat<V>(kLeastWeight<Lane<V>>))) * p.state[2];
+    const V least = splat<V>(kLeastWeight<Lane<V>>) * at.window.inverse_number(0);
+    return dy * weight_lanes(at.window.number(0) * max_number(x_i - p.state[0], least)) * p.state[2];
   }
   template <class V, class W, class Give>
   TP_HD TP_INLINE void pull_numbers(const W& x, const Pooled<V, kState>& p, Give&& give) const {

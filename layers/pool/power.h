@@ -13,6 +13,31 @@ TP_HD TP_INLINE V scale_of(V largest) {
   return largest < splat<V>(kSmallest) ? splat<V>(0) : splat<V>(1) / largest;
 }
 
+/// Powers of 2 that take a window's largest magnitude to [2, 4), and back: exact, where 1 / M would round. 0 where it
+/// is 0 (or next to it).
+template <class V>
+struct BinaryScale {
+  V down, up;
+
+  TP_HD TP_INLINE static BinaryScale of(V largest) {
+    constexpr bool kFloat = sizeof(Lane<V>) == 4;
+    constexpr auto kSmallest = static_cast<Lane<V>>(kFloat ? 1e-37 : 1e-307);
+    constexpr int kDigits = kFloat ? 23 : 52;
+    constexpr auto kInfinite = Ints<Lane<V>>(kFloat ? 0xff : 0x7ff) << kDigits;
+    Ints<V> bits;
+    memcpy(&bits, &largest, sizeof bits);
+    const Ints<V> exponent = bits & kInfinite, up = exponent - (Ints<Lane<V>>(1) << kDigits),
+                  down = kInfinite - exponent;
+    BinaryScale s;
+    memcpy(&s.down, &down, sizeof down);
+    memcpy(&s.up, &up, sizeof up);
+    const auto empty = largest < splat<V>(kSmallest);
+    s.down = empty ? splat<V>(0) : s.down;
+    s.up = empty ? splat<V>(0) : s.up;
+    return s;
+  }
+};
+
 /// log of (mean r_i^p)^(1/p), of a window whose elements `r` makes of x; digits are kept for small p too.
 template <class V, class W, class R>
 TP_HD TP_INLINE V log_power_mean(const W& x, V p, R&& r) {

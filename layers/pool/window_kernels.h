@@ -127,7 +127,15 @@ struct Window {
   /// Calls f(value, index).
   template <class F>
   TP_HD TP_INLINE void each(F&& f) const {
-    each_place([&](int64_t offset, int32_t index) { f(at(offset), index); });
+    if constexpr (kForm == Form::two && kAlong) {
+      V v[4];
+      load_pairs(x + base, v[0], v[1]);
+      load_pairs(x + base + step[1], v[2], v[3]);
+      TP_UNROLL
+      for (int32_t i = 0; i < 4; ++i) f(v[i], i);
+    } else {
+      each_place([&](int64_t offset, int32_t index) { f(at(offset), index); });
+    }
   }
   /// Adds to n totals at once: f(value, index, totals). A row of the window is summed by itself, so that a large window
   /// costs few digits.
@@ -156,13 +164,13 @@ struct Window {
   /// NaN when there is one.
   TP_HD TP_INLINE V max() const {
     V m = splat<V>(-INFINITY);
-    each([&](V v, int32_t) { m = max_nan(m, v); });
+    each([&](V v, int32_t index) { m = starts(index) ? v : max_nan(m, v); });
     return m;
   }
-  /// The maximum of those that are numbers; -infinity when there is none.
+  /// The maximum of those that are numbers, -infinity when there is none; or NaN, when the first is.
   TP_HD TP_INLINE V largest() const {
     V m = splat<V>(-INFINITY);
-    each([&](V v, int32_t) { m = max_number(m, v); });
+    each([&](V v, int32_t index) { m = starts(index) ? v : max_number(m, v); });
     return m;
   }
   /// The maximum and the index of the first of the largest; NaN wins over all.
@@ -170,6 +178,7 @@ struct Window {
     V m = splat<V>(-INFINITY);
     winner = splat_int<V>(first_index());
     each([&](V v, int32_t index) {
+      if (starts(index)) return void(m = v);
       const auto wins = (v > m) | (v != v);
       m = wins ? v : m;
       winner = wins ? splat_int<V>(index) : winner;
@@ -186,6 +195,8 @@ struct Window {
     each([&](V v, int32_t) { total = total + widen(v); });
     return narrow<V>(total / static_cast<double>(real()));
   }
+  /// Whether the compiler knows that this is the first element.
+  TP_HD TP_INLINE static bool starts(int32_t index) { return kForm == Form::two && index == 0; }
   /// Index of the first element.
   TP_HD TP_INLINE int32_t first_index() const {
     return kForm == Form::two ? 0 : (first[0] * size[1] + first[1]) * size[2] + first[2];
@@ -204,7 +215,13 @@ struct Window {
     const double* at = n.learned + j * n.units + unit(n.per);
     return spread(n.per) ? load<V>(at) : splat<V>(static_cast<Lane<V>>(*at));
   }
-  /// The same in f64.
+  /// 1 / number k, a division for all lanes where they have one number.
+  TP_HD TP_INLINE V inverse_number(int k) const {
+    const Number& n = numbers[k];
+    if (n.learned && spread(n.per)) return splat<V>(1) / number(k);
+    return splat<V>(static_cast<Lane<V>>(1 / (n.learned ? n.learned[unit(n.per)] : n.fixed)));
+  }
+  /// Number k in f64.
   TP_HD TP_INLINE Doubles<V> exact_number(int k, int64_t j = 0) const {
     const Number& n = numbers[k];
     const double* at = n.learned + j * n.units + unit(n.per);
@@ -291,15 +308,31 @@ TP_HD TP_INLINE Window<V, T, kForm, kAlong> make_window(const WindowGeometry& g,
   return window;
 }
 
+/// A row of outputs, and where it stands; its lanes are (w, inner).
+struct RowPlace {
+  int64_t row, outer, d, h;
+
+  TP_HD RowPlace(const WindowGeometry& g, int64_t at)
+      : row(at), outer(at / g.axis[1].m / g.axis[0].m), d(at / g.axis[1].m % g.axis[0].m), h(at % g.axis[1].m) {}
+  TP_HD TP_INLINE void next(const WindowGeometry& g) {
+    ++row;
+    if (++h < g.axis[1].m) return;
+    h = 0;
+    if (++d < g.axis[0].m) return;
+    d = 0;
+    ++outer;
+  }
+};
+
 /// Walks windows: calls body.template window<V>(Window, offset of its output) for lanes [lane, lane + count) of a row
-/// of outputs. A row is (outer, d, h); its lanes are (w, inner).
+/// of outputs.
 template <Form kForm, bool kAlong, class T, class Body>
-TP_HD TP_INLINE void walk(const WindowGeometry& g, const Number* numbers, const T* x, int64_t row, int64_t lane,
+TP_HD TP_INLINE void walk(const WindowGeometry& g, const Number* numbers, const T* x, const RowPlace& at, int64_t lane,
                           int64_t count, const Body& body) {
   using A = Acc<T>;
   const WindowAxis &ad = g.axis[0], &ah = g.axis[1], &aw = g.axis[2];
   const int64_t inner = kAlong ? 1 : g.map.inner;
-  const int64_t h = row % ah.m, d = row / ah.m % ad.m, outer = row / ah.m / ad.m;
+  const int64_t row = at.row, outer = at.outer, d = at.d, h = at.h;
   const int64_t origin = ((outer * ad.n + ad.start(d)) * ah.n + ah.start(h)) * aw.n * inner;
   const int64_t out = row * aw.m * inner;
   const auto make = [&]<class V>(int64_t w, int64_t c) {
@@ -373,19 +406,29 @@ struct Forward {
   Acc<T>* state;
   int64_t outputs;
 
-  TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
-    walk<kForm, kAlong>(g, numbers.all, x, row, lane, count, [&](const auto& window, int64_t out) {
+  TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const { walk_rows(row, row + 1, lane, count); }
+  void rows(int64_t begin, int64_t end, int64_t lanes) const { walk_rows(begin, end, 0, lanes); }
+
+ private:
+  TP_HD TP_INLINE void walk_rows(int64_t begin, int64_t end, int64_t lane, int64_t count) const {
+    const Op pool = op;  // copies: for all that a compiler knows, a store may change what `this` has
+    T* const to = y;
+    I* const to_winners = winners;
+    Acc<T>* const to_state = state;
+    const auto each = [&](const auto& window, int64_t out) {
       using V = typename std::decay_t<decltype(window)>::Value;
-      auto p = op.template reduce<V>(window);
-      if (y) store(y + out, p.y);
+      auto p = pool.template reduce<V>(window);
+      if (to) store(to + out, p.y);
       if constexpr (has_winner<Op>())
-        if (winners) store_int<V>(winners + out, p.winner);
+        if (to_winners) store_int<V>(to_winners + out, p.winner);
       if constexpr (Op::kKeeps == Keeps::input)
-        if (state) {
-          prepare_pull(op, window, p);
-          for (int i = 0; i < Op::kState; ++i) store(state + i * outputs + out, p.state[i]);
+        if (to_state) {
+          prepare_pull(pool, window, p);
+          TP_UNROLL
+          for (int i = 0; i < Op::kState; ++i) store(to_state + i * outputs + out, p.state[i]);
         }
-    });
+    };
+    for (RowPlace at(g, begin); at.row < end; at.next(g)) walk<kForm, kAlong>(g, numbers.all, x, at, lane, count, each);
   }
 };
 
@@ -399,51 +442,53 @@ struct Own {
   const I* winners;
   T* dx;
 
-  TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
-    walk<kForm, kAlong>(g, numbers.all, x, row, lane, count, [&](const auto& window, int64_t out) {
+  TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const { walk_rows(row, row + 1, lane, count); }
+  void rows(int64_t begin, int64_t end, int64_t lanes) const { walk_rows(begin, end, 0, lanes); }
+
+ private:
+  TP_HD TP_INLINE void walk_rows(int64_t begin, int64_t end, int64_t lane, int64_t count) const {
+    const Op pool = op;  // copies, as in Forward
+    const T* const from = dy;
+    T* const to = dx;
+    const auto each = [&](const auto& window, int64_t out) {
       using V = typename std::decay_t<decltype(window)>::Value;
       Pooled<V, Op::kState> p;
-      const V gradient = load<V>(dy + out);
+      const V gradient = load<V>(from + out);
       if constexpr (Op::kKeeps == Keeps::winner) p.winner = load_int<V>(winners + out);
       if constexpr (Op::kKeeps == Keeps::input) {
-        p = op.template reduce<V>(window);
-        prepare_pull(op, window, p);
+        p = pool.template reduce<V>(window);
+        prepare_pull(pool, window, p);
       }
       const auto pull = [&](V v, int32_t index, int64_t offset) {
         using W = std::decay_t<decltype(window)>;
-        return op.template pull<V>(gradient, v,
-                                   WindowElement<W>{{index, window.real(), window.counted()}, window, offset}, p);
-      };
-      const auto element = [&](int64_t offset) {
-        if constexpr (Op::kKeeps == Keeps::input)
-          return window.at(offset);
-        else
-          return splat<V>(0);
+        return pool.template pull<V>(gradient, v,
+                                     WindowElement<W>{{index, window.real(), window.counted()}, window, offset}, p);
       };
       if constexpr (kForm == Form::two) {
         int64_t at[4];
         V give[4];
-        window.each_place([&](int64_t offset, int32_t index) {
-          at[index] = offset;
-          give[index] = element(offset);
-        });
-        for (int i = 0; i < 4; ++i) give[i] = pull(give[i], i, at[i]);
+        window.each_place([&](int64_t offset, int32_t index) { at[index] = offset; });
+        if constexpr (Op::kKeeps == Keeps::input) window.each([&](V v, int32_t index) { give[index] = v; });
+        TP_UNROLL  // then what `reduce` has computed of an element already is not computed again
+            for (int i = 0; i < 4; ++i) give[i] = pull(Op::kKeeps == Keeps::input ? give[i] : splat<V>(0), i, at[i]);
         if constexpr (kAlong) {
-          store_pairs(dx + at[0], give[0], give[1]);
-          store_pairs(dx + at[2], give[2], give[3]);
+          store_pairs(to + at[0], give[0], give[1]);
+          store_pairs(to + at[2], give[2], give[3]);
         } else {
-          for (int i = 0; i < 4; ++i) store(dx + at[i], give[i]);
+          TP_UNROLL
+          for (int i = 0; i < 4; ++i) store(to + at[i], give[i]);
         }
       } else {
         window.each_place([&](int64_t offset, int32_t index) {
-          const V v = pull(element(offset), index, offset);
+          const V v = pull(Op::kKeeps == Keeps::input ? window.at(offset) : splat<V>(0), index, offset);
           if constexpr (kAlong)
-            store_strided(dx + offset, v, window.lane_step);
+            store_strided(to + offset, v, window.lane_step);
           else
-            store(dx + offset, v);
+            store(to + offset, v);
         });
       }
-    });
+    };
+    for (RowPlace at(g, begin); at.row < end; at.next(g)) walk<kForm, kAlong>(g, numbers.all, x, at, lane, count, each);
   }
 };
 
@@ -554,7 +599,7 @@ struct NumberPull {
         for (int64_t i = 0, n = wanted[k].count * wanted[k].slots; i < n; ++i) wanted[k].sums[chunk * n + i] = 0;
     const int64_t end = (chunk + 1) * rows_a_chunk < rows ? (chunk + 1) * rows_a_chunk : rows;
     for (int64_t row = chunk * rows_a_chunk; row < end; ++row)
-      walk<Form::any, kAlong>(g, numbers.all, x, row, 0, g.axis[2].m * (kAlong ? 1 : g.map.inner),
+      walk<Form::any, kAlong>(g, numbers.all, x, RowPlace(g, row), 0, g.axis[2].m * (kAlong ? 1 : g.map.inner),
                               [&](const auto& window, int64_t out) {
                                 using V = typename std::decay_t<decltype(window)>::Value;
                                 const auto p = op.template reduce<V>(window);

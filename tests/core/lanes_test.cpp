@@ -116,6 +116,71 @@ TEST(WeightLanes, WithinTwoUlp) {
   EXPECT_DOUBLE_EQ(weight_lanes(-1.5), std::exp(-1.5));
 }
 
+TEST(WeightLessOne, WithinTwoUlp) {
+  EXPECT_LE(
+      worst_ulps(
+          spread(-87, 0, 7.7e-4), [](auto v) { return weight_less_one(v); }, [](double v) { return std::expm1(v); }),
+      2.0);
+  EXPECT_EQ(weight_less_one(0.0f), 0.0f);
+  EXPECT_TRUE(std::isnan(weight_less_one(kNan)));
+  EXPECT_DOUBLE_EQ(weight_less_one(-1.5), std::expm1(-1.5));
+}
+
+// Two ulp, and what a rounded exponent costs.
+TEST(Weights, NearTheExponential) {
+  for (const double beta : {1.0, 0.37, 1e-4, 250.0, 1e6}) {
+    const auto rate = static_cast<float>(beta);
+    const double exact = static_cast<double>(rate);
+    double worst = 0;
+    for (float u : spread(-87, 0, 7.7e-4)) {
+      u = static_cast<float>(static_cast<double>(u) / beta);
+      const double x = exact * static_cast<double>(u);
+      const float scalar = Weights<float>(rate)(u), wide = Weights<Wide>(rate)(splat<Wide>(u))[3];
+      ASSERT_EQ(scalar, wide);
+      worst = std::max(worst, ulps(scalar, std::exp(x)) / (2 + 2 * std::abs(x)));
+    }
+    EXPECT_LE(worst, 1) << beta;
+    EXPECT_EQ(Weights<float>(rate)(0.0f), 1.0f);
+    EXPECT_TRUE(std::isnan(Weights<float>(rate)(kNan)));
+    EXPECT_TRUE(std::isnan(Weights<float>(rate).within(kNan)));
+    EXPECT_GT(Weights<float>(rate)(Weights<float>(rate).within(-kInf)), 0.0f);
+  }
+  EXPECT_DOUBLE_EQ(Weights<double>(0.5)(-3.0), std::exp(-1.5));
+}
+
+TEST(ReciprocalLanes, WithinTwoUlp) {
+  std::vector<float> x = spread(1e-3, 40, 3.7e-3);
+  for (int e = -125; e < 125; ++e)
+    for (const float m : {1.0f, 1.37f, 1.9999999f}) x.push_back(std::ldexp(m, e));
+  EXPECT_LE(worst_ulps(
+                x, [](auto v) { return reciprocal_lanes(v); }, [](double v) { return 1 / v; }),
+            2.0);
+  EXPECT_EQ(reciprocal_lanes(1.0f), 1.0f);
+  EXPECT_EQ(reciprocal_lanes(4.0f), 0.25f);
+  EXPECT_TRUE(std::isnan(reciprocal_lanes(kNan)));
+  EXPECT_EQ(reciprocal_lanes(3.0), 1 / 3.0);
+}
+
+TEST(Lanes, Magnitudes) {
+  const float x[] = {0.0f, -0.0f, 1.5f, -1.5f, 1e-40f, -1e-40f, kInf, -kInf, -3.4e38f};
+  for (const float a : x) {
+    EXPECT_EQ(abs_lanes(a), std::fabs(a));
+    EXPECT_FALSE(std::signbit(abs_lanes(splat<Wide>(a))[5]));
+    EXPECT_EQ(abs_lanes(splat<Wide>(a))[5], std::fabs(a));
+    for (const float b : x) {
+      EXPECT_EQ(larger_magnitude(std::fabs(a), b), std::max(std::fabs(a), std::fabs(b)));
+      EXPECT_EQ(larger_magnitude(splat<Wide>(std::fabs(a)), splat<Wide>(b))[7], std::max(std::fabs(a), std::fabs(b)));
+    }
+    for (const float nan : {kNan, -kNan}) {
+      EXPECT_TRUE(std::isnan(larger_magnitude(std::fabs(a), nan)));
+      EXPECT_TRUE(std::isnan(larger_magnitude(abs_lanes(nan), a)));
+    }
+  }
+  EXPECT_EQ(abs_lanes(-2.5), 2.5);
+  EXPECT_EQ(larger_magnitude(1.0, -2.5), 2.5);
+  EXPECT_TRUE(std::isnan(abs_lanes(kNan)));
+}
+
 TEST(RsqrtLanes, WithinTwoUlp) {
   std::vector<float> x = spread(1e-3, 40, 3.7e-3);
   for (int e = -126; e < 128; ++e) x.push_back(std::ldexp(1.37f, e));
@@ -136,7 +201,7 @@ TEST(Expm1Lanes, WithinTwoUlp) {
 }
 
 TEST(Log1pLanes, WithinTwoUlp) {
-  std::vector<float> x = spread(-0.9999, 20, 1.3e-3);
+  std::vector<float> x = spread(-0.9999, 1, 1.3e-4);
   EXPECT_LE(worst_ulps(
                 x, [](auto v) { return log1p_lanes(v); }, [](double v) { return std::log1p(v); }),
             2.0);
@@ -265,6 +330,24 @@ TEST(Lanes, StridedLoadsAndStores) {
     EXPECT_EQ(pairs[2 * i], f[i]);
     EXPECT_EQ(pairs[2 * i + 1], f[100 + i]);
   }
+  const auto apart = [&]<class T>(T) {
+    T memory[2 * kLanes<Wide> + 1];
+    for (size_t i = 0; i < std::size(memory); ++i) memory[i] = static_cast<T>(f[i]);
+    for (const int at : {0, 1}) {  // at any alignment
+      Wide a, b;
+      load_pairs(memory + at, a, b);
+      for (int l = 0; l < kLanes<Wide>; ++l) {
+        EXPECT_EQ(a[l], static_cast<float>(memory[2 * l + at]));
+        EXPECT_EQ(b[l], static_cast<float>(memory[2 * l + 1 + at]));
+      }
+      float one, two;
+      load_pairs(memory + at, one, two);
+      EXPECT_EQ(one, static_cast<float>(memory[at]));
+      EXPECT_EQ(two, static_cast<float>(memory[at + 1]));
+    }
+  };
+  apart(float{});
+  apart(bf16{});
 }
 
 TEST(Lanes, IntegersNarrowAndWide) {
