@@ -63,36 +63,9 @@ class TilesAhead {
   TileCursor at_;
 };
 
-/// The places (pixels of [images, height, width], in memory order) of a patch of a x b pixels. b runs along the width;
-/// along the height when the patch is turned.
-template <int a, int b>
-struct Patch {
-  int64_t first;  // of the top left pixel, which may lie outside
-  bool inside;    // all of it
-  int64_t step_a, step_b;
-  // When not all of it is inside: places, those outside moved to the map's nearest pixel, and all bits of those inside.
-  int64_t places[a * b];
-  int32_t keep[a * b];
-
-  TP_INLINE Patch(int64_t height, int64_t width, int64_t image, int64_t top, int64_t left, bool turned)
-      : first((image * height + top) * width + left), step_a(turned ? 1 : width), step_b(turned ? width : 1) {
-    const int64_t rows = turned ? b : a, columns = turned ? a : b;
-    inside = top >= 0 && left >= 0 && top + rows <= height && left + columns <= width;
-    if (inside) return;
-    for (int i = 0; i < a; ++i)
-      for (int j = 0; j < b; ++j) {
-        const int64_t y = top + (turned ? j : i), x = left + (turned ? i : j);
-        const int64_t real_y = std::clamp<int64_t>(y, 0, height - 1), real_x = std::clamp<int64_t>(x, 0, width - 1);
-        places[i * b + j] = (image * height + real_y) * width + real_x;
-        keep[i * b + j] = y == real_y && x == real_x ? -1 : 0;
-      }
-  }
-  TP_INLINE int64_t place(int i) const { return first + i / b * step_a + i % b * step_b; }  ///< when it is inside
-};
-
 /// The first `count` lanes from memory, the others 0.
 template <class V, class T>
-TP_INLINE V load_some(const T* p, int64_t count) {
+__attribute__((noinline)) V load_some(const T* p, int64_t count) {
   V v{};
   for (int64_t i = 0; i < count; ++i) v[i] = static_cast<float>(p[i]);
   return v;
@@ -200,35 +173,71 @@ struct ShortRun {
   }
 };
 
-/// v where all bits of `keep` are set, 0 where none is: without a branch, for most tiles of a small map meet its edge.
-template <class V>
-TP_INLINE V kept(V v, int32_t keep) {
-  using I = Ints<V>;
-  return reinterpret_cast<V>(reinterpret_cast<I>(v) & splat_int<V>(keep));
+/// p, which the compiler no longer knows the origin of: else it computes and spills an address for every pixel and
+/// point of a tile, where a few steps from a row's first would do.
+template <class T>
+TP_INLINE T opaque(T p) {
+  asm("" : "+r"(p));
+  return p;
 }
 
-/// A patch of `source`, lanes from `channel` on; 0 outside the map. The same pixels `ahead` elements on are brought
-/// nearer.
-template <int a, int b, class V, class Source>
-TP_INLINE void read_patch(const Source& source, const Patch<a, b>& patch, int64_t channel, int64_t ahead, V* pixels) {
-  const int64_t channels = source.channels, count = channels - channel;
-  const auto k = source.template constants<V>(channel, count);
-  const auto read = [&](int i, const auto& some) __attribute__((always_inline)) {
-    const int64_t place = patch.inside ? patch.place(i) : patch.places[i];
-    const V v = source.template read<V>(k, place * channels + channel, some);
-    source.bring(place * channels + channel + ahead);
-    return patch.inside ? v : kept(v, patch.keep[i]);
-  };
-  if (count < kLanes<V>) {
-    for (int i = 0; i < a * b; ++i) pixels[i] = read(i, ShortRun{count});
-  } else if (patch.inside) {  // asked once, and not for each of the unrolled pixels
-#pragma GCC unroll 36
-    for (int i = 0; i < a * b; ++i) pixels[i] = read(i, WholeRun{});
-  } else {
-#pragma GCC unroll 36
-    for (int i = 0; i < a * b; ++i) pixels[i] = read(i, WholeRun{});
+// The pixels of a x b that a tile reads: pixel (i, j) (b along the width, or along the height when the tile is turned)
+// lies row(i) elements behind column(j), and kept(i, j, v) is v, or 0 where the pixel is outside the map.
+
+/// All of them inside, and all runs of channels whole.
+template <int a, int b>
+struct InnerPatch {
+  static constexpr bool kWholeRuns = true;
+  int64_t first, step_a, step_b;
+
+  TP_INLINE int64_t column(int j) const { return opaque(first + j * step_b); }
+  TP_INLINE int64_t row(int i) const { return i * step_a; }
+  template <class V>
+  TP_INLINE V kept(int /*i*/, int /*j*/, V v) const {
+    return v;
   }
-}
+};
+
+/// Any others. Pixels outside are read at the map's nearest. No branch: most tiles of a small map meet its edge.
+template <int a, int b>
+class EdgePatch {
+ public:
+  static constexpr bool kWholeRuns = false;
+  /// On an axis: the map's length, the patch's first place, and the elements from place to place.
+  struct Axis {
+    int64_t length, first, step;
+  };
+  TP_INLINE EdgePatch(int64_t image, const Axis& along_a, const Axis& along_b) {
+    Places rows, columns;
+    place(along_a, 0, rows, row_);
+    place(along_b, image, columns, column_);
+    const Keeps keep = __builtin_convertvector(columns, Keeps);
+    for (int i = 0; i < a; ++i) keep_[i] = keep & static_cast<int32_t>(rows[i]);
+  }
+  TP_INLINE int64_t column(int j) const { return column_[j]; }
+  TP_INLINE int64_t row(int i) const { return row_[i]; }
+  template <class V>
+  TP_INLINE V kept(int i, int j, V v) const {
+    return reinterpret_cast<V>(reinterpret_cast<Ints<V>>(v) & splat_int<V>(keep_[i][j]));
+  }
+
+ private:
+  // In eights, for vectors of them: the compiler's scalars cost as much as a narrow layer's transform.
+  typedef int64_t Places __attribute__((vector_size(64)));
+  typedef int32_t Keeps __attribute__((vector_size(32)));
+  static_assert(a <= 8 && b <= 8);
+
+  /// Elements to each place; `keep`: all bits of those inside.
+  static TP_INLINE void place(const Axis& axis, int64_t start, Places& keep, Places& elements) {
+    const Places at = Places{0, 1, 2, 3, 4, 5, 6, 7} + axis.first, last = Places{} + (axis.length - 1);
+    const Places real = at < 0 ? Places{} : at > last ? last : at;
+    keep = real == at;
+    elements = real * axis.step + start;
+  }
+
+  Places row_, column_;
+  Keeps keep_[a];
+};
 
 /// Whether F's tiles lie with their b results along the height.
 template <class F>
@@ -242,30 +251,70 @@ struct Block {
   int64_t block, step;
 };
 
+/// All channels of one patch to points `to_step` elements apart, a run of channels `run_step` after the other. A
+/// tile's own share of what lies `ahead` elements on is brought nearer.
+template <class F, bool kGradient, class V, class Source, class P>
+TP_INLINE void transform_patch(const Source& source, P patch, int64_t ahead, float* out, int64_t to_step,
+                               int64_t run_step) {
+  constexpr int n = kLanes<V>;
+  for (int64_t c = 0; c < source.channels; c += n, out += run_step) {
+    // Else GCC makes vectors of all masks before the loop, which has a single turn for narrow layers.
+    asm volatile("" : "+m"(patch));
+    const int64_t count = source.channels - c;
+    const auto k = source.template constants<V>(c, count);
+    const auto transform = [&](const auto& some) __attribute__((always_inline)) {
+      const auto get = [&](int j) __attribute__((always_inline)) {
+        const int64_t column = patch.column(j) + c;
+        return [ =, &source, &patch ](int i) __attribute__((always_inline)) {
+          const int64_t at = column + patch.row(i);
+          if (i < F::a && j < F::b) source.bring(at + ahead);
+          return patch.kept(i, j, source.template read<V>(k, at, some));
+        };
+      };
+      const auto put = [&](int i) __attribute__((always_inline)) {
+        float* const row = opaque(out + i * F::kB * to_step);
+        return [=](int j, V v) __attribute__((always_inline)) {
+          store(row + j * to_step, v);
+        };
+      };
+      if constexpr (kGradient)
+        transform_gradient<F, V>(get, put);
+      else
+        transform_input<F, V>(get, put);
+    };
+    if constexpr (P::kWholeRuns)
+      transform(WholeRun{});
+    else
+      count < n ? transform(ShortRun{count}) : transform(WholeRun{});
+  }
+}
+
 /// Tiles [begin, end) of `tiles` as rows from `row` on, of a map of [height, width]. kGradient: the tile's own pixels
 /// by the transposed output transform; else the pixels that it reads, from (-pad_h, -pad_w) on, by the input transform.
 template <class F, bool kGradient, class V, class Source>
 void transform_tiles(const Source& source, const Tiles& tiles, int64_t height, int64_t width, int64_t pad_h,
                      int64_t pad_w, int64_t begin, int64_t end, int64_t row, const Block& to) {
-  constexpr int rows = kGradient ? F::a : F::kA, columns = kGradient ? F::b : F::kB, n = kLanes<V>;
-  const int64_t blocks = (source.channels + n - 1) / n, channel_step = to.block * n;
+  constexpr int a = kGradient ? F::a : F::kA, b = kGradient ? F::b : F::kB, n = kLanes<V>;
+  const int64_t channels = source.channels, step_h = width * channels, step_w = channels;
+  const int64_t runs = (channels + n - 1) / n, run_step = to.block * n;
+  const bool turned = is_turned<F>(tiles), whole_runs = channels % n == 0;
+  const int64_t rows = turned ? b : a, columns = turned ? a : b;
   TileCursor at(tiles, begin);
   TilesAhead next(tiles, begin);
   for (int64_t t = begin; t < end; ++t, ++row, at.next(tiles), next.next()) {
-    const Patch<rows, columns> patch(height, width, at.image, at.top(tiles) - pad_h, at.left(tiles) - pad_w,
-                                     is_turned<F>(tiles));
+    const int64_t top = at.top(tiles) - pad_h, left = at.left(tiles) - pad_w, image = at.image * height * step_h;
     const int64_t here = (at.image * height + at.top(tiles)) * width + at.left(tiles);
-    const int64_t ahead = (next.pixel(height, width) - here) * source.channels;
-    float* out = to.data + row / to.block * blocks * channel_step + row % to.block * n;
-    for (int64_t c = 0; c < source.channels; c += n, out += channel_step) {
-      V pixels[rows * columns], points[F::kPoints];
-      read_patch(source, patch, c, ahead, pixels);
-      if constexpr (kGradient)
-        transform_gradient<F>(pixels, points);
-      else
-        transform_input<F>(pixels, points);
-#pragma GCC unroll 36
-      for (int p = 0; p < F::kPoints; ++p) store(out + p * to.step, points[p]);
+    const int64_t ahead = (next.pixel(height, width) - here) * channels;
+    float* out = to.data + row / to.block * runs * run_step + row % to.block * n;
+    if (whole_runs && top >= 0 && left >= 0 && top + rows <= height && left + columns <= width) {
+      const InnerPatch<a, b> patch{image + top * step_h + left * step_w, turned ? step_w : step_h,
+                                   turned ? step_h : step_w};
+      transform_patch<F, kGradient, V>(source, patch, ahead, out, to.step, run_step);
+    } else {
+      using Patch = EdgePatch<a, b>;
+      const typename Patch::Axis down{height, top, step_h}, across{width, left, step_w};
+      const Patch patch = turned ? Patch(image, across, down) : Patch(image, down, across);
+      transform_patch<F, kGradient, V>(source, patch, ahead, out, to.step, run_step);
     }
   }
 }
@@ -362,10 +411,15 @@ void store_tiles(const float* c, int64_t c_step, int64_t point_step, const Tiles
       const int64_t count = to.channels - channel - j * n;
       if (count <= 0) break;
       const float* in = c + j * c_step + (t - begin) * n;
-      V points[F::kPoints], pixels[F::a * F::b];
-#pragma GCC unroll 36
-      for (int p = 0; p < F::kPoints; ++p) points[p] = load<V>(in + p * point_step);
-      transform_output<F>(points, pixels);
+      V pixels[F::a * F::b];
+      const auto get = [&](int q) __attribute__((always_inline)) {
+        const float* const first_row = in + q * point_step;
+        const float* const column = columns == 1 ? first_row : opaque(first_row);  // measured
+        return [=](int i) __attribute__((always_inline)) {
+          return load<V>(column + i * F::kB * point_step);
+        };
+      };
+      transform_output<F>(get, pixels);
       if (to.bias)
         for (V& v : pixels) v += bias[j];
       if (to.norm.mean)

@@ -24,36 +24,36 @@ struct LongAxis {
   template <class V>
   static TP_INLINE void input(const V* d, int s, V* o, int q) {  // B^T d
     const V d1 = d[s], d2 = d[2 * s], d3 = d[3 * s], d4 = d[4 * s];
-    const V e = d4 - b2 * d2, f = a * d3 - (a * b2) * d1, g = d4 - a2 * d2, h = b * d3 - (b * a2) * d1;
-    o[0] = (a2 * b2) * d[0] - (a2 + b2) * d2 + d4;
-    o[q] = e + f;
-    o[2 * q] = e - f;
-    o[3 * q] = g + h;
-    o[4 * q] = g - h;
-    if constexpr (infinity) o[5 * q] = (a2 * b2) * d1 - (a2 + b2) * d3 + d[5 * s];
+    const V e = d4 - b2 * d2, f = d3 - b2 * d1, g = d4 - a2 * d2, h = d3 - a2 * d1;
+    o[0] = (d4 - (a2 + b2) * d2) + (a2 * b2) * d[0];
+    o[q] = e + a * f;
+    o[2 * q] = e - a * f;
+    o[3 * q] = g + b * h;
+    o[4 * q] = g - b * h;
+    if constexpr (infinity) o[5 * q] = (d[5 * s] - (a2 + b2) * d3) + (a2 * b2) * d1;
   }
   template <class V>
   static TP_INLINE void output(const V* u, int s, V* o, int q) {  // A^T u
     const V e = u[s] + u[2 * s], f = u[s] - u[2 * s], g = u[3 * s] + u[4 * s], h = u[3 * s] - u[4 * s];
-    o[0] = u[0] + e + g;
+    o[0] = u[0] + (e + g);
     o[q] = a * f + b * h;
     o[2 * q] = a2 * e + b2 * g;
-    if constexpr (infinity) o[3 * q] = a3 * f + b3 * h + u[5 * s];
+    if constexpr (infinity) o[3 * q] = b3 * h + (a3 * f + u[5 * s]);
   }
   template <class V>
   static TP_INLINE void output_transposed(const V* y, int s, V* o, int q) {  // A y
-    V f = a * y[s], h = b * y[s];
+    V f = y[s], h = y[s];
     if constexpr (infinity) {
-      f = f + a3 * y[3 * s];
-      h = h + b3 * y[3 * s];
+      f = f + a2 * y[3 * s];
+      h = h + b2 * y[3 * s];
       o[5 * q] = y[3 * s];
     }
     const V y0 = y[0], e = y0 + a2 * y[2 * s], g = y0 + b2 * y[2 * s];
     o[0] = y0;
-    o[q] = e + f;
-    o[2 * q] = e - f;
-    o[3 * q] = g + h;
-    o[4 * q] = g - h;
+    o[q] = e + a * f;
+    o[2 * q] = e - a * f;
+    o[3 * q] = g + b * h;
+    o[4 * q] = g - b * h;
   }
   template <class V>
   static TP_INLINE void weights(const V* w, int s, V* o, int q) {  // G w
@@ -157,34 +157,67 @@ struct Filtering {
 
 // Both axes, one after the other.
 
+// Elements are asked for where they are needed and given away where they are done, so that they pass through registers:
+// get(j)(i) is element (i, j), put(i)(j, v) takes one.
+
 /// kA x kB pixels -> kPoints.
-template <class F, class V>
-TP_INLINE void transform_input(const V* pixels, V* points) {
+template <class F, class V, class Get, class Put>
+TP_INLINE void transform_input(const Get& get, const Put& put) {
   V half[F::kPoints];
 #pragma GCC unroll 6
-  for (int j = 0; j < F::kB; ++j) Axis<F::a>::input(pixels + j, F::kB, half + j, F::kB);
+  for (int j = 0; j < F::kB; ++j) {
+    const auto column = get(j);
+    V d[F::kA];
 #pragma GCC unroll 6
-  for (int i = 0; i < F::kA; ++i) Axis<F::b>::input(half + i * F::kB, 1, points + i * F::kB, 1);
+    for (int i = 0; i < F::kA; ++i) d[i] = column(i);
+    Axis<F::a>::input(d, 1, half + j, F::kB);
+  }
+#pragma GCC unroll 6
+  for (int i = 0; i < F::kA; ++i) {
+    const auto row = put(i);
+    V o[F::kB];
+    Axis<F::b>::input(half + i * F::kB, 1, o, 1);
+#pragma GCC unroll 6
+    for (int j = 0; j < F::kB; ++j) row(j, o[j]);
+  }
 }
 
 /// kPoints -> a x b pixels.
-template <class F, class V>
-TP_INLINE void transform_output(const V* points, V* pixels) {
+template <class F, class V, class Get>
+TP_INLINE void transform_output(const Get& get, V* pixels) {
   V half[F::a * F::kB];
 #pragma GCC unroll 6
-  for (int j = 0; j < F::kB; ++j) Axis<F::a>::output(points + j, F::kB, half + j, F::kB);
+  for (int j = 0; j < F::kB; ++j) {
+    const auto column = get(j);
+    V u[F::kA];
+#pragma GCC unroll 6
+    for (int i = 0; i < F::kA; ++i) u[i] = column(i);
+    Axis<F::a>::output(u, 1, half + j, F::kB);
+  }
 #pragma GCC unroll 6
   for (int i = 0; i < F::a; ++i) Axis<F::b>::output(half + i * F::kB, 1, pixels + i * F::b, 1);
 }
 
 /// a x b pixels of a gradient -> kPoints: the transposed output transform.
-template <class F, class V>
-TP_INLINE void transform_gradient(const V* pixels, V* points) {
+template <class F, class V, class Get, class Put>
+TP_INLINE void transform_gradient(const Get& get, const Put& put) {
   V half[F::kA * F::b];
 #pragma GCC unroll 6
-  for (int j = 0; j < F::b; ++j) Axis<F::a>::output_transposed(pixels + j, F::b, half + j, F::b);
+  for (int j = 0; j < F::b; ++j) {
+    const auto column = get(j);
+    V y[F::a];
 #pragma GCC unroll 6
-  for (int i = 0; i < F::kA; ++i) Axis<F::b>::output_transposed(half + i * F::b, 1, points + i * F::kB, 1);
+    for (int i = 0; i < F::a; ++i) y[i] = column(i);
+    Axis<F::a>::output_transposed(y, 1, half + j, F::b);
+  }
+#pragma GCC unroll 6
+  for (int i = 0; i < F::kA; ++i) {
+    const auto row = put(i);
+    V o[F::kB];
+    Axis<F::b>::output_transposed(half + i * F::b, 1, o, 1);
+#pragma GCC unroll 6
+    for (int j = 0; j < F::kB; ++j) row(j, o[j]);
+  }
 }
 
 /// 3 x 3 taps -> kPoints.
