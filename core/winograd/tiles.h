@@ -63,15 +63,38 @@ class TilesAhead {
   TileCursor at_;
 };
 
-/// The first `count` lanes from memory, the others 0.
+namespace detail {
 template <class V, class T>
-__attribute__((noinline)) V load_some(const T* p, int64_t count) {
+__attribute__((noinline)) V load_lanes(const T* p, int64_t count) {
   V v{};
   for (int64_t i = 0; i < count; ++i) v[i] = static_cast<float>(p[i]);
   return v;
 }
+/// Whether a vector is a register that loads and stores can mask.
+template <class V, class T>
+inline constexpr bool kMasks =
+#if defined(__AVX512F__)
+    kLanes<V> == 16 && std::is_same_v<T, float>;
+#else
+    false;
+#endif
+}  // namespace detail
+
+/// The first `count` lanes (fewer than V has) from memory, the others 0.
+template <class V, class T>
+TP_INLINE V load_some(const T* p, int64_t count) {
+#if defined(__AVX512F__)
+  if constexpr (detail::kMasks<V, T>)
+    return reinterpret_cast<V>(_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), p));
+#endif
+  return detail::load_lanes<V>(p, count);
+}
 template <class V, class T>
 TP_INLINE void store_some(T* p, V v, int64_t count) {
+#if defined(__AVX512F__)
+  if constexpr (detail::kMasks<V, T>)
+    return _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << count) - 1), reinterpret_cast<__m512>(v));
+#endif
   for (int64_t i = 0; i < count; ++i) p[i] = static_cast<T>(v[i]);
 }
 

@@ -1,5 +1,6 @@
 // The table of the battery: what an operator is tried with. A new operator adds its row here and a reference.
 #pragma once
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,9 @@ struct PoolRow {
   bool window = false;                  ///< has the keys of a window, and is refused what no window can be
   std::vector<BadRequest> bad = {};
 };
+inline void PrintTo(const PoolRow& row, std::ostream* out) {
+  *out << row.name;
+}  // GoogleTest's own prints bytes
 
 /// All rows.
 const std::vector<PoolRow>& pool_rows();

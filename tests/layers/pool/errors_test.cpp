@@ -16,6 +16,9 @@ struct Bad {
   Dims shape;
   const char* message;
 };
+void PrintTo(const Bad& bad, std::ostream* out) {  // GoogleTest prints bytes else, pointers among them
+  *out << bad.config << " on " << bad.shape.str();
+}
 
 class BadInput : public ::testing::TestWithParam<Bad> {};
 
@@ -99,6 +102,9 @@ struct BadParameter {
   std::vector<double> alpha;
   const char* message;
 };
+void PrintTo(const BadParameter& bad, std::ostream* out) {
+  *out << bad.config << " with alpha " << ::testing::PrintToString(bad.alpha);
+}
 
 class BadAlpha : public ::testing::TestWithParam<BadParameter> {};
 
