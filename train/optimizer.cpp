@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "core/lanes.h"
 #include "core/parallel.h"
 #include "train/lr_schedule.h"
 
@@ -94,21 +95,21 @@ namespace {
 
 struct Update {
   double rate, decay, momentum, scale;
-  bool nesterov, first;
+  bool first;
 };
 
 // torch.optim.SGD: the first step sets the momentum to the gradient. Gradients are scaled by the clipping first.
-template <class T>
+template <bool kNesterov, class T>
 void sgd(int64_t n, T* w, const T* grad, T* velocity, const Update& u) {
   const T rate = static_cast<T>(u.rate), decay = static_cast<T>(u.decay), momentum = static_cast<T>(u.momentum),
           scale = static_cast<T>(u.scale), keep = u.first ? T{0} : momentum;
-  parallel_chunks(n, 16384, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const T g = grad[i] * scale + decay * w[i];
-      const T v = keep * velocity[i] + g;
-      velocity[i] = v;
-      w[i] -= rate * (u.nesterov ? g + momentum * v : v);
-    }
+  parallel_chunks(n, 16384, [=](int64_t begin, int64_t end) {
+    each_lane<T>(begin, end - begin, [=]<class V>(int64_t i) {
+      const V before = load<V>(w + i), g = load<V>(grad + i) * scale + before * decay;
+      const V v = load<V>(velocity + i) * keep + g;
+      store(velocity + i, v);
+      store(w + i, before - (kNesterov ? g + v * momentum : v) * rate);
+    });
   });
 }
 
@@ -117,18 +118,28 @@ struct AdamUpdate {
   double correction1, correction2;
 };
 
+template <class V>
+TP_INLINE V roots(V v) {
+  if constexpr (kLanes<V> == 1)
+    return std::sqrt(v);
+  else
+    for (int i = 0; i < kLanes<V>; ++i) v[i] = std::sqrt(v[i]);
+  return v;
+}
+
 template <class T>
 void adamw(int64_t n, T* w, const T* grad, T* m, T* v, const AdamUpdate& u) {
   const T shrink = static_cast<T>(1 - u.rate * u.decay), b1 = static_cast<T>(u.beta1), b2 = static_cast<T>(u.beta2);
   const T size = static_cast<T>(u.rate / u.correction1), root = static_cast<T>(1 / std::sqrt(u.correction2));
   const T eps = static_cast<T>(u.eps), scale = static_cast<T>(u.scale);
-  parallel_chunks(n, 16384, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const T g = grad[i] * scale;
-      m[i] = b1 * m[i] + (1 - b1) * g;
-      v[i] = b2 * v[i] + (1 - b2) * g * g;
-      w[i] = shrink * w[i] - size * m[i] / (std::sqrt(v[i]) * root + eps);
-    }
+  parallel_chunks(n, 16384, [=](int64_t begin, int64_t end) {
+    each_lane<T>(begin, end - begin, [=]<class V>(int64_t i) {
+      const V g = load<V>(grad + i) * scale;
+      const V first = load<V>(m + i) * b1 + g * (1 - b1), second = load<V>(v + i) * b2 + g * g * (1 - b2);
+      store(m + i, first);
+      store(v + i, second);
+      store(w + i, load<V>(w + i) * shrink - first * size / (roots(second) * root + eps));
+    });
   });
 }
 
@@ -159,13 +170,13 @@ void Optimizer::step(int64_t step) {
                   .correction1 = 1 - std::pow(config_.beta1, t),
                   .correction2 = 1 - std::pow(config_.beta2, t)});
       } else {
-        sgd<T>(value.numel(), value.data<T>(), grad.data<T>(), slot.first.data<T>(),
-               {.rate = rate,
-                .decay = slot.weight_decay,
-                .momentum = group ? group->momentum : config_.momentum,
-                .scale = scale,
-                .nesterov = config_.nesterov,
-                .first = updates == 0});
+        const Update update{.rate = rate,
+                            .decay = slot.weight_decay,
+                            .momentum = group ? group->momentum : config_.momentum,
+                            .scale = scale,
+                            .first = updates == 0};
+        const auto kernel = config_.nesterov ? sgd<true, T> : sgd<false, T>;
+        kernel(value.numel(), value.data<T>(), grad.data<T>(), slot.first.data<T>(), update);
       }
     };
     if (value.dtype() == DType::f64)
