@@ -15,8 +15,7 @@ struct Lp {
       "torch.nn.LPPool2d takes x^p with its sign and multiplies a window that hangs over by its missing elements; here "
       "abs(x), and the elements that are there. The two agree for even p, or x >= 0, without ceil_mode."};
   static constexpr Keeps kKeeps = Keeps::input;
-  static constexpr int kState = 2,
-                       kNumbers = 1;  // a scale of the window; p = 2: 1 / y of what it scales, else log y of it
+  static constexpr int kState = 2, kNumbers = 1;  // a scale s of the window; p = 2: 1 / (s y), else log (s y)
   struct Options : Learned {
     double p = 2;
     void keys(Keys& k) {
