@@ -155,89 +155,79 @@ struct Filtering {
   static constexpr int a = a_, b = b_, kA = Axis<a>::kTile, kB = Axis<b>::kTile, kPoints = kA * kB;
 };
 
-// Both axes, one after the other.
+/// Both axes, one after the other: rows x columns elements -> out_rows x out_columns. along_a and along_b transform one
+/// line, given its elements, where its results go and how far apart. get(j)(i) is element (i, j), put(i)(j, v) takes
+/// one: they are asked for where they are needed and given away where they are done, so that they pass through
+/// registers.
+template <int rows, int columns, int out_rows, int out_columns, class V, class Get, class Put, class A, class B>
+TP_INLINE void both_axes(const Get& get, const Put& put, const A& along_a, const B& along_b) {
+  V half[out_rows * columns];
+#pragma GCC unroll 6
+  for (int j = 0; j < columns; ++j) {
+    const auto column = get(j);
+    V d[rows];
+#pragma GCC unroll 6
+    for (int i = 0; i < rows; ++i) d[i] = column(i);
+    along_a(d, half + j, columns);
+  }
+#pragma GCC unroll 6
+  for (int i = 0; i < out_rows; ++i) {
+    const auto row = put(i);
+    V o[out_columns];
+    along_b(half + i * columns, o, 1);
+#pragma GCC unroll 6
+    for (int j = 0; j < out_columns; ++j) row(j, o[j]);
+  }
+}
 
-// Elements are asked for where they are needed and given away where they are done, so that they pass through registers:
-// get(j)(i) is element (i, j), put(i)(j, v) takes one.
+/// The two ways between both_axes and a row-major array of rows of `columns`.
+template <int columns, class V>
+TP_INLINE auto from(const V* array) {
+  return [=](int j) { return [=](int i) { return array[i * columns + j]; }; };
+}
+template <int columns, class V>
+TP_INLINE auto into(V* array) {
+  return [=](int i) { return [=](int j, V v) { array[i * columns + j] = v; }; };
+}
 
 /// kA x kB pixels -> kPoints.
 template <class F, class V, class Get, class Put>
 TP_INLINE void transform_input(const Get& get, const Put& put) {
-  V half[F::kPoints];
-#pragma GCC unroll 6
-  for (int j = 0; j < F::kB; ++j) {
-    const auto column = get(j);
-    V d[F::kA];
-#pragma GCC unroll 6
-    for (int i = 0; i < F::kA; ++i) d[i] = column(i);
-    Axis<F::a>::input(d, 1, half + j, F::kB);
-  }
-#pragma GCC unroll 6
-  for (int i = 0; i < F::kA; ++i) {
-    const auto row = put(i);
-    V o[F::kB];
-    Axis<F::b>::input(half + i * F::kB, 1, o, 1);
-#pragma GCC unroll 6
-    for (int j = 0; j < F::kB; ++j) row(j, o[j]);
-  }
+  both_axes<F::kA, F::kB, F::kA, F::kB, V>(
+      get, put, [](const V* d, V* o, int q) { Axis<F::a>::input(d, 1, o, q); },
+      [](const V* d, V* o, int q) { Axis<F::b>::input(d, 1, o, q); });
 }
 
 /// kPoints -> a x b pixels.
 template <class F, class V, class Get>
 TP_INLINE void transform_output(const Get& get, V* pixels) {
-  V half[F::a * F::kB];
-#pragma GCC unroll 6
-  for (int j = 0; j < F::kB; ++j) {
-    const auto column = get(j);
-    V u[F::kA];
-#pragma GCC unroll 6
-    for (int i = 0; i < F::kA; ++i) u[i] = column(i);
-    Axis<F::a>::output(u, 1, half + j, F::kB);
-  }
-#pragma GCC unroll 6
-  for (int i = 0; i < F::a; ++i) Axis<F::b>::output(half + i * F::kB, 1, pixels + i * F::b, 1);
+  both_axes<F::kA, F::kB, F::a, F::b, V>(
+      get, into<F::b>(pixels), [](const V* u, V* o, int q) { Axis<F::a>::output(u, 1, o, q); },
+      [](const V* u, V* o, int q) { Axis<F::b>::output(u, 1, o, q); });
 }
 
 /// a x b pixels of a gradient -> kPoints: the transposed output transform.
 template <class F, class V, class Get, class Put>
 TP_INLINE void transform_gradient(const Get& get, const Put& put) {
-  V half[F::kA * F::b];
-#pragma GCC unroll 6
-  for (int j = 0; j < F::b; ++j) {
-    const auto column = get(j);
-    V y[F::a];
-#pragma GCC unroll 6
-    for (int i = 0; i < F::a; ++i) y[i] = column(i);
-    Axis<F::a>::output_transposed(y, 1, half + j, F::b);
-  }
-#pragma GCC unroll 6
-  for (int i = 0; i < F::kA; ++i) {
-    const auto row = put(i);
-    V o[F::kB];
-    Axis<F::b>::output_transposed(half + i * F::b, 1, o, 1);
-#pragma GCC unroll 6
-    for (int j = 0; j < F::kB; ++j) row(j, o[j]);
-  }
+  both_axes<F::a, F::b, F::kA, F::kB, V>(
+      get, put, [](const V* y, V* o, int q) { Axis<F::a>::output_transposed(y, 1, o, q); },
+      [](const V* y, V* o, int q) { Axis<F::b>::output_transposed(y, 1, o, q); });
 }
 
 /// 3 x 3 taps -> kPoints.
 template <class F, class V>
 TP_INLINE void transform_weights(const V* taps, V* points) {
-  V half[F::kA * 3];
-#pragma GCC unroll 6
-  for (int j = 0; j < 3; ++j) Axis<F::a>::weights(taps + j, 3, half + j, 3);
-#pragma GCC unroll 6
-  for (int i = 0; i < F::kA; ++i) Axis<F::b>::weights(half + i * 3, 1, points + i * F::kB, 1);
+  both_axes<3, 3, F::kA, F::kB, V>(
+      from<3>(taps), into<F::kB>(points), [](const V* w, V* o, int q) { Axis<F::a>::weights(w, 1, o, q); },
+      [](const V* w, V* o, int q) { Axis<F::b>::weights(w, 1, o, q); });
 }
 
 /// kPoints of summed products -> the gradient of the taps: the transposed weight transform.
 template <class F, class V>
 TP_INLINE void transform_weight_gradient(const V* points, V* taps) {
-  V half[3 * F::kB];
-#pragma GCC unroll 6
-  for (int j = 0; j < F::kB; ++j) Axis<F::a>::weights_transposed(points + j, F::kB, half + j, F::kB);
-#pragma GCC unroll 6
-  for (int i = 0; i < 3; ++i) Axis<F::b>::weights_transposed(half + i * F::kB, 1, taps + i * 3, 1);
+  both_axes<F::kA, F::kB, 3, 3, V>(
+      from<F::kB>(points), into<3>(taps), [](const V* u, V* o, int q) { Axis<F::a>::weights_transposed(u, 1, o, q); },
+      [](const V* u, V* o, int q) { Axis<F::b>::weights_transposed(u, 1, o, q); });
 }
 
 }  // namespace tidepool::winograd

@@ -1,0 +1,331 @@
+// Windows: the elements of one, or of a run of neighbours, as operators see them, and the walk over all windows of a
+// map, on any layout.
+#pragma once
+#include <type_traits>
+
+#include "core/lanes.h"
+#include "core/philox.h"
+#include "layers/pool/geometry.h"
+#include "layers/pool/number.h"
+
+namespace tidepool::window {
+
+inline constexpr uint64_t kDraws = uint64_t{0x706F6F6C} << 32;  ///< "pool", the high half of the stream of draws
+
+/// each_lane; f64, in which nobody trains, goes without vectors: its exponentials are a call each, and compile long.
+template <class A, class Body>
+TP_HD TP_INLINE void each_run(int64_t first, int64_t count, Body&& body) {
+  if constexpr (std::is_same_v<A, double>)
+    for (int64_t lane = first; lane < first + count; ++lane) body.template operator()<double>(lane);
+  else
+    each_lane<A>(first, count, body);
+}
+
+/// Kernels that are compiled apart because they are common: 1x2x2 windows, none with an absent element; on plain memory
+/// 2 columns apart.
+enum class Form : uint8_t { any, two };
+
+/// The real elements of a window, or of a run of neighbouring windows. kAlong: lanes are windows along W (plain
+/// memory), else channels.
+template <class V, class T, Form kForm, bool kAlong>
+struct Window {
+  using Value = V;
+  const T* x = nullptr;  ///< the map's
+  int64_t base = 0;      ///< offset of the element (0, 0, 0), real or not
+  int64_t step[3];       ///< between elements of the window
+  int32_t first[3], last[3], size[3];
+  int32_t lane_step = 1;
+  int32_t counted_places = 0;
+  const Number* numbers = nullptr;
+  int64_t image = 0, channel = 0, place = 0;  ///< of the output; of the first lane
+  int64_t channels = 1, places = 1;
+
+  /// Calls f(offset, index) for each element, in window order.
+  template <class F>
+  TP_HD TP_INLINE void each_place(F&& f) const {
+    if constexpr (kForm == Form::two) {
+      f(base, 0);
+      f(base + step[2], 1);
+      f(base + step[1], 2);
+      f(base + step[1] + step[2], 3);
+    } else {
+      for (int32_t a = first[0]; a < last[0]; ++a)
+        for (int32_t b = first[1]; b < last[1]; ++b)
+          for (int32_t c = first[2]; c < last[2]; ++c)
+            f(base + a * step[0] + b * step[1] + c * step[2], (a * size[1] + b) * size[2] + c);
+    }
+  }
+  TP_HD TP_INLINE V at(int64_t offset) const { return at(x, offset); }
+  /// The same of another map of x's shape and layout.
+  template <class U>
+  TP_HD TP_INLINE V at(const U* map, int64_t offset) const {
+    if constexpr (!kAlong)
+      return load<V>(map + offset);
+    else
+      return load_strided<V>(map + offset, kForm == Form::two ? 2 : lane_step);
+  }
+  /// Calls f(value, index).
+  template <class F>
+  TP_HD TP_INLINE void each(F&& f) const {
+    if constexpr (kForm == Form::two && kAlong) {
+      V v[4];
+      load_pairs(x + base, v[0], v[1]);
+      load_pairs(x + base + step[1], v[2], v[3]);
+      TP_UNROLL
+      for (int32_t i = 0; i < 4; ++i) f(v[i], i);
+    } else {
+      each_place([&](int64_t offset, int32_t index) { f(at(offset), index); });
+    }
+  }
+  /// Adds to n totals at once: f(value, index, totals). A row of the window is summed by itself, so that a large window
+  /// costs few digits.
+  template <int n, class F>
+  TP_HD TP_INLINE void totals(V (&total)[n], F&& f) const {
+    for (int i = 0; i < n; ++i) total[i] = splat<V>(0);
+    if constexpr (kForm == Form::two) {
+      each([&](V v, int32_t index) { f(v, index, total); });
+    } else {
+      for (int32_t a = first[0]; a < last[0]; ++a)
+        for (int32_t b = first[1]; b < last[1]; ++b) {
+          V row[n];
+          for (int i = 0; i < n; ++i) row[i] = splat<V>(0);
+          for (int32_t c = first[2]; c < last[2]; ++c)
+            f(at(base + a * step[0] + b * step[1] + c * step[2]), (a * size[1] + b) * size[2] + c, row);
+          for (int i = 0; i < n; ++i) total[i] = total[i] + row[i];
+        }
+    }
+  }
+  template <class F>
+  TP_HD TP_INLINE V sum(F&& f) const {
+    V total[1];
+    totals(total, [&](V v, int32_t, V(&part)[1]) { part[0] = part[0] + f(v); });
+    return total[0];
+  }
+  /// NaN when there is one.
+  TP_HD TP_INLINE V max() const {
+    V m = splat<V>(-INFINITY);
+    each([&](V v, int32_t index) { m = starts(index) ? v : max_nan(m, v); });
+    return m;
+  }
+  /// The maximum of those that are numbers, -infinity when there is none; or NaN, when the first is.
+  TP_HD TP_INLINE V largest() const {
+    V m = splat<V>(-INFINITY);
+    each([&](V v, int32_t index) { m = starts(index) ? v : max_number(m, v); });
+    return m;
+  }
+  /// The maximum and the index of the first of the largest; NaN wins over all.
+  TP_HD TP_INLINE V max_and_first(Ints<V>& winner) const {
+    V m = splat<V>(-INFINITY);
+    winner = splat_int<V>(first_index());
+    each([&](V v, int32_t index) {
+      if (starts(index)) return void(m = v);
+      const auto wins = (v > m) | (v != v);
+      m = wins ? v : m;
+      winner = wins ? splat_int<V>(index) : winner;
+    });
+    return m;
+  }
+  /// The mean of x_i - m.
+  TP_HD TP_INLINE V mean_beyond(V m) const {
+    return sum([&](V v) { return v - m; }) / splat<V>(static_cast<Lane<V>>(real()));
+  }
+  /// The mean, summed in f64: elements of both signs may leave little of it.
+  TP_HD TP_INLINE V exact_mean() const {
+    Doubles<V> total{};
+    each([&](V v, int32_t) { total = total + widen(v); });
+    return narrow<V>(total / static_cast<double>(real()));
+  }
+  /// Whether the compiler knows that this is the first element.
+  TP_HD TP_INLINE static bool starts(int32_t index) { return kForm == Form::two && index == 0; }
+  /// Index of the first element.
+  TP_HD TP_INLINE int32_t first_index() const {
+    return kForm == Form::two ? 0 : (first[0] * size[1] + first[1]) * size[2] + first[2];
+  }
+  TP_HD TP_INLINE int32_t real() const {
+    return kForm == Form::two ? 4 : (last[0] - first[0]) * (last[1] - first[1]) * (last[2] - first[2]);
+  }
+  /// Elements of the kernel, absent or not.
+  TP_HD TP_INLINE int32_t volume() const { return kForm == Form::two ? 4 : size[0] * size[1] * size[2]; }
+  TP_HD TP_INLINE int32_t counted() const { return kForm == Form::two ? 4 : counted_places; }
+
+  /// Element j of the operator's number k.
+  TP_HD TP_INLINE V number(int k, int64_t j = 0) const {
+    const Number& n = numbers[k];
+    if (!n.learned) return splat<V>(static_cast<Lane<V>>(n.fixed));
+    const double* at = n.learned + j * n.units + unit(n.per);
+    return spread(n.per) ? load<V>(at) : splat<V>(static_cast<Lane<V>>(*at));
+  }
+  /// 1 / number k, a division for all lanes where they have one number.
+  TP_HD TP_INLINE V inverse_number(int k) const {
+    const Number& n = numbers[k];
+    if (n.learned && spread(n.per)) return splat<V>(1) / number(k);
+    return splat<V>(static_cast<Lane<V>>(1 / (n.learned ? n.learned[unit(n.per)] : n.fixed)));
+  }
+  /// Number k in f64.
+  TP_HD TP_INLINE Doubles<V> exact_number(int k, int64_t j = 0) const {
+    const Number& n = numbers[k];
+    const double* at = n.learned + j * n.units + unit(n.per);
+    Doubles<V> d{};
+    if (!n.learned)
+      d += n.fixed;
+    else if (spread(n.per))
+      memcpy(&d, at, sizeof d);
+    else
+      d += *at;
+    return d;
+  }
+  /// Which of a number's units the first lane has, and whether the other lanes have the next ones.
+  TP_HD TP_INLINE int64_t unit(Per per) const { return per == Per::layer ? 0 : per == Per::channel ? channel : place; }
+  TP_HD TP_INLINE static bool spread(Per per) { return per != Per::layer && (per == Per::place) == kAlong; }
+
+  /// How many elements stand before v, which is element `index`, in descending order; equals stand in window order.
+  TP_HD TP_INLINE Ints<V> rank(V v, int32_t index) const {
+    const Ints<V> none = splat_int<V>(0), one = splat_int<V>(1);
+    Ints<V> before = none;
+    each([&](V other, int32_t at) {
+      before = before + (at < index ? (other >= v ? one : none) : (other > v ? one : none));
+    });
+    return before;
+  }
+
+  /// Uniform in [0, 1), exact in f32; one draw a window: number (image places + place) channels + channel of the stream
+  /// kDraws ^ draw_step under `seed`, whatever the layout and the device.
+  TP_HD TP_INLINE V uniform(uint64_t seed, uint64_t draw_step) const {
+    const auto start = static_cast<uint64_t>((image * places + place) * channels + channel);
+    const auto draw = [&](uint64_t i) {
+      return static_cast<Lane<V>>(uniform24(random_words(seed, kDraws ^ draw_step, i / 4)[i % 4]));
+    };
+    if constexpr (kLanes<V> == 1) {
+      return draw(start);
+    } else {
+      V u;
+      if (!kAlong && start % 4 == 0) {  // four neighbours share a block
+        for (int b = 0; b < kLanes<V> / 4; ++b) {
+          const auto words = random_words(seed, kDraws ^ draw_step, start / 4 + static_cast<uint64_t>(b));
+          for (int i = 0; i < 4; ++i) u[4 * b + i] = static_cast<Lane<V>>(uniform24(words[static_cast<size_t>(i)]));
+        }
+      } else {
+        const auto apart = static_cast<uint64_t>(kAlong ? channels : 1);
+        for (int i = 0; i < kLanes<V>; ++i) u[i] = draw(start + static_cast<uint64_t>(i) * apart);
+      }
+      return u;
+    }
+  }
+};
+
+/// The window of output (outer, d, h, w) whose element (0, 0, 0) lies at `base`; `channel`: offset in the inner index.
+template <class V, Form kForm, bool kAlong, class T>
+TP_HD TP_INLINE Window<V, T, kForm, kAlong> make_window(const WindowGeometry& g, const Number* numbers, const T* x,
+                                                        int64_t outer, int64_t d, int64_t h, int64_t w, int64_t base,
+                                                        int64_t channel) {
+  const WindowAxis &ad = g.axis[0], &ah = g.axis[1], &aw = g.axis[2];
+  const int64_t inner = kAlong ? 1 : g.map.inner;
+  Window<V, T, kForm, kAlong> window;
+  window.x = x;
+  window.base = base;
+  window.step[0] = ad.d * ah.n * aw.n * inner;
+  window.step[1] = ah.d * aw.n * inner;
+  window.step[2] = aw.d * inner;
+  window.lane_step = aw.s;
+  window.numbers = numbers;
+  const bool last = g.map.inner == g.map.channels;  // then outer counts images, else images and channels
+  window.image = last ? outer : outer / g.map.channels;
+  window.channel = last ? channel : outer % g.map.channels;
+  window.place = (d * ah.m + h) * aw.m + w;
+  window.channels = g.map.channels;
+  window.places = ad.m * ah.m * aw.m;
+  if constexpr (kForm == Form::any) {
+    const int64_t at[3] = {d, h, w};
+    window.counted_places = 1;
+    for (int i = 0; i < 3; ++i) {
+      const WindowAxis& a = g.axis[static_cast<size_t>(i)];
+      window.first[i] = a.first(at[i]);
+      window.last[i] = a.last(at[i]);
+      window.size[i] = a.k;
+      window.counted_places *= a.counted(at[i]);
+    }
+  }
+  return window;
+}
+
+/// A row of outputs, and where it stands; its lanes are (w, inner).
+struct RowPlace {
+  int64_t row, outer, d, h;
+
+  TP_HD RowPlace(const WindowGeometry& g, int64_t at)
+      : row(at), outer(at / g.axis[1].m / g.axis[0].m), d(at / g.axis[1].m % g.axis[0].m), h(at % g.axis[1].m) {}
+  TP_HD TP_INLINE void next(const WindowGeometry& g) {
+    ++row;
+    if (++h < g.axis[1].m) return;
+    h = 0;
+    if (++d < g.axis[0].m) return;
+    d = 0;
+    ++outer;
+  }
+};
+
+/// Walks windows: calls body.template window<V>(Window, offset of its output) for lanes [lane, lane + count) of a row
+/// of outputs.
+template <Form kForm, bool kAlong, class T, class Body>
+TP_HD TP_INLINE void walk(const WindowGeometry& g, const Number* numbers, const T* x, const RowPlace& at, int64_t lane,
+                          int64_t count, const Body& body) {
+  using A = Acc<T>;
+  const WindowAxis &ad = g.axis[0], &ah = g.axis[1], &aw = g.axis[2];
+  const int64_t inner = kAlong ? 1 : g.map.inner;
+  const int64_t row = at.row, outer = at.outer, d = at.d, h = at.h;
+  const int64_t origin = ((outer * ad.n + ad.start(d)) * ah.n + ah.start(h)) * aw.n * inner;
+  const int64_t out = row * aw.m * inner;
+  const auto make = [&]<class V>(int64_t w, int64_t c) {
+    return make_window<V, kForm, kAlong>(g, numbers, x, outer, d, h, w, origin + aw.start(w) * inner + c, c);
+  };
+
+  const int64_t end = lane + count;
+  if constexpr (kAlong) {
+    // Windows without an absent column share their ranges, so that they can stand in one vector.
+    int64_t from = lane, to = end;
+    if constexpr (kForm == Form::any) {
+      const int64_t low = (aw.p + aw.s - 1) / aw.s, reach = aw.n + aw.p - int64_t{aw.d} * (aw.k - 1);
+      const int64_t high = reach <= 0 ? 0 : (reach + aw.s - 1) / aw.s;
+      from = low < lane ? lane : low < end ? low : end;
+      to = high < from ? from : high < end ? high : end;
+    }
+    const auto scalar = [&](int64_t begin, int64_t stop) {
+      for (int64_t w = begin; w < stop; ++w) body(make.template operator()<A>(w, 0), out + w);
+    };
+    scalar(lane, from);
+    each_run<A>(from, to - from, [&]<class V>(int64_t w) { body(make.template operator()<V>(w, 0), out + w); });
+    scalar(to, end);
+  } else {
+    int64_t w = lane / inner, c = lane % inner;
+    while (lane < end) {
+      const int64_t run = inner - c < end - lane ? inner - c : end - lane;
+      const auto window = make.template operator()<A>(w, 0);
+      each_run<A>(c, run, [&]<class V>(int64_t channel) {
+        Window<V, T, kForm, kAlong> one;
+        one.x = window.x;
+        one.base = window.base + channel;
+        for (int i = 0; i < 3; ++i) {
+          one.step[i] = window.step[i];
+          if constexpr (kForm == Form::any) {
+            one.first[i] = window.first[i];
+            one.last[i] = window.last[i];
+            one.size[i] = window.size[i];
+          }
+        }
+        one.counted_places = window.counted_places;
+        one.numbers = numbers;
+        one.image = window.image;
+        one.channel = window.channel + channel;
+        one.place = window.place;
+        one.channels = window.channels;
+        one.places = window.places;
+        body(one, out + w * inner + channel);
+      });
+      lane += run;
+      c = 0;
+      ++w;
+    }
+  }
+}
+
+}  // namespace tidepool::window
