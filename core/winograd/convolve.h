@@ -34,8 +34,8 @@ struct GradientFusion {
   Tensor line;  ///< f32 [2, C]: slope, offset
 };
 
-/// As core/dnn.h's functions, by F(m x m, 3x3): m is 2 or 4; where 4 does not divide a map's sides, by smaller tiles
-/// too (parts.h). The sums' order does not depend on the number of threads.
+/// As core/dnn.h's functions, by F(m x m, 3x3): m is 2, or 4 for tiles that suit the map's sides (tiling.h). The sums'
+/// order does not depend on the number of threads.
 /// Errors against f64, over the largest value of the result: about 1e-6 (m = 2) and 1e-5 (m = 4).
 void conv_forward(int m, const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOptions& o, const Tensor& y,
                   const ForwardFusion& fusion = {});

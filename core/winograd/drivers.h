@@ -1,8 +1,7 @@
-// Whole convolutions of tiles: who transforms what, and when. A map is divided into parts whose tiles have one size
-// (parts.h), which are done one after the other, in one of two ways each. `Narrow` layers carry a small block of
-// tiles, which stays in a core's cache, from the input to the output; layers that are wide beside their map transform
-// all tiles first and divide the products by panels of channels. The chunks, and with them every order of summation,
-// depend on the shapes alone and not on the number of threads. Results are set, not added.
+// Whole convolutions of tiles: who transforms what, and when, in one of two ways. `Narrow` layers carry a small block
+// of tiles, which stays in a core's cache, from the input to the output; layers that are wide beside their map
+// transform all tiles first and divide the products by panels of channels. The chunks, and with them every order of
+// summation, depend on the shapes alone and not on the number of threads. Results are set, not added.
 #pragma once
 #include <omp.h>
 
@@ -11,9 +10,8 @@
 #include <functional>
 
 #include "core/winograd/convolve.h"
-#include "core/winograd/parts.h"
 #include "core/winograd/product.h"
-#include "core/winograd/tiles.h"
+#include "core/winograd/tiling.h"
 #include "core/winograd/weights.h"
 
 namespace tidepool::winograd {
@@ -158,9 +156,9 @@ struct Panels {
 
 /// Sizes of the blocks; measured on Sapphire Rapids (2 MiB of L2 cache a core).
 struct FilterPlan {
-  bool wide;
-  int64_t group;  ///< tiles that are transformed together
-  int64_t chunk;  ///< tiles of which the products are formed together; narrow: the group
+  bool wide = false;
+  int64_t group = 0;  ///< tiles that are transformed together
+  int64_t chunk = 0;  ///< tiles of which the products are formed together; narrow: the group
 
   int64_t chunks(const Tiles& tiles) const { return (tiles.count() + chunk - 1) / chunk; }
 
@@ -180,11 +178,10 @@ struct FilterPlan {
 /// Results of this many bytes and more go past the caches.
 inline constexpr int64_t kStreamFrom = int64_t{12} << 20;
 
-/// The results of one part. `moments`: none, or where its first chunk's go.
+/// The results of tiles. `moments`: none, or where the first chunk's go.
 template <class F, class V, class Source, class T>
-void filter_part(const Pass& pass, const Tiles& tiles, const Source& source, const float* w, const Target<T>& target,
-                 const ChunkMoments& moments) {
-  const FilterPlan plan = FilterPlan::of<V>(pass, tiles.count());
+void filter_tiles(const Pass& pass, const Tiles& tiles, const FilterPlan& plan, const Source& source, const float* w,
+                  const Target<T>& target, const ChunkMoments& moments) {
   const Panels<F, V> panels(pass.depth, pass.results);
   const int64_t bytes = pass.images * pass.out_height * pass.out_width * pass.results * static_cast<int64_t>(sizeof(T));
   const bool stream = bytes >= kStreamFrom && pass.results % kLanes<V> == 0 &&
@@ -249,32 +246,25 @@ void filter_part(const Pass& pass, const Tiles& tiles, const Source& source, con
   }
 }
 
-/// y of x (forward), or dx of dy (backward_data: w turned and transposed), by tiles of at most m x m. `moments`: made
-/// and filled when given.
+/// y of x (forward), or dx of dy (backward_data: w turned and transposed), by tiles_of(m). `moments`: made and filled
+/// when given.
 template <class V, class Source, class T>
 void filter(int m, const Pass& pass, const Source& source, const float* w, const Target<T>& target,
             ResultMoments* moments = nullptr) {
-  const Parts parts = Parts::of(m, pass.images, pass.out_height, pass.out_width);
+  const Tiles tiles = tiles_of(m, pass.images, pass.out_height, pass.out_width, pass.pad_h, pass.pad_w);
+  const FilterPlan plan = tiles.count() > 0 ? FilterPlan::of<V>(pass, tiles.count()) : FilterPlan{};
+  ChunkMoments first;
   if (moments) {
-    int64_t chunks = 0;
-    for (const Tiles& tiles : parts.all()) chunks += FilterPlan::of<V>(pass, tiles.count()).chunks(tiles);
+    const int64_t chunks = tiles.count() > 0 ? plan.chunks(tiles) : 0;
     moments->parts = Tensor::empty({chunks, 2, pass.results}, {.dtype = DType::f64});
     moments->counts = Tensor::empty({chunks}, {.dtype = DType::f64});
+    first = {moments->parts.template data<double>(), moments->counts.template data<double>()};
+    for (int64_t i = 0; i < chunks; ++i)
+      first.count[i] =
+          static_cast<double>(pixels_of(tiles, i * plan.chunk, std::min((i + 1) * plan.chunk, tiles.count())));
   }
-  int64_t first = 0;  // chunk of the part
-  for (const Tiles& tiles : parts.all()) {
-    ChunkMoments at;
-    if (moments) {
-      at = {moments->parts.template data<double>() + first * 2 * pass.results,
-            moments->counts.template data<double>() + first};
-      const FilterPlan plan = FilterPlan::of<V>(pass, tiles.count());
-      for (int64_t i = 0; i < plan.chunks(tiles); ++i)
-        at.count[i] =
-            static_cast<double>(pixels_of(tiles, i * plan.chunk, std::min((i + 1) * plan.chunk, tiles.count())));
-      first += plan.chunks(tiles);
-    }
-    with_filtering(tiles, [&]<class F> { filter_part<F, V>(pass, tiles, source, w, target, at); });
-  }
+  if (tiles.count() == 0) return;
+  with_filtering(tiles, [&]<class F> { filter_tiles<F, V>(pass, tiles, plan, source, w, target, first); });
 }
 
 /// Sizes of the weight gradient's blocks.
@@ -292,10 +282,10 @@ struct GradientPlan {
 /// Transforms tiles [begin, end) to rows of a block from `row` on.
 using TransformTiles = std::function<void(int64_t begin, int64_t end, int64_t row, const Block& to)>;
 
-/// What one part of y gives to dw, which is set or `add`ed to.
+/// dw of the tiles of y.
 template <class F, class V>
-void weight_gradient_part(const Problem& p, const Tiles& tiles, const TransformTiles& transform_x_tiles,
-                          const TransformTiles& transform_dy_tiles, float* dw, bool add) {
+void weight_gradient_of(const Problem& p, const Tiles& tiles, const TransformTiles& transform_x_tiles,
+                        const TransformTiles& transform_dy_tiles, float* dw) {
   constexpr int n = kLanes<V>;
   constexpr int64_t kPanel = kColumns * n, kCell = n * kPanel;  // a cell: L input x kPanel output channels
   const GradientPlan plan = GradientPlan::of(p, tiles.count());
@@ -329,7 +319,7 @@ void weight_gradient_part(const Problem& p, const Tiles& tiles, const TransformT
   const auto store_cell = [&](const float* d, int64_t point_step, int64_t parts, int64_t part_step, int64_t in,
                               int64_t panel) {
     with_columns<V>(p.outputs, panel, [&]<int columns>() {
-      store_weight_gradient<F, columns, V>(d, point_step, parts, part_step, is_turned<F>(tiles), add, dw, p.outputs,
+      store_weight_gradient<F, columns, V>(d, point_step, parts, part_step, is_turned<F>(tiles), dw, p.outputs,
                                            p.inputs, in * n, panel * kPanel);
     });
   };
@@ -399,26 +389,25 @@ void weight_gradient_part(const Problem& p, const Tiles& tiles, const TransformT
   }
 }
 
-/// dw of x and dy, by tiles of at most m x m.
+/// dw of x and dy, by tiles_of(m).
 template <class V, class SourceX, class SourceDy>
 void weight_gradient(int m, const Problem& p, const SourceX& x, const SourceDy& dy, float* dw) {
-  const Parts parts = Parts::of(m, p.images, p.out_height(), p.out_width());
-  bool add = false;
-  for (const Tiles& tiles : parts.all()) {
-    with_filtering(tiles, [&]<class F> {
-      weight_gradient_part<F, V>(
-          p, tiles,
-          [&](int64_t begin, int64_t end, int64_t row, const Block& to) {
-            transform_tiles<F, false, V>(x, tiles, p.height, p.width, p.pad_h, p.pad_w, begin, end, row, to);
-          },
-          [&](int64_t begin, int64_t end, int64_t row, const Block& to) {
-            transform_tiles<F, true, V>(dy, tiles, p.out_height(), p.out_width(), 0, 0, begin, end, row, to);
-          },
-          dw, add);
-    });
-    add = true;
+  const Tiles tiles = tiles_of(m, p.images, p.out_height(), p.out_width(), p.pad_h, p.pad_w);
+  if (tiles.count() == 0) {
+    std::fill_n(dw, p.inputs * p.outputs * 9, 0.0f);
+    return;
   }
-  if (!add) std::fill_n(dw, p.inputs * p.outputs * 9, 0.0f);  // no images
+  with_filtering(tiles, [&]<class F> {
+    weight_gradient_of<F, V>(
+        p, tiles,
+        [&](int64_t begin, int64_t end, int64_t row, const Block& to) {
+          transform_tiles<F, false, V>(x, tiles, p.height, p.width, p.pad_h, p.pad_w, begin, end, row, to);
+        },
+        [&](int64_t begin, int64_t end, int64_t row, const Block& to) {
+          transform_tiles<F, true, V>(dy, tiles, p.out_height(), p.out_width(), 0, 0, begin, end, row, to);
+        },
+        dw);
+  });
 }
 
 }  // namespace tidepool::winograd

@@ -13,15 +13,29 @@
 
 namespace tidepool::winograd {
 
-/// Tiles of height x width pixels, side by side from (top, left) on, on maps of [images, map_height, map_width]. The
-/// last ones may reach beyond the map.
+/// Tiles of height x width pixels, side by side on maps of [images, map_height, map_width]. The last ones may reach
+/// beyond the map.
 struct Tiles {
   int64_t images, map_height, map_width;
   int64_t height, width;
-  int64_t top, left;
   int64_t rows, columns;  ///< of tiles in an image
 
+  Tiles(int64_t n, int64_t map_h, int64_t map_w, int64_t h, int64_t w)
+      : images(n),
+        map_height(map_h),
+        map_width(map_w),
+        height(h),
+        width(w),
+        rows((map_h + h - 1) / h),
+        columns((map_w + w - 1) / w) {}
   int64_t count() const { return images * rows * columns; }
+  /// A tile's multiplications for one pair of channels.
+  int64_t points() const { return points_of(height) * points_of(width); }
+  /// Pixels that a tile reads before its first, on an axis that is padded by `pad`.
+  static int64_t before(int64_t side, int64_t pad) { return side == 1 ? 0 : pad; }
+
+ private:
+  static int64_t points_of(int64_t side) { return side == 1 ? 1 : side + 2; }
 };
 
 /// Walks tiles in order, images outermost.
@@ -37,8 +51,8 @@ struct TileCursor {
     row = 0;
     ++image;
   }
-  int64_t top(const Tiles& t) const { return t.top + row * t.height; }
-  int64_t left(const Tiles& t) const { return t.left + column * t.width; }
+  int64_t top(const Tiles& t) const { return row * t.height; }
+  int64_t left(const Tiles& t) const { return column * t.width; }
 };
 
 /// Runs before a walk over tiles from `begin` on by as many tiles as memory takes to answer: what it names is brought
@@ -322,10 +336,11 @@ void transform_tiles(const Source& source, const Tiles& tiles, int64_t height, i
   const int64_t runs = (channels + n - 1) / n, run_step = to.block * n;
   const bool turned = is_turned<F>(tiles), whole_runs = channels % n == 0;
   const int64_t rows = turned ? b : a, columns = turned ? a : b;
+  const int64_t before_h = Tiles::before(tiles.height, pad_h), before_w = Tiles::before(tiles.width, pad_w);
   TileCursor at(tiles, begin);
   TilesAhead next(tiles, begin);
   for (int64_t t = begin; t < end; ++t, ++row, at.next(tiles), next.next()) {
-    const int64_t top = at.top(tiles) - pad_h, left = at.left(tiles) - pad_w, image = at.image * height * step_h;
+    const int64_t top = at.top(tiles) - before_h, left = at.left(tiles) - before_w, image = at.image * height * step_h;
     const int64_t here = (at.image * height + at.top(tiles)) * width + at.left(tiles);
     const int64_t ahead = (next.pixel(height, width) - here) * channels;
     float* out = to.data + row / to.block * runs * run_step + row % to.block * n;
@@ -453,7 +468,7 @@ void store_tiles(const float* c, int64_t c_step, int64_t point_step, const Tiles
           if (!gathered[j].started) gathered[j].start(pixels, F::a * F::b);
           for (const V& v : pixels) gathered[j].add(as_stored<T>(v));
         }
-#pragma GCC unroll 16
+#pragma GCC unroll 25
         for (int i = 0; i < F::a * F::b; ++i) {
           T* const o = out + i / F::b * step_a + i % F::b * step_b;
           if constexpr (!kStream) __builtin_prefetch(o + ahead, 1);

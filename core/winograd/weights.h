@@ -66,17 +66,17 @@ void transform_panel(Direction direction, bool turned_tiles, const float* w, int
         V points[F::kPoints];
         transform_weights<F>(turned + r * 9, points);
         float* out = u + (k + r) * columns * n + j * n;
-#pragma GCC unroll 36
+#pragma GCC unroll 49
         for (int p = 0; p < F::kPoints; ++p) store(out + p * step, points[p]);
       }
     }
 }
 
 /// Summed products d[part][point][input][column][L], L input channels from `c` on, `columns` vectors of output channels
-/// from `o` on -> dw, set or `add`ed to. Parts are added in order.
+/// from `o` on -> dw. Parts are added in order.
 template <class F, int columns, class V>
 void store_weight_gradient(const float* d, int64_t point_step, int64_t parts, int64_t part_step, bool turned_tiles,
-                           bool add, float* dw, int64_t outputs, int64_t inputs, int64_t c, int64_t o) {
+                           float* dw, int64_t outputs, int64_t inputs, int64_t c, int64_t o) {
   constexpr int n = kLanes<V>;
   const int64_t length = 9 * std::min<int64_t>(n, inputs - c);
   for (int j = 0; j < columns && o + j * n < outputs; ++j) {
@@ -96,11 +96,10 @@ void store_weight_gradient(const float* d, int64_t point_step, int64_t parts, in
       const int64_t count = length - g * n;
       for (int r = 0; r < n && o + j * n + r < outputs && count > 0; ++r) {
         float* p = dw + ((o + j * n + r) * inputs + c) * 9 + g * n;
-        const V before = !add ? V{} : count >= n ? load<V>(p) : load_some<V>(p, count);
         if (count >= n)
-          store(p, before + taps[g * n + r]);
+          store(p, taps[g * n + r]);
         else
-          store_some(p, before + taps[g * n + r], count);
+          store_some(p, taps[g * n + r], count);
       }
     }
   }

@@ -42,7 +42,7 @@ const std::vector<Case> kCases{{2, 3, 10, 8, 8, 1, 1},
                                {300, 40, 48, 2, 3, 1, 1},
                                {2, 8, 7, 33, 31, 0, 2},
                                {33, 129, 130, 7, 6, 1, 1},
-                               // enough images for tiles of their own at the right, the bottom, both
+                               // enough images for the tiles that suit the map
                                {90, 17, 5, 4, 5, 1, 1},
                                {90, 6, 18, 6, 8, 1, 1},
                                {90, 3, 34, 7, 6, 0, 1},
@@ -54,9 +54,27 @@ const std::vector<Case> kCases{{2, 3, 10, 8, 8, 1, 1},
                                {90, 5, 18, 4, 3, 1, 1},
                                {90, 18, 5, 3, 8, 1, 1},
                                {90, 4, 6, 15, 7, 1, 1},
-                               {90, 6, 4, 7, 15, 1, 1}};
+                               {90, 6, 4, 7, 15, 1, 1},
+                               {90, 18, 16, 5, 4, 1, 1},
+                               {90, 5, 33, 4, 5, 1, 1},
+                               {90, 16, 7, 5, 3, 1, 1},
+                               {90, 33, 16, 3, 10, 1, 1},
+                               {90, 12, 20, 2, 3, 1, 1},
+                               {90, 20, 12, 3, 2, 1, 1},
+                               {33, 16, 130, 14, 9, 0, 0},
+                               {40, 130, 129, 10, 5, 1, 1},
+                               // axes of one pixel
+                               {90, 34, 17, 1, 1, 1, 1},
+                               {70, 16, 5, 1, 2, 1, 1},
+                               {70, 5, 16, 2, 1, 1, 1},
+                               {70, 33, 9, 1, 3, 1, 1},
+                               {70, 9, 33, 6, 1, 1, 1},
+                               {70, 16, 16, 1, 4, 1, 1},
+                               {70, 3, 20, 4, 1, 1, 1},
+                               {70, 20, 3, 1, 10, 1, 1},
+                               {70, 130, 129, 5, 1, 1, 1}};
 
-constexpr size_t kKindsOfTile = 9;  // 2x2, 3x3, 4x4, and 4 by 1, 2, 3 either way
+constexpr size_t kKindsOfTile = 21;  // kTileSides: five squares, and eight others either way
 
 struct Results {
   Tensor y, dx, dw, dbias;
@@ -107,10 +125,10 @@ TEST(Winograd, CasesMeetEveryKindOfTile) {
   std::set<std::pair<int64_t, int64_t>> of_y, of_x;
   for (const Case& c : kCases)
     for (const int m : {2, 4}) {
-      const winograd::Parts y = winograd::Parts::of(m, c.images, c.y()[2], c.y()[3]);
-      const winograd::Parts x = winograd::Parts::of(m, c.images, c.height, c.width);
-      for (const winograd::Tiles& t : y.all()) of_y.insert({t.height, t.width});
-      for (const winograd::Tiles& t : x.all()) of_x.insert({t.height, t.width});
+      const winograd::Tiles y = winograd::tiles_of(m, c.images, c.y()[2], c.y()[3], c.pad_h, c.pad_w);
+      const winograd::Tiles x = winograd::tiles_of(m, c.images, c.height, c.width, 2 - c.pad_h, 2 - c.pad_w);
+      of_y.insert({y.height, y.width});
+      of_x.insert({x.height, x.width});
     }
   EXPECT_EQ(of_y.size(), kKindsOfTile);
   EXPECT_EQ(of_x.size(), kKindsOfTile);
@@ -143,28 +161,26 @@ TEST(Winograd, ServesMapsOfBf16) {
   }
 }
 
-TEST(Winograd, PartsCoverAMapOnce) {
-  std::set<std::pair<int64_t, int64_t>> sizes;
-  for (const int m : {2, 4})
-    for (const int64_t images : {1, 100})
-      for (int64_t h = 1; h <= 20; ++h)
-        for (int64_t w = 1; w <= 20; ++w) {
-          std::vector<int> covered(static_cast<size_t>(h * w));
-          const winograd::Parts parts = winograd::Parts::of(m, images, h, w);
-          for (const winograd::Tiles& t : parts.all()) {
-            EXPECT_EQ(t.images, images);
-            sizes.insert({t.height, t.width});
-            winograd::TileCursor at(t, 0);
-            for (int64_t i = 0; i < t.rows * t.columns; ++i, at.next(t))
-              for (int64_t y = at.top(t); y < std::min(h, at.top(t) + t.height); ++y)
-                for (int64_t x = at.left(t); x < std::min(w, at.left(t) + t.width); ++x)
-                  ++covered[static_cast<size_t>(y * w + x)];
-          }
-          EXPECT_EQ(std::count(covered.begin(), covered.end(), 1), h * w) << m << ": " << h << "x" << w;
-        }
-  EXPECT_EQ(sizes.size(), kKindsOfTile);
-  EXPECT_LT(winograd::Parts::of(4, 100, 13, 13).points(), winograd::Parts::of(4, 1, 13, 13).points() * 100)
-      << "one image does not pay for weights that are transformed once more";
+TEST(Winograd, TilesSuitTheMap) {
+  const auto sides = [](int m, int64_t images, int64_t h, int64_t w, int64_t pad = 1) {
+    const winograd::Tiles t = winograd::tiles_of(m, images, h, w, pad, pad);
+    EXPECT_GE(t.rows * t.height, h);
+    EXPECT_GE(t.columns * t.width, w);
+    return std::pair(t.height, t.width);
+  };
+  using Sides = std::pair<int64_t, int64_t>;
+  for (int64_t h = 1; h <= 40; ++h)
+    for (int64_t w = 1; w <= 40; ++w) EXPECT_EQ(sides(2, 100, h, w), Sides(2, 2));
+  for (const int64_t side : {4, 8, 16, 32}) EXPECT_EQ(sides(4, 128, side, side), Sides(4, 4)) << side;
+  for (const int64_t side : {5, 10, 15, 20}) EXPECT_EQ(sides(4, 128, side, side), Sides(5, 5)) << side;
+  EXPECT_EQ(sides(4, 128, 5, 4), Sides(5, 4));
+  EXPECT_EQ(sides(4, 128, 3, 10), Sides(3, 5));
+  EXPECT_EQ(sides(4, 128, 2, 3), Sides(2, 3));
+  EXPECT_EQ(sides(4, 128, 2, 2), Sides(2, 2));
+  EXPECT_EQ(sides(4, 128, 1, 1), Sides(1, 1));
+  EXPECT_EQ(sides(4, 128, 7, 1), Sides(4, 1));
+  EXPECT_NE(sides(4, 128, 1, 1, 0), Sides(1, 1)) << "of a map without padding all taps meet a pixel";
+  EXPECT_EQ(sides(4, 1, 10, 10), Sides(2, 2)) << "one image does not pay for large tiles' weights";
 }
 
 TEST(Winograd, TheSameBitsForAnyNumberOfThreads) {
@@ -248,7 +264,9 @@ TEST(Winograd, TheRuleAndTheWayAroundIt) {
   const ConvOptions same{.padding = {1, 1, 0}};
   EXPECT_EQ(winograd_size({128, 64, 32, 32}, {64, 64, 3, 3}, same), 4);
   EXPECT_EQ(winograd_size({128, 512, 2, 2}, {512, 512, 3, 3}, same), 2);
-  EXPECT_EQ(winograd_size({128, 512, 1, 1}, {512, 512, 3, 3}, same), 0) << "one tap of nine";
+  EXPECT_EQ(winograd_size({128, 512, 1, 1}, {512, 512, 3, 3}, same), 4);
+  EXPECT_EQ(winograd_size({128, 16, 1, 3}, {16, 16, 3, 3}, same), 4);
+  EXPECT_EQ(winograd_size({128, 512, 1, 1}, {512, 512, 3, 3}, {.padding = {2, 2, 0}}), 0) << "one tap of nine";
   EXPECT_EQ(winograd_size({128, 3, 32, 32}, {64, 3, 3, 3}, same), 0) << "three channels are all transform";
   const Tensor x = normal({1, 64, 8, 8}, 1).to(DType::f32).contiguous(kLast),
                w = normal({64, 64, 3, 3}, 2).to(DType::f32);
