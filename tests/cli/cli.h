@@ -58,7 +58,8 @@ class CliTest : public testing::Test {
     words.insert(words.end(), arguments.begin(), arguments.end());
     std::vector<std::string> variables = {"PATH=/usr/bin:/bin", "LANG=C.UTF-8", "HOME=" + folder().string()};
     variables.insert(variables.end(), environment.begin(), environment.end());
-    for (const char* kept : {"ASAN_OPTIONS", "UBSAN_OPTIONS", "LD_LIBRARY_PATH"})
+    for (const char* kept :
+         {"ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS", "OMP_TOOL_LIBRARIES", "LD_LIBRARY_PATH"})
       if (const char* value = std::getenv(kept)) variables.push_back(std::string(kept) + "=" + value);
     std::vector<char*> argv, envp;
     for (std::string& word : words) argv.push_back(word.data());
