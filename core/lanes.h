@@ -463,64 +463,34 @@ TP_HD TP_INLINE V expm1_lanes(V x) {
   }
 }
 
-/// The least argument of weight_lanes.
+/// The least exponent of a weight, whose weight is a normal number.
 template <class T>
 inline constexpr T kLeastWeight = sizeof(T) == 4 ? T(-87) : T(-700);
-/// exp(x) for kLeastWeight <= x <= 0, where its exponent needs no care, as near as exp_lanes. NaN for NaN.
-template <class V>
-TP_HD TP_INLINE V weight_lanes(V x) {
-  if constexpr (std::is_same_v<Lane<V>, double>) {
-    return exp_lanes(x);
-  } else {
-    Ints<V> k, bits;
-    const V r = detail::reduce_exp(x, k), e = (detail::exp_tail(r) * r + 1.0f) * r + 1.0f;
-    memcpy(&bits, &e, sizeof bits);
-    bits = bits + (k << 23);  // e 2^k, a normal number; kMagicBits has no low bits
-    V v;
-    memcpy(&v, &bits, sizeof v);
-    return v;
-  }
-}
-
-/// exp(x) - 1 for kLeastWeight <= x <= 0, as near as expm1_lanes. NaN for NaN.
-template <class V>
-TP_HD TP_INLINE V weight_less_one(V x) {
-  if constexpr (std::is_same_v<Lane<V>, double>) {
-    return expm1_lanes(x);
-  } else {
-    Ints<V> k;
-    const V r = detail::reduce_exp(x, k), p = detail::exp_tail(r);
-    const Ints<V> bits = (k << 23) + 0x3f800000;
-    V scale;
-    memcpy(&scale, &bits, sizeof scale);
-    return scale * ((p * r) * r + r) + (scale - 1.0f);
-  }
-}
-
 /// exp(beta u) for kLeastWeight <= beta u <= 0, of many u and one beta, 1 for u = 0, NaN for NaN: a power of 2, the
 /// cheapest of all. f32: within 2 ulp and |beta u| units of 2^-23 more, which a sum of weights does not see, since it
 /// falls slower than the weight does.
 template <class V>
 class Weights {
  public:
-  TP_HD explicit Weights(Lane<V> beta)
-      : rate_(std::is_same_v<Lane<V>, double> ? beta : beta * Lane<V>(1.44269504088896341)),
-        least_(kLeastWeight<Lane<V>> / beta) {}
+  TP_HD explicit Weights(Lane<V> beta) : Weights(splat<V>(beta), splat<V>(1 / beta)) {}
+  /// With a beta for each lane, and its inverse.
+  TP_HD TP_INLINE Weights(V beta, V inverse)
+      : rate_(kWide ? beta : beta * splat<V>(Lane<V>(1.44269504088896341))),
+        least_(splat<V>(kLeastWeight<Lane<V>>) * inverse) {}
 
   /// u, or the least whose weight is taken; NaN stays.
-  TP_HD TP_INLINE V within(V u) const { return max_number(u, splat<V>(least_)); }
+  TP_HD TP_INLINE V within(V u) const { return max_number(u, least_); }
   TP_HD TP_INLINE V operator()(V u) const {
-    if constexpr (std::is_same_v<Lane<V>, double>) {
-      return exp_lanes(splat<V>(rate_) * u);
+    if constexpr (kWide) {
+      return exp_lanes(rate_ * u);
     } else {
-      const V shifted = u * rate_ + detail::kMagic, f = u * rate_ - (shifted - detail::kMagic);
+      Ints<V> k, bits;
+      const V f = split(u, k);
       V e = f * 1.3264727313e-3f + 9.6715129912e-3f;  // 2^f to 9.2e-8, |f| <= 1/2: a minimax polynomial
       e = e * f + 5.5507335812e-2f;
       e = e * f + 2.4022242427e-1f;
       e = e * f + 6.9314700365e-1f;
       e = e * f + 1.0f;
-      Ints<V> k, bits;
-      memcpy(&k, &shifted, sizeof k);
       memcpy(&bits, &e, sizeof bits);
       bits = bits + (k << 23);
       V v;
@@ -528,33 +498,85 @@ class Weights {
       return v;
     }
   }
+  /// exp(beta u) - 1 without the loss of digits near 0 (f32: within 3 ulp).
+  TP_HD TP_INLINE V less_one(V u) const {
+    if constexpr (kWide) {
+      return expm1_lanes(rate_ * u);
+    } else {
+      V scale;
+      const V e = fraction_less_one(u, scale);
+      return scale * e + (scale - 1.0f);
+    }
+  }
+  /// exp(beta u), a step from less_one of the same u.
+  TP_HD TP_INLINE V beside_less_one(V u) const {
+    if constexpr (kWide) {
+      return exp_lanes(rate_ * u);
+    } else {
+      V scale;
+      const V e = fraction_less_one(u, scale);
+      return scale * e + scale;
+    }
+  }
 
  private:
-  Lane<V> rate_, least_;
+  static constexpr bool kWide = std::is_same_v<Lane<V>, double>;
+
+  /// f, and the bits of k, of the weight 2^(k + f), |f| <= 1/2.
+  TP_HD TP_INLINE V split(V u, Ints<V>& k) const {
+    const V shifted = u * rate_ + detail::kMagic;
+    memcpy(&k, &shifted, sizeof k);  // kMagicBits has no low bits
+    return u * rate_ - (shifted - detail::kMagic);
+  }
+  /// 2^f - 1 and 2^k.
+  TP_HD TP_INLINE V fraction_less_one(V u, V& scale) const {
+    Ints<V> k;
+    const V f = split(u, k);
+    const Ints<V> bits = (k << 23) + 0x3f800000;
+    memcpy(&scale, &bits, sizeof scale);
+    V e = f * 1.5403512776e-4f + 1.3390735478e-3f;  // (2^f - 1) / f to 1.1e-8: minimax, as a share of itself
+    e = e * f + 9.6182374937e-3f;
+    e = e * f + 5.5503574336e-2f;
+    e = e * f + 2.4022649795e-1f;
+    e = e * f + 6.9314718793e-1f;
+    return e * f;
+  }
+
+  V rate_, least_;
 };
 
 namespace detail {
+/// e of a normal x = m 2^e, sqrt(1/2) <= m < sqrt(2), from its bits.
+template <class V>
+TP_HD TP_INLINE Ints<V> exponent_of(Ints<V> bits) {
+  return (bits - 0x3f3504f3) >> 23;
+}
+/// k log 2 + log(1 + f), sqrt(1/2) <= 1 + f < sqrt(2).
+template <class V>
+TP_HD TP_INLINE V log_of_parts(V k, V f) {
+  const V z = f * f;
+  // ((log(1 + f) - f) / f^2 + 1/2) / f, so that the whole is within 5.9e-9: minimax; by Estrin, a third of Horner's
+  // waiting.
+  const V p01 = f * -2.5000821033e-1f + 3.3333331708e-1f, p23 = f * -1.6623357380e-1f + 2.0001226885e-1f;
+  const V p45 = f * -1.3160181870e-1f + 1.4201757818e-1f, p67 = f * -7.6344992668e-2f + 1.2761578128e-1f;
+  const V low = z * p23 + p01, high = z * p67 + p45, p = (z * z) * high + low;
+  return k * 6.9314718056e-1f + (z * (p * f - 0.5f) + f);
+}
 /// log(x) - shift log 2 of a normal x > 0.
 template <class V>
 TP_HD TP_INLINE V log_of_normal(V x, V shift) {
   Ints<V> bits;
   memcpy(&bits, &x, sizeof bits);
-  const Ints<V> e = (bits - 0x3f3504f3) >> 23;  // x = m 2^e, sqrt(1/2) <= m < sqrt(2)
+  const Ints<V> e = exponent_of<V>(bits);
   bits = bits - (e << 23);
   V m;
   memcpy(&m, &bits, sizeof m);
-  const V k = from_int<V>(e) - shift, f = m - 1.0f, z = f * f;
-  // Cephes' polynomial, by Estrin: a third of Horner's waiting.
-  const V p01 = f * -2.4999993993e-1f + 3.3333331174e-1f, p23 = f * -1.6668057665e-1f + 2.0000714765e-1f;
-  const V p45 = f * -1.2420140846e-1f + 1.4249322787e-1f, p67 = f * -1.1514610310e-1f + 1.1676998740e-1f;
-  const V low = z * p23 + p01, high = z * (z * 7.0376836292e-2f + p67) + p45, p = (z * z) * high + low;
-  const V tail = p * f * z - k * 2.12194440e-4f - z * 0.5f;
-  return (f + tail) + k * 0.693359375f;
+  return log_of_parts(from_int<V>(e) - shift, m - 1.0f);
 }
 }  // namespace detail
 
-/// log in the lanes' precision. f32: Cephes' polynomial, within 2 ulp; -infinity for 0, NaN below, infinity and NaN for
-/// themselves. f64: the C library's, as exp_lanes.
+/// log in the lanes' precision. f32: a minimax polynomial, within 2 ulp; -infinity for 0, NaN below, infinity and NaN
+/// for themselves. f64: the C library's, as exp_lanes.
 template <class V>
 TP_HD TP_INLINE V log_lanes(V x) {
   if constexpr (std::is_same_v<Lane<V>, double>) {
@@ -586,8 +608,11 @@ TP_HD TP_INLINE V log1p_lanes(V x) {
     }
   } else {
     const V w = x + 1.0f;
-    // What the rounding of 1 + x lost, to first order: over w, but so small where w is far from 1 that 1 will do.
-    return detail::log_of_normal(w, splat<V>(0.0f)) + (x - (w - 1.0f));
+    Ints<V> bits;
+    memcpy(&bits, &w, sizeof bits);
+    const Ints<V> e = detail::exponent_of<V>(bits);
+    const V scale = detail::power_of_two<V>(-e);
+    return detail::log_of_parts(from_int<V>(e), x * scale + (scale - 1.0f));  // (1 + x) / 2^e - 1, not rounded twice
   }
 }
 

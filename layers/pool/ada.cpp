@@ -28,11 +28,11 @@ struct Ada {
   }
   template <class V, class W>
   TP_HD TP_INLINE Pooled<V, kState> reduce(const W& x) const {
-    const V m = x.max(), b = x.number(0);
-    const auto em = SoftMean<V>::of(x, m, 1);
-    const auto edscw = SimilarityMean<V>::of(x, m);
+    const V b = x.number(0);
+    const auto em = SoftMean<V>::of(x, 1);
+    const auto edscw = SimilarityMean<V>::of(x, em.m);
     Pooled<V, kState> p;
-    p.y = m + (b * edscw.offset + (splat<V>(1) - b) * em.offset);
+    p.y = em.m + (b * edscw.offset + (splat<V>(1) - b) * em.offset);
     em.put(p.state);
     edscw.put(p.state + kSoft);
     return p;

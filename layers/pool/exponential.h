@@ -13,18 +13,17 @@ struct SoftMean {
   V m, scale, offset;  ///< max x_i; 1 / sum exp; y - m
   static constexpr int kState = 3;
 
-  /// `m` may leave NaN out (Window::largest): where an element is NaN, the result and every slope are.
+  /// m may leave NaN out (Window::largest): where an element is NaN, the result and every slope are.
   template <class W>
-  TP_HD TP_INLINE static SoftMean of(const W& x, V m, Lane<V> beta) {
+  TP_HD TP_INLINE static SoftMean of(const W& x, Lane<V> beta) {
     const Weights<V> weights(beta);
+    SoftMean s;
     V sums[2];
-    x.totals(sums, [&](V v, int32_t, V(&part)[2]) {
-      const V u = weights.within(v - m), w = weights(u);  // a weight of exactly 0 would meet an infinity
+    s.m = x.totals_below(sums, {1, 0}, [&](V below, V(&part)[2]) {
+      const V u = weights.within(below), w = weights(u);  // a weight of exactly 0 would meet an infinity
       part[0] = part[0] + w;
       part[1] = part[1] + w * u;
     });
-    SoftMean s;
-    s.m = m;
     s.scale = reciprocal_lanes(sums[0]);
     s.offset = sums[1] * s.scale;
     return s;
@@ -46,7 +45,7 @@ struct SoftMean {
 /// What a window of such a mean gives, for SoftMean::get in the backward.
 template <class V, class W>
 TP_HD TP_INLINE Pooled<V, SoftMean<V>::kState> pooled_soft(const W& x, Lane<V> beta) {
-  const auto s = SoftMean<V>::of(x, x.largest(), beta);
+  const auto s = SoftMean<V>::of(x, beta);
   Pooled<V, SoftMean<V>::kState> p;
   p.y = s.m + s.offset;
   s.put(p.state);

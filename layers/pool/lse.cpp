@@ -32,21 +32,22 @@ struct Lse {
   }
   template <class V, class W>
   TP_HD TP_INLINE Pooled<V, kState> reduce(const W& x) const {
-    const V b = x.number(0), m = x.largest(), n = splat<V>(static_cast<Lane<V>>(x.real()));
+    const V n = splat<V>(static_cast<Lane<V>>(x.real())), inverse = x.inverse_number(0);
+    const Weights<V> weights(x.number(0), inverse);
     Pooled<V, kState> p;
-    p.state[0] = m;
-    // e^t - 1 and log(1 + t) keep the digits of a small b
-    const V inverse = x.inverse_number(0), least = splat<V>(kLeastWeight<Lane<V>>) * inverse;
-    const V sum = x.sum([&](V v) { return weight_less_one(b * max_number(v - m, least)); });  // NaN stays
-    p.state[1] = log1p_lanes(sum / n) * inverse;
-    p.state[2] = reciprocal_lanes(n + sum);
-    p.y = m + p.state[1];
+    V sum[1];  // e^t - 1 and log(1 + t) keep the digits of a small b
+    p.state[0] = x.totals_below(sum, {0}, [&](V below, V(&part)[1]) {
+      part[0] = part[0] + weights.less_one(weights.within(below));  // NaN stays
+    });
+    p.state[1] = log1p_lanes(sum[0] / n) * inverse;
+    p.state[2] = reciprocal_lanes(n + sum[0]);
+    p.y = p.state[0] + p.state[1];
     return p;
   }
   template <class V, class E>
   TP_HD TP_INLINE V pull(V dy, V x_i, const E& at, const Pooled<V, kState>& p) const {
-    const V least = splat<V>(kLeastWeight<Lane<V>>) * at.window.inverse_number(0);
-    return dy * weight_lanes(at.window.number(0) * max_number(x_i - p.state[0], least)) * p.state[2];
+    const Weights<V> weights(at.window.number(0), at.window.inverse_number(0));
+    return dy * weights.beside_less_one(weights.within(x_i - p.state[0])) * p.state[2];
   }
   template <class V, class W, class Give>
   TP_HD TP_INLINE void pull_numbers(const W& x, const Pooled<V, kState>& p, Give&& give) const {

@@ -72,14 +72,41 @@ void project_numbers(std::span<const NumberSpec> specs, std::span<const Tensor> 
 
 /// The same as kernels see it.
 struct Number {
-  double fixed = 0;
+  double fixed = 0, inverse = 0;  ///< where it is fixed: itself, and 1 / it
+  float fixed_f32 = 0, inverse_f32 = 0;
   const double* learned = nullptr;  ///< [count][units], of log_softmax [3 count][units]
   int64_t units = 1;
   Per per = Per::layer;
+  bool single = false;  ///< learned, and one for the whole layer
+
+  void fix(double value) {
+    fixed = value;
+    inverse = 1 / value;
+    fixed_f32 = static_cast<float>(fixed);
+    inverse_f32 = static_cast<float>(inverse);
+    learned = nullptr;
+  }
+  /// In a kernel's arithmetic, f32 or f64.
+  template <class A>
+  TP_HD TP_INLINE A fixed_as() const {
+    return sizeof(A) == sizeof(float) ? static_cast<A>(fixed_f32) : static_cast<A>(fixed);
+  }
+  template <class A>
+  TP_HD TP_INLINE A inverse_as() const {
+    return sizeof(A) == sizeof(float) ? static_cast<A>(inverse_f32) : static_cast<A>(inverse);
+  }
 };
 template <int n>
 struct Numbers {
   Number all[n > 0 ? n : 1];
+
+  /// On the CPU: what a whole layer has one of as if it were fixed, so that loops need not look it up.
+  Numbers settled() const {
+    Numbers numbers = *this;
+    for (Number& one : numbers.all)
+      if (one.single) one.fix(*one.learned);
+    return numbers;
+  }
 };
 
 namespace window {

@@ -57,10 +57,12 @@ window::NumbersOf<Op> prepare_numbers(const NumberSpecs<number_count<Op>()>& spe
   window::NumbersOf<Op> numbers{};
   size_t learned = 0;
   for (size_t k = 0; k < specs.size(); ++k) {
-    numbers.all[k].fixed = specs[k].value;
+    numbers.all[k].fix(specs[k].value);
     numbers.all[k].per = specs[k].per;
     if (!specs[k].learned) continue;
     numbers.all[k].units = specs[k].units(x, axes);
+    numbers.all[k].single =
+        specs[k].per == Per::layer && specs[k].count() == 1 && specs[k].through != Through::log_softmax;
     memory.push_back(window::prepare_number(specs[k], numbers.all[k].units, parameters[learned++]));
     numbers.all[k].learned = memory.back().template data<double>();
   }

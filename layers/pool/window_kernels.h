@@ -88,18 +88,27 @@ struct Forward {
   Acc<T>* state;
   int64_t outputs;
 
-  TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const { walk_rows(row, row + 1, lane, count); }
-  void rows(int64_t begin, int64_t end, int64_t lanes) const { walk_rows(begin, end, 0, lanes); }
+  TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
+    walk_rows(g, numbers, row, row + 1, lane, count);
+  }
+  void rows(int64_t begin, int64_t end, int64_t lanes) const {
+    const WindowGeometry geometry = g;  // copies: for all that a compiler knows, a store may change what `this` has
+    const auto all = numbers.settled();
+    walk_rows(geometry, all, begin, end, 0, lanes);
+  }
 
  private:
-  TP_HD TP_INLINE void walk_rows(int64_t begin, int64_t end, int64_t lane, int64_t count) const {
-    const Op pool = op;  // copies: for all that a compiler knows, a store may change what `this` has
+  TP_HD TP_INLINE void walk_rows(const WindowGeometry& geometry, const Numbers<number_count<Op>()>& all, int64_t begin,
+                                 int64_t end, int64_t lane, int64_t count) const {
+    const Op pool = op;  // copies here too
     T* const to = y;
     I* const to_winners = winners;
     Acc<T>* const to_state = state;
+    const int64_t maps = outputs;
     const auto each = [&](const auto& window, int64_t out) {
-      using V = typename std::decay_t<decltype(window)>::Value;
-      auto p = pool.template reduce<V>(window);
+      using W = std::decay_t<decltype(window)>;
+      using V = typename W::Value;
+      auto p = pool.template reduce<V>(Once<W>{window});
       if (to) store(to + out, p.y);
       if constexpr (has_winner<Op>())
         if (to_winners) store_int<V>(to_winners + out, p.winner);
@@ -107,10 +116,12 @@ struct Forward {
         if (to_state) {
           prepare_pull(pool, window, p);
           TP_UNROLL
-          for (int i = 0; i < Op::kState; ++i) store(to_state + i * outputs + out, p.state[i]);
+          for (int i = 0; i < Op::kState; ++i) store(to_state + i * maps + out, p.state[i]);
         }
     };
-    for (RowPlace at(g, begin); at.row < end; at.next(g)) walk<kForm, kAlong>(g, numbers.all, x, at, lane, count, each);
+    const T* const from_x = x;
+    for (RowPlace at(geometry, begin); at.row < end; at.next(geometry))
+      walk<kForm, kAlong>(geometry, all.all, from_x, at, lane, count, each);
   }
 };
 
@@ -124,12 +135,19 @@ struct Own {
   const I* winners;
   T* dx;
 
-  TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const { walk_rows(row, row + 1, lane, count); }
-  void rows(int64_t begin, int64_t end, int64_t lanes) const { walk_rows(begin, end, 0, lanes); }
+  TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
+    walk_rows(g, numbers, row, row + 1, lane, count);
+  }
+  void rows(int64_t begin, int64_t end, int64_t lanes) const {
+    const WindowGeometry geometry = g;  // copies: for all that a compiler knows, a store may change what `this` has
+    const auto all = numbers.settled();
+    walk_rows(geometry, all, begin, end, 0, lanes);
+  }
 
  private:
-  TP_HD TP_INLINE void walk_rows(int64_t begin, int64_t end, int64_t lane, int64_t count) const {
-    const Op pool = op;  // copies, as in Forward
+  TP_HD TP_INLINE void walk_rows(const WindowGeometry& geometry, const Numbers<number_count<Op>()>& all, int64_t begin,
+                                 int64_t end, int64_t lane, int64_t count) const {
+    const Op pool = op;  // copies here too
     const T* const from = dy;
     T* const to = dx;
     const auto each = [&](const auto& window, int64_t out) {
@@ -170,7 +188,9 @@ struct Own {
         });
       }
     };
-    for (RowPlace at(g, begin); at.row < end; at.next(g)) walk<kForm, kAlong>(g, numbers.all, x, at, lane, count, each);
+    const T* const from_x = x;
+    for (RowPlace at(geometry, begin); at.row < end; at.next(geometry))
+      walk<kForm, kAlong>(geometry, all.all, from_x, at, lane, count, each);
   }
 };
 

@@ -30,6 +30,7 @@ enum class Form : uint8_t { any, two };
 template <class V, class T, Form kForm, bool kAlong>
 struct Window {
   using Value = V;
+  static constexpr Form kElements = kForm;
   const T* x = nullptr;  ///< the map's
   int64_t base = 0;      ///< offset of the element (0, 0, 0), real or not
   int64_t step[3];       ///< between elements of the window
@@ -113,6 +114,14 @@ struct Window {
     each([&](V v, int32_t index) { m = starts(index) ? v : max_number(m, v); });
     return m;
   }
+  /// Adds to n totals at once f(x_i - m, totals) of the elements, m = largest(), which it gives. `of_largest`: the
+  /// terms of an element that is m itself, f(0).
+  template <int n, class F>
+  TP_HD TP_INLINE V totals_below(V (&total)[n], const Lane<V> (&/*of_largest*/)[n], F&& f) const {
+    const V m = largest();
+    totals(total, [&](V v, int32_t, V(&part)[n]) { f(v - m, part); });
+    return m;
+  }
   /// The maximum and the index of the first of the largest; NaN wins over all.
   TP_HD TP_INLINE V max_and_first(Ints<V>& winner) const {
     V m = splat<V>(-INFINITY);
@@ -151,15 +160,14 @@ struct Window {
   /// Element j of the operator's number k.
   TP_HD TP_INLINE V number(int k, int64_t j = 0) const {
     const Number& n = numbers[k];
-    if (!n.learned) return splat<V>(static_cast<Lane<V>>(n.fixed));
+    if (!n.learned) return splat<V>(n.template fixed_as<Lane<V>>());
     const double* at = n.learned + j * n.units + unit(n.per);
     return spread(n.per) ? load<V>(at) : splat<V>(static_cast<Lane<V>>(*at));
   }
-  /// 1 / number k, a division for all lanes where they have one number.
+  /// 1 / number k; no division where the layer has one number.
   TP_HD TP_INLINE V inverse_number(int k) const {
     const Number& n = numbers[k];
-    if (n.learned && spread(n.per)) return splat<V>(1) / number(k);
-    return splat<V>(static_cast<Lane<V>>(1 / (n.learned ? n.learned[unit(n.per)] : n.fixed)));
+    return n.learned ? splat<V>(1) / number(k) : splat<V>(n.template inverse_as<Lane<V>>());
   }
   /// Number k in f64.
   TP_HD TP_INLINE Doubles<V> exact_number(int k, int64_t j = 0) const {
@@ -210,6 +218,40 @@ struct Window {
       }
       return u;
     }
+  }
+};
+
+/// A window whose elements are looked at once: a sum of all of them may leave out the largest, whose term is known.
+/// (Where a gradient asks for each element's term afterwards, they are cheaper in window order.)
+template <class W>
+struct Once : W {
+  using V = typename W::Value;
+
+  template <int n, class F>
+  TP_HD TP_INLINE V totals_below(V (&total)[n], const Lane<V> (&of_largest)[n], F&& f) const {
+    if constexpr (W::kElements == Form::two) {
+      V v[4];
+      this->each([&](V one, int32_t index) { v[index] = one; });
+      V low[3], high[2];
+      TP_UNROLL
+      for (int i = 0; i < 2; ++i) sort(v[2 * i], v[2 * i + 1], low[i], high[i]);
+      V m;
+      sort(high[0], high[1], low[2], m);
+      TP_UNROLL
+      for (int i = 0; i < n; ++i) total[i] = splat<V>(of_largest[i]);
+      TP_UNROLL
+      for (int i = 0; i < 3; ++i) f(low[i] - m, total);
+      return m;
+    } else {
+      return W::totals_below(total, of_largest, f);
+    }
+  }
+
+ private:
+  /// Both stay: where one is NaN, so is one of the results.
+  TP_HD TP_INLINE static void sort(V a, V b, V& low, V& high) {
+    high = b > a ? b : a;
+    low = b > a ? a : b;
   }
 };
 

@@ -106,46 +106,36 @@ TEST(LogLanes, WithinTwoUlp) {
   EXPECT_TRUE(std::isnan(l[4]));
 }
 
-TEST(WeightLanes, WithinTwoUlp) {
-  EXPECT_LE(worst_ulps(
-                spread(-87, 0, 7.7e-4), [](auto v) { return weight_lanes(v); }, [](double v) { return std::exp(v); }),
-            2.0);
-  EXPECT_EQ(weight_lanes(0.0f), 1.0f);
-  EXPECT_GT(weight_lanes(kLeastWeight<float>), 0.0f);
-  EXPECT_TRUE(std::isnan(weight_lanes(kNan)));
-  EXPECT_DOUBLE_EQ(weight_lanes(-1.5), std::exp(-1.5));
-}
-
-TEST(WeightLessOne, WithinTwoUlp) {
-  EXPECT_LE(
-      worst_ulps(
-          spread(-87, 0, 7.7e-4), [](auto v) { return weight_less_one(v); }, [](double v) { return std::expm1(v); }),
-      2.0);
-  EXPECT_EQ(weight_less_one(0.0f), 0.0f);
-  EXPECT_TRUE(std::isnan(weight_less_one(kNan)));
-  EXPECT_DOUBLE_EQ(weight_less_one(-1.5), std::expm1(-1.5));
-}
-
 // Two ulp, and what a rounded exponent costs.
 TEST(Weights, NearTheExponential) {
   for (const double beta : {1.0, 0.37, 1e-4, 250.0, 1e6}) {
     const auto rate = static_cast<float>(beta);
     const double exact = static_cast<double>(rate);
-    double worst = 0;
+    double worst = 0, worst_less = 0;
     for (float u : spread(-87, 0, 7.7e-4)) {
       u = static_cast<float>(static_cast<double>(u) / beta);
       const double x = exact * static_cast<double>(u);
       const float scalar = Weights<float>(rate)(u), wide = Weights<Wide>(rate)(splat<Wide>(u))[3];
       ASSERT_EQ(scalar, wide);
       worst = std::max(worst, ulps(scalar, std::exp(x)) / (2 + 2 * std::abs(x)));
+      const float beside = Weights<float>(rate).beside_less_one(u), less = Weights<float>(rate).less_one(u);
+      ASSERT_EQ(less, Weights<Wide>(rate).less_one(splat<Wide>(u))[3]);
+      worst = std::max(worst, ulps(beside, std::exp(x)) / (2 + 2 * std::abs(x)));
+      worst_less = std::max(worst_less, ulps(less, std::expm1(x)));
     }
     EXPECT_LE(worst, 1) << beta;
+    EXPECT_LE(worst_less, 3) << beta;
+    EXPECT_EQ(Weights<float>(rate).less_one(0.0f), 0.0f);
+    EXPECT_EQ(Weights<float>(rate).beside_less_one(0.0f), 1.0f);
+    EXPECT_TRUE(std::isnan(Weights<float>(rate).less_one(kNan)));
     EXPECT_EQ(Weights<float>(rate)(0.0f), 1.0f);
     EXPECT_TRUE(std::isnan(Weights<float>(rate)(kNan)));
     EXPECT_TRUE(std::isnan(Weights<float>(rate).within(kNan)));
     EXPECT_GT(Weights<float>(rate)(Weights<float>(rate).within(-kInf)), 0.0f);
   }
   EXPECT_DOUBLE_EQ(Weights<double>(0.5)(-3.0), std::exp(-1.5));
+  EXPECT_DOUBLE_EQ(Weights<double>(0.5).less_one(-3.0), std::expm1(-1.5));
+  EXPECT_DOUBLE_EQ(Weights<double>(0.5).beside_less_one(-3.0), std::exp(-1.5));
 }
 
 TEST(ReciprocalLanes, WithinTwoUlp) {
