@@ -130,6 +130,15 @@ TP_HD TP_INLINE Ints<V> splat_int(int i) {
     return Ints<V>{} + static_cast<decltype(Ints<V>{}[0] + 0)>(i);
 }
 
+/// 0, 1, 2, ...
+template <class V>
+TP_HD TP_INLINE V lane_numbers() {
+  V v{};
+  if constexpr (kLanes < V >> 1)
+    for (int i = 0; i < kLanes<V>; ++i) v[i] = static_cast<Lane<V>>(i);
+  return v;
+}
+
 /// kLanes<V> neighbours from memory of any alignment, widened to V.
 template <class V, class T>
 TP_HD TP_INLINE V load(const T* p) {
@@ -293,6 +302,10 @@ template <bool kOdd, class V, int... i>
 TP_INLINE V alternate_lanes(V a, V b, std::integer_sequence<int, i...>) {
   return __builtin_shufflevector(a, b, (2 * i + (kOdd ? 1 : 0))...);
 }
+template <int kFrom, class V, int... i>
+TP_INLINE V moved_lanes(V a, V b, std::integer_sequence<int, i...>) {
+  return __builtin_shufflevector(a, b, (i + kFrom)...);
+}
 template <bool kUpper, class V, int... i>
 TP_INLINE V zip_lanes(V a, V b, std::integer_sequence<int, i...>) {
   return __builtin_shufflevector(a, b, (i / 2 + (i % 2) * kLanes<V> + (kUpper ? kLanes<V> / 2 : 0))...);
@@ -309,6 +322,16 @@ TP_INLINE V zip_low(V a, V b) {
 template <class V>
 TP_INLINE V zip_high(V a, V b) {
   return detail::zip_lanes<true>(a, b, std::make_integer_sequence<int, kLanes<V>>{});
+}
+/// first, v[0], v[1], ...: the lanes but the last.
+template <class V>
+TP_INLINE V move_in_first(V v, Lane<V> first) {
+  return detail::moved_lanes<kLanes<V> - 1>(splat<V>(first), v, std::make_integer_sequence<int, kLanes<V>>{});
+}
+/// v[1], v[2], ..., last.
+template <class V>
+TP_INLINE V move_in_last(V v, Lane<V> last) {
+  return detail::moved_lanes<1>(v, splat<V>(last), std::make_integer_sequence<int, kLanes<V>>{});
 }
 #endif
 

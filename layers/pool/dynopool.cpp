@@ -59,8 +59,10 @@ void backward(const Plan& p, const Dims& shape, MemoryFormat format, Pull& pull)
 
   const Tables tables(p, dy.device(), learns);
   const int64_t rows = p.map.outer * p.m[0] * p.m[1], outputs = p.outputs();
+  const bool planes = windows && p.map.inner == 1;  // what a sum is of, else a row
+  const int64_t parts = planes ? p.map.outer * p.m[0] : rows;
   Tensor dv, sums;
-  if (learns) sums = Tensor::empty({rows, 6}, {.dtype = DType::f64, .device = dy.device()});
+  if (learns) sums = Tensor::empty({parts, 6}, {.dtype = DType::f64, .device = dy.device()});
   dispatch_floating(dy.dtype(), kName, [&]<class T>(T) {
     using A = Acc<T>;
     const Common<T> common{tables.sampled.axis, p.map.inner, p.options.aggregate, x ? x.data<T>() : nullptr};
@@ -82,18 +84,21 @@ void backward(const Plan& p, const Dims& shape, MemoryFormat format, Pull& pull)
       parallel_rows(dy.device(), rows, 1, p.m[2] * p.map.inner * 8, kernel);
     }
     if (learns && windows) {
-      const WindowShapePull<T> kernel{common,
-                                      dy.data<T>(),
-                                      winners.data<uint8_t>(),
-                                      tables.tilts,
-                                      p.first_axis(),
-                                      p.options.offset == Offset::learned,
-                                      sums.data<double>()};
-      parallel_rows(dy.device(), rows, 1, p.m[2] * p.map.inner * 8, kernel);
+      const auto launch = [&]<bool kAlong>(std::bool_constant<kAlong>) {
+        const WindowShapePull<T, kAlong> kernel{common,
+                                                dy.data<T>(),
+                                                winners.data<uint8_t>(),
+                                                tables.tilts,
+                                                p.first_axis(),
+                                                p.options.offset == Offset::learned,
+                                                sums.data<double>()};
+        parallel_rows(dy.device(), parts, 1, outputs / std::max<int64_t>(1, parts) * 8, kernel);
+      };
+      planes ? launch(std::true_type{}) : launch(std::false_type{});
     }
   });
   if (!learns) return;
-  const Tensor all = shape_gradient(p, dy.device(), rows, sums);
+  const Tensor all = shape_gradient(p, dy.device(), parts, sums);
   if (pull.needs(1)) pull.dx(1) = entries(p, all, 0, p.alpha_type, p.alpha_device);
   if (p.options.offset == Offset::learned && pull.needs(2))
     pull.dx(2) = entries(p, all, 3, p.delta_type, p.delta_device);
@@ -128,8 +133,7 @@ class DynoPool final : public PoolOperator {
   }
 
   bool by_channels(const Dims& x, std::span<const Tensor> parameters) const override {
-    return !plan(x, parameters).windows() ||
-           Tape::wants({parameters[0], parameters.size() > 1 ? parameters[1] : Tensor{}});
+    return !plan(x, parameters).windows();
   }
   Tensor run(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& /*mode*/) const override {
     Plan p = plan(x.shape(), parameters);

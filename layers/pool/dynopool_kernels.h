@@ -313,8 +313,9 @@ struct ShapePull : Common<T> {
 };
 
 /// ShapePull where samples are the pixels of 2x2 windows (Plan::windows): what lies around a pixel is the same for all
-/// rows and channels, and only the winner of a window counts.
-template <class T>
+/// rows and channels, and only the winner of a window counts. sums[i]: of one row of outputs; kAlong, where lanes are
+/// windows along W (plain memory), of all rows of a plane (outer, d).
+template <class T, bool kAlong>
 struct WindowShapePull : Common<T> {
   const T* dy;
   const uint8_t* winners;
@@ -323,10 +324,13 @@ struct WindowShapePull : Common<T> {
   bool with_delta;
   double* sums;
 
+  using A = Acc<T>;
+  using Sums = LaneSums<A, 6>;
+
   /// Of one axis at an output's two pixels: the derivative's pixels, in elements from the pixel, and what it weighs.
   struct Slopes {
     int64_t up[2], down[2];
-    Acc<T> by_cell[2], by_delta[2];
+    A by_cell[2], by_delta[2];
   };
   TP_HD TP_INLINE Slopes slopes(size_t which, int64_t output, int64_t step) const {
     Slopes s;
@@ -335,47 +339,62 @@ struct WindowShapePull : Common<T> {
       const int64_t pixel = 2 * output + side;
       s.up[side] = (t.up - pixel) * step;
       s.down[side] = (t.down - pixel) * step;
-      s.by_cell[side] = static_cast<Acc<T>>(t.scale * t.by_cell);
-      s.by_delta[side] = static_cast<Acc<T>>(t.scale * t.by_delta);
+      s.by_cell[side] = static_cast<A>(t.scale * t.by_cell);
+      s.by_delta[side] = static_cast<A>(t.scale * t.by_delta);
     }
     return s;
   }
 
+  /// One row of outputs.
   template <int kFirst, bool kDelta>
-  TP_HD TP_INLINE void run(int64_t row) const {
-    using A = Acc<T>;
+  TP_HD TP_INLINE void add_row(int64_t row, Sums& all) const {
     const OutputRow at(this->axis, row);
     const auto first = this->template map<A>(at.outer, 0);
-    const int64_t step[3] = {first.d, first.h, first.w}, place[3] = {at.d, at.h, 0};
-    LaneSums<A, 6> all;
+    const int64_t step[3] = {first.d, first.h, first.w}, place[3] = {at.d, at.h, 0}, m = this->axis[2].m;
     Slopes s[3];
-    int64_t begin = 0;
+    const T* begin = first.x;
     for (int i = kFirst; i < 2; ++i) {
       s[i] = slopes(static_cast<size_t>(i), place[i], step[i]);
       begin += 2 * place[i] * step[i];
     }
-    for (int64_t w = 0; w < this->axis[2].m; ++w) {
+    for (int64_t w = 0; w < m; ++w) {
+      const T* const window = begin + 2 * w * step[2];
+      const int64_t out = (row * m + w) * this->inner;
+#if !defined(__CUDACC__)
+      if constexpr (kAlong) {
+        using V = typename detail::WideOf<A>::type;
+        if (w + kLanes<V> <= m) {
+          add_run<V, kFirst, kDelta>(w, window, step, s, load<V>(dy + out), load_int<V>(winners + out), all);
+          w += kLanes<V> - 1;
+          continue;
+        }
+      }
+#endif
       s[2] = slopes(2, w, step[2]);
-      const T* const window = first.x + begin + 2 * w * step[2];
-      const int64_t out = (row * this->axis[2].m + w) * this->inner;
       each_lane<A>(0, this->inner, [&]<class V>(int64_t channel) {
-        const V g = load<V>(dy + out + channel);
-        const Ints<V> winner = load_int<V>(winners + out + channel);
-        V by_cell[3], by_delta[3];
-        for (int i = kFirst; i < 3; ++i) by_cell[i] = by_delta[i] = splat<V>(0);
-        [&]<int... q>(std::integer_sequence<int, q...>) {
-          (pixel<q, kFirst, kDelta>(window + channel, step, s, winner == splat_int<V>(q) ? g : splat<V>(0), by_cell,
-                                    by_delta),
-           ...);
-        }
-        (std::make_integer_sequence<int, 1 << (3 - kFirst)>{});
-        for (int i = kFirst; i < 3; ++i) {
-          all.add(by_cell[i], i);
-          if constexpr (kDelta) all.add(by_delta[i], 3 + i);
-        }
+        add_windows<V, kFirst, kDelta>(window + channel, step, s, load<V>(dy + out + channel),
+                                       load_int<V>(winners + out + channel), all);
       });
     }
-    for (int i = 0; i < 6; ++i) sums[row * 6 + i] = all.total(i);
+  }
+  /// Windows of one place on the map.
+  template <class V, int kFirst, bool kDelta>
+  TP_HD TP_INLINE static void add_windows(const T* window, const int64_t* step, const Slopes* s, V g, Ints<V> winner,
+                                          Sums& all) {
+    V by_cell[3], by_delta[3];
+    for (int i = kFirst; i < 3; ++i) by_cell[i] = by_delta[i] = splat<V>(0);
+    [&]<int... q>(std::integer_sequence<int, q...>) {
+      (pixel<q, kFirst, kDelta>(window, step, s, winner == splat_int<V>(q) ? g : splat<V>(0), by_cell, by_delta), ...);
+    }
+    (std::make_integer_sequence<int, 1 << (3 - kFirst)>{});
+    add_sums<kFirst, kDelta>(by_cell, by_delta, all);
+  }
+  template <int kFirst, bool kDelta, class V>
+  TP_HD TP_INLINE static void add_sums(const V* by_cell, const V* by_delta, Sums& all) {
+    for (int i = kFirst; i < 3; ++i) {
+      all.add(by_cell[i], i);
+      if constexpr (kDelta) all.add(by_delta[i], 3 + i);
+    }
   }
   /// Adds what pixel q of a window gives, of whose value g is the gradient.
   template <int q, int kFirst, bool kDelta, class V>
@@ -391,6 +410,60 @@ struct WindowShapePull : Common<T> {
     }
   }
 
+#if !defined(__CUDACC__)
+  /// A run of windows along W, from w on, of plain memory.
+  template <class V, int kFirst, bool kDelta>
+  TP_INLINE void add_run(int64_t w, const T* window, const int64_t* step, const Slopes* s, V g, Ints<V> winner,
+                         Sums& all) const {
+    constexpr int n = kLanes<V>;
+    const Tilt* const tilt = tilts[2] + 2 * w;
+    const A scale = static_cast<A>(tilt->scale);
+    const bool central = tilt->scale != 1, begins = w == 0, ends = w + n == this->axis[2].m;
+    V by_cell[3], by_delta[3];
+    TP_UNROLL
+    for (int i = kFirst; i < 3; ++i) by_cell[i] = by_delta[i] = splat<V>(0);
+    TP_UNROLL
+    for (int r = 0; r < 1 << (2 - kFirst); ++r) {  // rows of a window
+      const int side[2] = {r / 2, r % 2};
+      const T* pixels = window;
+      for (int i = kFirst; i < 2; ++i) pixels += side[i] * step[i];
+      const V none = splat<V>(0), g_even = winner == splat_int<V>(2 * r) ? g : none,
+              g_odd = winner == splat_int<V>(2 * r + 1) ? g : none;
+      TP_UNROLL
+      for (int i = kFirst; i < 2; ++i) {
+        V up_even, up_odd, down_even, down_odd;
+        load_pairs(pixels + s[i].up[side[i]], up_even, up_odd);
+        load_pairs(pixels + s[i].down[side[i]], down_even, down_odd);
+        const V slope = g_even * (up_even - down_even) + g_odd * (up_odd - down_odd);
+        by_cell[i] = by_cell[i] + slope * splat<V>(s[i].by_cell[side[i]]);
+        if constexpr (kDelta) by_delta[i] = by_delta[i] + slope * splat<V>(s[i].by_delta[side[i]]);
+      }
+      V even, odd;
+      load_pairs(pixels, even, odd);
+      const V before = move_in_first(odd, static_cast<A>(pixels[begins ? 0 : -1]));
+      const V after = move_in_last(even, static_cast<A>(pixels[ends ? 2 * n - 1 : 2 * n]));
+      const V slope_even = g_even * (odd - (central ? before : even)) * splat<V>(scale);
+      const V slope_odd = g_odd * (after - (central ? even : odd)) * splat<V>(scale);
+      // From window to window a pixel moves by one cell.
+      by_cell[2] = by_cell[2] + slope_even * (lane_numbers<V>() + splat<V>(static_cast<A>(tilt[0].by_cell))) +
+                   slope_odd * (lane_numbers<V>() + splat<V>(static_cast<A>(tilt[1].by_cell)));
+      if constexpr (kDelta)
+        by_delta[2] = by_delta[2] + slope_even * splat<V>(static_cast<A>(tilt[0].by_delta)) +
+                      slope_odd * splat<V>(static_cast<A>(tilt[1].by_delta));
+    }
+    add_sums<kFirst, kDelta>(by_cell, by_delta, all);
+  }
+#endif
+
+  template <int kFirst, bool kDelta>
+  TP_HD TP_INLINE void run(int64_t row) const {
+    Sums all;
+    if constexpr (kAlong)
+      for (int64_t h = 0; h < this->axis[1].m; ++h) add_row<kFirst, kDelta>(row * this->axis[1].m + h, all);
+    else
+      add_row<kFirst, kDelta>(row, all);
+    for (int i = 0; i < 6; ++i) sums[row * 6 + i] = all.total(i);
+  }
   TP_HD void operator()(int64_t row, int64_t /*lane*/, int64_t /*count*/) const {
     if (with_delta) {
       first_axis == 2 ? run<2, true>(row) : first_axis == 1 ? run<1, true>(row) : run<0, true>(row);

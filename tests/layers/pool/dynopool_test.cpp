@@ -64,6 +64,39 @@ TEST(DynoPool, TheTunedVariantIsThePlainOne) {
   EXPECT_EQ(tuned.dx.values(), plain.dx.values());
 }
 
+// On plain memory lanes are windows along W, the ends of the map among them, and what is left of a run goes one by one;
+// on channels-last memory they are channels.
+TEST(DynoPool, ShapesLearnTheSameFromEitherLayout) {
+  for (const Dims& shape : {Dims{2, 3, 32}, Dims{2, 3, 6, 36}, Dims{1, 2, 4, 6, 64}, Dims{1, 3, 4, 70}})
+    for (const char* derivative : {"central", "right"})
+      for (const char* offset : {"fixed", "learned"}) {
+        const auto op = make_pool_operator({{"type", "dynopool"}, {"node_derivative", derivative}, {"offset", offset}});
+        const bool learned = offset == std::string_view("learned");
+        const auto rank = static_cast<size_t>(shape.rank() - 2);
+        const Tensor x = normal(shape, 5);
+        const auto gradients = [&](DType type, MemoryFormat format) {
+          std::vector<Tensor> parameters{Tensor::from<double>(Values(rank, 2), {shape.rank() - 2})};
+          if (learned) parameters.push_back(Tensor::from<double>(Values(rank, 0.25), {shape.rank() - 2}));
+          for (const Tensor& p : parameters) p.set_requires_grad();
+          const Tensor map = x.contiguous(format).to(type);
+          Tape tape;
+          const Tape::Scope scope(&tape);
+          const Tensor y = op->forward(map, parameters, {});
+          tape.backward(y, normal(y.shape(), 6).to(type));
+          Values all = parameters[0].grad().values();
+          if (learned)
+            for (const double v : parameters[1].grad().values()) all.push_back(v);
+          return all;
+        };
+        const Values expected = gradients(DType::f64, MemoryFormat::channels_last);
+        EXPECT_LE(error(gradients(DType::f64, MemoryFormat::plain), expected), 1e-13) << shape.str() << derivative;
+        EXPECT_LE(error(gradients(DType::f32, MemoryFormat::plain), expected), 2e-6) << shape.str() << derivative;
+        // the winners of values that bf16 makes equal may be others, so of its own map
+        const Values rounded = gradients(DType::bf16, MemoryFormat::channels_last);
+        EXPECT_LE(error(gradients(DType::bf16, MemoryFormat::plain), rounded), 2e-6) << shape.str() << derivative;
+      }
+}
+
 TEST(DynoPool, ANeighbourOfWeightZeroIsNotRead) {
   const auto op = make_pool_operator({{"type", "dynopool"}});
   Values v(12, 1.0);
