@@ -11,6 +11,7 @@ struct Max {
                                   "Riesenhuber & Poggio (1999), Nature Neuroscience 2"};
   static constexpr Keeps kKeeps = Keeps::winner;
   static constexpr int kState = 0;
+  static constexpr bool kFirstOfLargest = true;
   struct Options {
     void keys(Keys& /*k*/) {}
   };

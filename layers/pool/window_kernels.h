@@ -7,6 +7,7 @@
 #include "core/parallel.h"
 #include "layers/pool/geometry.h"
 #include "layers/pool/number.h"
+#include "layers/pool/window_bits.h"
 #include "layers/pool/window_walk.h"
 
 namespace tidepool {
@@ -66,6 +67,15 @@ constexpr bool has_winner() {
     return Op::kWinner;
   else
     return Op::kKeeps == Keeps::winner;
+}
+
+/// Whether y is the first of the largest elements and dx is dy there: bf16 need not be widened for it.
+template <class Op>
+constexpr bool is_first_of_largest() {
+  if constexpr (requires { Op::kFirstOfLargest; })
+    return Op::kFirstOfLargest;
+  else
+    return false;
 }
 
 namespace window {
@@ -324,6 +334,12 @@ struct NumberPull {
 template <class Op>
 using NumbersOf = Numbers<number_count<Op>()>;
 
+/// Whether a kernel has its way in window_bits.h.
+template <class Op, class T, Form kForm, bool kAlong>
+constexpr bool in_bits() {
+  return is_first_of_largest<Op>() && std::is_same_v<T, bf16> && kForm == Form::two && !kAlong;
+}
+
 /// An empty tensor for the winners of windows, one an output.
 inline Tensor empty_winners(const WindowGeometry& g, const Dims& shape, MemoryFormat format, Device device) {
   const DType type = g.volume() > 256 ? DType::f32 : DType::u8;  // f32: 4 bytes that hold an i32
@@ -348,8 +364,14 @@ void reduce(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& g,
                                                            winners ? static_cast<I*>(winners.raw()) : nullptr,
                                                            state ? static_cast<Acc<T>*>(state.raw()) : nullptr,
                                                            g.map.outer * g.places_out() * g.map.inner};
-        parallel_rows(x.device(), g.map.outer * g.axis[0].m * g.axis[1].m, g.axis[2].m * g.map.inner, g.volume(),
-                      kernel);
+        const auto run = [&](const auto& one) {
+          parallel_rows(x.device(), g.map.outer * g.axis[0].m * g.axis[1].m, g.axis[2].m * g.map.inner, g.volume(),
+                        one);
+        };
+#if !defined(__CUDACC__)
+        if constexpr (in_bits<Op, T, F::value, L::value>()) return run(LargestBits<decltype(kernel)>{kernel});
+#endif
+        run(kernel);
       };
       if constexpr (has_winner<Op>() && F::value == Form::any)
         if (g.volume() > 256) return launch(int32_t{});
@@ -380,8 +402,15 @@ void pull(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& g, c
       if (own) {
         dispatch_form(g, [&]<class F, class L>(F, L) {
           const Own<Op, T, I, F::value, L::value> kernel{op, numbers, g, elements, dy.data<T>(), indices, dx.data<T>()};
-          parallel_rows(dy.device(), g.map.outer * g.axis[0].m * g.axis[1].m, g.axis[2].m * g.map.inner, g.volume(),
-                        kernel);
+          const auto run = [&](const auto& one) {
+            parallel_rows(dy.device(), g.map.outer * g.axis[0].m * g.axis[1].m, g.axis[2].m * g.map.inner, g.volume(),
+                          one);
+          };
+#if !defined(__CUDACC__)
+          if constexpr (in_bits<Op, T, F::value, L::value>() && std::is_same_v<I, uint8_t>)
+            return run(WinnersBits<decltype(kernel)>{kernel});
+#endif
+          run(kernel);
         });
       } else {
         const Acc<T>* values = state ? static_cast<const Acc<T>*>(state.raw()) : nullptr;

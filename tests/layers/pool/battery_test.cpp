@@ -369,6 +369,29 @@ TEST(PoolMax, InfinitiesFollowIeee) {
   EXPECT_EQ(r.dx.values(), (Values{1, 0, 2, 0, 0, 3, 4, 0}));
 }
 
+// Windows of bf16 that are compared as bits: values on a coarse grid for ties, zeros of both signs, infinities, and NaN
+// of both signs in some; channels that are no multiple of a vector.
+TEST(PoolMax, BitsOfBf16AreOrderedAsNumbers) {
+  const auto max = make_pool_operator({{"type", "max"}});
+  const Dims shape{2, 75, 6, 10};
+  for (const bool with_nan : {false, true}) {
+    Values v = normal(shape, 11).values();
+    for (size_t i = 0; i < v.size(); ++i) {
+      v[i] = std::round(2 * v[i]) / 2;  // rounds to -0 too
+      if (i % 17 == 0) v[i] = i % 2 == 0 ? INFINITY : -INFINITY;
+      if (with_nan && i % 101 == 0) v[i] = std::copysign(NAN, i % 2 == 0 ? 1 : -1);
+    }
+    const Tensor x = Tensor::from<double>(v, shape).contiguous(MemoryFormat::channels_last);
+    const Tensor dy = normal({2, 75, 3, 5}, 12).to(DType::bf16);  // what both can hold
+    const PoolRun bits = run_pool(*max, x.to(DType::bf16), {}, dy);
+    const PoolRun wide = run_pool(*max, x.to(DType::f32), {}, dy.to(DType::f32));
+    const Values y = bits.y.values(), expected = wide.y.values();
+    for (size_t i = 0; i < y.size(); ++i)
+      EXPECT_TRUE(y[i] == expected[i] || (std::isnan(y[i]) && std::isnan(expected[i]))) << i << ": " << y[i];
+    EXPECT_EQ(bits.dx.values(), wide.dx.values());
+  }
+}
+
 // Slopes far below the window's largest keep their digits: exp(t) / sum, and not 1 + expm1(t), which is 0 from -17 on.
 TEST(PoolLse, SmallSlopesKeepTheirDigits) {
   const auto lse = make_pool_operator({{"type", "lse"}, {"kernel", 4}});
