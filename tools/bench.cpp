@@ -42,8 +42,8 @@ const Registered registered(
          "step: the whole training step by kind of work, beside its convolutions alone (ours, and oneDNN's direct "
          "ones)\n"
          "in the same turns, on made-up images. Without CONFIG: vgg16, width 1, 2x2 max pooling, batch 128, f32.\n"
-         "conv: every convolution of CONFIG by oneDNN and by Winograd's F(2x2) and F(4x4) (with smaller tiles where 4\n"
-         "does not divide a map's sides), and where the rule that chooses was wrong by more than 10%.\n"
+         "conv: every convolution of CONFIG by oneDNN and by Winograd's F(2x2) and F(4x4) (with sides of 1 to 5 that\n"
+         "suit the map), and where the rule that chooses was wrong by more than 10%.\n"
          "ops: every pooling operator that shrinks a map by 2, in both layouts, beside a plain copy and oneDNN's own\n"
          "max and average. GB/s are of the bytes that must move: forward reads x and writes y; the backward reads dy\n"
          "and what the forward kept for it, and writes dx; parameters and their gradients count too.\n",

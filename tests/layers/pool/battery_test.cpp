@@ -326,7 +326,7 @@ TEST(PoolByChannels, PlainMapsOfManyChannels) {
   for (const char* config :
        {R"({"type": "blur"})", R"({"type": "max_blur"})", R"({"type": "s3"})", R"({"type": "strip"})",
         R"({"type": "fractional_max", "ratio": 0.6})", R"({"type": "shape_adaptor"})", R"({"type": "spp"})",
-        R"({"type": "dynopool", "r": 0.6})", R"({"type": "dynopool"})", R"({"type": "stochastic"})",
+        R"({"type": "dynopool", "r": 0.6})", R"({"type": "stochastic"})",
         R"({"type": "soft", "kernel": 3, "stride": 2})", R"({"type": "ada", "kernel": 3, "stride": 1})"}) {
     SCOPED_TRACE(config);
     const auto op = make_pool_operator(json::parse(config));
