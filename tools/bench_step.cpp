@@ -115,15 +115,17 @@ struct ChangingTimes {
   }
 };
 
-// Shape parameters wander within a fifth of where they stand, all in their own way, as a function of the step.
-void change_shapes(const Network& network, const std::vector<std::vector<double>>& start, int64_t step) {
+// Shape parameters wander within a fifth of where they stand, all in their own way, as a function of the step. `least`:
+// all are as small as they get, and maps as large.
+void change_shapes(const Network& network, const std::vector<std::vector<double>>& start, int64_t step,
+                   bool least = false) {
   size_t i = 0;
   for (const Parameter& p : network.parameters()) {
     if (p.kind != ParameterKind::shape) continue;
     for (int64_t k = 0; k < p.value.numel(); ++k) {
       const double u =
           uniform24(static_cast<uint32_t>(step * 7919 + static_cast<int64_t>(i) * 104729 + k) * 0x9E3779B1u);
-      p.value.slice(0, k, 1).fill(start[i][static_cast<size_t>(k)] * (0.8 + 0.4 * u));
+      p.value.slice(0, k, 1).fill(start[i][static_cast<size_t>(k)] * (least ? 0.8 : 0.8 + 0.4 * u));
     }
     p.value.mark_written();
     ++i;
@@ -140,9 +142,9 @@ std::optional<ChangingTimes> time_changing_steps(const Config& config, Network& 
   Stepper stepper(network, optimizer, config.loss, config.train.seed);
   const TensorBatch batch = made_up_batch(config, network, config.train.batch);
   ChangingTimes times;
-  const int64_t warmup = steps;  // sizes that come for the first time need blocks of memory
+  const int64_t warmup = steps;  // the largest maps, and others: what is larger than ever needs memory
   for (int64_t i = -warmup; i < steps; ++i) {
-    change_shapes(network, start, i);
+    change_shapes(network, start, i, i == -warmup);
     const uint64_t calls = Allocator::of(kCpu).stats().system_calls;
     const auto begin = Clock::now();
     const StepLosses losses = stepper.step(batch, i + warmup);
