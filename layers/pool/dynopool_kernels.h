@@ -411,7 +411,8 @@ struct WindowShapePull : Common<T> {
   }
 
 #if !defined(__CUDACC__)
-  /// A run of windows along W, from w on, of plain memory.
+  /// A run of windows along W, from w on, of plain memory. All samples are pixels: one kind of derivative and one scale
+  /// serve the whole row.
   template <class V, int kFirst, bool kDelta>
   TP_INLINE void add_run(int64_t w, const T* window, const int64_t* step, const Slopes* s, V g, Ints<V> winner,
                          Sums& all) const {
