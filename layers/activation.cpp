@@ -1,7 +1,7 @@
 // Gradients are set, not added.
 #include "layers/activation.h"
 
-#include "core/lanes.h"
+#include "core/lane_math.h"
 #include "core/parallel.h"
 #include "core/tape.h"
 

@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "core/lanes.h"
+#include "core/lane_math.h"
 #include "core/parallel.h"
 #include "core/tape.h"
 

@@ -1,4 +1,5 @@
 // dpp: detail-preserving pooling; an element weighs the more the further it lies from the window's mean.
+#include "core/lane_math.h"
 #include "layers/pool/power.h"
 #include "layers/pool/window.h"
 

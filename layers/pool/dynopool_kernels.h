@@ -2,6 +2,7 @@
 #pragma once
 #include <utility>
 
+#include "core/lane_math.h"
 #include "layers/pool/dynopool_plan.h"
 
 namespace tidepool {

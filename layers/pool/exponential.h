@@ -2,7 +2,7 @@
 // em) and by their similarity to the mean (edscw); ada mixes the two. Results stand as differences from the window's
 // maximum m, so that large elements keep their digits, and so that the difference of two of them does.
 #pragma once
-#include "core/lanes.h"
+#include "core/lane_math.h"
 #include "layers/pool/window_kernels.h"
 
 namespace tidepool {

@@ -1,4 +1,5 @@
 // gated: between the maximum and the mean of a window, as the window itself says.
+#include "core/lane_math.h"
 #include "layers/pool/window.h"
 
 namespace tidepool {

@@ -1,4 +1,5 @@
 // gem: the generalised mean of a window, with an exponent that may be learned.
+#include "core/lane_math.h"
 #include "layers/pool/power.h"
 #include "layers/pool/window.h"
 

@@ -1,6 +1,7 @@
 // lip: a mean weighted by exponentials of a small network's output, which is learned.
 #include <cmath>
 
+#include "core/lane_math.h"
 #include "core/tape.h"
 #include "layers/activation.h"
 #include "layers/conv.h"

@@ -1,4 +1,5 @@
 // lp: the p-norm of a window.
+#include "core/lane_math.h"
 #include "layers/pool/power.h"
 #include "layers/pool/window.h"
 

@@ -1,4 +1,5 @@
 // lse: the logarithm of a window's mean exponential; between the mean (small b) and the maximum (large b).
+#include "core/lane_math.h"
 #include "layers/pool/window.h"
 
 namespace tidepool {

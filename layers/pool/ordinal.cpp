@@ -1,4 +1,5 @@
 // ordinal: the sorted elements of a window, weighted by their rank.
+#include "core/lane_math.h"
 #include "layers/pool/window.h"
 
 namespace tidepool {

@@ -2,7 +2,7 @@
 // window's largest magnitude, as exp(p log r_i): nothing overflows, and an error of the exponent weighs as little as
 // its element.
 #pragma once
-#include "core/lanes.h"
+#include "core/lane_math.h"
 
 namespace tidepool {
 

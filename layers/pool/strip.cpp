@@ -2,6 +2,7 @@
 #include <string_view>
 
 #include "core/dnn.h"
+#include "core/lane_math.h"
 #include "core/tape.h"
 #include "layers/pool/bands.h"
 #include "layers/pool/geometry.h"

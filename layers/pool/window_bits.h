@@ -36,18 +36,22 @@ TP_INLINE Bits ordered(Bits b) {
   return ((b & 0x7fff) ^ sign) - sign;
 }
 
-/// Calls each(row, lane, offset of the window, offset of its output) for each vector of windows in rows [begin, end),
-/// rest(row, lane, count) for the other lanes.
-template <class Each, class Rest>
-TP_INLINE void walk_bits(const WindowGeometry& g, int64_t begin, int64_t end, const Each& each, const Rest& rest) {
-  const int64_t inner = g.map.inner, whole = inner / kBits * kBits;
+/// Calls each(corners of a window, offset of its output) for each vector of windows in rows [begin, end) of a plain
+/// kernel, which does the last channels, and the vectors for which `each` says false.
+template <class Plain, class Each>
+TP_INLINE void walk_bits(const Plain& plain, int64_t begin, int64_t end, const Each& each) {
+  const WindowGeometry g = plain.g;
   const WindowAxis &ad = g.axis[0], &ah = g.axis[1], &aw = g.axis[2];
+  const int64_t inner = g.map.inner, whole = inner / kBits * kBits, down = aw.n * inner;
   for (RowPlace at(g, begin); at.row < end; at.next(g)) {
     const int64_t first = ((at.outer * ad.n + ad.start(at.d)) * ah.n + ah.start(at.h)) * aw.n * inner;
     for (int64_t w = 0; w < aw.m; ++w) {
       const int64_t in = first + aw.start(w) * inner, lane = w * inner;
-      for (int64_t c = 0; c < whole; c += kBits) each(at.row, lane + c, in + c, at.row * aw.m * inner + lane + c);
-      if (whole < inner) rest(at.row, lane + whole, inner - whole);
+      for (int64_t c = 0; c < whole; c += kBits) {
+        const int64_t corner = in + c, corners[4] = {corner, corner + inner, corner + down, corner + down + inner};
+        if (!each(corners, at.row * aw.m * inner + lane + c)) plain(at.row, lane + c, kBits);
+      }
+      if (whole < inner) plain(at.row, lane + whole, inner - whole);
     }
   }
 }
@@ -59,33 +63,29 @@ struct LargestBits {
 
   void operator()(int64_t row, int64_t lane, int64_t count) const { plain(row, lane, count); }
   void rows(int64_t begin, int64_t end, int64_t /*lanes*/) const {
-    const WindowGeometry g = plain.g;
-    const int64_t right = g.map.inner, down = g.axis[2].n * right, offsets[4] = {0, right, down, down + right};
     const bf16* const x = plain.x;
     bf16* const y = plain.y;
     uint8_t* const winners = plain.winners;
-    const auto rest = [&](int64_t row, int64_t lane, int64_t count) { plain(row, lane, count); };
-    walk_bits(
-        g, begin, end,
-        [&](int64_t row, int64_t lane, int64_t in, int64_t out) {
-          Bits best = load_bits(x + in), most = ordered(best), least = most, winner{};
-          TP_UNROLL
-          for (int i = 1; i < 4; ++i) {
-            const Bits v = load_bits(x + in + offsets[i]), key = ordered(v);
-            const auto wins = key > most;
-            best = wins ? v : best;
-            winner = wins ? splat_bits(i) : winner;
-            most = wins ? key : most;
-            least = key < least ? key : least;
-          }
-          const Bits infinity = splat_bits(0x7f80);
-          if (any((most > infinity) | (least < -infinity))) return plain(row, lane, kBits);
-          if (y) store_bits(y + out, best);
-          if (!winners) return;
-          const Bytes narrow = __builtin_convertvector(winner, Bytes);
-          memcpy(winners + out, &narrow, sizeof narrow);
-        },
-        rest);
+    walk_bits(plain, begin, end, [&](const int64_t(&corners)[4], int64_t out) {
+      Bits best = load_bits(x + corners[0]), most = ordered(best), least = most, winner{};
+      TP_UNROLL
+      for (int i = 1; i < 4; ++i) {
+        const Bits v = load_bits(x + corners[i]), key = ordered(v);
+        const auto wins = key > most;
+        best = wins ? v : best;
+        winner = wins ? splat_bits(i) : winner;
+        most = wins ? key : most;
+        least = key < least ? key : least;
+      }
+      const Bits infinity = splat_bits(0x7f80);
+      if (any((most > infinity) | (least < -infinity))) return false;
+      if (y) store_bits(y + out, best);
+      if (winners) {
+        const Bytes narrow = __builtin_convertvector(winner, Bytes);
+        memcpy(winners + out, &narrow, sizeof narrow);
+      }
+      return true;
+    });
   }
 
  private:
@@ -108,21 +108,17 @@ struct WinnersBits {
 
   void operator()(int64_t row, int64_t lane, int64_t count) const { plain(row, lane, count); }
   void rows(int64_t begin, int64_t end, int64_t /*lanes*/) const {
-    const WindowGeometry g = plain.g;
-    const int64_t right = g.map.inner, down = g.axis[2].n * right, offsets[4] = {0, right, down, down + right};
     const bf16* const dy = plain.dy;
     bf16* const dx = plain.dx;
     const uint8_t* const winners = plain.winners;
-    walk_bits(
-        g, begin, end,
-        [&](int64_t /*row*/, int64_t /*lane*/, int64_t in, int64_t out) {
-          Bytes narrow;
-          memcpy(&narrow, winners + out, sizeof narrow);
-          const Bits winner = __builtin_convertvector(narrow, Bits), gradient = load_bits(dy + out);
-          TP_UNROLL
-          for (int i = 0; i < 4; ++i) store_bits(dx + in + offsets[i], winner == splat_bits(i) ? gradient : Bits{});
-        },
-        [&](int64_t row, int64_t lane, int64_t count) { plain(row, lane, count); });
+    walk_bits(plain, begin, end, [&](const int64_t(&corners)[4], int64_t out) {
+      Bytes narrow;
+      memcpy(&narrow, winners + out, sizeof narrow);
+      const Bits winner = __builtin_convertvector(narrow, Bits), gradient = load_bits(dy + out);
+      TP_UNROLL
+      for (int i = 0; i < 4; ++i) store_bits(dx + corners[i], winner == splat_bits(i) ? gradient : Bits{});
+      return true;
+    });
   }
 };
 

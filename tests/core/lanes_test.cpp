@@ -1,4 +1,4 @@
-#include "core/lanes.h"
+#include "core/lane_math.h"
 
 #include <gtest/gtest.h>
 
