@@ -12,7 +12,7 @@
 #include "core/dtype.h"
 #include "core/host_device.h"
 
-#if defined(__AVX512BF16__) && defined(__AVX512DQ__) && !defined(__CUDACC__)
+#if defined(__AVX512F__) && !defined(__CUDACC__)
 #include <immintrin.h>
 #endif
 
@@ -407,6 +407,22 @@ TP_HD TP_INLINE V max_number(V a, V b) {
 template <class V>
 TP_HD TP_INLINE V max_nan(V a, V b) {
   return (b > a) | (b != b) ? b : a;
+}
+
+/// a and b in order. Both stay: where one is NaN, so is one of the results.
+template <class V>
+TP_HD TP_INLINE void sort_lanes(V a, V b, V& low, V& high) {
+#if defined(__AVX512F__) && !defined(__CUDACC__)
+  if constexpr (std::is_same_v<Lane<V>, float> && kLanes<V> == 16) {  // GCC 12 makes one comparison and two choices
+    constexpr __mmask16 kAll = 0xffff;
+    const __m512 first = reinterpret_cast<const __m512&>(a), second = reinterpret_cast<const __m512&>(b);
+    reinterpret_cast<__m512&>(low) = _mm512_maskz_min_ps(kAll, first, second);
+    reinterpret_cast<__m512&>(high) = _mm512_maskz_max_ps(kAll, second, first);
+    return;
+  }
+#endif
+  low = a < b ? a : b;
+  high = b > a ? b : a;
 }
 
 /// Calls body.template operator()<V>(lane) so that [first, first + count) is covered: vectors, then scalars. T is the

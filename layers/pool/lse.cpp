@@ -31,18 +31,29 @@ struct Lse {
                        .above = 0,
                        .kept = 1e-3}};
   }
+  static constexpr int kGathered = 2;
   template <class V, class W>
-  TP_HD TP_INLINE Pooled<V, kState> reduce(const W& x) const {
-    const V n = splat<V>(static_cast<Lane<V>>(x.real())), inverse = x.inverse_number(0);
-    const Weights<V> weights(x.number(0), inverse);
+  TP_HD TP_INLINE Pooled<V, kState> gather(const W& x) const {
+    const Weights<V> weights(x.number(0), x.inverse_number(0));
     Pooled<V, kState> p;
     V sum[1];  // e^t - 1 and log(1 + t) keep the digits of a small b
     p.state[0] = x.totals_below(sum, {0}, [&](V below, V(&part)[1]) {
       part[0] = part[0] + weights.less_one(weights.within(below));  // NaN stays
     });
-    p.state[1] = log1p_lanes(sum[0] / n) * inverse;
-    p.state[2] = reciprocal_lanes(n + sum[0]);
+    p.state[1] = sum[0];
+    return p;
+  }
+  template <class V, class W>
+  TP_HD TP_INLINE void finish(const W& x, Pooled<V, kState>& p) const {
+    const V n = splat<V>(static_cast<Lane<V>>(x.real())), sum = p.state[1];
+    p.state[1] = log1p_lanes(sum / n) * x.inverse_number(0);
+    p.state[2] = reciprocal_lanes(n + sum);
     p.y = p.state[0] + p.state[1];
+  }
+  template <class V, class W>
+  TP_HD TP_INLINE Pooled<V, kState> reduce(const W& x) const {
+    auto p = gather<V>(x);
+    finish(x, p);
     return p;
   }
   template <class V, class E>

@@ -107,6 +107,12 @@ struct Numbers {
       if (one.single) one.fix(*one.learned);
     return numbers;
   }
+  /// Whether none is a tensor's.
+  bool fixed() const {
+    for (const Number& one : all)
+      if (one.learned) return false;
+    return true;
+  }
 };
 
 namespace window {

@@ -25,6 +25,10 @@
 //     TP_HD void prepare_pull(const W& x, Pooled<V, kState>& p) const;
 //     void begin(const PoolMode& mode);                            before a forward: training or not, one draw for all
 //     static constexpr bool kDraws = true;                         `reduce` draws: x.uniform(seed, step), one a window
+//     static constexpr int kGathered = 2;                          `reduce` is `gather`, which sets that many states,
+//                                                                  then `finish`: long arithmetic is faster in two
+//     template <class V, class W> TP_HD Pooled<V, kState> gather(const W& x) const;
+//     template <class V, class W> TP_HD void finish(const W& x, Pooled<V, kState>& p) const;
 //     static constexpr int kNumbers = 1;                           numbers that can be learned (number.h):
 //                                                                  declared by `numbers`, read as x.number(k[, j])
 //     NumberSpecs<kNumbers> numbers(int rank, const std::array<WindowAxis, 3>& axes) const;

@@ -78,12 +78,43 @@ constexpr bool is_first_of_largest() {
     return false;
 }
 
+/// How many values `gather` takes of a window, from which `finish` makes what `reduce` gives; 0 for operators that do
+/// not divide it so.
+template <class Op>
+constexpr int gathered() {
+  if constexpr (requires { Op::kGathered; })
+    return Op::kGathered;
+  else
+    return 0;
+}
+
 namespace window {
 
 /// What an operator's `pull` needs of a window and its y does not.
 template <class Op, class W, class P>
 TP_HD TP_INLINE void prepare_pull(const Op& op, const W& window, P& p) {
   if constexpr (requires { op.prepare_pull(window, p); }) op.prepare_pull(window, p);
+}
+
+/// What becomes of a window before an operator sees it, by whether all its layer's numbers are fixed.
+struct AsItIs {
+  template <class W>
+  TP_HD TP_INLINE const W& operator()(const W& window) const {
+    return window;
+  }
+};
+struct AsFixed {
+  template <class W>
+  TP_HD TP_INLINE Fixed<W> operator()(const W& window) const {
+    return Fixed<W>{window};
+  }
+};
+/// Calls f with one of them. Only operators that `gather` gain by it.
+template <class Op, class N, class F>
+TP_INLINE void with_numbers(const N& numbers, F&& f) {
+  if constexpr (gathered<Op>() > 0)
+    if (numbers.fixed()) return f(AsFixed{});
+  f(AsItIs{});
 }
 
 /// y of every window; with `winners` its winner, with `state` what `pull` needs (kState maps).
@@ -99,23 +130,31 @@ struct Forward {
   int64_t outputs;
 
   TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
-    walk_rows(g, numbers, row, row + 1, lane, count);
+    walk_rows(g, numbers, row, row + 1, lane, count, AsItIs{});
   }
   void rows(int64_t begin, int64_t end, int64_t lanes) const {
     const WindowGeometry geometry = g;  // copies: for all that a compiler knows, a store may change what `this` has
     const auto all = numbers.settled();
-    walk_rows(geometry, all, begin, end, 0, lanes);
+    with_numbers<Op>(all, [&](auto known) {
+      if constexpr (gathered<Op>() > 0)
+        if (!state) return halve_rows(geometry, all, begin, end, lanes, known);
+      walk_rows(geometry, all, begin, end, 0, lanes, known);
+    });
   }
 
  private:
-  TP_HD TP_INLINE void walk_rows(const WindowGeometry& geometry, const Numbers<number_count<Op>()>& all, int64_t begin,
-                                 int64_t end, int64_t lane, int64_t count) const {
+  using All = Numbers<number_count<Op>()>;
+
+  template <class Known>
+  TP_HD TP_INLINE void walk_rows(const WindowGeometry& geometry, const All& all, int64_t begin, int64_t end,
+                                 int64_t lane, int64_t count, Known known) const {
     const Op pool = op;  // copies here too
     T* const to = y;
     I* const to_winners = winners;
     Acc<T>* const to_state = state;
     const int64_t maps = outputs;
-    const auto each = [&](const auto& window, int64_t out) {
+    const auto each = [&](const auto& one, int64_t out) {
+      const auto& window = known(one);
       using W = std::decay_t<decltype(window)>;
       using V = typename W::Value;
       auto p = pool.template reduce<V>(Once<W>{window});
@@ -133,6 +172,37 @@ struct Forward {
     for (RowPlace at(geometry, begin); at.row < end; at.next(geometry))
       walk<kForm, kAlong>(geometry, all.all, from_x, at, lane, count, each);
   }
+  /// y alone, in two short loops over some windows: a long one has more operations under way than a core can hold, and
+  /// memory waits for them.
+  template <class Known>
+  TP_INLINE void halve_rows(const WindowGeometry& geometry, const All& all, int64_t begin, int64_t end, int64_t lanes,
+                            Known known) const {
+    using A = Acc<T>;
+    constexpr int64_t kRun = 256;
+    const Op pool = op;
+    const T* const from_x = x;
+    T* const to = y;
+    A kept[gathered<Op>()][kRun];
+    for (RowPlace at(geometry, begin); at.row < end; at.next(geometry))
+      for (int64_t lane = 0; lane < lanes; lane += kRun) {
+        const int64_t first = at.row * lanes + lane, count = lanes - lane < kRun ? lanes - lane : kRun;
+        walk<kForm, kAlong>(geometry, all.all, from_x, at, lane, count, [&](const auto& one, int64_t out) {
+          const auto& window = known(one);
+          using W = std::decay_t<decltype(window)>;
+          window.prefetch();
+          const auto p = pool.template gather<typename W::Value>(Once<W>{window});
+          for (int i = 0; i < gathered<Op>(); ++i) store(kept[i] + (out - first), p.state[i]);
+        });
+        walk<kForm, kAlong>(geometry, all.all, from_x, at, lane, count, [&](const auto& one, int64_t out) {
+          const auto& window = known(one);
+          using V = typename std::decay_t<decltype(window)>::Value;
+          Pooled<V, Op::kState> p;
+          for (int i = 0; i < gathered<Op>(); ++i) p.state[i] = load<V>(kept[i] + (out - first));
+          pool.finish(window, p);
+          store(to + out, p.y);
+        });
+      }
+  }
 };
 
 /// dx where no two windows share an element: each window writes its own. Elements in no window are zeroed before.
@@ -146,21 +216,23 @@ struct Own {
   T* dx;
 
   TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
-    walk_rows(g, numbers, row, row + 1, lane, count);
+    walk_rows(g, numbers, row, row + 1, lane, count, AsItIs{});
   }
   void rows(int64_t begin, int64_t end, int64_t lanes) const {
     const WindowGeometry geometry = g;  // copies: for all that a compiler knows, a store may change what `this` has
     const auto all = numbers.settled();
-    walk_rows(geometry, all, begin, end, 0, lanes);
+    with_numbers<Op>(all, [&](auto known) { walk_rows(geometry, all, begin, end, 0, lanes, known); });
   }
 
  private:
+  template <class Known>
   TP_HD TP_INLINE void walk_rows(const WindowGeometry& geometry, const Numbers<number_count<Op>()>& all, int64_t begin,
-                                 int64_t end, int64_t lane, int64_t count) const {
+                                 int64_t end, int64_t lane, int64_t count, Known known) const {
     const Op pool = op;  // copies here too
     const T* const from = dy;
     T* const to = dx;
-    const auto each = [&](const auto& window, int64_t out) {
+    const auto each = [&](const auto& one, int64_t out) {
+      const auto& window = known(one);
       using V = typename std::decay_t<decltype(window)>::Value;
       Pooled<V, Op::kState> p;
       const V gradient = load<V>(from + out);

@@ -78,6 +78,16 @@ struct Window {
       each_place([&](int64_t offset, int32_t index) { f(at(offset), index); });
     }
   }
+  /// Asks for memory of windows some steps on, where that is worth it.
+  TP_HD TP_INLINE void prefetch() const {
+#if !defined(__CUDACC__)
+    constexpr int64_t kAhead = 1024 / sizeof(T);
+    if constexpr (kForm == Form::two && kLanes < V >> 1)
+      for (int64_t row = 0; row < 2; ++row)
+        for (int64_t i = 0; i < 2; ++i)
+          __builtin_prefetch(x + base + row * step[1] + i * (kAlong ? kLanes<V> : step[2]) + kAhead);
+#endif
+  }
   /// Adds to n totals at once: f(value, index, totals). A row of the window is summed by itself, so that a large window
   /// costs few digits.
   template <int n, class F>
@@ -145,7 +155,9 @@ struct Window {
     return narrow<V>(total / static_cast<double>(real()));
   }
   /// Whether the compiler knows that this is the first element.
-  TP_HD TP_INLINE static bool starts(int32_t index) { return kForm == Form::two && index == 0; }
+  TP_HD TP_INLINE static bool starts(int32_t index) {
+    return kForm == Form::two && index == 0;
+  }
   /// Index of the first element.
   TP_HD TP_INLINE int32_t first_index() const {
     return kForm == Form::two ? 0 : (first[0] * size[1] + first[1]) * size[2] + first[2];
@@ -154,8 +166,12 @@ struct Window {
     return kForm == Form::two ? 4 : (last[0] - first[0]) * (last[1] - first[1]) * (last[2] - first[2]);
   }
   /// Elements of the kernel, absent or not.
-  TP_HD TP_INLINE int32_t volume() const { return kForm == Form::two ? 4 : size[0] * size[1] * size[2]; }
-  TP_HD TP_INLINE int32_t counted() const { return kForm == Form::two ? 4 : counted_places; }
+  TP_HD TP_INLINE int32_t volume() const {
+    return kForm == Form::two ? 4 : size[0] * size[1] * size[2];
+  }
+  TP_HD TP_INLINE int32_t counted() const {
+    return kForm == Form::two ? 4 : counted_places;
+  }
 
   /// Element j of the operator's number k.
   TP_HD TP_INLINE V number(int k, int64_t j = 0) const {
@@ -183,8 +199,12 @@ struct Window {
     return d;
   }
   /// Which of a number's units the first lane has, and whether the other lanes have the next ones.
-  TP_HD TP_INLINE int64_t unit(Per per) const { return per == Per::layer ? 0 : per == Per::channel ? channel : place; }
-  TP_HD TP_INLINE static bool spread(Per per) { return per != Per::layer && (per == Per::place) == kAlong; }
+  TP_HD TP_INLINE int64_t unit(Per per) const {
+    return per == Per::layer ? 0 : per == Per::channel ? channel : place;
+  }
+  TP_HD TP_INLINE static bool spread(Per per) {
+    return per != Per::layer && (per == Per::place) == kAlong;
+  }
 
   /// How many elements stand before v, which is element `index`, in descending order; equals stand in window order.
   TP_HD TP_INLINE Ints<V> rank(V v, int32_t index) const {
@@ -221,6 +241,17 @@ struct Window {
   }
 };
 
+/// A window of a layer whose numbers are all fixed: loops need not ask which they are.
+template <class W>
+struct Fixed : W {
+  using V = typename W::Value;
+
+  TP_HD TP_INLINE V number(int k, int64_t /*j*/ = 0) const {
+    return splat<V>(this->numbers[k].template fixed_as<Lane<V>>());
+  }
+  TP_HD TP_INLINE V inverse_number(int k) const { return splat<V>(this->numbers[k].template inverse_as<Lane<V>>()); }
+};
+
 /// A window whose elements are looked at once: a sum of all of them may leave out the largest, whose term is known.
 /// (Where a gradient asks for each element's term afterwards, they are cheaper in window order.)
 template <class W>
@@ -234,9 +265,9 @@ struct Once : W {
       this->each([&](V one, int32_t index) { v[index] = one; });
       V low[3], high[2];
       TP_UNROLL
-      for (int i = 0; i < 2; ++i) sort(v[2 * i], v[2 * i + 1], low[i], high[i]);
+      for (int i = 0; i < 2; ++i) sort_lanes(v[2 * i], v[2 * i + 1], low[i], high[i]);
       V m;
-      sort(high[0], high[1], low[2], m);
+      sort_lanes(high[0], high[1], low[2], m);
       TP_UNROLL
       for (int i = 0; i < n; ++i) total[i] = splat<V>(of_largest[i]);
       TP_UNROLL
@@ -245,13 +276,6 @@ struct Once : W {
     } else {
       return W::totals_below(total, of_largest, f);
     }
-  }
-
- private:
-  /// Both stay: where one is NaN, so is one of the results.
-  TP_HD TP_INLINE static void sort(V a, V b, V& low, V& high) {
-    high = b > a ? b : a;
-    low = b > a ? a : b;
   }
 };
 
