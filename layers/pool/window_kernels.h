@@ -109,13 +109,6 @@ struct AsFixed {
     return Fixed<W>{window};
   }
 };
-/// Calls f with one of them. Only operators that `gather` gain by it.
-template <class Op, class N, class F>
-TP_INLINE void with_numbers(const N& numbers, F&& f) {
-  if constexpr (gathered<Op>() > 0)
-    if (numbers.fixed()) return f(AsFixed{});
-  f(AsItIs{});
-}
 
 /// y of every window; with `winners` its winner, with `state` what `pull` needs (kState maps).
 template <class Op, class T, class I, Form kForm, bool kAlong>
@@ -130,31 +123,30 @@ struct Forward {
   int64_t outputs;
 
   TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
-    walk_rows(g, numbers, row, row + 1, lane, count, AsItIs{});
+    walk_rows(g, numbers, row, row + 1, lane, count);
   }
   void rows(int64_t begin, int64_t end, int64_t lanes) const {
     const WindowGeometry geometry = g;  // copies: for all that a compiler knows, a store may change what `this` has
     const auto all = numbers.settled();
-    with_numbers<Op>(all, [&](auto known) {
-      if constexpr (gathered<Op>() > 0)
-        if (!state) return halve_rows(geometry, all, begin, end, lanes, known);
-      walk_rows(geometry, all, begin, end, 0, lanes, known);
-    });
+    if constexpr (gathered<Op>() > 0)
+      if (!state) {
+        if (all.fixed()) return halve_rows(geometry, all, begin, end, lanes, AsFixed{});
+        return halve_rows(geometry, all, begin, end, lanes, AsItIs{});
+      }
+    walk_rows(geometry, all, begin, end, 0, lanes);
   }
 
  private:
   using All = Numbers<number_count<Op>()>;
 
-  template <class Known>
   TP_HD TP_INLINE void walk_rows(const WindowGeometry& geometry, const All& all, int64_t begin, int64_t end,
-                                 int64_t lane, int64_t count, Known known) const {
+                                 int64_t lane, int64_t count) const {
     const Op pool = op;  // copies here too
     T* const to = y;
     I* const to_winners = winners;
     Acc<T>* const to_state = state;
     const int64_t maps = outputs;
-    const auto each = [&](const auto& one, int64_t out) {
-      const auto& window = known(one);
+    const auto each = [&](const auto& window, int64_t out) {
       using W = std::decay_t<decltype(window)>;
       using V = typename W::Value;
       auto p = pool.template reduce<V>(Once<W>{window});
@@ -221,7 +213,9 @@ struct Own {
   void rows(int64_t begin, int64_t end, int64_t lanes) const {
     const WindowGeometry geometry = g;  // copies: for all that a compiler knows, a store may change what `this` has
     const auto all = numbers.settled();
-    with_numbers<Op>(all, [&](auto known) { walk_rows(geometry, all, begin, end, 0, lanes, known); });
+    if constexpr (gathered<Op>() > 0)  // others gain nothing
+      if (all.fixed()) return walk_rows(geometry, all, begin, end, 0, lanes, AsFixed{});
+    walk_rows(geometry, all, begin, end, 0, lanes, AsItIs{});
   }
 
  private:

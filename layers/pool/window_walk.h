@@ -94,7 +94,10 @@ struct Window {
   TP_HD TP_INLINE void totals(V (&total)[n], F&& f) const {
     for (int i = 0; i < n; ++i) total[i] = splat<V>(0);
     if constexpr (kForm == Form::two) {
-      each([&](V v, int32_t index) { f(v, index, total); });
+      V v[4];  // first: GCC may leave f a call, for which the window would have to lie in memory
+      each([&](V one, int32_t index) { v[index] = one; });
+      TP_UNROLL
+      for (int32_t i = 0; i < 4; ++i) f(v[i], i, total);
     } else {
       for (int32_t a = first[0]; a < last[0]; ++a)
         for (int32_t b = first[1]; b < last[1]; ++b) {
