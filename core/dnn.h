@@ -1,7 +1,7 @@
 // Convolutions and matrix products: one small table of functions a library. On the CPU our own kernels do the 3x3
-// convolutions for which Winograd is faster and a gradient of depthwise ones, oneDNN the rest of f32 and bf16; the
-// naive reference does every type and is what the tests compare with. Nothing is recorded here: layers/ does that.
-// Gradients are set, not added.
+// convolutions for which Winograd is faster and the depthwise ones, oneDNN the rest of f32 and bf16; the naive
+// reference does every type and is what the tests compare with. Nothing is recorded here: layers/ does that. Gradients
+// are set, not added.
 #pragma once
 #include <array>
 #include <cstdint>

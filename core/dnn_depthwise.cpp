@@ -1,19 +1,36 @@
-// Our own depthwise convolutions as a table of core/dnn.h.
+// Our own depthwise convolutions as a table of core/dnn.h: whatever they serve is theirs, in all three directions.
 #include "core/depthwise.h"
 #include "core/dnn.h"
 
 namespace tidepool {
+namespace {
+
+bool forward(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOptions& o, const Tensor& y) {
+  const bool ours = depthwise::serves(x, w, o);
+  if (ours) depthwise::conv_forward(x, w, bias, o, y);
+  return ours;
+}
+
+bool backward_data(const Tensor& dy, const Tensor& w, const ConvOptions& o, const Tensor& dx) {
+  const bool ours = depthwise::serves(dx, w, o);
+  if (ours) depthwise::conv_backward_data(dy, w, o, dx);
+  return ours;
+}
+
+bool backward_weights(const Tensor& x, const Tensor& dy, const ConvOptions& o, const Tensor& dw, const Tensor& dbias) {
+  const bool ours = depthwise::serves(x, dw, o);
+  if (ours) depthwise::conv_backward_weights(x, dy, o, dw, dbias);
+  return ours;
+}
+
+bool no_matmul(const Tensor&, const Tensor&, const Tensor&, const Tensor&) {
+  return false;
+}
+
+}  // namespace
 
 const DnnTable& depthwise_table() {
-  static const DnnTable table{
-      "depthwise", [](const Tensor&, const Tensor&, const Tensor&, const ConvOptions&, const Tensor&) { return false; },
-      [](const Tensor&, const Tensor&, const ConvOptions&, const Tensor&) { return false; },
-      [](const Tensor& x, const Tensor& dy, const ConvOptions& o, const Tensor& dw, const Tensor& dbias) {
-        if (!depthwise::serves(x, dw, o)) return false;
-        depthwise::conv_backward_weights(x, dy, o, dw, dbias);
-        return true;
-      },
-      [](const Tensor&, const Tensor&, const Tensor&, const Tensor&) { return false; }};
+  static const DnnTable table{"depthwise", forward, backward_data, backward_weights, no_matmul};
   return table;
 }
 

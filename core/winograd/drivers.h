@@ -175,17 +175,13 @@ struct FilterPlan {
   }
 };
 
-/// Results of this many bytes and more go past the caches.
-inline constexpr int64_t kStreamFrom = int64_t{12} << 20;
-
 /// The results of tiles. `moments`: none, or where the first chunk's go.
 template <class F, class V, class Source, class T>
 void filter_tiles(const Pass& pass, const Tiles& tiles, const FilterPlan& plan, const Source& source, const float* w,
                   const Target<T>& target, const ChunkMoments& moments) {
   const Panels<F, V> panels(pass.depth, pass.results);
-  const int64_t bytes = pass.images * pass.out_height * pass.out_width * pass.results * static_cast<int64_t>(sizeof(T));
-  const bool stream = bytes >= kStreamFrom && pass.results % kLanes<V> == 0 &&
-                      reinterpret_cast<uintptr_t>(target.data) % sizeof(V) == 0;
+  const bool stream =
+      streams<V>(target.data, pass.images * pass.out_height * pass.out_width * pass.results, pass.results);
   const int threads = omp_get_max_threads();
   const auto moments_at = [&](int64_t begin) -> ChunkMoments {
     if (!moments.parts) return {};
@@ -240,9 +236,7 @@ void filter_tiles(const Pass& pass, const Tiles& tiles, const FilterPlan& plan, 
         }
       }
     }
-#if defined(__SSE2__)
-    if (stream) _mm_sfence();
-#endif
+    if (stream) finish_streams();
   }
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "core/norm_formula.h"
+#include "core/stream.h"
 #include "core/winograd/transform.h"
 
 #if defined(__x86_64__)
@@ -355,20 +356,6 @@ void transform_tiles(const Source& source, const Tiles& tiles, int64_t height, i
       transform_patch<F, kGradient, V>(source, patch, ahead, out, to.step, run_step);
     }
   }
-}
-
-/// Past the caches when kStream: worth it for results that are larger than they are.
-template <bool kStream, class V, class T>
-TP_INLINE void put(T* p, V v) {
-#if defined(__AVX512F__)
-  if constexpr (kStream && std::is_same_v<T, float> && kLanes<V> == 16)
-    return _mm512_stream_ps(p, reinterpret_cast<const __m512&>(v));
-#endif
-#if defined(__AVX__)
-  if constexpr (kStream && std::is_same_v<T, float> && kLanes<V> == 8)
-    return _mm256_stream_ps(p, reinterpret_cast<const __m256&>(v));
-#endif
-  store(p, v);
 }
 
 /// Where results go, and what is done with them on the way.
