@@ -35,8 +35,10 @@ void backward(Pull& p, const ConvOptions& conv, int m, bool training, bool biase
   p.dx(1) = like(w);
   if (m != 0 && !biased) {
     const winograd::GradientFusion fusion{y, constants, gradient.line};
-    if (p.needs(0)) winograd::conv_backward_data(m, dz, w, conv, p.dx(0), fusion);
-    Tape::worked("convolution backward data", {dz, y, w, p.dx(0)}, p.needs(0) ? direct_multiply_adds(y, w) : 0);
+    if (p.needs(0)) {
+      winograd::conv_backward_data(m, dz, w, conv, p.dx(0), fusion);
+      Tape::worked("convolution backward data", {dz, y, w, p.dx(0)}, direct_multiply_adds(y, w));
+    }
     winograd::conv_backward_weights(m, x, dz, conv, p.dx(1), {}, x_norm, fusion);
     Tape::worked("convolution backward weights", {x, dz, y, w}, direct_multiply_adds(y, w));
     return;
@@ -45,8 +47,10 @@ void backward(Pull& p, const ConvOptions& conv, int m, bool training, bool biase
   const Tensor dy = like(y), in = applied(x, x_norm);
   norm::apply_gradient(y, dz, constants, gradient.line, /*relu=*/true, dy);
   Tape::worked("norm", {y, dz, dy});
-  if (p.needs(0)) conv_backward_data(dy, w, conv, p.dx(0));
-  Tape::worked("convolution backward data", {dy, w, p.dx(0)}, p.needs(0) ? direct_multiply_adds(y, w) : 0);
+  if (p.needs(0)) {
+    conv_backward_data(dy, w, conv, p.dx(0));
+    Tape::worked("convolution backward data", {dy, w, p.dx(0)}, direct_multiply_adds(y, w));
+  }
   conv_backward_weights(in, dy, conv, p.dx(1), p.dx(2));
   Tape::worked("convolution backward weights", {in, dy, w}, direct_multiply_adds(y, w));
 }
