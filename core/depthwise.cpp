@@ -92,6 +92,7 @@ void some_results(const Row<T>& row, int64_t j) {
   });
 }
 
+/// Calls f.operator()<n>(j) so that [0, count) is covered by runs of these sizes, in their order.
 template <int... sizes, class F>
 void in_runs(int64_t count, const F& f) {
   int64_t j = 0;
@@ -100,7 +101,7 @@ void in_runs(int64_t count, const F& f) {
   };
   (size.template operator()<sizes>(), ...);
 }
-/// Calls f.operator()<n>(j) so that [0, count) is covered.
+/// The same with sizes that suit `count`: registers hold the sums of 8 results and what they need.
 template <class F>
 void in_even_runs(int64_t count, const F& f) {
   if (count % 7 == 0)  // maps of 224 and what strides make of them

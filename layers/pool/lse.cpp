@@ -31,7 +31,7 @@ struct Lse {
                        .above = 0,
                        .kept = 1e-3}};
   }
-  static constexpr int kGathered = 2;
+  static constexpr int kGathered = 2;  // m; sum (exp(b (x_i - m)) - 1)
   template <class V, class W>
   TP_HD TP_INLINE Pooled<V, kState> gather(const W& x) const {
     const Weights<V> weights(x.number(0), x.inverse_number(0));
