@@ -1,8 +1,8 @@
 // Depthwise convolutions (a group a channel), 3x3 and 5x5, strides 1 and 2, on channels-last maps on the CPU. Ours,
-// since they are faster than oneDNN 2.6's: on EfficientNet-B0's shapes forward 0.8 to 2.4 times (median 1.3), backward
-// data 0.9 to 3.3 (1.6), weights 3x3 0.8 to 1.5 (1.0) and 5x5 4 to 13 (5) in f32; bf16 1.1 to 2.5, weights 5x5 over 30
-// (two cores of a Sapphire Rapids, batches of 64 and 128). Where the library is ahead it is by little, so the rule is
-// that all are ours.
+// since they are faster than oneDNN 2.6's: on EfficientNet-B0's shapes forward 0.8 to 2.4 times (median 1.25), backward
+// data 0.9 to 3.3 (1.7), weights 3x3 0.8 to 1.5 (1.05) and 5x5 4 to 13 (5.5) in f32; bf16 1.1 to 2.5, weights 5x5 over
+// 30 (two cores of a Sapphire Rapids, batches of 64 and 128). Where the library is ahead it is by little, so the rule
+// is that all are ours.
 #pragma once
 #include "core/dnn.h"
 
