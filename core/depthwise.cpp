@@ -94,7 +94,7 @@ void some_results(const Row<T>& row, int64_t j) {
 
 /// Calls f.operator()<n>(j) so that [0, count) is covered by runs of these sizes, in their order.
 template <int... sizes, class F>
-void in_runs(int64_t count, const F& f) {
+void in_runs_of(int64_t count, const F& f) {
   int64_t j = 0;
   const auto size = [&]<int n>() {
     for (; j + n <= count; j += n) f.template operator()<n>(j);
@@ -103,11 +103,11 @@ void in_runs(int64_t count, const F& f) {
 }
 /// The same with sizes that suit `count`: registers hold the sums of 8 results and what they need.
 template <class F>
-void in_even_runs(int64_t count, const F& f) {
+void in_runs(int64_t count, const F& f) {
   if (count % 7 == 0)  // maps of 224 and what strides make of them
-    in_runs<7>(count, f);
+    in_runs_of<7>(count, f);
   else
-    in_runs<8, 4, 2, 1>(count, f);
+    in_runs_of<8, 4, 2, 1>(count, f);
 }
 
 template <int taps, int s, class T>
@@ -119,7 +119,7 @@ void results(const Row<T>& row) {
     else
       some_results<taps, s, n, false, kStream>(row, j);
   };
-  in_even_runs(row.results, [&]<int n>(int64_t j) {
+  in_runs(row.results, [&]<int n>(int64_t j) {
     if constexpr (std::is_same_v<T, float>)
       if (row.stream) return run.template operator()<n, true>(j);
     run.template operator()<n, false>(j);
@@ -252,7 +252,7 @@ void backward_weights(const T* x, const T* dy, const Shape& p, float* dw, float*
         const int64_t line_step = p.width * channels, a0 = std::max<int64_t>(0, -top),
                       a1 = std::min<int64_t>(k, p.height - top);
         const T* const map = x + (image * p.height + top) * line_step;
-        in_even_runs(p.out_width, [&]<int n>(int64_t j) {
+        in_runs(p.out_width, [&]<int n>(int64_t j) {
           const int64_t first = j * s - p.pad_w, count = std::min(kTile, channels - c);
           const T* const results = dy + (r * p.out_width + j) * channels;
           if (first >= 0 && first + (n - 1) * s + k <= p.width)

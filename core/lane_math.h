@@ -11,6 +11,16 @@
 namespace tidepool {
 
 namespace detail {
+/// f of each lane.
+template <class V, class F>
+TP_HD TP_INLINE V lane_by_lane(V x, const F& f) {
+  if constexpr (kLanes<V> == 1) {
+    return f(x);
+  } else {
+    for (int i = 0; i < kLanes<V>; ++i) x[i] = f(x[i]);
+    return x;
+  }
+}
 /// x = k log 2 + r of an f32 in [-104, 89], by Cody & Waite's reduction; `bits` - kMagicBits = k.
 inline constexpr int32_t kMagicBits = 0x4B400000;
 inline constexpr float kMagic = 12582912.0f;  ///< 1.5 * 2^23: adding it leaves the rounded integer in the low bits
@@ -51,12 +61,7 @@ TP_HD TP_INLINE V power_of_two(Ints<V> k) {
 template <class V>
 TP_HD TP_INLINE V exp_lanes(V x) {
   if constexpr (std::is_same_v<Lane<V>, double>) {
-    if constexpr (kLanes<V> == 1) {
-      return std::exp(x);
-    } else {
-      for (int i = 0; i < kLanes<V>; ++i) x[i] = std::exp(x[i]);
-      return x;
-    }
+    return detail::lane_by_lane(x, [](double v) { return std::exp(v); });
   } else {
     const V low = splat<V>(-104.0f), high = splat<V>(89.0f);
     const V c = x < low ? low : (x > high ? high : x);
@@ -72,12 +77,7 @@ TP_HD TP_INLINE V exp_lanes(V x) {
 template <class V>
 TP_HD TP_INLINE V expm1_lanes(V x) {
   if constexpr (std::is_same_v<Lane<V>, double>) {
-    if constexpr (kLanes<V> == 1) {
-      return std::expm1(x);
-    } else {
-      for (int i = 0; i < kLanes<V>; ++i) x[i] = std::expm1(x[i]);
-      return x;
-    }
+    return detail::lane_by_lane(x, [](double v) { return std::expm1(v); });
   } else {
     const V low = splat<V>(-87.0f), high = splat<V>(88.0f);
     const V c = x < low ? low : (x > high ? high : x);
@@ -204,12 +204,7 @@ TP_HD TP_INLINE V log_of_normal(V x, V shift) {
 template <class V>
 TP_HD TP_INLINE V log_lanes(V x) {
   if constexpr (std::is_same_v<Lane<V>, double>) {
-    if constexpr (kLanes<V> == 1) {
-      return std::log(x);
-    } else {
-      for (int i = 0; i < kLanes<V>; ++i) x[i] = std::log(x[i]);
-      return x;
-    }
+    return detail::lane_by_lane(x, [](double v) { return std::log(v); });
   } else {
     const V none = splat<V>(0.0f), most = splat<V>(INFINITY);
     const auto fits = (x > none) & (x < most);
@@ -224,12 +219,7 @@ TP_HD TP_INLINE V log_lanes(V x) {
 template <class V>
 TP_HD TP_INLINE V log1p_lanes(V x) {
   if constexpr (std::is_same_v<Lane<V>, double>) {
-    if constexpr (kLanes<V> == 1) {
-      return std::log1p(x);
-    } else {
-      for (int i = 0; i < kLanes<V>; ++i) x[i] = std::log1p(x[i]);
-      return x;
-    }
+    return detail::lane_by_lane(x, [](double v) { return std::log1p(v); });
   } else {
     const V w = x + 1.0f;
     Ints<V> bits;
@@ -285,12 +275,7 @@ TP_HD TP_INLINE V reciprocal_lanes(V x) {
 template <class V>
 TP_HD TP_INLINE V rsqrt_lanes(V x) {
   if constexpr (std::is_same_v<Lane<V>, double>) {
-    if constexpr (kLanes<V> == 1) {
-      return 1 / std::sqrt(x);
-    } else {
-      for (int i = 0; i < kLanes<V>; ++i) x[i] = 1 / std::sqrt(x[i]);
-      return x;
-    }
+    return detail::lane_by_lane(x, [](double v) { return 1 / std::sqrt(v); });
   } else {
     Ints<V> bits;
     memcpy(&bits, &x, sizeof bits);
