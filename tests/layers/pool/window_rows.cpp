@@ -251,6 +251,22 @@ double ordinal(const SeenWindow& w, SeenNumbers& numbers, double dy, Values& dx)
   return w.largest() + y;
 }
 
+double quantile(const SeenWindow& w, SeenNumbers& numbers, double dy, Values& dx) {
+  if (std::isnan(w.largest())) return NAN;
+  const bool learned = w.config.value("learned", false);
+  const double q = learned ? sigmoid(numbers(w, 0)) : w.config.value("q", 0.5);
+  std::vector<size_t> order = descending(w.x);
+  std::reverse(order.begin(), order.end());
+  const double h = q * (w.n() - 1), f = h - std::floor(h);
+  const auto j = static_cast<size_t>(h);
+  const size_t above = order[std::min(j + 1, order.size() - 1)], below = order[j > 0 ? j - 1 : 0];
+  dx[order[j]] += dy * (1 - f);
+  if (f > 0) dx[above] += dy * f;
+  const double slope = f > 0 ? w.x[above] - w.x[order[j]] : (w.x[above] - w.x[below]) / 2;
+  if (learned) numbers.add(w, 0, 0, dy * (w.n() - 1) * slope * q * (1 - q));
+  return w.x[order[j]] + f * (w.x[above] - w.x[order[j]]);
+}
+
 /// The logits of lip, written out: maps are [n][c][h][w], convolutions of odd size keep the size.
 struct Lip {
   int64_t n, h, w;
@@ -604,6 +620,21 @@ std::vector<PoolRow> window_rows() {
                 "logit.norm1.bias",
                 {1, 2}},
                {R"({})", {"does not know the tensor 'logit'"}, "logit", {1}}}},
+      {.name = "quantile",
+       .cases = joined(windows({{R"({"kernel": 3, "stride": 2, "padding": 1, "q": 0.25})", {2, 3, 8, 34}},
+                                {R"({"kernel": 2, "q": 0})", {2, 17, 8, 7}},
+                                {R"({"kernel": 2, "q": 1})", {2, 3, 8, 34}},
+                                {R"({"kernel": 3, "q": 0.875})", {1, 17, 9, 8}, Data::wide},
+                                {R"({"kernel": 3, "q": 0.3})", {1, 3, 9, 8}, Data::ties}}),
+                       varied(learned({{kLearnedWindow, {2, 3, 8, 34}, Data::normal, {{0}}},
+                                       {kLearnedPairs, {2, 2, 8, 34}, Data::normal, {{-1.25, 40}}}}),
+                              1)),
+       .reference = windowed(quantile),
+       .window = true,
+       .bad = bad_learned("a", {{R"({"q": 1.5})", {"[quantile] key 'q'", "<= 1", "1.5"}},
+                                {R"({"q": -0.5})", {"[quantile] key 'q'", ">= 0", "-0.5"}},
+                                {R"({"q": "median"})", {"[quantile] key 'q'", "median"}},
+                                {R"({"learned": true, "q": 0})", {"[quantile] key 'q'", "between 0 and 1"}}})},
   };
 }
 
