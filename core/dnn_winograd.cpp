@@ -22,7 +22,8 @@ int winograd_size(const Dims& map, const Dims& weight, const ConvOptions& o) {
     return static_cast<double>(tiles.rows * tiles.columns * tiles.points());
   };
   // Of an axis of one pixel we form the one product that is not 0: three to ten times as fast at any width.
-  if (const winograd::Tiles tiles = tiles_of(4); tiles.height == 1 || tiles.width == 1) return 4;
+  if (const winograd::Tiles tiles = tiles_of(4); tiles.down == winograd::kOne || tiles.across == winograd::kOne)
+    return 4;
   constexpr double kLargeTile = 1.17;  // what a point of larger tiles costs beside one of F(2x2)
   const double four = kLargeTile * points(4), two = points(2);
   // A map of one pixel meets one tap of three when it is padded.

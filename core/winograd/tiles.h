@@ -18,25 +18,28 @@ namespace tidepool::winograd {
 /// beyond the map.
 struct Tiles {
   int64_t images, map_height, map_width;
+  Side down, across;
   int64_t height, width;
   int64_t rows, columns;  ///< of tiles in an image
 
-  Tiles(int64_t n, int64_t map_h, int64_t map_w, int64_t h, int64_t w)
+  Tiles(int64_t n, int64_t map_h, int64_t map_w, Side down_, Side across_)
       : images(n),
         map_height(map_h),
         map_width(map_w),
-        height(h),
-        width(w),
-        rows((map_h + h - 1) / h),
-        columns((map_w + w - 1) / w) {}
+        down(down_),
+        across(across_),
+        height(down.results),
+        width(across.results),
+        rows((map_h + height - 1) / height),
+        columns((map_w + width - 1) / width) {}
   int64_t count() const { return images * rows * columns; }
   /// A tile's multiplications for one pair of channels.
-  int64_t points() const { return points_of(height) * points_of(width); }
+  int64_t points() const { return points_of(down) * points_of(across); }
   /// Pixels that a tile reads before its first, on an axis that is padded by `pad`.
-  static int64_t before(int64_t side, int64_t pad) { return side == 1 ? 0 : pad; }
+  static int64_t before(Side side, int64_t pad) { return side.whole ? 0 : pad; }
 
  private:
-  static int64_t points_of(int64_t side) { return side == 1 ? 1 : side + 2; }
+  static int64_t points_of(Side side) { return side.whole ? 2 * side.results - 1 : side.results + 2; }
 };
 
 /// Walks tiles in order, images outermost.
@@ -280,7 +283,7 @@ class EdgePatch {
 /// Whether F's tiles lie with their b results along the height.
 template <class F>
 TP_INLINE bool is_turned(const Tiles& tiles) {
-  return F::a != F::b && tiles.height != F::a;
+  return F::kSideA != F::kSideB && tiles.down != F::kSideA;
 }
 
 /// What a transformed block is: `rows` tiles in row blocks of `block`, points `step` elements apart.
@@ -332,12 +335,12 @@ TP_INLINE void transform_patch(const Source& source, P patch, int64_t ahead, flo
 template <class F, bool kGradient, class V, class Source>
 void transform_tiles(const Source& source, const Tiles& tiles, int64_t height, int64_t width, int64_t pad_h,
                      int64_t pad_w, int64_t begin, int64_t end, int64_t row, const Block& to) {
-  constexpr int a = kGradient ? F::a : F::kA, b = kGradient ? F::b : F::kB, n = kLanes<V>;
+  constexpr int a = kGradient ? F::a : F::kReadsA, b = kGradient ? F::b : F::kReadsB, n = kLanes<V>;
   const int64_t channels = source.channels, step_h = width * channels, step_w = channels;
   const int64_t runs = (channels + n - 1) / n, run_step = to.block * n;
   const bool turned = is_turned<F>(tiles), whole_runs = channels % n == 0;
   const int64_t rows = turned ? b : a, columns = turned ? a : b;
-  const int64_t before_h = Tiles::before(tiles.height, pad_h), before_w = Tiles::before(tiles.width, pad_w);
+  const int64_t before_h = Tiles::before(tiles.down, pad_h), before_w = Tiles::before(tiles.across, pad_w);
   TileCursor at(tiles, begin);
   TilesAhead next(tiles, begin);
   for (int64_t t = begin; t < end; ++t, ++row, at.next(tiles), next.next()) {

@@ -12,14 +12,23 @@
 
 namespace tidepool::winograd {
 
+/// How an axis is divided: `results` a tile. `whole`: the axis has no more of them and is padded by 1; what lies beyond
+/// it is not read, since the zeros there need no products.
+struct Side {
+  int results;
+  bool whole = false;
+
+  constexpr bool operator==(const Side&) const = default;
+};
+
 /// The transforms along one axis. s and q are the steps between the elements read and written, in vectors.
-template <int m>
+template <Side side>
 struct Axis;
 
 /// 4 results, or 3: then without the point at infinity.
 template <bool infinity>
 struct LongAxis {
-  static constexpr int kTile = infinity ? 6 : 5;
+  static constexpr int kPoints = infinity ? 6 : 5, kReads = kPoints;
   static constexpr float a = 0.625f, b = 1.5f;
   static constexpr float a2 = a * a, b2 = b * b, a3 = a2 * a, b3 = b2 * b;
   static constexpr float na = 1 / (2 * a2 * (a2 - b2)), nb = 1 / (2 * b2 * (b2 - a2));
@@ -80,14 +89,14 @@ struct LongAxis {
   }
 };
 template <>
-struct Axis<4> : LongAxis<true> {};
+struct Axis<Side{4}> : LongAxis<true> {};
 template <>
-struct Axis<3> : LongAxis<false> {};
+struct Axis<Side{3}> : LongAxis<false> {};
 
 /// 5 results. A pair of points +-p shares e, the even terms, and f, the odd ones.
 template <>
-struct Axis<5> {
-  static constexpr int kTile = 7;
+struct Axis<Side{5}> {
+  static constexpr int kPoints = 7, kReads = kPoints;
   static constexpr float kPairs[3] = {0.5625f, 1.125f, 2.25f};
   static constexpr float square(int i) { return kPairs[i] * kPairs[i]; }
   /// Of the other two points' squares: their sum and product.
@@ -167,8 +176,8 @@ struct Axis<5> {
 };
 
 template <>
-struct Axis<2> {
-  static constexpr int kTile = 4;
+struct Axis<Side{2}> {
+  static constexpr int kPoints = 4, kReads = kPoints;
 
   template <class V>
   static TP_INLINE void input(const V* d, int s, V* o, int q) {
@@ -208,10 +217,10 @@ struct Axis<2> {
   }
 };
 
-/// The one result of a map that is one pixel long and padded by one: only the middle tap meets a pixel.
+/// One pixel padded by 1 meets the middle tap alone.
 template <>
-struct Axis<1> {
-  static constexpr int kTile = 1;
+struct Axis<Side{1, true}> {
+  static constexpr int kPoints = 1, kReads = 1;
 
   template <class V>
   static TP_INLINE void input(const V* d, int /*s*/, V* o, int /*q*/) {
@@ -238,10 +247,56 @@ struct Axis<1> {
   }
 };
 
-/// F(a x b, 3x3): a tile of a x b results is formed from kA x kB pixels, by as many points. All lie row-major.
-template <int a_, int b_>
+/// Two pixels padded by 1: y0 = w1 x0 + w2 x1 and y1 = w0 x0 + w1 x1 share w1 (x0 + x1), three products where F(2, 3)
+/// has four (Karatsuba & Ofman 1962).
+template <>
+struct Axis<Side{2, true}> {
+  static constexpr int kPoints = 3, kReads = 2;
+
+  template <class V>
+  static TP_INLINE void input(const V* d, int s, V* o, int q) {
+    const V d0 = d[0], d1 = d[s];
+    o[0] = d0;
+    o[q] = d0 + d1;
+    o[2 * q] = d1;
+  }
+  template <class V>
+  static TP_INLINE void output(const V* u, int s, V* o, int q) {
+    o[0] = u[s] + u[2 * s];
+    o[q] = u[s] + u[0];
+  }
+  template <class V>
+  static TP_INLINE void output_transposed(const V* y, int s, V* o, int q) {
+    const V y0 = y[0], y1 = y[s];
+    o[0] = y1;
+    o[q] = y0 + y1;
+    o[2 * q] = y0;
+  }
+  template <class V>
+  static TP_INLINE void weights(const V* w, int s, V* o, int q) {
+    const V w0 = w[0], w1 = w[s], w2 = w[2 * s];
+    o[0] = w0 - w1;
+    o[q] = w1;
+    o[2 * q] = w2 - w1;
+  }
+  template <class V>
+  static TP_INLINE void weights_transposed(const V* u, int s, V* o, int q) {
+    const V u0 = u[0], u1 = u[s], u2 = u[2 * s];
+    o[0] = u0;
+    o[q] = u1 - (u0 + u2);
+    o[2 * q] = u2;
+  }
+};
+
+/// F(a x b, 3x3): a tile of a x b results is formed from kReadsA x kReadsB pixels, by kA x kB points. All lie
+/// row-major.
+template <Side a_, Side b_>
 struct Filtering {
-  static constexpr int a = a_, b = b_, kA = Axis<a>::kTile, kB = Axis<b>::kTile, kPoints = kA * kB;
+  static constexpr Side kSideA = a_, kSideB = b_;
+  using AlongA = Axis<a_>;
+  using AlongB = Axis<b_>;
+  static constexpr int a = a_.results, b = b_.results, kA = AlongA::kPoints, kB = AlongB::kPoints, kPoints = kA * kB,
+                       kReadsA = AlongA::kReads, kReadsB = AlongB::kReads;
 };
 
 /// Both axes, one after the other: rows x columns elements -> out_rows x out_columns. along_a and along_b transform one
@@ -279,44 +334,44 @@ TP_INLINE auto into(V* array) {
   return [=](int i) { return [=](int j, V v) { array[i * columns + j] = v; }; };
 }
 
-/// kA x kB pixels -> kPoints.
+/// kReadsA x kReadsB pixels -> kPoints.
 template <class F, class V, class Get, class Put>
 TP_INLINE void transform_input(const Get& get, const Put& put) {
-  both_axes<F::kA, F::kB, F::kA, F::kB, V>(
-      get, put, [](const V* d, V* o, int q) { Axis<F::a>::input(d, 1, o, q); },
-      [](const V* d, V* o, int q) { Axis<F::b>::input(d, 1, o, q); });
+  both_axes<F::kReadsA, F::kReadsB, F::kA, F::kB, V>(
+      get, put, [](const V* d, V* o, int q) { F::AlongA::input(d, 1, o, q); },
+      [](const V* d, V* o, int q) { F::AlongB::input(d, 1, o, q); });
 }
 
 /// kPoints -> a x b pixels.
 template <class F, class V, class Get>
 TP_INLINE void transform_output(const Get& get, V* pixels) {
   both_axes<F::kA, F::kB, F::a, F::b, V>(
-      get, into<F::b>(pixels), [](const V* u, V* o, int q) { Axis<F::a>::output(u, 1, o, q); },
-      [](const V* u, V* o, int q) { Axis<F::b>::output(u, 1, o, q); });
+      get, into<F::b>(pixels), [](const V* u, V* o, int q) { F::AlongA::output(u, 1, o, q); },
+      [](const V* u, V* o, int q) { F::AlongB::output(u, 1, o, q); });
 }
 
 /// a x b pixels of a gradient -> kPoints: the transposed output transform.
 template <class F, class V, class Get, class Put>
 TP_INLINE void transform_gradient(const Get& get, const Put& put) {
   both_axes<F::a, F::b, F::kA, F::kB, V>(
-      get, put, [](const V* y, V* o, int q) { Axis<F::a>::output_transposed(y, 1, o, q); },
-      [](const V* y, V* o, int q) { Axis<F::b>::output_transposed(y, 1, o, q); });
+      get, put, [](const V* y, V* o, int q) { F::AlongA::output_transposed(y, 1, o, q); },
+      [](const V* y, V* o, int q) { F::AlongB::output_transposed(y, 1, o, q); });
 }
 
 /// 3 x 3 taps -> kPoints.
 template <class F, class V>
 TP_INLINE void transform_weights(const V* taps, V* points) {
   both_axes<3, 3, F::kA, F::kB, V>(
-      from<3>(taps), into<F::kB>(points), [](const V* w, V* o, int q) { Axis<F::a>::weights(w, 1, o, q); },
-      [](const V* w, V* o, int q) { Axis<F::b>::weights(w, 1, o, q); });
+      from<3>(taps), into<F::kB>(points), [](const V* w, V* o, int q) { F::AlongA::weights(w, 1, o, q); },
+      [](const V* w, V* o, int q) { F::AlongB::weights(w, 1, o, q); });
 }
 
 /// kPoints of summed products -> the gradient of the taps: the transposed weight transform.
 template <class F, class V>
 TP_INLINE void transform_weight_gradient(const V* points, V* taps) {
   both_axes<F::kA, F::kB, 3, 3, V>(
-      from<F::kB>(points), into<3>(taps), [](const V* u, V* o, int q) { Axis<F::a>::weights_transposed(u, 1, o, q); },
-      [](const V* u, V* o, int q) { Axis<F::b>::weights_transposed(u, 1, o, q); });
+      from<F::kB>(points), into<3>(taps), [](const V* u, V* o, int q) { F::AlongA::weights_transposed(u, 1, o, q); },
+      [](const V* u, V* o, int q) { F::AlongB::weights_transposed(u, 1, o, q); });
 }
 
 }  // namespace tidepool::winograd

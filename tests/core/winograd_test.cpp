@@ -4,6 +4,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <set>
 
@@ -72,9 +73,18 @@ const std::vector<Case> kCases{{2, 3, 10, 8, 8, 1, 1},
                                {70, 16, 16, 1, 4, 1, 1},
                                {70, 3, 20, 4, 1, 1, 1},
                                {70, 20, 3, 1, 10, 1, 1},
-                               {70, 130, 129, 5, 1, 1, 1}};
+                               {70, 130, 129, 5, 1, 1, 1},
+                               // axes of two pixels
+                               {90, 34, 17, 2, 2, 1, 1},
+                               {128, 130, 129, 2, 2, 1, 1},
+                               {70, 7, 33, 2, 4, 1, 1},
+                               {70, 33, 7, 8, 2, 1, 1},
+                               {70, 16, 5, 2, 5, 1, 1},
+                               {70, 5, 16, 10, 2, 1, 1},
+                               {90, 9, 18, 4, 2, 0, 1},
+                               {90, 18, 9, 2, 2, 1, 2}};
 
-constexpr size_t kKindsOfTile = 21;  // kTileSides: five squares, and eight others either way
+constexpr size_t kKindsOfTile = 26;  // kTileSides: six squares, and ten others either way
 
 struct Results {
   Tensor y, dx, dw, dbias;
@@ -120,15 +130,16 @@ double allowed(int m) {
   return m == 4 ? 2e-5 : 4e-6;
 }
 
-// Sizes of the tiles that the cases meet, in each direction: a kind that none meets would be believed unseen.
+// Tiles that the cases meet, in each direction: a kind that none meets would be believed unseen.
 TEST(Winograd, CasesMeetEveryKindOfTile) {
-  std::set<std::pair<int64_t, int64_t>> of_y, of_x;
+  std::set<std::array<int, 4>> of_y, of_x;
+  const auto kind = [](const winograd::Tiles& t) {
+    return std::array{t.down.results, int{t.down.whole}, t.across.results, int{t.across.whole}};
+  };
   for (const Case& c : kCases)
     for (const int m : {2, 4}) {
-      const winograd::Tiles y = winograd::tiles_of(m, c.images, c.y()[2], c.y()[3], c.pad_h, c.pad_w);
-      const winograd::Tiles x = winograd::tiles_of(m, c.images, c.height, c.width, 2 - c.pad_h, 2 - c.pad_w);
-      of_y.insert({y.height, y.width});
-      of_x.insert({x.height, x.width});
+      of_y.insert(kind(winograd::tiles_of(m, c.images, c.y()[2], c.y()[3], c.pad_h, c.pad_w)));
+      of_x.insert(kind(winograd::tiles_of(m, c.images, c.height, c.width, 2 - c.pad_h, 2 - c.pad_w)));
     }
   EXPECT_EQ(of_y.size(), kKindsOfTile);
   EXPECT_EQ(of_x.size(), kKindsOfTile);
@@ -162,25 +173,32 @@ TEST(Winograd, ServesMapsOfBf16) {
 }
 
 TEST(Winograd, TilesSuitTheMap) {
+  using winograd::kOne, winograd::kTwo, winograd::Side;
+  using Sides = std::pair<Side, Side>;
   const auto sides = [](int m, int64_t images, int64_t h, int64_t w, int64_t pad = 1) {
     const winograd::Tiles t = winograd::tiles_of(m, images, h, w, pad, pad);
     EXPECT_GE(t.rows * t.height, h);
     EXPECT_GE(t.columns * t.width, w);
-    return std::pair(t.height, t.width);
+    return Sides(t.down, t.across);
   };
-  using Sides = std::pair<int64_t, int64_t>;
   for (int64_t h = 1; h <= 40; ++h)
-    for (int64_t w = 1; w <= 40; ++w) EXPECT_EQ(sides(2, 100, h, w), Sides(2, 2));
-  for (const int64_t side : {4, 8, 16, 32}) EXPECT_EQ(sides(4, 128, side, side), Sides(4, 4)) << side;
-  for (const int64_t side : {5, 10, 15, 20}) EXPECT_EQ(sides(4, 128, side, side), Sides(5, 5)) << side;
-  EXPECT_EQ(sides(4, 128, 5, 4), Sides(5, 4));
-  EXPECT_EQ(sides(4, 128, 3, 10), Sides(3, 5));
-  EXPECT_EQ(sides(4, 128, 2, 3), Sides(2, 3));
-  EXPECT_EQ(sides(4, 128, 2, 2), Sides(2, 2));
-  EXPECT_EQ(sides(4, 128, 1, 1), Sides(1, 1));
-  EXPECT_EQ(sides(4, 128, 7, 1), Sides(4, 1));
-  EXPECT_NE(sides(4, 128, 1, 1, 0), Sides(1, 1)) << "of a map without padding all taps meet a pixel";
-  EXPECT_EQ(sides(4, 1, 10, 10), Sides(2, 2)) << "one image does not pay for large tiles' weights";
+    for (int64_t w = 1; w <= 40; ++w) EXPECT_TRUE(sides(2, 100, h, w) == Sides({2}, {2}));
+  for (const int64_t side : {4, 8, 16, 32}) EXPECT_TRUE(sides(4, 128, side, side) == Sides({4}, {4})) << side;
+  for (const int64_t side : {5, 10, 15, 20}) EXPECT_TRUE(sides(4, 128, side, side) == Sides({5}, {5})) << side;
+  EXPECT_TRUE(sides(4, 128, 5, 4) == Sides({5}, {4}));
+  EXPECT_TRUE(sides(4, 128, 3, 10) == Sides({3}, {5}));
+  EXPECT_TRUE(sides(4, 128, 2, 3) == Sides(kTwo, {3}));
+  EXPECT_TRUE(sides(4, 128, 2, 2) == Sides(kTwo, kTwo));
+  EXPECT_TRUE(sides(4, 128, 1, 1) == Sides(kOne, kOne));
+  EXPECT_TRUE(sides(4, 128, 7, 1) == Sides({4}, kOne));
+  EXPECT_TRUE(sides(4, 128, 1, 1, 0) == Sides({2}, {2})) << "of a map without padding all taps meet a pixel";
+  EXPECT_TRUE(sides(4, 128, 2, 2, 0) == Sides({2}, {2})) << "without padding there are no zeros";
+  EXPECT_TRUE(sides(4, 1, 10, 10) == Sides({2}, {2})) << "one image does not pay for large tiles' weights";
+  for (const auto& [longer, shorter] : winograd::kTileSides)
+    winograd::with_filtering(winograd::Tiles(1, 8, 8, shorter, longer), [&]<class F> {
+      EXPECT_TRUE(F::kSideA == longer && F::kSideB == shorter);
+      EXPECT_EQ(F::kPoints, winograd::Tiles(1, 8, 8, longer, shorter).points());
+    });
 }
 
 TEST(Winograd, TheSameBitsForAnyNumberOfThreads) {
@@ -263,7 +281,7 @@ TEST(Winograd, ServesWhatItSaysAndNothingElse) {
 TEST(Winograd, TheRuleAndTheWayAroundIt) {
   const ConvOptions same{.padding = {1, 1, 0}};
   EXPECT_EQ(winograd_size({128, 64, 32, 32}, {64, 64, 3, 3}, same), 4);
-  EXPECT_EQ(winograd_size({128, 512, 2, 2}, {512, 512, 3, 3}, same), 2);
+  EXPECT_EQ(winograd_size({128, 512, 2, 2}, {512, 512, 3, 3}, same), 4);
   EXPECT_EQ(winograd_size({128, 512, 1, 1}, {512, 512, 3, 3}, same), 4);
   EXPECT_EQ(winograd_size({128, 16, 1, 3}, {16, 16, 3, 3}, same), 4);
   EXPECT_EQ(winograd_size({128, 512, 1, 1}, {512, 512, 3, 3}, {.padding = {2, 2, 0}}), 0) << "one tap of nine";
