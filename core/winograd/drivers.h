@@ -273,6 +273,13 @@ struct GradientPlan {
   }
 };
 
+/// Of 4, 2 and 1, how many of `n` make a unit so that `threads` get equal shares, or as nearly as it goes.
+inline int64_t unit_of(int64_t n, int64_t threads) {
+  for (const int64_t unit : {4, 2})
+    if (n % (unit * threads) == 0) return unit;
+  return n >= 16 * threads ? 4 : 1;
+}
+
 /// Transforms tiles [begin, end) to rows of a block from `row` on.
 using TransformTiles = std::function<void(int64_t begin, int64_t end, int64_t row, const Block& to)>;
 
@@ -346,9 +353,11 @@ void weight_gradient_of(const Problem& p, const Tiles& tiles, const TransformTil
     return;
   }
 
-  // Units of in_unit x out_unit cells: what a thread sums before it goes on.
-  const int64_t in_unit = std::clamp<int64_t>(in_blocks / 8, 1, 4), out_unit = std::min<int64_t>(2, out_panels);
-  const int64_t in_units = (in_blocks + in_unit - 1) / in_unit, out_units = (out_panels + out_unit - 1) / out_unit;
+  // Units of in_unit x out_unit cells: what a thread sums before it goes on, large while all threads get their share. A
+  // cell's sum is the same in any.
+  const int64_t out_unit = std::min<int64_t>(2, out_panels), out_units = (out_panels + out_unit - 1) / out_unit;
+  const int64_t in_unit = std::min(in_blocks, unit_of(in_blocks * out_units, threads));
+  const int64_t in_units = (in_blocks + in_unit - 1) / in_unit;
   const int64_t point_step = in_unit * out_unit * kCell, unit_size = F::kPoints * point_step + 16;
   const bool once = plan.chunk == tiles.count();  // then a unit's sums are done when they are formed
   const Tensor sums = room(unit_size * (once ? threads : in_units * out_units)), rooms = room(room_size);
