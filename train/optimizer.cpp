@@ -93,6 +93,8 @@ double Optimizer::clip_scale() const {
 
 namespace {
 
+constexpr int64_t kGrain = 4096;  // elements: small layers too are for all threads
+
 struct Update {
   double rate, decay, momentum, scale;
   bool first;
@@ -103,7 +105,7 @@ template <bool kNesterov, class T>
 void sgd(int64_t n, T* w, const T* grad, T* velocity, const Update& u) {
   const T rate = static_cast<T>(u.rate), decay = static_cast<T>(u.decay), momentum = static_cast<T>(u.momentum),
           scale = static_cast<T>(u.scale), keep = u.first ? T{0} : momentum;
-  parallel_chunks(n, 16384, [=](int64_t begin, int64_t end) {
+  parallel_chunks(n, kGrain, [=](int64_t begin, int64_t end) {
     each_lane<T>(begin, end - begin, [=]<class V>(int64_t i) {
       const V before = load<V>(w + i), g = load<V>(grad + i) * scale + before * decay;
       const V v = load<V>(velocity + i) * keep + g;
@@ -132,7 +134,7 @@ void adamw(int64_t n, T* w, const T* grad, T* m, T* v, const AdamUpdate& u) {
   const T shrink = static_cast<T>(1 - u.rate * u.decay), b1 = static_cast<T>(u.beta1), b2 = static_cast<T>(u.beta2);
   const T size = static_cast<T>(u.rate / u.correction1), root = static_cast<T>(1 / std::sqrt(u.correction2));
   const T eps = static_cast<T>(u.eps), scale = static_cast<T>(u.scale);
-  parallel_chunks(n, 16384, [=](int64_t begin, int64_t end) {
+  parallel_chunks(n, kGrain, [=](int64_t begin, int64_t end) {
     each_lane<T>(begin, end - begin, [=]<class V>(int64_t i) {
       const V g = load<V>(grad + i) * scale;
       const V first = load<V>(m + i) * b1 + g * (1 - b1), second = load<V>(v + i) * b2 + g * g * (1 - b2);

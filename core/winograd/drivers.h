@@ -118,11 +118,13 @@ struct Panels {
         point_step(depth * kWidth + 16),  // 16: points must not all fall into the same sets of a cache
         step(F::kPoints * point_step) {}
 
-  void transform(const Pass& pass, const Tiles& tiles, const float* w, int64_t n, float* u) const {
+  /// Reduced channels [begin, end) of panel n.
+  void transform(const Pass& pass, const Tiles& tiles, const float* w, int64_t n, int64_t begin, int64_t end,
+                 float* u) const {
     const bool forward = pass.direction == Direction::forward;
     const int64_t outputs = forward ? results : depth, inputs = forward ? depth : results;
     with_columns<V>(results, n, [&]<int columns>() {
-      transform_panel<F, columns, V>(pass.direction, is_turned<F>(tiles), w, outputs, inputs, n * kWidth, u,
+      transform_panel<F, columns, V>(pass.direction, is_turned<F>(tiles), w, outputs, inputs, n * kWidth, begin, end, u,
                                      point_step);
     });
   }
@@ -170,7 +172,7 @@ struct FilterPlan {
       const int64_t chunk = chunk_of(tiles, 64);
       return {true, tiles, (chunk + row_block<V>(chunk) - 1) / row_block<V>(chunk) * row_block<V>(chunk)};
     }
-    const int64_t chunk = chunk_of(tiles, pass.depth >= 256 ? 56 : 28);
+    const int64_t chunk = chunk_of(tiles, pass.depth >= 256 ? 56 : tiles >= 512 ? 42 : 28);
     return {false, chunk, chunk};
   }
 };
@@ -215,7 +217,7 @@ void filter_tiles(const Pass& pass, const Tiles& tiles, const FilterPlan& plan, 
       float* const own = u + self * panels.step;  // a panel is used here and now, while it is in cache
 #pragma omp for schedule(static)
       for (int64_t n = 0; n < panels.count; ++n) {
-        panels.transform(pass, tiles, w, n, own);
+        panels.transform(pass, tiles, w, n, 0, pass.depth, own);
         for (int64_t begin = 0; begin < tiles.count(); begin += plan.chunk) {
           const int64_t end = std::min(begin + plan.chunk, tiles.count());
           panels.multiply(n, end - begin, {all_v + begin * deep, block, v_step}, own, c, c_column, c_point);
@@ -224,8 +226,10 @@ void filter_tiles(const Pass& pass, const Tiles& tiles, const FilterPlan& plan, 
       }
     } else {
       const Block v{all_v + self * v_size, block, v_step};
-#pragma omp for schedule(static)
-      for (int64_t n = 0; n < panels.count; ++n) panels.transform(pass, tiles, w, n, u + n * panels.step);
+#pragma omp for collapse(2) schedule(static)
+      for (int64_t n = 0; n < panels.count; ++n)
+        for (int64_t k = 0; k < pass.depth; k += kLanes<V>)
+          panels.transform(pass, tiles, w, n, k, std::min<int64_t>(k + kLanes<V>, pass.depth), u + n * panels.step);
 #pragma omp for schedule(static)
       for (int64_t begin = 0; begin < tiles.count(); begin += plan.chunk) {
         const int64_t end = std::min(begin + plan.chunk, tiles.count());

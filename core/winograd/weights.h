@@ -37,15 +37,16 @@ TP_INLINE void turn_taps(V* taps) {
   std::swap(taps[5], taps[7]);
 }
 
-/// The panel of result channels [channel, channel + columns L), points `step` elements apart.
+/// Reduced channels [begin, end) of the panel of result channels [channel, channel + columns L), points `step` elements
+/// apart. begin is a multiple of L.
 template <class F, int columns, class V>
 void transform_panel(Direction direction, bool turned_tiles, const float* w, int64_t outputs, int64_t inputs,
-                     int64_t channel, float* u, int64_t step) {
+                     int64_t channel, int64_t begin, int64_t end, float* u, int64_t step) {
   constexpr int n = kLanes<V>;
   const bool forward = direction == Direction::forward;
-  const int64_t depth = forward ? inputs : outputs, results = forward ? outputs : inputs;
+  const int64_t results = forward ? outputs : inputs;
   V taps[9 * n], turned[9 * n];
-  for (int64_t k = 0; k < depth; k += n)
+  for (int64_t k = begin; k < end; k += n)
     for (int j = 0; j < columns; ++j) {
       const int64_t result = channel + j * n;
       if (result >= results) {
@@ -61,7 +62,7 @@ void transform_panel(Direction direction, bool turned_tiles, const float* w, int
           for (int i = 0; i < n; ++i) turned[i * 9 + 8 - tap] = block[i];
         }
       }
-      for (int64_t r = 0; r < std::min<int64_t>(n, depth - k); ++r) {
+      for (int64_t r = 0; r < std::min<int64_t>(n, end - k); ++r) {
         if (turned_tiles) turn_taps(turned + r * 9);
         V points[F::kPoints];
         transform_weights<F>(turned + r * 9, points);
