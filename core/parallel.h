@@ -40,9 +40,14 @@ __global__ void rows_kernel(int64_t total, int64_t lanes, F f) {
 }  // namespace detail
 #endif
 
+/// The rows of a chunk of parallel_rows.
+inline int64_t rows_a_chunk(int64_t lanes, int64_t work) {
+  return std::max<int64_t>(1, 16384 / std::max<int64_t>(1, lanes * work));
+}
+
 /// Calls f(row, first_lane, lanes) so that every lane of every row is covered once. `work` is a guess of the operations
-/// a lane takes; it decides how many rows a chunk has. f is called concurrently and must not throw. On the CPU an f that
-/// has `rows(begin, end, lanes)` gets whole runs of rows instead, to compute once what rows share.
+/// a lane takes; it decides how many rows a chunk has. f is called concurrently and must not throw. On the CPU an f
+/// that has `rows(begin, end, lanes)` gets whole runs of rows instead, to compute once what rows share.
 template <class F>
 void parallel_rows(Device device, int64_t rows, int64_t lanes, int64_t work, const F& f) {
   if (rows * lanes == 0) return;
@@ -57,8 +62,7 @@ void parallel_rows(Device device, int64_t rows, int64_t lanes, int64_t work, con
 #else
   if (device.kind != DeviceKind::cpu) throw Failure("this loop was compiled for the CPU alone");
 #endif
-  const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, lanes * work));
-  parallel_chunks(rows, grain, [&](int64_t begin, int64_t end) {
+  parallel_chunks(rows, rows_a_chunk(lanes, work), [&](int64_t begin, int64_t end) {
     if constexpr (requires { f.rows(begin, end, lanes); })
       f.rows(begin, end, lanes);
     else

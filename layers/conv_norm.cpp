@@ -26,10 +26,14 @@ void backward(Pull& p, const ConvOptions& conv, int m, bool training, bool biase
   const Tensor &x = p.saved(0), &x_norm = p.saved(1), &w = p.saved(2), &y = p.saved(3), &stats = p.saved(4);
   const Tensor dz = p.dy().to(y.dtype()).contiguous(y.format());
   const Tensor constants = norm::constants(stats, p.saved(5), p.saved(6));
-  const auto gradient = norm::parameter_gradient(y, dz, stats, constants, training, /*relu=*/true);
+  const Tensor sums = norm::KnownSums(p.saved(7)).of(dz);
+  const auto gradient = norm::parameter_gradient(y, dz, stats, constants, training, /*relu=*/true, sums);
   p.dx(3) = gradient.dgamma;
   p.dx(4) = gradient.dbeta;
-  Tape::worked("norm", {y, dz});
+  if (sums)
+    Tape::worked("norm");
+  else
+    Tape::worked("norm", {y, dz});
   const auto like = [](const Tensor& t) { return Tensor::empty(t.shape(), t.options()); };
   if (p.needs(0)) p.dx(0) = like(x);
   p.dx(1) = like(w);
@@ -115,10 +119,11 @@ NormedMap conv_norm_relu(const NormedMap& x, const ConvNorm& p, const ConvOption
   const Tensor constants = norm::constants(stats, gamma, beta);
   Tape::worked("norm");
   const bool training = options.training, biased = static_cast<bool>(bias);
+  const norm::KnownSums sums = norm::KnownSums::wanted(shape[1]);
   Tape::record("conv_norm_relu", {x.map_, p.weight, p.bias, p.gamma, p.beta}, {y},
-               {x.map_, x.constants_, w, y, stats, gamma, beta},
+               {x.map_, x.constants_, w, y, stats, gamma, beta, sums.room()},
                [conv, m, training, biased](Pull& pull) { backward(pull, conv, m, training, biased); });
-  return {y, constants};
+  return {y, constants, sums};
 }
 
 }  // namespace tidepool

@@ -5,6 +5,7 @@
 #pragma once
 #include "layers/conv.h"
 #include "layers/norm.h"
+#include "layers/norm_passes.h"
 
 namespace tidepool {
 
@@ -21,15 +22,25 @@ class NormedMap {
   /// The map itself; written now, and recorded, when it was not.
   Tensor tensor() const;
 
+  // For an operator that applies the norm where it reads. What it records comes from raw(), whose history is that of
+  // the map behind the norm; its gradient is that map's.
+  /// What stands in memory.
+  const Tensor& raw() const { return map_; }
+  /// norm::constants of what is still to be done; undefined: nothing.
+  const Tensor& constants() const { return constants_; }
+  /// Where that gradient's sums may be left.
+  const norm::KnownSums& sums() const { return sums_; }
+
  private:
   friend NormedMap conv_norm_relu(const NormedMap&, const ConvNorm&, const ConvOptions&, const BatchNormOptions&);
   friend bool conv_norm_fuses(const NormedMap&, const ConvNorm&);
-  NormedMap(const Tensor& raw, const Tensor& constants) : map_(raw), constants_(constants) {}
+  NormedMap(const Tensor& raw, const Tensor& constants, const norm::KnownSums& sums)
+      : map_(raw), constants_(constants), sums_(sums) {}
 
   Tensor written() const;
 
-  Tensor map_;        // its history is that of the map behind norm and ReLU, whatever stands in its memory
-  Tensor constants_;  // norm::constants of what is still to be done; undefined: nothing
+  Tensor map_, constants_;
+  norm::KnownSums sums_;
 };
 
 /// Whether the operator does the case: 2-D maps of f32 or bf16 on the CPU, channels-last, weights of f32, and at least

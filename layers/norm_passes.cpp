@@ -4,6 +4,7 @@
 #include "layers/norm_passes.h"
 
 #include <cmath>
+#include <utility>
 
 #include "core/lanes.h"
 #include "core/norm_formula.h"
@@ -32,12 +33,15 @@ struct Map {
   }
 };
 
-// Calls body.operator()<V, B>(c) for B neighbouring vectors from channel c on, so that constants stay in registers.
+// Calls body.operator()<V, B>(c) for B neighbouring vectors (or fewer) from channel c on, so that constants stay in
+// registers.
 template <class A, int B, class Body>
 TP_INLINE void each_block(int64_t count, Body&& body) {
   using V = typename detail::WideOf<A>::type;
   int64_t c = 0;
   for (; c + B * kLanes<V> <= count; c += B * kLanes<V>) body.template operator()<V, B>(c);
+  if constexpr (B > 2)
+    if (c + 2 * kLanes<V> <= count) body.template operator()<V, 2>(std::exchange(c, c + 2 * kLanes<V>));
   for (; c + kLanes<V> <= count; c += kLanes<V>) body.template operator()<V, 1>(c);
   for (; c < count; ++c) body.template operator()<A, 1>(c);
 }
@@ -59,6 +63,26 @@ TP_INLINE V constant(const Lane<V>* p, int64_t c) {
     return load<V>(p + c);
 }
 
+// Two sums a channel over rows [begin, end) of a channels-last map: out[2][channels].
+template <class A, class Kernel>
+void reduce_rows(int64_t begin, int64_t end, int64_t channels, double* out, const Kernel& kernel) {
+  each_block<A, 4>(channels, [&]<class V, int B>(int64_t c) {
+    typename Kernel::template Constants<V> k[B];
+    V s0[B] = {}, s1[B] = {};
+    for (int b = 0; b < B; ++b)
+      k[b] = kernel.template constants<V, false>(c + b * kLanes<V>, begin * channels + c + b * kLanes<V>, channels,
+                                                 end - begin);
+    for (int64_t row = begin; row < end; ++row)
+      for (int b = 0; b < B; ++b) kernel.add(k[b], row * channels + c + b * kLanes<V>, s0[b], s1[b]);
+    for (int b = 0; b < B; ++b)
+      for (int l = 0; l < kLanes<V>; ++l) {
+        double* o = out + c + b * kLanes<V> + l;
+        kernel.finish(lane(k[b].pivot, l), lane(s0[b], l), lane(s1[b], l), static_cast<double>(end - begin), o,
+                      o + channels);
+      }
+  });
+}
+
 // Writes two sums a chunk and channel: sums[chunk][2][channels].
 template <class A, class Kernel>
 void reduce(const Map& m, double* sums, const Kernel& kernel) {
@@ -66,22 +90,7 @@ void reduce(const Map& m, double* sums, const Kernel& kernel) {
   if (m.channels_last) {
     const int64_t grain = m.chunk_rows();
     parallel_chunks(m.rows(), grain, [&](int64_t begin, int64_t end) {
-      double* out = sums + begin / grain * 2 * channels;
-      each_block<A, 4>(channels, [&]<class V, int B>(int64_t c) {
-        typename Kernel::template Constants<V> k[B];
-        V s0[B] = {}, s1[B] = {};
-        for (int b = 0; b < B; ++b)
-          k[b] = kernel.template constants<V, false>(c + b * kLanes<V>, begin * channels + c + b * kLanes<V>, channels,
-                                                     end - begin);
-        for (int64_t row = begin; row < end; ++row)
-          for (int b = 0; b < B; ++b) kernel.add(k[b], row * channels + c + b * kLanes<V>, s0[b], s1[b]);
-        for (int b = 0; b < B; ++b)
-          for (int l = 0; l < kLanes<V>; ++l) {
-            double* o = out + c + b * kLanes<V> + l;
-            kernel.finish(lane(k[b].pivot, l), lane(s0[b], l), lane(s1[b], l), static_cast<double>(end - begin), o,
-                          o + channels);
-          }
-      });
+      reduce_rows<A>(begin, end, channels, sums + begin / grain * 2 * channels, kernel);
     });
     return;
   }
@@ -113,20 +122,24 @@ void reduce(const Map& m, double* sums, const Kernel& kernel) {
   });
 }
 
+// Calls kernel.apply for every element of rows [begin, end) of a channels-last map.
+template <class A, class Kernel>
+TP_INLINE void map_rows(int64_t begin, int64_t end, int64_t channels, const Kernel& kernel) {
+  each_block<A, 4>(channels, [&]<class V, int B>(int64_t c) {
+    typename Kernel::template Constants<V> k[B];
+    for (int b = 0; b < B; ++b) k[b] = kernel.template constants<V, false>(c + b * kLanes<V>);
+    for (int64_t row = begin; row < end; ++row)
+      for (int b = 0; b < B; ++b) kernel.apply(k[b], row * channels + c + b * kLanes<V>);
+  });
+}
+
 // Calls kernel.apply for every element.
 template <class A, class Kernel>
 void map_over(const Map& m, const Kernel& kernel) {
   const int64_t channels = m.channels, places = m.places;
   if (m.channels_last) {
     const int64_t grain = std::max<int64_t>(1, 32768 / std::max<int64_t>(1, channels));
-    parallel_chunks(m.rows(), grain, [&](int64_t begin, int64_t end) {
-      each_block<A, 4>(channels, [&]<class V, int B>(int64_t c) {
-        typename Kernel::template Constants<V> k[B];
-        for (int b = 0; b < B; ++b) k[b] = kernel.template constants<V, false>(c + b * kLanes<V>);
-        for (int64_t row = begin; row < end; ++row)
-          for (int b = 0; b < B; ++b) kernel.apply(k[b], row * channels + c + b * kLanes<V>);
-      });
-    });
+    parallel_chunks(m.rows(), grain, [&](int64_t begin, int64_t end) { map_rows<A>(begin, end, channels, kernel); });
     return;
   }
   parallel_chunks(m.images * channels, std::max<int64_t>(1, 32768 / places), [&](int64_t begin, int64_t end) {
@@ -275,11 +288,12 @@ Affine<A> affine_of(const Tensor& constants) {
   return {rows, rows + constants.size(1), rows + 2 * constants.size(1)};
 }
 
-void join_sums(const Map& m, const double* parts, double* sums) {
-  parallel_chunks(2 * m.channels, 64, [&](int64_t begin, int64_t end) {
+// parts[chunks][2][channels], added in order.
+void join_sums(int64_t chunks, int64_t channels, const double* parts, double* sums) {
+  parallel_chunks(2 * channels, 64, [&](int64_t begin, int64_t end) {
     for (int64_t c = begin; c < end; ++c) sums[c] = 0;
-    for (int64_t i = 0; i < m.chunks(); ++i)
-      for (int64_t c = begin; c < end; ++c) sums[c] += parts[i * 2 * m.channels + c];
+    for (int64_t i = 0; i < chunks; ++i)
+      for (int64_t c = begin; c < end; ++c) sums[c] += parts[i * 2 * channels + c];
   });
 }
 
@@ -386,22 +400,65 @@ void apply(const Tensor& x, const Tensor& constants, bool relu, const Tensor& y)
   });
 }
 
+template <class T>
+void apply_rows(const T* x, int64_t rows, int64_t channels, const float* constants, T* y) {
+  map_rows<float>(0, rows, channels,
+                  Normalise<T, true>{x, y, Affine<float>{constants, constants + channels, constants + 2 * channels}});
+}
+template void apply_rows(const float*, int64_t, int64_t, const float*, float*);
+template void apply_rows(const bf16*, int64_t, int64_t, const float*, bf16*);
+
+template <class T>
+void gradient_sums_of_rows(const T* x, const T* dz, int64_t rows, int64_t channels, const float* constants,
+                           double* sums) {
+  reduce_rows<float>(
+      0, rows, channels, sums,
+      GradientSums<T, true>{x, dz, Affine<float>{constants, constants + channels, constants + 2 * channels}});
+}
+template void gradient_sums_of_rows(const float*, const float*, int64_t, int64_t, const float*, double*);
+template void gradient_sums_of_rows(const bf16*, const bf16*, int64_t, int64_t, const float*, double*);
+
+KnownSums KnownSums::wanted(int64_t channels) {
+  const Tensor room = Tensor::empty({2 * channels + 2}, {.dtype = DType::f64});
+  room.data<double>()[2 * channels] = -1;
+  return KnownSums(room);
+}
+
+void KnownSums::put(const Tensor& dz, const Tensor& parts) const {
+  const int64_t channels = parts.size(2);
+  double* const sums = room_.data<double>();
+  join_sums(parts.size(0), channels, parts.data<double>(), sums);
+  sums[2 * channels] = static_cast<double>(dz.storage().id);
+  sums[2 * channels + 1] = static_cast<double>(dz.version());
+}
+
+Tensor KnownSums::of(const Tensor& dz) const {
+  if (!room_) return {};
+  const int64_t values = room_.numel() - 2;
+  const double* const whose = room_.data<double>() + values;
+  if (whose[0] != static_cast<double>(dz.storage().id) || whose[1] != static_cast<double>(dz.version())) return {};
+  return room_.slice(0, 0, values).reshape({2, values / 2});
+}
+
 ParameterGradient parameter_gradient(const Tensor& x, const Tensor& dy, const Tensor& stats, const Tensor& constants,
-                                     bool training, bool relu) {
+                                     bool training, bool relu, const Tensor& known) {
   const Map m(x);
   const int64_t channels = m.channels;
   const TensorOptions like{.dtype = constants.dtype()};
   const ParameterGradient result{Tensor::empty({channels}, like), Tensor::empty({channels}, like),
                                  Tensor::empty({2, channels}, like)};
-  const Tensor parts = f64_room(m.chunks() * 2, channels), sums = f64_room(2, channels);
+  const Tensor sums = known ? known : f64_room(2, channels);
   dispatch_floating(x.dtype(), "batch_norm", [&]<class T>(T) {
     using A = Acc<T>;
     const Affine<A> affine = affine_of<A>(constants);
     const double *mean = stats.data<double>(), *inv_std = mean + channels;
-    with_flag(relu, [&](auto fused) {
-      reduce<A>(m, parts.data<double>(), GradientSums<T, fused.value>{x.data<T>(), dy.data<T>(), affine});
-    });
-    join_sums(m, parts.data<double>(), sums.data<double>());
+    if (!known) {
+      const Tensor parts = f64_room(m.chunks() * 2, channels);
+      with_flag(relu, [&](auto fused) {
+        reduce<A>(m, parts.data<double>(), GradientSums<T, fused.value>{x.data<T>(), dy.data<T>(), affine});
+      });
+      join_sums(m.chunks(), channels, parts.data<double>(), sums.data<double>());
+    }
     A *slope = result.line.data<A>(), *offset = slope + channels;
     const double* sum = sums.data<double>();
     const double n = static_cast<double>(m.rows());

@@ -184,7 +184,7 @@ TracedShape LinearBlock::trace(const TracedShape& x, Trace& trace) const {
 PlaceBlock::PlaceBlock(NetworkBuilder& b, const std::string& name, const Dims& x, int places_in_all)
     : network_(&b.network()), index_(b.place(name, x, places_in_all)) {}
 
-Tensor PlaceBlock::operator()(const Tensor& x, const ForwardMode& mode) const {
+Tensor PlaceBlock::operator()(const NormedMap& x, const ForwardMode& mode) const {
   const LayerScope scope(place().name);
   return place().op->forward(x, place().parameters,
                              {.training = mode.training,

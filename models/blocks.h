@@ -93,7 +93,7 @@ class LinearBlock {
 class PlaceBlock {
  public:
   PlaceBlock(NetworkBuilder& b, const std::string& name, const Dims& x, int places_in_all);
-  Tensor operator()(const Tensor& x, const ForwardMode& mode) const;
+  Tensor operator()(const NormedMap& x, const ForwardMode& mode) const;
   TracedShape trace(const TracedShape& x, Trace& trace) const;
 
  private:

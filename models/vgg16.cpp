@@ -51,7 +51,7 @@ class Vgg16 final : public Network {
     NormedMap map = x;
     for (const Block& block : blocks_) {
       for (const ConvNormReluBlock& convolution : block.convolutions) map = convolution(map, mode);
-      if (block.pool) map = (*block.pool)(map.tensor(), mode);
+      if (block.pool) map = (*block.pool)(map, mode);
     }
     return (*classifier_)(global_avg(map.tensor()));
   }

@@ -11,9 +11,9 @@
 namespace tidepool {
 namespace {
 
-/// y (set), and the winners when they are given.
-void reduce(const Plan& p, const Tensor& x, const Tensor& y, const Tensor& winners) {
-  if (p.windows()) return max_forward(p.geometry(), x, y, winners);
+/// y (set), and the winners when they are given. Windows may lie behind a norm.
+void reduce(const Plan& p, const Tensor& x, const Tensor& y, const Tensor& winners, const window::Unwritten& norm) {
+  if (p.windows()) return max_forward(p.geometry(), x, y, winners, norm);
   const Tables tables(p, x.device(), false);
   dispatch_floating(x.dtype(), kName, [&]<class T>(T) {
     const ForwardKernel<T> kernel{{tables.sampled.axis, p.map.inner, p.options.aggregate, x.data<T>()},
@@ -53,8 +53,9 @@ void backward(const Plan& p, const Dims& shape, MemoryFormat format, Pull& pull)
   const Tensor &winners = pull.saved(0), &x = pull.saved(1);
   const bool learns = pull.needs(1) || (p.options.offset == Offset::learned && pull.needs(2));
   const bool windows = p.windows();
+  const window::Unwritten norm{pull.saved(2), norm::KnownSums(pull.saved(3))};
   if (pull.needs(0)) pull.dx(0) = Tensor::empty(shape, {dy.dtype(), format, dy.device()});
-  if (pull.needs(0) && windows) max_backward(p.geometry(), winners, dy, pull.dx(0));
+  if (pull.needs(0) && windows) max_backward(p.geometry(), winners, dy, pull.dx(0), x, norm);
   if (!learns && (windows || !pull.needs(0))) return;
 
   const Tables tables(p, dy.device(), learns);
@@ -92,7 +93,16 @@ void backward(const Plan& p, const Dims& shape, MemoryFormat format, Pull& pull)
                                                 p.first_axis(),
                                                 p.options.offset == Offset::learned,
                                                 sums.data<double>()};
-        parallel_rows(dy.device(), parts, 1, outputs / std::max<int64_t>(1, parts) * 8, kernel);
+        const auto run = [&](const auto& one) {
+          parallel_rows(dy.device(), parts, 1, outputs / std::max<int64_t>(1, parts) * 8, one);
+        };
+#if !defined(__CUDACC__)
+        if constexpr (!kAlong && !std::is_same_v<T, double>)
+          if (norm.constants)
+            return run(window::BehindNorm<std::decay_t<decltype(kernel)>, T, window::Plainly>{
+                kernel, {}, p.geometry(), norm.constants.data<float>(), /*margin=*/1});
+#endif
+        run(kernel);
       };
       planes ? launch(std::true_type{}) : launch(std::false_type{});
     }
@@ -135,22 +145,30 @@ class DynoPool final : public PoolOperator {
   bool by_channels(const Dims& x, std::span<const Tensor> parameters) const override {
     return !plan(x, parameters).windows();
   }
-  Tensor run(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& /*mode*/) const override {
+  Tensor run(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& mode) const override {
+    return run_behind_norm(x, parameters, mode);
+  }
+  Tensor run_behind_norm(const NormedMap& map, std::span<const Tensor> parameters,
+                         const PoolMode& mode) const override {
+    const Tensor& x = map.raw();
     Plan p = plan(x.shape(), parameters);
     const Tensor& alpha = parameters[0];
     const Tensor delta = parameters.size() > 1 ? parameters[1] : Tensor{};
     const MemoryFormat format = x.format();
     const Tensor dense = x.contiguous(format);
     p.map = MapLayout::of(x.shape(), format);
+    const bool behind = static_cast<bool>(map.constants());
+    if (behind && !(p.windows() && p.map.inner > 1 && window::reads_behind_norm(p.geometry())))
+      return run_behind_norm(map.tensor(), parameters, mode);
     const Tensor y = Tensor::empty(output_of(x.shape(), p), {x.dtype(), format, x.device()});
     const bool learns = Tape::wants({alpha, delta}), wanted = learns || Tape::wants({x});
     const bool max = options_.aggregate == Aggregate::max;
     Tensor winners;
     if (wanted && max) winners = Tensor::empty(y.shape(), {DType::u8, format, y.device()});
-    reduce(p, dense, y, winners);
-    const Tensor kept = learns || options_.aggregate == Aggregate::soft ? dense : Tensor{};
+    reduce(p, dense, y, winners, {map.constants()});
+    const Tensor kept = learns || behind || options_.aggregate == Aggregate::soft ? dense : Tensor{};
     const Dims shape = x.shape();
-    Tape::record(kName, {x, alpha, delta}, {y}, {winners, kept},
+    Tape::record(kName, {x, alpha, delta}, {y}, {winners, kept, map.constants(), map.sums().room()},
                  [p, shape, format](Pull& pull) { backward(p, shape, format, pull); });
     return y;
   }

@@ -35,11 +35,13 @@ TP_WINDOW_POOL(max, Max)
 
 inline namespace TP_PASS {
 
-void max_forward(const WindowGeometry& g, const Tensor& x, const Tensor& y, const Tensor& winners) {
-  window::reduce(Max{}, {}, g, x, y, winners, {});
+void max_forward(const WindowGeometry& g, const Tensor& x, const Tensor& y, const Tensor& winners,
+                 const window::Unwritten& norm) {
+  window::reduce(Max{}, {}, g, x, y, winners, {}, norm);
 }
-void max_backward(const WindowGeometry& g, const Tensor& winners, const Tensor& dy, const Tensor& dx) {
-  window::pull(Max{}, {}, g, {}, winners, dy, dx);
+void max_backward(const WindowGeometry& g, const Tensor& winners, const Tensor& dy, const Tensor& dx, const Tensor& x,
+                  const window::Unwritten& norm) {
+  window::pull(Max{}, {}, g, x, winners, dy, dx, norm);
 }
 
 }  // namespace TP_PASS

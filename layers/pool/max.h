@@ -1,14 +1,17 @@
 // Maxima of windows, for the operators that are made of them.
 #pragma once
+#include "layers/pool/behind_norm.h"
 #include "layers/pool/geometry.h"
 #include "layers/pool/pass.h"
 
 namespace tidepool::inline TP_PASS {
 
 /// y (set) = the maximum of every window of x; with `winners` (window::empty_winners), the first largest element's
-/// index.
-void max_forward(const WindowGeometry& g, const Tensor& x, const Tensor& y, const Tensor& winners);
-/// dx (set): dy at the winners, else 0.
-void max_backward(const WindowGeometry& g, const Tensor& winners, const Tensor& dy, const Tensor& dx);
+/// index. x may lie behind a norm where window::reads_behind_norm(g).
+void max_forward(const WindowGeometry& g, const Tensor& x, const Tensor& y, const Tensor& winners,
+                 const window::Unwritten& norm = {});
+/// dx (set): dy at the winners, else 0. x, and what is behind it, for the norm's sums alone.
+void max_backward(const WindowGeometry& g, const Tensor& winners, const Tensor& dy, const Tensor& dx,
+                  const Tensor& x = {}, const window::Unwritten& norm = {});
 
 }  // namespace tidepool::inline TP_PASS

@@ -78,11 +78,18 @@ Tensor in_format(const Tensor& x, MemoryFormat format) {
 
 }  // namespace
 
-Tensor PoolOperator::forward(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& mode) const {
+Tensor PoolOperator::forward(const NormedMap& map, std::span<const Tensor> parameters, const PoolMode& mode) const {
+  if (map.constants()) return run_behind_norm(map, parameters, mode);
+  const Tensor& x = map.raw();
   constexpr int64_t kEnough = kLanes<detail::WideOf<float>::type>;  // a whole vector
   const bool plain = x.rank() > 2 && x.format() == MemoryFormat::plain && x.device() == kCpu;
   if (!plain || x.size(1) < kEnough || !by_channels(x.shape(), parameters)) return run(x, parameters, mode);
   return in_format(run(in_format(x, MemoryFormat::channels_last), parameters, mode), MemoryFormat::plain);
+}
+
+Tensor PoolOperator::run_behind_norm(const NormedMap& x, std::span<const Tensor> parameters,
+                                     const PoolMode& mode) const {
+  return run(x.tensor(), parameters, mode);
 }
 
 bool PoolOperator::by_channels(const Dims& /*x*/, std::span<const Tensor> /*parameters*/) const {

@@ -73,11 +73,16 @@ window::NumbersOf<Op> prepare_numbers(const NumberSpecs<number_count<Op>()>& spe
   return numbers;
 }
 
-/// A whole windowed operator: y of x and of its learned numbers, recorded on the tape under Op's name.
+/// A whole windowed operator: y of x and of its learned numbers, recorded on the tape under Op's name. A map whose norm
+/// is not written is read through it where that is possible, and written else.
 template <class Op>
-Tensor window_pool(const Op& op, const std::array<WindowAxis, 3>& axes, const Tensor& x,
+Tensor window_pool(const Op& op, const std::array<WindowAxis, 3>& axes, const NormedMap& map,
                    std::span<const Tensor> parameters = {}) {
+  const Tensor& x = map.raw();
   const MemoryFormat format = x.format();
+  const bool behind = static_cast<bool>(map.constants());
+  if (behind && (!parameters.empty() || !window::reads_behind_norm({axes, MapLayout::of(x.shape(), format)})))
+    return window_pool(op, axes, map.tensor(), parameters);
   const Tensor dense = x.contiguous(format);
   const WindowGeometry g{axes, MapLayout::of(x.shape(), format)};
   const Tensor y = Tensor::empty(pooled_shape(x.shape(), x.size(1), axes), {x.dtype(), format, x.device()});
@@ -88,8 +93,10 @@ Tensor window_pool(const Op& op, const std::array<WindowAxis, 3>& axes, const Te
     if (Tape::wants({x})) kept = window::empty_winners(g, y);
   std::vector<Tensor> memory;
   const auto specs = number_specs(op, x.shape(), axes);
-  window::reduce(op, prepare_numbers<Op>(specs, x.shape(), axes, parameters, memory), g, dense, y, kept, {});
-  std::vector<Tensor> inputs{x}, saved{Op::kKeeps == Keeps::input || learns ? dense : Tensor{}, kept};
+  window::reduce(op, prepare_numbers<Op>(specs, x.shape(), axes, parameters, memory), g, dense, y, kept, {},
+                 {map.constants()});
+  std::vector<Tensor> inputs{x}, saved{Op::kKeeps == Keeps::input || learns || behind ? dense : Tensor{}, kept,
+                                       map.constants(), map.sums().room()};
   inputs.insert(inputs.end(), parameters.begin(), parameters.end());
   saved.insert(saved.end(), parameters.begin(), parameters.end());
   const Dims shape = x.shape();
@@ -97,12 +104,13 @@ Tensor window_pool(const Op& op, const std::array<WindowAxis, 3>& axes, const Te
   Tape::record(Op::kText.name, inputs, std::span(&y, 1), saved, [op, g, shape, format, learned](Pull& pull) {
     const Tensor dy = pull.dy().contiguous(format), &elements = pull.saved(0);
     std::vector<Tensor> tensors, here;
-    for (size_t i = 0; i < learned; ++i) tensors.push_back(pull.saved(2 + i));
+    for (size_t i = 0; i < learned; ++i) tensors.push_back(pull.saved(4 + i));
     const auto numbers_of = number_specs(op, shape, g.axis);
     const auto numbers = prepare_numbers<Op>(numbers_of, shape, g.axis, tensors, here);
     if (pull.needs(0)) {
       pull.dx(0) = Tensor::empty(shape, {dy.dtype(), format, dy.device()});
-      window::pull(op, numbers, g, elements, pull.saved(1), dy, pull.dx(0));
+      window::pull(op, numbers, g, elements, pull.saved(1), dy, pull.dx(0),
+                   {pull.saved(2), norm::KnownSums(pull.saved(3))});
     }
     if constexpr (number_count<Op>() > 0) {
       std::array<Tensor, number_count<Op>()> gradients;
@@ -145,6 +153,9 @@ class WindowPool final : public PoolOperator {
     return pooled_shape(x, x[1], axes);
   }
   Tensor run(const Tensor& x, std::span<const Tensor> tensors, const PoolMode& mode) const override {
+    return run_behind_norm(x, tensors, mode);
+  }
+  Tensor run_behind_norm(const NormedMap& x, std::span<const Tensor> tensors, const PoolMode& mode) const override {
     const auto axes = options_.axes(Op::kText.name, x.shape());
     expect(x.shape(), axes, tensors);
     Op op{options_};

@@ -5,6 +5,7 @@
 
 #include "core/lanes.h"
 #include "core/parallel.h"
+#include "layers/pool/behind_norm.h"
 #include "layers/pool/geometry.h"
 #include "layers/pool/number.h"
 #include "layers/pool/window_bits.h"
@@ -415,10 +416,21 @@ inline Tensor empty_winners(const WindowGeometry& g, const Tensor& y) {
   return empty_winners(g, y.shape(), y.format(), y.device());
 }
 
-/// Launches Forward: y, and where they are given (x's type decides theirs) winners and state.
+/// Calls run(as(kernel)); the kernel reads x behind its norm where it has one.
+template <class T, class Kernel, class As, class Run>
+void with_norm(const Kernel& kernel, const Unwritten& norm, const As& as, const Run& run) {
+#if !defined(__CUDACC__)
+  if constexpr (!std::is_same_v<T, double>)
+    if (norm.constants) return run(BehindNorm<Kernel, T, As>{kernel, as, kernel.g, norm.constants.data<float>()});
+#endif
+  run(as(kernel));
+}
+
+/// Launches Forward: y, and where they are given (x's type decides theirs) winners and state. x may lie behind a norm
+/// where reads_behind_norm(g).
 template <class Op>
 void reduce(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& g, const Tensor& x, const Tensor& y,
-            const Tensor& winners, const Tensor& state) {
+            const Tensor& winners, const Tensor& state, const Unwritten& norm = {}) {
   dispatch_floating(x.dtype(), Op::kText.name, [&]<class T>(T) {
     dispatch_form(g, [&]<class F, class L>(F, L) {
       const auto launch = [&]<class I>(I) {
@@ -435,9 +447,12 @@ void reduce(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& g,
                         one);
         };
 #if !defined(__CUDACC__)
-        if constexpr (in_bits<Op, T, F::value, L::value>()) return run(LargestBits<decltype(kernel)>{kernel});
+        if constexpr (in_bits<Op, T, F::value, L::value>()) {
+          const auto bits = [](const auto& one) { return LargestBits<std::decay_t<decltype(one)>>{one}; };
+          return with_norm<T>(kernel, norm, bits, run);
+        }
 #endif
-        run(kernel);
+        with_norm<T>(kernel, norm, Plainly{}, run);
       };
       if constexpr (has_winner<Op>() && F::value == Form::any)
         if (g.volume() > 256) return launch(int32_t{});
@@ -446,10 +461,10 @@ void reduce(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& g,
   });
 }
 
-/// dx (set), from dy and what Keeps names.
+/// dx (set), from dy and what Keeps names. x may lie behind a norm, whose sums are left where it wants them.
 template <class Op>
 void pull(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& g, const Tensor& x, const Tensor& kept,
-          const Tensor& dy, const Tensor& dx) {
+          const Tensor& dy, const Tensor& dx, const Unwritten& norm = {}) {
   const bool own = g.all(&WindowAxis::disjoint);
   Tensor state, winners = kept;
   const int64_t outputs = g.map.outer * g.places_out() * g.map.inner;
@@ -468,15 +483,30 @@ void pull(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& g, c
       if (own) {
         dispatch_form(g, [&]<class F, class L>(F, L) {
           const Own<Op, T, I, F::value, L::value> kernel{op, numbers, g, elements, dy.data<T>(), indices, dx.data<T>()};
+          const int64_t rows = g.map.outer * g.axis[0].m * g.axis[1].m, lanes = g.axis[2].m * g.map.inner;
           const auto run = [&](const auto& one) {
-            parallel_rows(dy.device(), g.map.outer * g.axis[0].m * g.axis[1].m, g.axis[2].m * g.map.inner, g.volume(),
-                          one);
+#if !defined(__CUDACC__)
+            if constexpr (!std::is_same_v<T, double>)
+              if (norm.known && g.all(&WindowAxis::tiled)) {
+                const int64_t grain = rows_a_chunk(lanes, g.volume());
+                const Tensor parts = Tensor::empty({(rows + grain - 1) / grain, 2, g.map.inner}, {.dtype = DType::f64});
+                parallel_rows(
+                    dy.device(), rows, lanes, g.volume(),
+                    WithSums<std::decay_t<decltype(one)>, T>{
+                        one, g, elements, dx.data<T>(), norm.constants.data<float>(), parts.data<double>(), grain});
+                return norm.known.put(dx, parts);
+              }
+#endif
+            parallel_rows(dy.device(), rows, lanes, g.volume(), one);
           };
 #if !defined(__CUDACC__)
           if constexpr (in_bits<Op, T, F::value, L::value>() && std::is_same_v<I, uint8_t>)
             return run(WinnersBits<decltype(kernel)>{kernel});
 #endif
-          run(kernel);
+          if constexpr (Op::kKeeps == Keeps::input)
+            with_norm<T>(kernel, norm, Plainly{}, run);
+          else
+            run(kernel);
         });
       } else {
         const Acc<T>* values = state ? static_cast<const Acc<T>*>(state.raw()) : nullptr;

@@ -1,0 +1,99 @@
+// Windows of a map whose batch norm and ReLU are not written (layers/conv_norm.h): the rows of a window are normed into
+// a scratch that stays in cache, where the plain kernel reads them. On the way back the sums that the norm wants of the
+// gradient are taken while it is in cache too. The CPU's, channels-last.
+#pragma once
+#include <algorithm>
+#include <cstdint>
+#include <type_traits>
+
+#include "core/tensor.h"
+#include "layers/norm_passes.h"
+#include "layers/pool/window_walk.h"
+
+namespace tidepool::window {
+
+/// A kernel by itself.
+struct Plainly {
+  template <class Kernel>
+  const Kernel& operator()(const Kernel& kernel) const {
+    return kernel;
+  }
+};
+
+/// The norm of a map that is not written, and the sums of its gradient. Undefined constants: there is none.
+struct Unwritten {
+  Tensor constants;            ///< norm::constants, f32 [3, C]
+  norm::KnownSums known = {};  ///< backward: where the sums go, if anywhere
+};
+
+/// Whether kernels can read through a norm: rows of windows are runs of whole rows of a 2-D channels-last map, and no
+/// two have a row in common.
+inline bool reads_behind_norm(const WindowGeometry& g) {
+  const WindowAxis& h = g.axis[1];
+  return g.map.inner == g.map.channels && g.axis[0].n == 1 && g.axis[0].k == 1 && h.d == 1 &&
+         g.all(&WindowAxis::full) && g.all(&WindowAxis::disjoint);
+}
+
+/// The map's elements that a row of windows reads: from the first on, `count`; with `margin` rows of pixels on either
+/// side of the windows where the map has them.
+struct RowSpan {
+  int64_t first, count;
+  RowSpan(const WindowGeometry& g, int64_t row, int64_t margin = 0) {
+    const WindowAxis& h = g.axis[1];
+    const int64_t elements = g.axis[2].n * g.map.inner, start = h.start(row % h.m);
+    const int64_t begin = std::max<int64_t>(0, start - margin), end = std::min<int64_t>(h.n, start + h.k + margin);
+    first = (row / h.m * h.n + begin) * elements;
+    count = (end - begin) * elements;
+  }
+};
+
+/// A kernel of rows of windows that reads x behind a norm; as(kernel) is what runs. T: f32 or bf16.
+template <class Kernel, class T, class As>
+struct BehindNorm {
+  Kernel kernel;
+  As as;
+  WindowGeometry g;
+  const float* constants;
+  int64_t margin = 0;  ///< rows of pixels that it reads beside its windows
+
+  void rows(int64_t begin, int64_t end, int64_t lanes) const {
+    const int64_t most = (g.axis[1].k + 2 * margin) * g.axis[2].n * g.map.inner;
+    const Tensor scratch = Tensor::empty({most}, {.dtype = DTypeOf<T>::value});
+    T* const normed = scratch.data<T>();
+    Kernel one = kernel;
+    for (int64_t row = begin; row < end; ++row) {
+      const RowSpan span(g, row, margin);
+      norm::apply_rows(kernel.x + span.first, span.count / g.map.inner, g.map.inner, constants, normed);
+      // As an integer: the map that this pointer stands for begins outside the scratch.
+      one.x = reinterpret_cast<const T*>(reinterpret_cast<uintptr_t>(normed) -
+                                         static_cast<uintptr_t>(span.first) * sizeof(T));
+      const auto& runs = as(one);
+      if constexpr (requires { runs.rows(row, row + 1, lanes); })
+        runs.rows(row, row + 1, lanes);
+      else
+        runs(row, int64_t{0}, lanes);
+    }
+  }
+};
+
+/// A kernel of windows that writes all of dx, and takes the sums that a norm wants of it: f64 [2, C] a chunk of `grain`
+/// rows.
+template <class Kernel, class T>
+struct WithSums {
+  Kernel kernel;
+  WindowGeometry g;
+  const T *x, *dx;
+  const float* constants;
+  double* sums;
+  int64_t grain;
+
+  void rows(int64_t begin, int64_t end, int64_t lanes) const {
+    kernel.rows(begin, end, lanes);
+    const RowSpan from(g, begin), last(g, end - 1);
+    const int64_t channels = g.map.inner, places = (last.first + last.count - from.first) / channels;
+    norm::gradient_sums_of_rows(x + from.first, dx + from.first, places, channels, constants,
+                                sums + begin / grain * 2 * channels);
+  }
+};
+
+}  // namespace tidepool::window
