@@ -3,6 +3,7 @@
 // lanes about a pivot, and joined in f64 in the order of the chunks, so they do not depend on the number of threads.
 #include "layers/norm_passes.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -12,6 +13,11 @@
 
 namespace tidepool::norm {
 namespace {
+
+// Rows of channels-last maps that are summed in f32.
+int64_t sum_run(int64_t channels) {
+  return std::clamp<int64_t>(32768 / std::max<int64_t>(1, channels), 16, 256);
+}
 
 struct Map {
   int64_t images, channels, places;
@@ -24,9 +30,7 @@ struct Map {
   }
   int64_t rows() const { return images * places; }
   // A chunk of the sums: rows (channels-last) or one image.
-  int64_t chunk_rows() const {
-    return channels_last ? std::clamp<int64_t>(32768 / std::max<int64_t>(1, channels), 16, 256) : places;
-  }
+  int64_t chunk_rows() const { return channels_last ? sum_run(channels) : places; }
   int64_t chunks() const { return (rows() + chunk_rows() - 1) / std::max<int64_t>(1, chunk_rows()); }
   double chunk_size(int64_t chunk) const {
     return static_cast<double>(std::min(chunk_rows(), rows() - chunk * chunk_rows()));
@@ -256,6 +260,12 @@ struct GradientSums {
   void finish(double, double s0, double s1, double, double* out0, double* out1) const { *out0 = s0, *out1 = s1; }
 };
 
+// The same, added to what is there.
+template <class T>
+struct AddedSums : GradientSums<T, true> {
+  void finish(double, double s0, double s1, double, double* out0, double* out1) const { *out0 += s0, *out1 += s1; }
+};
+
 // dx = scale g + (x - mean) slope + offset
 template <class T, bool kRelu>
 struct Gradient {
@@ -411,9 +421,10 @@ template void apply_rows(const bf16*, int64_t, int64_t, const float*, bf16*);
 template <class T>
 void gradient_sums_of_rows(const T* x, const T* dz, int64_t rows, int64_t channels, const float* constants,
                            double* sums) {
-  reduce_rows<float>(
-      0, rows, channels, sums,
-      GradientSums<T, true>{x, dz, Affine<float>{constants, constants + channels, constants + 2 * channels}});
+  const AddedSums<T> kernel{{x, dz, Affine<float>{constants, constants + channels, constants + 2 * channels}}};
+  std::fill_n(sums, 2 * channels, 0.0);
+  for (int64_t begin = 0; begin < rows; begin += sum_run(channels))
+    reduce_rows<float>(begin, std::min(begin + sum_run(channels), rows), channels, sums, kernel);
 }
 template void gradient_sums_of_rows(const float*, const float*, int64_t, int64_t, const float*, double*);
 template void gradient_sums_of_rows(const bf16*, const bf16*, int64_t, int64_t, const float*, double*);

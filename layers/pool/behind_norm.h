@@ -2,6 +2,8 @@
 // a scratch that stays in cache, where the plain kernel reads them. On the way back the sums that the norm wants of the
 // gradient are taken while it is in cache too. The CPU's, channels-last.
 #pragma once
+#include <omp.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <type_traits>
@@ -48,32 +50,44 @@ struct RowSpan {
 };
 
 /// A kernel of rows of windows that reads x behind a norm; as(kernel) is what runs. T: f32 or bf16.
-template <class Kernel, class T, class As>
-struct BehindNorm {
-  Kernel kernel;
-  As as;
-  WindowGeometry g;
-  const float* constants;
-  int64_t margin = 0;  ///< rows of pixels that it reads beside its windows
+template <class Kernel, class T, class As = Plainly>
+class BehindNorm {
+ public:
+  /// margin: rows of pixels that the kernel reads on either side of its windows. constants outlives it.
+  BehindNorm(const Kernel& kernel, const WindowGeometry& g, const Tensor& constants, const As& as = {},
+             int64_t margin = 0)
+      : kernel_(kernel),
+        as_(as),
+        g_(g),
+        constants_(constants.data<float>()),
+        margin_(margin),
+        most_((g.axis[1].k + 2 * margin) * g.axis[2].n * g.map.inner),
+        scratch_(Tensor::empty({omp_get_max_threads(), most_}, {.dtype = DTypeOf<T>::value})) {}
 
   void rows(int64_t begin, int64_t end, int64_t lanes) const {
-    const int64_t most = (g.axis[1].k + 2 * margin) * g.axis[2].n * g.map.inner;
-    const Tensor scratch = Tensor::empty({most}, {.dtype = DTypeOf<T>::value});
-    T* const normed = scratch.data<T>();
-    Kernel one = kernel;
+    T* const normed = scratch_.data<T>() + omp_get_thread_num() * most_;
+    Kernel one = kernel_;
     for (int64_t row = begin; row < end; ++row) {
-      const RowSpan span(g, row, margin);
-      norm::apply_rows(kernel.x + span.first, span.count / g.map.inner, g.map.inner, constants, normed);
+      const RowSpan span(g_, row, margin_);
+      norm::apply_rows(kernel_.x + span.first, span.count / g_.map.inner, g_.map.inner, constants_, normed);
       // As an integer: the map that this pointer stands for begins outside the scratch.
       one.x = reinterpret_cast<const T*>(reinterpret_cast<uintptr_t>(normed) -
                                          static_cast<uintptr_t>(span.first) * sizeof(T));
-      const auto& runs = as(one);
+      const auto& runs = as_(one);
       if constexpr (requires { runs.rows(row, row + 1, lanes); })
         runs.rows(row, row + 1, lanes);
       else
         runs(row, int64_t{0}, lanes);
     }
   }
+
+ private:
+  Kernel kernel_;
+  As as_;
+  WindowGeometry g_;
+  const float* constants_;
+  int64_t margin_, most_;
+  Tensor scratch_;  // [threads, most_]
 };
 
 /// A kernel of windows that writes all of dx, and takes the sums that a norm wants of it: f64 [2, C] a chunk of `grain`

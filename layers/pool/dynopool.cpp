@@ -99,8 +99,8 @@ void backward(const Plan& p, const Dims& shape, MemoryFormat format, Pull& pull)
 #if !defined(__CUDACC__)
         if constexpr (!kAlong && !std::is_same_v<T, double>)
           if (norm.constants)
-            return run(window::BehindNorm<std::decay_t<decltype(kernel)>, T, window::Plainly>{
-                kernel, {}, p.geometry(), norm.constants.data<float>(), /*margin=*/1});
+            return run(window::BehindNorm<std::decay_t<decltype(kernel)>, T>(kernel, p.geometry(), norm.constants, {},
+                                                                             /*margin=*/1));
 #endif
         run(kernel);
       };

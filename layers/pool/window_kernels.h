@@ -421,7 +421,7 @@ template <class T, class Kernel, class As, class Run>
 void with_norm(const Kernel& kernel, const Unwritten& norm, const As& as, const Run& run) {
 #if !defined(__CUDACC__)
   if constexpr (!std::is_same_v<T, double>)
-    if (norm.constants) return run(BehindNorm<Kernel, T, As>{kernel, as, kernel.g, norm.constants.data<float>()});
+    if (norm.constants) return run(BehindNorm<Kernel, T, As>(kernel, kernel.g, norm.constants, as));
 #endif
   run(as(kernel));
 }

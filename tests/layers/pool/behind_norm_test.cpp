@@ -158,6 +158,25 @@ TEST(BehindNorm, SumsAreNotTakenForAnothersGradient) {
   expect_same(got, run(*op, DType::f32, shape, false, true, true), DType::f32, "twice");
 }
 
+TEST(KnownSums, OfManyRowsAreExact) {
+  const int64_t rows = 20000, channels = 3;
+  const Tensor x = normal({rows, channels}, 1, 1, 2).to(DType::f32),
+               dz = normal({rows, channels}, 2, 1, 1).to(DType::f32);
+  const Tensor constants = Tensor::from<float>({2, 2, 2, 1, 0.5, 2, 0.25, 0, 10}, {3, channels});
+  std::vector<double> sums(2 * channels, 1e9), expected(2 * channels, 0.0);
+  norm::gradient_sums_of_rows(x.data<float>(), dz.data<float>(), rows, channels, constants.data<float>(), sums.data());
+  const float* const k = constants.data<float>();
+  for (int64_t i = 0; i < rows * channels; ++i) {
+    const int64_t c = i % channels;
+    const double centred = static_cast<double>(x.data<float>()[i]) - 2;
+    if (centred * static_cast<double>(k[3 + c]) + static_cast<double>(k[6 + c]) <= 0) continue;
+    const auto g = static_cast<double>(dz.data<float>()[i]);
+    expected[static_cast<size_t>(c)] += g;
+    expected[static_cast<size_t>(channels + c)] += g * centred;
+  }
+  EXPECT_LE(error(sums, expected), 1e-7);
+}
+
 TEST(KnownSums, AreOfOneTensor) {
   const norm::KnownSums nobody, sums = norm::KnownSums::wanted(2);
   const Tensor dz = Tensor::zeros({3, 2}), other = Tensor::zeros({3, 2});
