@@ -33,6 +33,9 @@ class OnBoth final : public PoolOperator {
   Tensor run(const Tensor& x, std::span<const Tensor> p, const PoolMode& mode) const override {
     return (x.device() == kCuda ? cuda_ : cpu_)->forward(x, p, mode);
   }
+  Tensor run_behind_norm(const NormedMap& x, std::span<const Tensor> p, const PoolMode& mode) const override {
+    return (x.raw().device() == kCuda ? cuda_ : cpu_)->forward(x, p, mode);
+  }
   void project(std::span<const Tensor> p, const Dims& x) const override { cpu_->project(p, x); }
   TracedShape trace(const TracedShape& x, std::span<const Tensor> p, const std::string& name,
                     Trace& trace) const override {
