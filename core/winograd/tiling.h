@@ -8,8 +8,10 @@
 
 namespace tidepool::winograd {
 
-/// The sides of tiles that are compiled, the longer first; a tile lies either way.
+/// Axes of one and of two pixels that are padded by 1.
 inline constexpr Side kOne{1, true}, kTwo{2, true};
+
+/// The sides of tiles that are compiled, the longer first; a tile lies either way.
 inline constexpr Side kTileSides[][2] = {
     {kOne, kOne}, {{2}, {2}}, {kTwo, kOne}, {kTwo, kTwo}, {{3}, kOne}, {{3}, kTwo}, {{3}, {3}}, {{4}, kOne},
     {{4}, kTwo},  {{4}, {3}}, {{4}, {4}},   {{5}, kOne},  {{5}, kTwo}, {{5}, {3}},  {{5}, {4}}, {{5}, {5}}};

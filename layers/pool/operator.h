@@ -37,7 +37,8 @@ class PoolOperator {
   virtual std::vector<ParameterSpec> given(const Dims& x) const;
   /// Checks everything at the door. Throws Error: "[soft] kernel 3 does not fit an input of length 2 (padding 0)".
   virtual Dims output_shape(const Dims& x, std::span<const Tensor> parameters) const = 0;
-  /// y in x's dtype and memory format; recorded on the current tape. Throws Error as output_shape does.
+  /// y in x's dtype and memory format; recorded on the current tape. A tensor is a map without a norm to come. Throws
+  /// Error as output_shape does.
   Tensor forward(const NormedMap& x, std::span<const Tensor> parameters, const PoolMode& mode) const;
   /// Brings parameters back into their legal range after an optimizer step.
   virtual void project(std::span<const Tensor> parameters, const Dims& x) const;
