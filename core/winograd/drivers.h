@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <utility>
 
 #include "core/winograd/convolve.h"
 #include "core/winograd/product.h"
@@ -60,6 +61,12 @@ template <class V>
 int64_t row_block(int64_t rows) {
   const int64_t blocks = (rows + kRows<V> - 1) / kRows<V>;
   return (rows + blocks - 1) / blocks;
+}
+
+/// This thread's share of `count`, in a parallel region: [first, second), neighbours.
+inline std::pair<int64_t, int64_t> own_share(int64_t count) {
+  const int64_t self = omp_get_thread_num(), threads = omp_get_num_threads();
+  return {count * self / threads, count * (self + 1) / threads};
 }
 
 /// One convolution as the drivers see it, in either direction.
@@ -129,11 +136,11 @@ struct Panels {
     });
   }
   /// Rows [0, rows) of `v` times panel u -> c.
-  void multiply(int64_t n, int64_t rows, const Block& v, const float* u, float* c, int64_t c_column,
+  void multiply(int64_t n, int64_t rows, const Block& v, const float* u, Upcoming& soon, float* c, int64_t c_column,
                 int64_t c_point) const {
     with_columns<V>(results, n, [&]<int columns>() {
       for (int p = 0; p < F::kPoints; ++p)
-        multiply_rows<V, columns>(rows, v.block, v.data + p * v.step, depth, u + p * point_step, point_step,
+        multiply_rows<V, columns>(rows, v.block, v.data + p * v.step, depth, u + p * point_step, point_step, soon,
                                   c + p * c_point, c_column);
     });
   }
@@ -204,6 +211,7 @@ void filter_tiles(const Pass& pass, const Tiles& tiles, const FilterPlan& plan, 
     transform_tiles<F, false, V>(source, tiles, pass.in_height, pass.in_width, pass.pad_h, pass.pad_w, begin, end, row,
                                  v);
   };
+  const auto end_of = [&](int64_t begin) { return std::min(begin + plan.chunk, tiles.count()); };
 #pragma omp parallel num_threads(threads)
   {
     const FlushDenormals flush;
@@ -219,8 +227,9 @@ void filter_tiles(const Pass& pass, const Tiles& tiles, const FilterPlan& plan, 
       for (int64_t n = 0; n < panels.count; ++n) {
         panels.transform(pass, tiles, w, n, 0, pass.depth, own);
         for (int64_t begin = 0; begin < tiles.count(); begin += plan.chunk) {
-          const int64_t end = std::min(begin + plan.chunk, tiles.count());
-          panels.multiply(n, end - begin, {all_v + begin * deep, block, v_step}, own, c, c_column, c_point);
+          const int64_t end = end_of(begin);
+          Upcoming soon;
+          panels.multiply(n, end - begin, {all_v + begin * deep, block, v_step}, own, soon, c, c_column, c_point);
           panels.store(n, c, c_column, c_point, tiles, begin, end, target, stream, moments_at(begin));
         }
       }
@@ -230,12 +239,16 @@ void filter_tiles(const Pass& pass, const Tiles& tiles, const FilterPlan& plan, 
       for (int64_t n = 0; n < panels.count; ++n)
         for (int64_t k = 0; k < pass.depth; k += kLanes<V>)
           panels.transform(pass, tiles, w, n, k, std::min<int64_t>(k + kLanes<V>, pass.depth), u + n * panels.step);
-#pragma omp for schedule(static)
-      for (int64_t begin = 0; begin < tiles.count(); begin += plan.chunk) {
-        const int64_t end = std::min(begin + plan.chunk, tiles.count());
+      const auto [first, last] = own_share(plan.chunks(tiles));
+      for (int64_t chunk = first; chunk < last; ++chunk) {
+        const int64_t begin = chunk * plan.chunk, end = end_of(begin);
         transform(begin, end, 0, v);
+        Upcoming soon;
+        if (!stream) add_tiles(soon, target, tiles, begin, end, pass.out_height, pass.out_width, 0);
+        if (chunk + 1 < last)
+          add_tiles(soon, source, tiles, end, end_of(end), pass.in_height, pass.in_width, 2 - pass.pad_h);
         for (int64_t n = 0; n < panels.count; ++n) {
-          panels.multiply(n, end - begin, v, u + n * panels.step, c, c_column, c_point);
+          panels.multiply(n, end - begin, v, u + n * panels.step, soon, c, c_column, c_point);
           panels.store(n, c, c_column, c_point, tiles, begin, end, target, stream, moments_at(begin));
         }
       }
@@ -284,13 +297,29 @@ inline int64_t unit_of(int64_t n, int64_t threads) {
   return n >= 16 * threads ? 4 : 1;
 }
 
-/// Transforms tiles [begin, end) to rows of a block from `row` on.
-using TransformTiles = std::function<void(int64_t begin, int64_t end, int64_t row, const Block& to)>;
+/// A map as the weight gradient sees it.
+struct TiledMap {
+  /// Transforms tiles [begin, end) to rows of a block from `row` on.
+  std::function<void(int64_t begin, int64_t end, int64_t row, const Block& to)> transform;
+  /// Adds what they read.
+  std::function<void(Upcoming& soon, int64_t begin, int64_t end)> add;
+};
+
+/// A map of [images, height, width], transformed as transform_tiles() does.
+template <class F, bool kGradient, class V, class Source>
+TiledMap tiled_map(const Source& source, const Tiles& tiles, int64_t height, int64_t width, int64_t pad_h,
+                   int64_t pad_w) {
+  return {[=, &source, &tiles](int64_t begin, int64_t end, int64_t row, const Block& to) {
+            transform_tiles<F, kGradient, V>(source, tiles, height, width, pad_h, pad_w, begin, end, row, to);
+          },
+          [=, &source, &tiles](Upcoming& soon, int64_t begin, int64_t end) {
+            add_tiles(soon, source, tiles, begin, end, height, width, kGradient ? 0 : 2 - pad_h);
+          }};
+}
 
 /// dw of the tiles of y.
 template <class F, class V>
-void weight_gradient_of(const Problem& p, const Tiles& tiles, const TransformTiles& transform_x_tiles,
-                        const TransformTiles& transform_dy_tiles, float* dw) {
+void weight_gradient_of(const Problem& p, const Tiles& tiles, const TiledMap& x, const TiledMap& dy, float* dw) {
   constexpr int n = kLanes<V>;
   constexpr int64_t kPanel = kColumns * n, kCell = n * kPanel;  // a cell: L input x kPanel output channels
   const GradientPlan plan = GradientPlan::of(p, tiles.count());
@@ -301,24 +330,25 @@ void weight_gradient_of(const Problem& p, const Tiles& tiles, const TransformTil
   const int64_t room_size = F::kPoints * (x_step + dy_step);
 
   const auto transform_x = [&](int64_t begin, int64_t end, int64_t row, float* to) {
-    transform_x_tiles(begin, end, row, Block{to, plan.chunk, x_step});
+    x.transform(begin, end, row, Block{to, plan.chunk, x_step});
   };
   const auto transform_dy = [&](int64_t begin, int64_t end, int64_t row, float* to) {
-    transform_dy_tiles(begin, end, row, Block{to, plan.chunk, dy_step});
+    dy.transform(begin, end, row, Block{to, plan.chunk, dy_step});
   };
   // The products of one point and one cell, over the `count` tiles that are transformed. Narrow layers have them in the
   // core's own cache.
-  const auto add_cell = [&](const float* vx, const float* vdy, int64_t in, int64_t panel, int64_t count, float* d,
-                            bool first) {
+  const auto add_cell = [&](const float* vx, const float* vdy, int64_t in, int64_t panel, int64_t count, Upcoming& soon,
+                            float* d, bool first) {
     const float* a = vx + in * plan.chunk * n;
     const float* b = vdy + panel * kColumns * plan.chunk * n;
     with_columns<V>(p.outputs, panel, [&]<int columns>() {
       for (int r = 0; r < n; r += kGradientRows<V>)
         if (plan.wide)
           accumulate<V, columns, true>(a + r, r == 0 ? x_step : 0, b, plan.chunk * n, r == 0 ? 0 : dy_step, count,
-                                       d + r * columns * n, first);
+                                       soon.take(count, d), d + r * columns * n, first);
         else
-          accumulate<V, columns, false>(a + r, 0, b, plan.chunk * n, 0, count, d + r * columns * n, first);
+          accumulate<V, columns, false>(a + r, 0, b, plan.chunk * n, 0, count, soon.take(count, d), d + r * columns * n,
+                                        first);
     });
   };
   const auto store_cell = [&](const float* d, int64_t point_step, int64_t parts, int64_t part_step, int64_t in,
@@ -333,23 +363,29 @@ void weight_gradient_of(const Problem& p, const Tiles& tiles, const TransformTil
     const int64_t cells = in_blocks * out_panels, point_step = cells * kCell + 16, part_step = F::kPoints * point_step;
     const Tensor sums = room(plan.parts * part_step), rooms = room(threads * room_size);
     float *const d = sums.data<float>(), *const all = rooms.data<float>();
+    const auto begin_of = [&](int64_t part) { return tiles.count() * part / plan.parts; };
 #pragma omp parallel num_threads(threads)
     {
       const FlushDenormals flush;
       float *const vx = all + omp_get_thread_num() * room_size, *const vdy = vx + F::kPoints * x_step;
-#pragma omp for schedule(static)
-      for (int64_t part = 0; part < plan.parts; ++part) {
-        const int64_t first = tiles.count() * part / plan.parts, last = tiles.count() * (part + 1) / plan.parts;
+      const auto [first_part, last_part] = own_share(plan.parts);
+      for (int64_t part = first_part; part < last_part; ++part) {
+        const int64_t first = begin_of(part), last = begin_of(part + 1);
         for (int64_t begin = first; begin < last; begin += plan.chunk) {
-          const int64_t end = std::min(begin + plan.chunk, last);
+          const int64_t end = std::min(begin + plan.chunk, last),
+                        soon_end = std::min(end + plan.chunk, begin_of(last_part));
           transform_x(begin, end, 0, vx);
           transform_dy(begin, end, 0, vdy);
+          Upcoming soon;
+          x.add(soon, end, soon_end);
+          dy.add(soon, end, soon_end);
           for (int q = 0; q < F::kPoints; ++q)
             for (int64_t cell = 0; cell < cells; ++cell)
-              add_cell(vx + q * x_step, vdy + q * dy_step, cell / out_panels, cell % out_panels, end - begin,
+              add_cell(vx + q * x_step, vdy + q * dy_step, cell / out_panels, cell % out_panels, end - begin, soon,
                        d + part * part_step + q * point_step + cell * kCell, begin == first);
         }
       }
+#pragma omp barrier
 #pragma omp for schedule(static)
       for (int64_t cell = 0; cell < cells; ++cell)
         store_cell(d + cell * kCell, point_step, plan.parts, part_step, cell / out_panels, cell % out_panels);
@@ -377,6 +413,7 @@ void weight_gradient_of(const Problem& p, const Tiles& tiles, const TransformTil
         transform_x(t, std::min(t + kRun, end), t - begin, vx);
         transform_dy(t, std::min(t + kRun, end), t - begin, vdy);
       }
+      Upcoming soon;
 #pragma omp for schedule(static)
       for (int64_t unit = 0; unit < in_units * out_units; ++unit) {
         float* const d = all + (once ? omp_get_thread_num() : unit) * unit_size;
@@ -386,7 +423,7 @@ void weight_gradient_of(const Problem& p, const Tiles& tiles, const TransformTil
         for (int q = 0; q < F::kPoints; ++q)
           for (int64_t out = out0; out < out1; ++out)
             for (int64_t in = in0; in < in1; ++in)
-              add_cell(vx + q * x_step, vdy + q * dy_step, in, out, end - begin, cell(in, out) + q * point_step,
+              add_cell(vx + q * x_step, vdy + q * dy_step, in, out, end - begin, soon, cell(in, out) + q * point_step,
                        begin == 0);
         if (end < tiles.count()) continue;
         for (int64_t out = out0; out < out1; ++out)
@@ -405,15 +442,8 @@ void weight_gradient(int m, const Problem& p, const SourceX& x, const SourceDy& 
     return;
   }
   with_filtering(tiles, [&]<class F> {
-    weight_gradient_of<F, V>(
-        p, tiles,
-        [&](int64_t begin, int64_t end, int64_t row, const Block& to) {
-          transform_tiles<F, false, V>(x, tiles, p.height, p.width, p.pad_h, p.pad_w, begin, end, row, to);
-        },
-        [&](int64_t begin, int64_t end, int64_t row, const Block& to) {
-          transform_tiles<F, true, V>(dy, tiles, p.out_height(), p.out_width(), 0, 0, begin, end, row, to);
-        },
-        dw);
+    weight_gradient_of<F, V>(p, tiles, tiled_map<F, false, V>(x, tiles, p.height, p.width, p.pad_h, p.pad_w),
+                             tiled_map<F, true, V>(dy, tiles, p.out_height(), p.out_width(), 0, 0), dw);
   });
 }
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/lanes.h"
+#include "core/winograd/upcoming.h"
 
 namespace tidepool::winograd {
 
@@ -20,9 +21,10 @@ inline constexpr int kGradientRows = kLanes<V> == 16 ? 8 : 4;
 
 /// c[column][row][L] = sum over k < depth of a[k / L][row][k % L] b[k][column][L]. a_step and c_step are the elements
 /// between two blocks of a and two columns of c. On the way b + ahead is brought nearer: the panel of the next product,
-/// which would be waited for otherwise (10% of a product with deep panels).
+/// which would be waited for otherwise (10% of a product with deep panels); and `soon`, a line a step.
 template <class V, int rows, int columns>
-void multiply(const float* a, int64_t a_step, int64_t depth, const float* b, int64_t ahead, float* c, int64_t c_step) {
+void multiply(const float* a, int64_t a_step, int64_t depth, const float* b, int64_t ahead, Lines soon, float* c,
+              int64_t c_step) {
   constexpr int n = kLanes<V>;
   V sum[rows][columns];
 #pragma GCC unroll 16
@@ -31,6 +33,7 @@ void multiply(const float* a, int64_t a_step, int64_t depth, const float* b, int
     for (int j = 0; j < columns; ++j) sum[r][j] = V{};
   const auto steps = [&](int64_t count) __attribute__((always_inline)) {
     for (int64_t k = 0; k < count; ++k, b += columns * n) {
+      soon.next();
       V right[columns];
 #pragma GCC unroll 2
       for (int j = 0; j < columns; ++j) {
@@ -55,9 +58,9 @@ void multiply(const float* a, int64_t a_step, int64_t depth, const float* b, int
 
 /// The same for `total` rows that lie in blocks of `block` (at most kRows) rows: a[row / block][k / L][row % block][L].
 template <class V, int columns>
-void multiply_rows(int64_t total, int64_t block, const float* a, int64_t depth, const float* b, int64_t ahead, float* c,
-                   int64_t c_step) {
-  using Kernel = void (*)(const float*, int64_t, int64_t, const float*, int64_t, float*, int64_t);
+void multiply_rows(int64_t total, int64_t block, const float* a, int64_t depth, const float* b, int64_t ahead,
+                   Upcoming& soon, float* c, int64_t c_step) {
+  using Kernel = void (*)(const float*, int64_t, int64_t, const float*, int64_t, Lines, float*, int64_t);
   static constexpr auto kKernels = []<int... r>(std::integer_sequence<int, r...>) {
     return std::array<Kernel, sizeof...(r)>{&multiply<V, r + 1, columns>...};
   }
@@ -66,15 +69,15 @@ void multiply_rows(int64_t total, int64_t block, const float* a, int64_t depth, 
   const int64_t a_step = block * n, blocks = (depth + n - 1) / n;
   for (int64_t row = 0; row < total; row += block, a += blocks * a_step)
     kKernels[static_cast<size_t>(std::min(block, total - row) - 1)](a, a_step, depth, b, row == 0 ? ahead : 0,
-                                                                    c + row * n, c_step);
+                                                                    soon.take(depth, c), c + row * n, c_step);
 }
 
 /// d[row][column][L] = or += (by `first`) sum over t < count of a[t][row] b[column][t][L], for kGradientRows rows of
 /// the L that lie side by side in a, and one or two columns, b_step elements apart. kAhead brings a + a_ahead and
-/// b + b_ahead nearer: worth it when they do not lie in the nearest caches anyway.
+/// b + b_ahead nearer: worth it when they do not lie in the nearest caches anyway. `soon`: a line a step.
 template <class V, int columns, bool kAhead>
 void accumulate(const float* a, int64_t a_ahead, const float* b, int64_t b_step, int64_t b_ahead, int64_t count,
-                float* d, bool first) {
+                Lines soon, float* d, bool first) {
   constexpr int n = kLanes<V>, rows = kGradientRows<V>;
   V sum[rows][columns];
 #pragma GCC unroll 8
@@ -82,6 +85,7 @@ void accumulate(const float* a, int64_t a_ahead, const float* b, int64_t b_step,
 #pragma GCC unroll 2
     for (int j = 0; j < columns; ++j) sum[r][j] = first ? V{} : load<V>(d + (r * columns + j) * n);
   for (int64_t t = 0; t < count; ++t, a += n, b += n) {
+    soon.next();
     if constexpr (kAhead) __builtin_prefetch(a + a_ahead, 0, 2);
     V right[columns];
 #pragma GCC unroll 2

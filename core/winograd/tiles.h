@@ -7,6 +7,7 @@
 #include "core/norm_formula.h"
 #include "core/stream.h"
 #include "core/winograd/transform.h"
+#include "core/winograd/upcoming.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -147,6 +148,7 @@ struct PlainSource {
     return some.template of<V>(data + at);
   }
   TP_INLINE void bring(int64_t at) const { __builtin_prefetch(data + at); }
+  void add_to(Upcoming& soon, int64_t begin, int64_t end) const { soon.add(data + begin, data + end); }
 };
 
 /// A map behind a batch norm and ReLU that is applied on the way.
@@ -169,6 +171,7 @@ struct NormSource {
     return norm::relu<V>(norm::normed<V>(some.template of<V>(data + at) - k.mean, k.scale, k.shift));
   }
   TP_INLINE void bring(int64_t at) const { __builtin_prefetch(data + at); }
+  void add_to(Upcoming& soon, int64_t begin, int64_t end) const { soon.add(data + begin, data + end); }
 };
 
 /// The gradient of a convolution's result y that a batch norm and ReLU follow, from dz behind the ReLU.
@@ -197,6 +200,10 @@ struct NormGradientSource {
   TP_INLINE void bring(int64_t at) const {
     __builtin_prefetch(dz + at);
     __builtin_prefetch(y + at);
+  }
+  void add_to(Upcoming& soon, int64_t begin, int64_t end) const {
+    soon.add(dz + begin, dz + end);
+    soon.add(y + begin, y + end);
   }
 };
 
@@ -368,6 +375,8 @@ struct Target {
   int64_t channels;
   const float* bias = nullptr;  ///< [channels], added first
   Norm norm{};                  ///< applied before the store when there is one
+
+  void add_to(Upcoming& soon, int64_t begin, int64_t end) const { soon.add(data + begin, data + end); }
 };
 
 /// Mean and sum of squares about it of `count` values in L channels, from sums about a pivot.
@@ -396,6 +405,19 @@ struct Gathered {
     }
   }
 };
+
+/// Adds what tiles [begin, end) have of a map of [images, height, width], `below` rows under their own included, and
+/// tiles before them have not.
+template <class Map>
+void add_tiles(Upcoming& soon, const Map& map, const Tiles& tiles, int64_t begin, int64_t end, int64_t height,
+               int64_t width, int64_t below) {
+  const auto rows_to = [&](int64_t index) {
+    if (index == 0) return int64_t{0};
+    const TileCursor last(tiles, index - 1);
+    return last.image * height + std::min(height, last.top(tiles) + tiles.height + below);
+  };
+  map.add_to(soon, rows_to(begin) * width * map.channels, rows_to(end) * width * map.channels);
+}
 
 /// What a stored value of type T is when it is read again.
 template <class T, class V>

@@ -201,6 +201,57 @@ TEST(Winograd, TilesSuitTheMap) {
     });
 }
 
+// What products bring nearer is for speed alone, so no result shows where it is wrong.
+TEST(Winograd, UpcomingTilesAreTheWholeMapOnce) {
+  std::vector<float> memory(4096);
+  for (const Case& c : {Case{2, 3, 10, 8, 8, 1, 1}, Case{3, 5, 4, 7, 5, 0, 2}, Case{5, 2, 1, 1, 3, 1, 1},
+                        Case{4, 6, 7, 2, 2, 1, 1}, Case{2, 1, 3, 13, 9, 2, 0}}) {
+    const Dims y = c.y();
+    const winograd::Tiles tiles = winograd::tiles_of(4, c.images, y[2], y[3], c.pad_h, c.pad_w);
+    for (const int64_t chunk : {1, 3, 1000}) {
+      const winograd::PlainSource<float> map{memory.data(), c.inputs};
+      const int64_t size = c.images * c.height * c.width * c.inputs;
+      int64_t reached = 0;
+      for (int64_t begin = 0; begin < tiles.count(); begin += chunk) {
+        winograd::Upcoming soon;
+        winograd::add_tiles(soon, map, tiles, begin, std::min(begin + chunk, tiles.count()), c.height, c.width,
+                            2 - c.pad_h);
+        const auto first = reinterpret_cast<uintptr_t>(memory.data() + reached);
+        const auto [at, step] = soon.take(1, nullptr);
+        if (step == 0) continue;  // all of it came with the tiles before, beside these in their row
+        EXPECT_EQ(at, first) << c.str();
+        uintptr_t lines = 1;
+        while (soon.take(1, nullptr).step > 0) ++lines;
+        reached = std::min(size, reached + static_cast<int64_t>(lines * winograd::Lines::kSize / sizeof(float)));
+        const winograd::TileCursor last(tiles, std::min(begin + chunk, tiles.count()) - 1);
+        const int64_t rows = std::min(c.height, last.top(tiles) + tiles.height + 2 - c.pad_h);
+        const int64_t wanted = (last.image * c.height + rows) * c.width * c.inputs;
+        EXPECT_GE(reached, wanted) << c.str();
+        EXPECT_LT(reached, wanted + 16) << c.str();
+        reached = wanted;
+      }
+      EXPECT_EQ(reached, size) << c.str();
+    }
+  }
+}
+
+TEST(Winograd, UpcomingMemoryIsTakenInOrderByLines) {
+  alignas(64) const std::array<float, 100> some{};
+  const auto address = [&](size_t i) { return reinterpret_cast<uintptr_t>(some.data() + i); };
+  winograd::Upcoming soon;
+  soon.add(some.data(), some.data() + 40);       // three lines
+  soon.add(some.data() + 48, some.data() + 48);  // none
+  soon.add(some.data() + 64, some.data() + 80);  // one
+  EXPECT_EQ(soon.take(2, &soon).at, address(0));
+  EXPECT_EQ(soon.take(2, &soon).at, address(32));
+  const winograd::Lines last = soon.take(1, &soon);
+  EXPECT_EQ(last.at, address(64));
+  EXPECT_EQ(last.step, 64u);
+  const winograd::Lines idle = soon.take(7, &soon);
+  EXPECT_EQ(idle.at, reinterpret_cast<uintptr_t>(&soon));
+  EXPECT_EQ(idle.step, 0u);
+}
+
 TEST(Winograd, TheSameBitsForAnyNumberOfThreads) {
   const int before = omp_get_max_threads();
   for (const Case& c : kCases) {
