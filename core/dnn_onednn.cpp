@@ -14,6 +14,8 @@
 
 #include "core/dnn.h"
 #include "core/philox.h"
+#include "core/weight_cache.h"
+#include "core/winograd/weights.h"
 
 namespace tidepool {
 namespace {
@@ -161,59 +163,17 @@ void run_reorder(const Plan& plan, const Md& from, void* from_data, const Md& to
 
 // -- reordered weights -----------------------------------------------------------------------------------------------
 
-// Weights in oneDNN's layout, by (storage, place in it, layout); an entry is replaced when the version has changed, and
-// the least recently used go when there are too many bytes.
-class Weights {
- public:
-  Tensor get(const Tensor& w, const Plan& plan) {
-    const std::lock_guard lock(mutex_);
-    const uint64_t id = w.storage().id, version = w.version();
-    for (auto it = entries_.begin(); it != entries_.end(); ++it) {
-      if (it->storage != id || it->place != w.raw() || !(it->layout == plan.weights)) continue;
-      entries_.splice(entries_.begin(), entries_, it);
-      if (it->version != version) {
-        run_reorder(plan, plan.user_weights, w.raw(), plan.weights, it->data.raw());
-        it->version = version;
-      }
-      return it->data;
-    }
-    const Tensor data = scratch_memory(plan.weights);
-    run_reorder(plan, plan.user_weights, w.raw(), plan.weights, data.raw());
-    entries_.push_front({id, w.raw(), plan.weights, version, data});
-    bytes_ += data.storage().bytes;
-    while (entries_.size() > kMostEntries || (bytes_ > kMostBytes && entries_.size() > 1)) {
-      bytes_ -= entries_.back().data.storage().bytes;
-      entries_.pop_back();
-    }
-    return data;
-  }
-  void clear() {
-    const std::lock_guard lock(mutex_);
-    entries_.clear();
-    bytes_ = 0;
-  }
-  void stats(DnnCacheStats& s) {
-    const std::lock_guard lock(mutex_);
-    s.weights = static_cast<int64_t>(entries_.size());
-    s.weight_bytes = static_cast<int64_t>(bytes_);
-  }
-
- private:
-  static constexpr size_t kMostEntries = 512, kMostBytes = size_t{256} << 20;
-  struct Entry {
-    uint64_t storage;
-    const void* place;
-    Md layout;
-    uint64_t version;
-    Tensor data;
-  };
-  std::mutex mutex_;
-  std::list<Entry> entries_;
-  size_t bytes_ = 0;
-};
+using Weights = WeightCache<Md>;
 Weights& weights_cache() {
-  static Weights* w = new Weights;
+  static Weights* w = new Weights(Weights::From::first_use, size_t{256} << 20);
   return *w;
+}
+
+Tensor reordered(const Tensor& w, const Plan& plan) {
+  return weights_cache().get(w, plan.weights, [&](Tensor& to) {
+    if (!to) to = scratch_memory(plan.weights);
+    run_reorder(plan, plan.user_weights, w.raw(), plan.weights, to.raw());
+  });
 }
 
 // -- convolution -----------------------------------------------------------------------------------------------------
@@ -380,7 +340,7 @@ bool conv_forward_onednn(const Tensor& x, const Tensor& w, const Tensor& bias, c
     y.copy_from(wide);
     return true;
   }
-  const Tensor weights = plan->reorders ? weights_cache().get(w, *plan) : w;
+  const Tensor weights = plan->reorders ? reordered(w, *plan) : w;
   std::unordered_map<int, dnnl::memory> args{{DNNL_ARG_SRC, memory_at(plan->src, x.raw())},
                                              {DNNL_ARG_WEIGHTS, memory_at(plan->weights, weights.raw())},
                                              {DNNL_ARG_DST, memory_at(plan->dst, y.raw())}};
@@ -572,12 +532,14 @@ std::string dnn_version() {
 
 void dnn_forget_weights() {
   weights_cache().clear();
+  winograd::transformed_weights().clear();
 }
 
 DnnCacheStats dnn_cache_stats() {
   DnnCacheStats s;
   plans().stats(s);
-  weights_cache().stats(s);
+  weights_cache().add_to(s);
+  winograd::transformed_weights().add_to(s);
   return s;
 }
 

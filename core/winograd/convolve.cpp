@@ -72,6 +72,12 @@ void sum_channels(const T* dy, int64_t places, int64_t channels, float* dbias) {
 
 }  // namespace
 
+WeightCache<PanelLayout>& transformed_weights() {
+  using Cache = WeightCache<PanelLayout>;
+  static Cache* cache = new Cache(Cache::From::second_use, size_t{256} << 20);
+  return *cache;
+}
+
 bool serves(const Tensor& map, const Tensor& w, const ConvOptions& o) {
   if (map.device() != kCpu || map.rank() != 4 || o.groups != 1) return false;
   if (map.dtype() != DType::f32 && map.dtype() != DType::bf16) return false;
@@ -87,7 +93,7 @@ void conv_forward(int m, const Tensor& x, const Tensor& w, const Tensor& bias, c
   with_type(x.dtype(), [&]<class T> {
     const Target<T> target{y.data<T>(), p.outputs, bias ? bias.data<float>() : nullptr, norm_of(fusion.write)};
     with_source<T>(x, fusion.read, [&](const auto& source) {
-      filter<V>(m, Pass::of(Direction::forward, p), source, w.data<float>(), target, fusion.moments);
+      filter<V>(m, Pass::of(Direction::forward, p), source, w, target, fusion.moments);
     });
   });
 }
@@ -97,7 +103,7 @@ void conv_backward_data(int m, const Tensor& dz, const Tensor& w, const ConvOpti
   const Problem p = problem_of(dx, w, o);
   with_type(dx.dtype(), [&]<class T> {
     with_gradient<T>(dz, fusion, [&](const auto& source) {
-      filter<V>(m, Pass::of(Direction::backward_data, p), source, w.data<float>(), Target<T>{dx.data<T>(), p.inputs});
+      filter<V>(m, Pass::of(Direction::backward_data, p), source, w, Target<T>{dx.data<T>(), p.inputs});
     });
   });
 }

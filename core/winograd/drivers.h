@@ -135,6 +135,28 @@ struct Panels {
                                      point_step);
     });
   }
+  /// All panels, by the threads of the parallel region that this is called in. They meet at its end.
+  void transform_all(const Pass& pass, const Tiles& tiles, const float* w, float* u) const {
+#pragma omp for collapse(2) schedule(static)
+    for (int64_t n = 0; n < count; ++n)
+      for (int64_t k = 0; k < depth; k += kLanes<V>)
+        transform(pass, tiles, w, n, k, std::min<int64_t>(k + kLanes<V>, depth), u + n * step);
+  }
+  /// All panels of w, when they are kept.
+  Tensor kept(const Pass& pass, const Tiles& tiles, const Tensor& w) const {
+    if constexpr (F::kPoints > kKeptPoints) return {};
+    const PanelLayout layout{pass.direction, tiles.down, tiles.across, w.size(0), w.size(1), kLanes<V>};
+    return transformed_weights().get(w, layout, [&](Tensor& to) {
+      to = room(count * step);
+      const float* from = w.data<float>();
+      float* const u = to.data<float>();
+#pragma omp parallel
+      {
+        const FlushDenormals flush;
+        transform_all(pass, tiles, from, u);
+      }
+    });
+  }
   /// Rows [0, rows) of `v` times panel u -> c.
   void multiply(int64_t n, int64_t rows, const Block& v, const float* u, Upcoming& soon, float* c, int64_t c_column,
                 int64_t c_point) const {
@@ -186,8 +208,8 @@ struct FilterPlan {
 
 /// The results of tiles. `moments`: none, or where the first chunk's go.
 template <class F, class V, class Source, class T>
-void filter_tiles(const Pass& pass, const Tiles& tiles, const FilterPlan& plan, const Source& source, const float* w,
-                  const Target<T>& target, const ChunkMoments& moments) {
+void filter_tiles(const Pass& pass, const Tiles& tiles, const FilterPlan& plan, const Source& source,
+                  const Tensor& weights, const Target<T>& target, const ChunkMoments& moments) {
   const Panels<F, V> panels(pass.depth, pass.results);
   const bool stream =
       streams<V>(target.data, pass.images * pass.out_height * pass.out_width * pass.results, pass.results);
@@ -204,8 +226,10 @@ void filter_tiles(const Pass& pass, const Tiles& tiles, const FilterPlan& plan, 
   const int64_t c_column = plan.chunk * kLanes<V>, c_point = kColumns * c_column + 16;
   const int64_t c_size = F::kPoints * c_point, v_size = F::kPoints * v_step;
   const Tensor products = room(threads * c_size), points = room(plan.wide ? v_size : threads * v_size);
-  const Tensor weights = room(plan.wide ? threads * panels.step : panels.count * panels.step);
-  float *const all_c = products.data<float>(), *const all_v = points.data<float>(), *const u = weights.data<float>();
+  const Tensor kept = panels.kept(pass, tiles, weights);
+  const Tensor made = kept ? kept : room((plan.wide ? threads : panels.count) * panels.step);
+  const float* const w = weights.data<float>();
+  float *const all_c = products.data<float>(), *const all_v = points.data<float>(), *const u = made.data<float>();
 
   const auto transform = [&](int64_t begin, int64_t end, int64_t row, const Block& v) {
     transform_tiles<F, false, V>(source, tiles, pass.in_height, pass.in_width, pass.pad_h, pass.pad_w, begin, end, row,
@@ -222,23 +246,20 @@ void filter_tiles(const Pass& pass, const Tiles& tiles, const FilterPlan& plan, 
       constexpr int64_t kRun = 8;
 #pragma omp for schedule(static)
       for (int64_t t = 0; t < tiles.count(); t += kRun) transform(t, std::min(t + kRun, tiles.count()), t, v);
-      float* const own = u + self * panels.step;  // a panel is used here and now, while it is in cache
 #pragma omp for schedule(static)
       for (int64_t n = 0; n < panels.count; ++n) {
-        panels.transform(pass, tiles, w, n, 0, pass.depth, own);
+        float* const own = u + (kept ? n : self) * panels.step;
+        if (!kept) panels.transform(pass, tiles, w, n, 0, pass.depth, own);  // used here and now, while it is in cache
         for (int64_t begin = 0; begin < tiles.count(); begin += plan.chunk) {
           const int64_t end = end_of(begin);
-          Upcoming soon;
-          panels.multiply(n, end - begin, {all_v + begin * deep, block, v_step}, own, soon, c, c_column, c_point);
+          Upcoming nothing;
+          panels.multiply(n, end - begin, {all_v + begin * deep, block, v_step}, own, nothing, c, c_column, c_point);
           panels.store(n, c, c_column, c_point, tiles, begin, end, target, stream, moments_at(begin));
         }
       }
     } else {
       const Block v{all_v + self * v_size, block, v_step};
-#pragma omp for collapse(2) schedule(static)
-      for (int64_t n = 0; n < panels.count; ++n)
-        for (int64_t k = 0; k < pass.depth; k += kLanes<V>)
-          panels.transform(pass, tiles, w, n, k, std::min<int64_t>(k + kLanes<V>, pass.depth), u + n * panels.step);
+      if (!kept) panels.transform_all(pass, tiles, w, u);
       const auto [first, last] = own_share(plan.chunks(tiles));
       for (int64_t chunk = first; chunk < last; ++chunk) {
         const int64_t begin = chunk * plan.chunk, end = end_of(begin);
@@ -260,7 +281,7 @@ void filter_tiles(const Pass& pass, const Tiles& tiles, const FilterPlan& plan, 
 /// y of x (forward), or dx of dy (backward_data: w turned and transposed), by tiles_of(m). `moments`: made and filled
 /// when given.
 template <class V, class Source, class T>
-void filter(int m, const Pass& pass, const Source& source, const float* w, const Target<T>& target,
+void filter(int m, const Pass& pass, const Source& source, const Tensor& w, const Target<T>& target,
             ResultMoments* moments = nullptr) {
   const Tiles tiles = tiles_of(m, pass.images, pass.out_height, pass.out_width, pass.pad_h, pass.pad_w);
   const FilterPlan plan = tiles.count() > 0 ? FilterPlan::of<V>(pass, tiles.count()) : FilterPlan{};
@@ -413,7 +434,7 @@ void weight_gradient_of(const Problem& p, const Tiles& tiles, const TiledMap& x,
         transform_x(t, std::min(t + kRun, end), t - begin, vx);
         transform_dy(t, std::min(t + kRun, end), t - begin, vdy);
       }
-      Upcoming soon;
+      Upcoming nothing;  // measured: no gain where the next tiles lie far off
 #pragma omp for schedule(static)
       for (int64_t unit = 0; unit < in_units * out_units; ++unit) {
         float* const d = all + (once ? omp_get_thread_num() : unit) * unit_size;
@@ -423,8 +444,8 @@ void weight_gradient_of(const Problem& p, const Tiles& tiles, const TiledMap& x,
         for (int q = 0; q < F::kPoints; ++q)
           for (int64_t out = out0; out < out1; ++out)
             for (int64_t in = in0; in < in1; ++in)
-              add_cell(vx + q * x_step, vdy + q * dy_step, in, out, end - begin, soon, cell(in, out) + q * point_step,
-                       begin == 0);
+              add_cell(vx + q * x_step, vdy + q * dy_step, in, out, end - begin, nothing,
+                       cell(in, out) + q * point_step, begin == 0);
         if (end < tiles.count()) continue;
         for (int64_t out = out0; out < out1; ++out)
           for (int64_t in = in0; in < in1; ++in) store_cell(cell(in, out), point_step, 1, 0, in, out);

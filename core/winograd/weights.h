@@ -6,12 +6,29 @@
 #include <utility>
 
 #include "core/transpose.h"
+#include "core/weight_cache.h"
 #include "core/winograd/tiles.h"
 
 namespace tidepool::winograd {
 
 /// Which convolution the weights are for.
 enum class Direction { forward, backward_data };
+
+/// What transformed weights depend on, beside the weights.
+struct PanelLayout {
+  Direction direction;
+  Side down, across;
+  int64_t outputs, inputs;
+  int lanes;
+
+  bool operator==(const PanelLayout&) const = default;
+};
+
+/// Transformed weights that evaluation reads batch after batch.
+WeightCache<PanelLayout>& transformed_weights();
+/// Tiles of more points have theirs made each time: reading so many times the weights' own bytes from memory takes
+/// longer (F(4x4): four times).
+inline constexpr int kKeptPoints = 16;
 
 /// L output channels from `o` on and L input channels from `c` on, as taps[input * 9 + tap], a lane an output channel;
 /// 0 where there are none.

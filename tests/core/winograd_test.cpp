@@ -261,6 +261,7 @@ TEST(Winograd, TheSameBitsForAnyNumberOfThreads) {
       const Results one = by_winograd(m, c, a);
       for (const int threads : {2, 3, 8}) {
         omp_set_num_threads(threads);
+        a.w.mark_written();  // else its transform is kept
         const Results many = by_winograd(m, c, a);
         for (size_t i = 0; i < 4; ++i)
           EXPECT_EQ(one[i].values(), many[i].values()) << threads << " threads, " << c.str() << " result " << i;
@@ -268,6 +269,31 @@ TEST(Winograd, TheSameBitsForAnyNumberOfThreads) {
     }
   }
   omp_set_num_threads(before);
+}
+
+TEST(Winograd, TransformedWeightsAreKeptWhileTheyStay) {
+  bool some = false;
+  for (const Case& c : kCases)
+    for (const int m : {2, 4}) {
+      dnn_forget_weights();
+      const Operands a(c, DType::f32);
+      const auto same = [&](const Results& one, const Results& other, const char* when) {
+        for (size_t i = 0; i < 4; ++i) EXPECT_EQ(one[i].values(), other[i].values()) << when << c.str() << " " << i;
+      };
+      const Results first = by_winograd(m, c, a);
+      EXPECT_EQ(dnn_cache_stats().weights, 0) << c.str();
+      same(by_winograd(m, c, a), first, "when they are kept ");
+      some = some || dnn_cache_stats().weights == 2;
+      same(by_winograd(m, c, a), first, "when they were kept ");
+      for (int64_t i = 0; i < a.w.numel(); ++i) a.w.data<float>()[i] *= 2;
+      a.w.mark_written();
+      const Operands other(c, DType::f32);
+      for (int64_t i = 0; i < a.w.numel(); ++i) other.w.data<float>()[i] *= 2;
+      same(by_winograd(m, c, a), by_winograd(m, c, other), "when they have changed ");
+      EXPECT_EQ(dnn_cache_stats().weights, 0) << c.str();
+    }
+  EXPECT_TRUE(some);
+  dnn_forget_weights();
 }
 
 // The widths that this machine does not choose for itself.
@@ -281,10 +307,9 @@ void check_lanes(const Case& c, const Operands& a, const Results& expected) {
     const Results r{Tensor::empty(c.y(), a.dy.options()), Tensor::empty(c.x(), a.x.options()), Tensor::empty(c.w()),
                     Tensor{}};
     const PlainSource<float> x{a.x.data<float>(), c.inputs}, dy{a.dy.data<float>(), c.outputs};
-    filter<V>(m, Pass::of(Direction::forward, p), x, a.w.data<float>(),
+    filter<V>(m, Pass::of(Direction::forward, p), x, a.w,
               Target<float>{r.y.data<float>(), c.outputs, a.bias.data<float>()});
-    filter<V>(m, Pass::of(Direction::backward_data, p), dy, a.w.data<float>(),
-              Target<float>{r.dx.data<float>(), c.inputs});
+    filter<V>(m, Pass::of(Direction::backward_data, p), dy, a.w, Target<float>{r.dx.data<float>(), c.inputs});
     weight_gradient<V>(m, p, x, dy, r.dw.data<float>());
     for (size_t i = 0; i < 3; ++i)
       EXPECT_LE(error(r[i].values(), expected[i].values()), allowed(m)) << lanes << " lanes, " << c.str() << " " << i;
