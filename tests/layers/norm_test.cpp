@@ -145,6 +145,8 @@ TEST(BatchNorm, FusedReluIsBitEqualToTheTwo) {
             tape.backward(y, normal(shape, 9).to(t).contiguous(f));
             outcomes.push_back({y, {x.grad(), g.grad(), b.grad()}});
           }
+          SCOPED_TRACE(fmt::format("{} {} channels, {}, training {}", tidepool::name_of(t), channels,
+                                   f == MemoryFormat::plain ? "plain" : "channels-last", training));
           EXPECT_TRUE(same_bits(outcomes[0].y, outcomes[1].y));
           for (size_t i = 0; i < 3; ++i)
             EXPECT_TRUE(same_bits(outcomes[0].gradients[i], outcomes[1].gradients[i])) << i;
