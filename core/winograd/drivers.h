@@ -326,7 +326,7 @@ struct TiledMap {
   std::function<void(Upcoming& soon, int64_t begin, int64_t end)> add;
 };
 
-/// A map of [images, height, width], transformed as transform_tiles() does.
+/// A map of [images, height, width], transformed as transform_tiles() does. `source` and `tiles` must outlive it.
 template <class F, bool kGradient, class V, class Source>
 TiledMap tiled_map(const Source& source, const Tiles& tiles, int64_t height, int64_t width, int64_t pad_h,
                    int64_t pad_w) {
