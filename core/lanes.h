@@ -139,6 +139,62 @@ TP_HD TP_INLINE V lane_numbers() {
   return v;
 }
 
+#if !defined(__CUDACC__)
+namespace detail {
+template <class V, class T>
+struct StoredOf {
+  using type = V;
+};
+template <class V>
+struct StoredOf<V, bf16> {
+  using type = typename VectorOf<uint16_t, kLanes<V>>::type;
+};
+}  // namespace detail
+/// A vector V of f32 as T (f32 or bf16) keeps it in memory, in a register.
+template <class V, class T>
+using Stored = typename detail::StoredOf<V, T>::type;
+
+template <class V, class T>
+TP_INLINE V widened(Stored<V, T> s) {
+  if constexpr (std::is_same_v<T, bf16>) {
+#if defined(__AVX512BW__)
+    if constexpr (kLanes<V> == 16) {  // one instruction where GCC has two
+      const __m512i places = _mm512_set_epi16(15, 15, 14, 14, 13, 13, 12, 12, 11, 11, 10, 10, 9, 9, 8, 8,  //
+                                              7, 7, 6, 6, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0, 0);
+      constexpr __mmask32 kUpperHalves = 0xaaaaaaaau;
+      const __m512i h = _mm512_castsi256_si512(reinterpret_cast<__m256i>(s));
+      return reinterpret_cast<V>(_mm512_maskz_permutexvar_epi16(kUpperHalves, places, h));
+    }
+#endif
+    using Word = typename detail::VectorOf<uint32_t, kLanes<V>>::type;
+    return reinterpret_cast<V>(__builtin_convertvector(s, Word) << 16);
+  } else {
+    return s;
+  }
+}
+
+/// Rounds once when T is bf16. kFlushed: no lane is a denormal number, which spares a look.
+template <class T, bool kFlushed = false, class V>
+TP_INLINE Stored<V, T> rounded(V v) {
+  if constexpr (std::is_same_v<T, bf16>) {
+    using Half = Stored<V, bf16>;
+    using Word = typename detail::VectorOf<uint32_t, kLanes<V>>::type;
+#if defined(__AVX512BF16__) && defined(__AVX512DQ__)
+    if constexpr (kLanes<V> == 16) {
+      const __m512 f = reinterpret_cast<__m512>(v);
+      constexpr int kDenormal = 0x20;  // the instruction would make them 0
+      if (kFlushed || _mm512_fpclass_ps_mask(f, kDenormal) == 0) return reinterpret_cast<Half>(_mm512_cvtneps_pbh(f));
+    }
+#endif
+    const Word w = reinterpret_cast<Word>(v);
+    const Word result = (w + 0x7fffu + ((w >> 16) & 1u)) >> 16, nan = (w >> 16) | 0x40u;
+    return __builtin_convertvector((w & 0x7fffffffu) > 0x7f800000u ? nan : result, Half);
+  } else {
+    return v;
+  }
+}
+#endif
+
 /// kLanes<V> neighbours from memory of any alignment, widened to V.
 template <class V, class T>
 TP_HD TP_INLINE V load(const T* p) {
@@ -150,14 +206,9 @@ TP_HD TP_INLINE V load(const T* p) {
     return v;
   } else if constexpr (std::is_same_v<T, bf16>) {
 #if !defined(__CUDACC__)
-    using Half = typename detail::VectorOf<uint16_t, kLanes<V>>::type;
-    using Word = typename detail::VectorOf<uint32_t, kLanes<V>>::type;
-    Half h;
+    Stored<V, bf16> h;
     memcpy(&h, p, sizeof h);
-    const Word w = __builtin_convertvector(h, Word) << 16;
-    V v;
-    memcpy(&v, &w, sizeof v);
-    return v;
+    return widened<V, bf16>(h);
 #endif
   } else if constexpr (std::is_same_v<T, double>) {
 #if !defined(__CUDACC__)
@@ -181,24 +232,7 @@ TP_HD TP_INLINE void store(T* p, V v) {
     memcpy(p, &v, sizeof v);
   } else if constexpr (std::is_same_v<T, bf16>) {
 #if !defined(__CUDACC__)
-    using Half = typename detail::VectorOf<uint16_t, kLanes<V>>::type;
-    using Word = typename detail::VectorOf<uint32_t, kLanes<V>>::type;
-#if defined(__AVX512BF16__) && defined(__AVX512DQ__)
-    if constexpr (kLanes<V> == 16) {
-      const __m512 f = reinterpret_cast<const __m512&>(v);
-      constexpr int kDenormal = 0x20;  // the instruction would make them 0
-      if (_mm512_fpclass_ps_mask(f, kDenormal) == 0) {
-        const __m256bh h = _mm512_cvtneps_pbh(f);
-        memcpy(static_cast<void*>(p), &h, sizeof h);
-        return;
-      }
-    }
-#endif
-    Word w;
-    memcpy(&w, &v, sizeof w);
-    const Word rounded = (w + 0x7fffu + ((w >> 16) & 1u)) >> 16;
-    const Word nan = (w >> 16) | 0x40u;
-    const Half h = __builtin_convertvector((w & 0x7fffffffu) > 0x7f800000u ? nan : rounded, Half);
+    const Stored<V, bf16> h = rounded<bf16>(v);
     memcpy(static_cast<void*>(p), &h, sizeof h);
 #endif
   } else {

@@ -14,10 +14,12 @@ namespace tidepool {
 /// Results of this many bytes and more go past the caches.
 inline constexpr int64_t kStreamFrom = int64_t{12} << 20;
 
-/// Whether that serves `count` elements from p on that are stored as vectors V, in rows of `row` elements.
+/// Whether that serves `count` elements from p on that are stored as vectors V, in rows of `row` elements. Vectors that
+/// are stored as bf16 fill half a line, which no core joins with the other half that is stored later: plain stores of
+/// lines that were brought nearer are 5 to 8% faster (a whole convolution, Zen 4).
 template <class V, class T>
 bool streams(const T* p, int64_t count, int64_t row) {
-  return count * static_cast<int64_t>(sizeof(T)) >= kStreamFrom && row % kLanes<V> == 0 &&
+  return std::is_same_v<T, Lane<V>> && count * static_cast<int64_t>(sizeof(T)) >= kStreamFrom && row % kLanes<V> == 0 &&
          reinterpret_cast<uintptr_t>(p) % sizeof(V) == 0;
 }
 

@@ -57,9 +57,10 @@ void multiply(const float* a, int64_t a_step, int64_t depth, const float* b, int
 }
 
 /// The same for `total` rows that lie in blocks of `block` (at most kRows) rows: a[row / block][k / L][row % block][L].
+/// Without `soon` the rows lie far off, and each block brings the next one nearer: `next` is what follows the last.
 template <class V, int columns>
-void multiply_rows(int64_t total, int64_t block, const float* a, int64_t depth, const float* b, int64_t ahead,
-                   Upcoming& soon, float* c, int64_t c_step) {
+void multiply_rows(int64_t total, int64_t block, const float* a, int64_t depth, const float* next, const float* b,
+                   int64_t ahead, Upcoming* soon, float* c, int64_t c_step) {
   using Kernel = void (*)(const float*, int64_t, int64_t, const float*, int64_t, Lines, float*, int64_t);
   static constexpr auto kKernels = []<int... r>(std::integer_sequence<int, r...>) {
     return std::array<Kernel, sizeof...(r)>{&multiply<V, r + 1, columns>...};
@@ -67,9 +68,11 @@ void multiply_rows(int64_t total, int64_t block, const float* a, int64_t depth, 
   (std::make_integer_sequence<int, kRows<V>>{});
   constexpr int n = kLanes<V>;
   const int64_t a_step = block * n, blocks = (depth + n - 1) / n;
-  for (int64_t row = 0; row < total; row += block, a += blocks * a_step)
-    kKernels[static_cast<size_t>(std::min(block, total - row) - 1)](a, a_step, depth, b, row == 0 ? ahead : 0,
-                                                                    soon.take(depth, c), c + row * n, c_step);
+  for (int64_t row = 0; row < total; row += block, a += blocks * a_step) {
+    const Lines lines = soon ? soon->take(depth, c) : Lines::from(row + block < total ? a + blocks * a_step : next);
+    kKernels[static_cast<size_t>(std::min(block, total - row) - 1)](a, a_step, depth, b, row == 0 ? ahead : 0, lines,
+                                                                    c + row * n, c_step);
+  }
 }
 
 /// d[row][column][L] = or += (by `first`) sum over t < count of a[t][row] b[column][t][L], for kGradientRows rows of

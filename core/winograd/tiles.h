@@ -3,6 +3,8 @@
 #pragma once
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
+#include <type_traits>
 
 #include "core/norm_formula.h"
 #include "core/stream.h"
@@ -419,17 +421,8 @@ void add_tiles(Upcoming& soon, const Map& map, const Tiles& tiles, int64_t begin
   map.add_to(soon, rows_to(begin) * width * map.channels, rows_to(end) * width * map.channels);
 }
 
-/// What a stored value of type T is when it is read again.
-template <class T, class V>
-TP_INLINE V as_stored(V v) {
-  if constexpr (std::is_same_v<T, float>) return v;
-  T bits[kLanes<V>];
-  store(bits, v);
-  return load<V>(static_cast<const T*>(bits));
-}
-
 /// Products c[point][column][row][L] of tiles [begin, end) -> `columns` vectors of channels from `channel` on.
-/// `gathered` (one a column, or none) takes the moments of what is stored.
+/// `gathered` (one a column, or none) takes the moments of what is stored. Denormal numbers are flushed by the caller.
 template <class F, bool kStream, int columns, class V, class T>
 void store_tiles(const float* c, int64_t c_step, int64_t point_step, const Tiles& tiles, int64_t begin, int64_t end,
                  int64_t channel, const Target<T>& to, Gathered<V>* gathered) {
@@ -476,15 +469,21 @@ void store_tiles(const float* c, int64_t c_step, int64_t point_step, const Tiles
         for (V& v : pixels) v = norm::relu<V>(norm::normed<V>(v - mean[j], scale[j], shift[j]));
       T* const out = corner + j * n;
       if (along_a == F::a && along_b == F::b && count >= n) {
+        Stored<V, T> kept[F::a * F::b];
+#pragma GCC unroll 25
+        for (int i = 0; i < F::a * F::b; ++i) kept[i] = rounded<T, true>(pixels[i]);
         if (gathered) {
           if (!gathered[j].started) gathered[j].start(pixels, F::a * F::b);
-          for (const V& v : pixels) gathered[j].add(as_stored<T>(v));
+          for (const auto& v : kept) gathered[j].add(widened<V, T>(v));
         }
 #pragma GCC unroll 25
         for (int i = 0; i < F::a * F::b; ++i) {
           T* const o = out + i / F::b * step_a + i % F::b * step_b;
           if constexpr (!kStream) __builtin_prefetch(o + ahead, 1);
-          put<kStream>(o, pixels[i]);
+          if constexpr (std::is_same_v<T, float>)
+            put<kStream>(o, kept[i]);
+          else
+            memcpy(static_cast<void*>(o), &kept[i], sizeof kept[i]);
         }
         continue;
       }
@@ -496,7 +495,7 @@ void store_tiles(const float* c, int64_t c_step, int64_t point_step, const Tiles
             store(o, pixels[i * F::b + k]);
           else
             store_some(o, pixels[i * F::b + k], count);
-          if (gathered) gathered[j].add(as_stored<T>(pixels[i * F::b + k]));
+          if (gathered) gathered[j].add(widened<V, T>(rounded<T>(pixels[i * F::b + k])));
         }
     }
   }
