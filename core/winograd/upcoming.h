@@ -15,7 +15,7 @@ struct Lines {
   uintptr_t step;  ///< 0: the same line again and again, since nothing is left to bring
 
   static Lines from(const void* first) { return {reinterpret_cast<uintptr_t>(first), kSize}; }
-  /// `bytes` spread over `steps` steps, less than a line each.
+  /// `bytes` spread over `steps` steps. Some lines are left out where there are fewer steps than lines.
   static Lines spread(const void* first, int64_t bytes, int64_t steps) {
     return {reinterpret_cast<uintptr_t>(first), static_cast<uintptr_t>((bytes + steps - 1) / steps)};
   }

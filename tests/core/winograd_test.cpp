@@ -252,6 +252,20 @@ TEST(Winograd, UpcomingMemoryIsTakenInOrderByLines) {
   EXPECT_EQ(idle.step, 0u);
 }
 
+TEST(Winograd, LinesSpreadOverStepsReachEveryByte) {
+  alignas(64) const std::array<float, 256> some{};
+  const auto first = reinterpret_cast<uintptr_t>(some.data());
+  for (const int64_t bytes : {64, 512, 1024})
+    for (const int64_t steps : {1, 7, 56, 128, 1000}) {
+      if (bytes > steps * 64) continue;  // more than a line a step
+      winograd::Lines lines = winograd::Lines::spread(some.data(), bytes, steps);
+      std::set<uintptr_t> reached;
+      for (int64_t i = 0; i < steps; ++i, lines.next()) reached.insert((lines.at - first) / 64);
+      EXPECT_GE(reached.size(), static_cast<size_t>(bytes / 64)) << bytes << " bytes in " << steps << " steps";
+      EXPECT_EQ(*reached.rbegin() + 1, reached.size());  // none left out
+    }
+}
+
 TEST(Winograd, TheSameBitsForAnyNumberOfThreads) {
   const int before = omp_get_max_threads();
   for (const Case& c : kCases) {
