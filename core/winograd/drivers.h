@@ -358,7 +358,7 @@ void weight_gradient_of(const Problem& p, const Tiles& tiles, const TiledMap& x,
     dy.transform(begin, end, row, Block{to, plan.chunk, dy_step});
   };
   // The products of one point and one cell, over the `count` tiles that are transformed. Narrow layers have them in the
-  // core's own cache. lines_for(sums): what is brought nearer while those sums are formed.
+  // core's own cache. lines_for(d): what is brought nearer while the sums at d are formed.
   const auto add_cell = [&](const float* vx, const float* vdy, int64_t in, int64_t panel, int64_t count,
                             const auto& lines_for, float* d, bool first) {
     const float* a = vx + in * plan.chunk * n;
@@ -402,7 +402,7 @@ void weight_gradient_of(const Problem& p, const Tiles& tiles, const TiledMap& x,
           Upcoming soon;
           x.add(soon, end, soon_end);
           dy.add(soon, end, soon_end);
-          const auto next_tiles = [&](const float* sums) { return soon.take(end - begin, sums); };
+          const auto next_tiles = [&](const float* here) { return soon.take(end - begin, here); };
           for (int q = 0; q < F::kPoints; ++q)
             for (int64_t cell = 0; cell < cells; ++cell)
               add_cell(vx + q * x_step, vdy + q * dy_step, cell / out_panels, cell % out_panels, end - begin,
@@ -438,9 +438,9 @@ void weight_gradient_of(const Problem& p, const Tiles& tiles, const TiledMap& x,
         transform_dy(t, std::min(t + kRun, end), t - begin, vdy);
       }
       // The next sums, which would be waited for else (10% of 8x8 maps); the next tiles lie too far off for a gain.
-      const auto next_sums = [&](const float* sums) {
+      const auto next_sums = [&](const float* here) {
         constexpr int64_t kSums = kGradientRows<V> * kPanel;
-        return Lines::spread(sums + kSums, kSums * static_cast<int64_t>(sizeof(float)), end - begin);
+        return Lines::spread(here + kSums, kSums * static_cast<int64_t>(sizeof(float)), end - begin);
       };
 #pragma omp for schedule(static)
       for (int64_t unit = 0; unit < in_units * out_units; ++unit) {
