@@ -105,9 +105,10 @@ DType bench_dtype(const Call& call, const Network& network) {
 struct StepTimes {
   double training = 0, evaluation = 0, own = 0, direct = 0;  // seconds a step, medians
   double slowest = 0;                                        // 99th percentile of the training steps
-  size_t peak_bytes = 0;
-  uint64_t system_calls = 0;  // of the allocator, in the timed steps
-  double gmacs = 0;           // of an image
+  size_t peak_bytes = 0;                                     // of tensors and scratch memory, weights included
+  int64_t resident_bytes = 0;  // the rise of the process above its size with the network alone
+  uint64_t system_calls = 0;   // of the allocator, in the timed steps
+  double gmacs = 0;            // of an image
 };
 
 // Steps whose maps change their sizes every time.
@@ -175,10 +176,12 @@ StepTimes time_steps(const Config& config, Network& network, int64_t steps, Work
   constexpr int64_t kWarmup = 4;  // until every size class has its blocks
   int64_t step = 0;
   StepTimes times;
+  const int64_t before = resident_bytes();
   for (; step < kWarmup; ++step) times.gmacs = stepper.step(batch, step).gmacs;
   Allocator::of(kCpu).reset_peak();
   stepper.step(batch, step++);
   times.peak_bytes = Allocator::of(kCpu).stats().peak_bytes;
+  times.resident_bytes = largest_resident_bytes() - before;
 
   const auto cases = cases_of(convolution_layers(network), batch_size);
   const auto direct = onednn_convolutions(cases, dtype, MemoryFormat::channels_last);
@@ -256,6 +259,7 @@ int bench_step(const Call& call) {
                 {"direct_images_per_second", direct},
                 {"share", training / own},
                 {"peak_bytes", times.peak_bytes},
+                {"resident_bytes", times.resident_bytes},
                 {"system_allocations", times.system_calls},
                 {"milliseconds", 1e3 * times.training},
                 {"milliseconds_p99", 1e3 * times.slowest},
@@ -270,11 +274,12 @@ int bench_step(const Call& call) {
   print(fmt::format(
       "training {:.1f} images/s: {:.2f} of the same convolutions alone ({:.1f}), {:.2f} times oneDNN's direct ones "
       "({:.1f})\n"
-      "evaluation {:.1f} images/s; peak {:.1f} MiB; {} allocations from the system in {} steps of {}\n"
+      "evaluation {:.1f} images/s; peak {:.1f} MiB (the process rose by {:.1f}); {} allocations from the system in {} "
+      "steps of {}\n"
       "this machine: {:.1f} GB/s in a copy (read and write), {:.0f} GFLOP/s of f32 multiply-adds on {} threads\n",
       training, training / own, own, training / direct, direct, images / times.evaluation,
-      static_cast<double>(times.peak_bytes) / (1 << 20), times.system_calls, steps, name_of(dtype), 1e-9 * copy,
-      2e-9 * rate, cpu_threads()));
+      static_cast<double>(times.peak_bytes) / (1 << 20), static_cast<double>(times.resident_bytes) / (1 << 20),
+      times.system_calls, steps, name_of(dtype), 1e-9 * copy, 2e-9 * rate, cpu_threads()));
   if (changing)
     print(
         fmt::format("with sizes that change every step: {:.1f} ms in the mean, {:.1f} ms at the 99th percentile; "

@@ -1,7 +1,11 @@
 #include "tools/machine.h"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstring>
+#include <fstream>
 #include <vector>
 
 #include "core/lanes.h"
@@ -51,6 +55,19 @@ double multiply_add_rate(int repeats) {
   volatile float seen = kept[0];
   static_cast<void>(seen);
   return best;
+}
+
+int64_t resident_bytes() {
+  std::ifstream file("/proc/self/statm");
+  int64_t all = 0, resident = 0;
+  file >> all >> resident;
+  return resident * sysconf(_SC_PAGESIZE);
+}
+
+int64_t largest_resident_bytes() {
+  rusage use{};
+  getrusage(RUSAGE_SELF, &use);
+  return int64_t{use.ru_maxrss} * 1024;  // Linux counts in KiB
 }
 
 }  // namespace tidepool

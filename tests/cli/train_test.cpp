@@ -175,6 +175,7 @@ TEST_F(TrainCommand, BenchStepPrintsItsKeys) {
                           "direct_images_per_second", "share", "milliseconds", "milliseconds_p99"})
     EXPECT_GT(bench[key].get<double>(), 0) << key;
   EXPECT_GT(bench["peak_bytes"].get<int64_t>(), 0);
+  EXPECT_GT(bench["resident_bytes"].get<int64_t>(), 0);
   for (const char* kind : {"convolution forward", "convolution backward data", "convolution backward weights", "norm",
                            "pooling", "loss", "optimizer", "other"})
     EXPECT_TRUE(bench["kinds"].contains(kind)) << kind << " in " << bench["kinds"];
