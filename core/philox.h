@@ -35,14 +35,18 @@ TP_HD constexpr float uniform24(uint32_t word) {
   return static_cast<float>(word >> 8) * 0x1p-24f;
 }
 
-/// Draws in sequence from one (seed, stream); copyable, two words of state. For host code that needs a few numbers.
+/// Draws in sequence from one (seed, stream), copyable. For host code.
 class Random {
  public:
-  Random(uint64_t seed, uint64_t stream) : seed_(seed), stream_(stream) {}
+  /// `drawn`: how many words are taken to have been drawn, so that threads can share a sequence.
+  Random(uint64_t seed, uint64_t stream, uint64_t drawn = 0) : seed_(seed), stream_(stream), next_(drawn) {}
 
   uint32_t word() {
-    const auto words = random_words(seed_, stream_, next_ / 4);
-    return words[next_++ % 4];
+    if (next_ / 4 != block_) {
+      block_ = next_ / 4;
+      words_ = random_words(seed_, stream_, block_);
+    }
+    return words_[next_++ % 4];
   }
   /// Uniform in [0, 1), 53 bits.
   double uniform() {
@@ -56,14 +60,17 @@ class Random {
     while (drawn < limit) drawn = word();
     return drawn % n;
   }
-  /// Standard normal (Box & Muller 1958).
+  /// Standard normal (Box & Muller 1958), of kWordsOfNormal words.
+  static constexpr uint64_t kWordsOfNormal = 4;
   double normal() {
     const double u = 1.0 - uniform(), v = uniform();
     return std::sqrt(-2.0 * std::log(u)) * std::cos(6.283185307179586476925 * v);
   }
 
  private:
-  uint64_t seed_, stream_, next_ = 0;
+  uint64_t seed_, stream_, next_;
+  uint64_t block_ = ~uint64_t{0};  // of words_; none yet
+  std::array<uint32_t, 4> words_{};
 };
 
 }  // namespace tidepool

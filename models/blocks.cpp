@@ -3,6 +3,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "core/parallel.h"
 #include "core/philox.h"
 #include "core/tape.h"
 #include "layers/linear.h"
@@ -20,10 +21,13 @@ uint64_t stream_of(const std::string& name) {
 
 std::function<void(const Tensor&, uint64_t)> normal(double deviation) {
   return [deviation](const Tensor& t, uint64_t seed) {
-    Random random(seed, 0);
     dispatch_floating(t.dtype(), "start", [&]<class T>(T) {
-      for (int64_t i = 0; i < t.numel(); ++i)
-        t.data<T>()[i] = static_cast<T>(static_cast<float>(deviation * random.normal()));
+      T* const values = t.data<T>();
+      parallel_chunks(t.numel(), 4096, [&](int64_t begin, int64_t end) {
+        Random random(seed, 0, static_cast<uint64_t>(begin) * Random::kWordsOfNormal);
+        for (int64_t i = begin; i < end; ++i)
+          values[i] = static_cast<T>(static_cast<float>(deviation * random.normal()));
+      });
     });
   };
 }

@@ -45,6 +45,21 @@ TEST(Random, IsAFunctionOfSeedStreamAndPlace) {
   EXPECT_EQ(copy.word(), a.word());
 }
 
+TEST(Random, GoesOnFromAnyWord) {
+  Random whole(7, 3);
+  std::vector<uint32_t> words;
+  for (int i = 0; i < 40; ++i) words.push_back(whole.word());
+  for (uint64_t first = 0; first < 20; ++first) {
+    Random part(7, 3, first);
+    for (size_t i = first; i < words.size(); ++i) ASSERT_EQ(part.word(), words[i]) << first;
+  }
+  Random all(7, 3);
+  for (uint64_t i = 0; i < 10; ++i) {
+    const double drawn = all.normal();
+    ASSERT_EQ(Random(7, 3, i * Random::kWordsOfNormal).normal(), drawn) << i;
+  }
+}
+
 TEST(Random, UniformMoments) {
   Random r(1, 2);
   double sum = 0, squares = 0;
