@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <type_traits>
 #include <utility>
 
 #include "core/winograd/convolve.h"
@@ -174,10 +175,13 @@ struct Panels {
     with_columns<V>(results, n, [&]<int columns>() {
       Gathered<V> gathered[columns];
       Gathered<V>* const wanted = moments.parts ? gathered : nullptr;
-      if (stream)
-        store_tiles<F, true, columns, V>(c, c_column, c_point, tiles, begin, end, n * kWidth, to, wanted);
+      const auto write = [&]<bool kStream>() {
+        store_tiles<F, kStream, columns, V>(c, c_column, c_point, tiles, begin, end, n * kWidth, to, wanted);
+      };
+      if constexpr (std::is_same_v<T, float>)
+        stream ? write.template operator()<true>() : write.template operator()<false>();
       else
-        store_tiles<F, false, columns, V>(c, c_column, c_point, tiles, begin, end, n * kWidth, to, wanted);
+        write.template operator()<false>();
       if (!wanted) return;
       for (int j = 0; j < columns; ++j) {
         const int64_t first = n * kWidth + j * kLanes<V>, lanes = std::min<int64_t>(kLanes<V>, results - first);
