@@ -1,7 +1,5 @@
 #include "core/allocator.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <bit>
 #include <cstdlib>
@@ -12,14 +10,13 @@ namespace tidepool {
 namespace {
 
 constexpr size_t kSmallest = 256;
-constexpr size_t kMapped = size_t{1} << 20;    // from here on a block is a mapping of its own
-constexpr size_t kHugePage = size_t{2} << 20;  // Linux's transparent huge pages on x86-64 and arm64
+constexpr size_t kLargestSmall = size_t{256} << 10;
 
 }  // namespace
 
 size_t Allocator::class_bytes(size_t bytes) {
   if (bytes <= kSmallest) return kSmallest;
-  const size_t step = std::bit_floor(bytes - 1) / 4;
+  const size_t step = bytes <= kLargestSmall ? std::bit_floor(bytes - 1) / 4 : Arena::kUnit;
   return (bytes + step - 1) / step * step;
 }
 
@@ -40,39 +37,31 @@ void* Allocator::allocate(size_t bytes) {
   if (bytes > size_t{1} << 46) throw Failure("out of memory: {} bytes were asked for on {}", bytes, name_of(device_));
   const size_t wanted = class_bytes(bytes);
   const std::lock_guard lock(mutex_);
-  void* block = nullptr;
-  size_t got = wanted;
-  for (auto it = free_.lower_bound(wanted); it != free_.end() && it->first <= 2 * wanted; ++it) {
-    if (it->second.empty()) continue;
-    block = it->second.back();
-    it->second.pop_back();
-    got = it->first;
-    break;
+  Lent lent = cached(wanted);
+  if (!lent.block) lent = from_system(wanted);
+  if (!lent.block) {  // a last try: what is cached goes back first
+    trim_locked();
+    lent = from_system(wanted);
   }
-  if (!block) {
-    block = from_system(wanted);
-    if (!block) {  // a last try: what is cached in other classes goes back first
-      trim_locked();
-      block = from_system(wanted);
-    }
-    if (!block)
-      throw Failure("out of memory: {} bytes on {} ({} bytes are in use)", wanted, name_of(device_), stats_.live_bytes);
-    stats_.reserved_bytes += wanted;
-    ++stats_.system_calls;
-  }
-  live_.emplace(block, Lent{got, wanted});
+  if (!lent.block)
+    throw Failure("out of memory: {} bytes on {} ({} bytes are in use)", wanted, name_of(device_), stats_.live_bytes);
+  live_.emplace(lent.block, Sizes{lent.bytes, wanted});
   stats_.live_bytes += wanted;
   stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.live_bytes);
-  return block;
+  return lent.block;
 }
 
 void Allocator::release(void* block) {
   if (!block) return;
   const std::lock_guard lock(mutex_);
   const auto it = live_.find(block);
-  stats_.live_bytes -= it->second.counted;
-  free_[it->second.block].push_back(block);
+  const auto [bytes, counted] = it->second;
+  stats_.live_bytes -= counted;
   live_.erase(it);
+  if (bytes > kLargestSmall)
+    arena_.give(block, bytes);
+  else
+    free_[bytes].push_back(block);
 }
 
 void Allocator::trim() {
@@ -83,16 +72,22 @@ void Allocator::trim() {
 void Allocator::trim_locked() {
   for (auto& [bytes, blocks] : free_) {
     for (void* block : blocks) {
-      to_system(block, bytes);
-      stats_.reserved_bytes -= bytes;
+      if (device_ == kCuda)
+        device_memory::release(block);
+      else
+        std::free(block);
+      small_bytes_ -= bytes;
     }
     blocks.clear();
   }
+  arena_.trim();
 }
 
 MemoryStats Allocator::stats() const {
   const std::lock_guard lock(mutex_);
-  return stats_;
+  MemoryStats stats = stats_;
+  stats.reserved_bytes = small_bytes_ + arena_.reserved_bytes();
+  return stats;
 }
 
 void Allocator::reset_peak() {
@@ -100,36 +95,32 @@ void Allocator::reset_peak() {
   stats_.peak_bytes = stats_.live_bytes;
 }
 
-void* Allocator::from_system(size_t bytes) {
-  if (device_ == kCuda) {
-    try {
-      return device_memory::allocate(bytes);
-    } catch (const Failure&) {
-      return nullptr;
-    }
+Allocator::Lent Allocator::cached(size_t wanted) {
+  if (wanted > kLargestSmall) return {arena_.take(wanted), wanted};
+  for (auto it = free_.lower_bound(wanted); it != free_.end() && it->first <= 2 * wanted; ++it) {
+    if (it->second.empty()) continue;
+    void* block = it->second.back();
+    it->second.pop_back();
+    return {block, it->first};
   }
-  if (bytes < kMapped) return std::aligned_alloc(64, bytes);
-  // Over-map and cut to a huge page's boundary: huge pages need it, and misses in the TLB cost 7% of a convolution.
-  const size_t mapped = bytes + kHugePage;
-  void* raw = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (raw == MAP_FAILED) return nullptr;
-  const auto begin = reinterpret_cast<uintptr_t>(raw);
-  const uintptr_t aligned = (begin + kHugePage - 1) / kHugePage * kHugePage;
-  const uintptr_t end = (aligned + bytes + 4095) / 4096 * 4096;
-  if (aligned > begin) munmap(raw, aligned - begin);
-  if (begin + mapped > end) munmap(reinterpret_cast<void*>(end), begin + mapped - end);
-  void* block = reinterpret_cast<void*>(aligned);
-  madvise(block, bytes, MADV_HUGEPAGE);
-  return block;
+  return {};
 }
 
-void Allocator::to_system(void* block, size_t bytes) {
-  if (device_ == kCuda)
-    device_memory::release(block);
-  else if (bytes < kMapped)
-    std::free(block);
-  else
-    munmap(block, (bytes + 4095) / 4096 * 4096);
+Allocator::Lent Allocator::from_system(size_t wanted) {
+  ++stats_.system_calls;
+  if (wanted > kLargestSmall) return {arena_.grow(wanted) ? arena_.take(wanted) : nullptr, wanted};
+  void* block = nullptr;
+  if (device_ == kCuda) {
+    try {
+      block = device_memory::allocate(wanted);
+    } catch (const Failure&) {
+      return {};
+    }
+  } else {
+    block = std::aligned_alloc(64, wanted);
+  }
+  if (block) small_bytes_ += wanted;
+  return {block, wanted};
 }
 
 }  // namespace tidepool

@@ -1,5 +1,5 @@
-// A caching allocator with size classes: a steady training step takes nothing from the system, also when map sizes
-// change from step to step.
+// A caching allocator: a steady training step takes nothing from the system, also when map sizes change from step to
+// step. Small blocks have size classes, large ones are cut from an arena.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -7,24 +7,26 @@
 #include <mutex>
 #include <vector>
 
+#include "core/arena.h"
 #include "core/device.h"
 
 namespace tidepool {
 
-/// Counts of one device's allocator. Bytes are those of the request's size class, so that they do not
-/// depend on what ran before (a larger block that was lent counts as what was asked for).
+/// Counts of one device's allocator. Bytes are those of class_bytes(request), so that they do not depend on what ran
+/// before (a larger small block that was lent counts as what was asked for).
 struct MemoryStats {
   size_t live_bytes = 0;      ///< handed out now
   size_t peak_bytes = 0;      ///< largest live_bytes since the start or reset_peak()
   size_t reserved_bytes = 0;  ///< held from the system, live or cached
-  uint64_t system_calls = 0;  ///< times that memory was asked from the system
+  uint64_t system_calls = 0;  ///< times that memory was asked from the system, or was touched for the first time
 };
 
-/// Thread-safe. A freed block is kept in its class (four classes an octave, so at most a quarter is wasted) and serves
-/// the next request of that class, or of one up to half its size when that has no block of its own.
+/// Thread-safe. A small block (up to a quarter MiB) that is freed is kept in its class (four classes an octave, so at
+/// most a quarter is wasted) and serves the next request of that class, or of one up to half its size when that has no
+/// block of its own. Large ones are the Arena's.
 class Allocator {
  public:
-  explicit Allocator(Device device) : device_(device) {}
+  explicit Allocator(Device device) : device_(device), arena_(device) {}
   ~Allocator();
   Allocator(const Allocator&) = delete;
   Allocator& operator=(const Allocator&) = delete;
@@ -32,7 +34,7 @@ class Allocator {
   /// At least `bytes` bytes (0 gives nullptr), aligned to 64; not initialised. Throws Failure when the system has none.
   void* allocate(size_t bytes);
   void release(void* block);
-  /// Returns every cached block to the system.
+  /// Returns to the system what is cached: every small block, and what the Arena can.
   void trim();
 
   MemoryStats stats() const;
@@ -45,18 +47,25 @@ class Allocator {
   static Allocator& of(Device device);
 
  private:
-  void* from_system(size_t bytes);
-  void to_system(void* block, size_t bytes);
+  struct Lent {
+    void* block = nullptr;  // none: nullptr
+    size_t bytes = 0;
+  };
+  struct Sizes {
+    size_t block, counted;  // bytes: of the block and of the request's class
+  };
+
+  Lent cached(size_t wanted);
+  Lent from_system(size_t wanted);
   void trim_locked();
 
   const Device device_;
   mutable std::mutex mutex_;
-  std::map<size_t, std::vector<void*>> free_;  // class -> blocks
-  struct Lent {
-    size_t block, counted;  // the classes of the block and of the request
-  };
-  std::map<void*, Lent> live_;
-  MemoryStats stats_;
+  Arena arena_;
+  std::map<size_t, std::vector<void*>> free_;  // class -> small blocks
+  std::map<void*, Sizes> live_;
+  size_t small_bytes_ = 0;  // held, live or cached
+  MemoryStats stats_;       // reserved_bytes is made when asked for
 };
 
 }  // namespace tidepool

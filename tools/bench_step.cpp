@@ -170,13 +170,13 @@ std::optional<ChangingTimes> time_changing_steps(const Config& config, Network& 
 StepTimes time_steps(const Config& config, Network& network, int64_t steps, WorkTimer& timer) {
   const DType dtype = network.options().dtype;
   const int64_t batch_size = config.train.batch;
+  const int64_t before = resident_bytes();  // the optimizer's state is the step's, as in tools/bench_pytorch.py
   Optimizer optimizer(config.optim, network.parameters(), 1 << 20, 1 << 20);
   Stepper stepper(network, optimizer, config.loss, config.train.seed);
   const TensorBatch batch = made_up_batch(config, network, batch_size);
-  constexpr int64_t kWarmup = 4;  // until every size class has its blocks
+  constexpr int64_t kWarmup = 4;  // until the allocator has what a step needs
   int64_t step = 0;
   StepTimes times;
-  const int64_t before = resident_bytes();
   for (; step < kWarmup; ++step) times.gmacs = stepper.step(batch, step).gmacs;
   Allocator::of(kCpu).reset_peak();
   stepper.step(batch, step++);
@@ -233,9 +233,9 @@ int bench_step(const Call& call) {
   const auto network = make_run_network(config);
   const DType dtype = bench_dtype(call, *network);
   const int64_t steps = call.integer("steps", 1, 1000);
-  const double copy = copy_bandwidth({32, 64, 64, 64}, DType::f32, 5), rate = multiply_add_rate(3);
   WorkTimer timer;
   const StepTimes times = time_steps(config, *network, steps, timer);
+  const double copy = copy_bandwidth({32, 64, 64, 64}, DType::f32, 5), rate = multiply_add_rate(3);
   const std::optional<ChangingTimes> changing = time_changing_steps(config, *network, steps);
   const auto images = static_cast<double>(config.train.batch);
   const double training = images / times.training, own = images / times.own, direct = images / times.direct;
