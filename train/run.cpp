@@ -112,14 +112,13 @@ class Run {
     Json provenance = options_.provenance;
     provenance["seed"] = config_.train.seed;
     directory_.write_json("provenance.json", provenance);
-    if (std::filesystem::exists(directory_.last())) restore();
-    directory_.open_logs(step_);
+    const bool resumed = std::filesystem::exists(directory_.last());
+    if (resumed) restore();
+    directory_.open_logs(resumed ? step_ : RunDirectory::kFromTheStart);
     Allocator::of(kCpu).reset_peak();
 
-    if (step_ == 0) {
-      log_shapes();
-      save();
-    }
+    if (!resumed) log_shapes();
+    if (total_steps_ == 0) save();  // else the start is not saved: the seed gives it again, bit for bit
     while (true) {
       if (evaluation_due() && !evaluate_now()) return stopped();
       if (step_ == total_steps_) break;

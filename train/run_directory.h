@@ -30,6 +30,7 @@ class RunDirectory {
   std::optional<Json> result() const;
   void write_json(const char* name, const Json& json);
 
+  static constexpr int64_t kFromTheStart = -1;
   /// Opens log.jsonl and shapes.csv for appending, first dropping what is of later steps than `step` or half a line.
   void open_logs(int64_t step);
   void log(const Json& line);

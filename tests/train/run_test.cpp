@@ -134,6 +134,34 @@ TEST_F(RunTest, StoppedAfterEveryStepAndResumedIsBitEqual) {
     }
 }
 
+// Until then there is nothing to go on from, and the seed gives the start again.
+TEST_F(RunTest, KilledBeforeItsFirstCheckpointBeginsAgain) {
+  train_run(config({"train.max_steps=3"}), options("whole"));
+  fs::copy(folder_ / "whole", folder_ / "killed", fs::copy_options::recursive);
+  for (const char* name : {"last.safetensors", "best.safetensors", "result.json"})
+    fs::remove(folder_ / "killed" / name);
+  train_run(config({"train.max_steps=3"}), options("killed", true));
+  expect_same_tensors(folder_ / "whole" / "last.safetensors", folder_ / "killed" / "last.safetensors");
+  EXPECT_EQ(log_of(folder_ / "killed").size(), log_of(folder_ / "whole").size());
+  const auto shapes = [&](const char* run) {
+    std::ifstream in(folder_ / run / "shapes.csv");
+    return std::string(std::istreambuf_iterator<char>(in), {});
+  };
+  EXPECT_EQ(shapes("killed"), shapes("whole"));
+}
+
+// The first step does not wait for a checkpoint of what the seed gives.
+TEST_F(RunTest, SavesNothingBeforeTheFirstStep) {
+  RunOptions o = options("a");
+  bool saved = true;
+  o.stop = [&, asked = 0]() mutable {
+    if (asked++ == 0) saved = fs::exists(folder_ / "a" / "last.safetensors");
+    return false;
+  };
+  train_run(config({"train.max_steps=1"}), o);
+  EXPECT_FALSE(saved);
+}
+
 TEST_F(RunTest, TheNumberOfWorkersDoesNotMatter) {
   train_run(config({"data.workers=0", "train.max_steps=4"}), options("none"));
   train_run(config({"data.workers=3", "train.max_steps=4"}), options("three"));
