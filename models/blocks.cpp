@@ -3,11 +3,10 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "core/parallel.h"
-#include "core/philox.h"
 #include "core/tape.h"
 #include "layers/linear.h"
 #include "layers/norm.h"
+#include "layers/pool/starts.h"
 
 namespace tidepool {
 namespace {
@@ -17,23 +16,6 @@ uint64_t stream_of(const std::string& name) {
   uint64_t hash = 0xcbf29ce484222325u;
   for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
   return hash;
-}
-
-std::function<void(const Tensor&, uint64_t)> normal(double deviation) {
-  return [deviation](const Tensor& t, uint64_t seed) {
-    dispatch_floating(t.dtype(), "start", [&]<class T>(T) {
-      T* const values = t.data<T>();
-      parallel_chunks(t.numel(), 4096, [&](int64_t begin, int64_t end) {
-        Random random(seed, 0, static_cast<uint64_t>(begin) * Random::kWordsOfNormal);
-        for (int64_t i = begin; i < end; ++i)
-          values[i] = static_cast<T>(static_cast<float>(deviation * random.normal()));
-      });
-    });
-  };
-}
-
-std::function<void(const Tensor&, uint64_t)> constant(double value) {
-  return [value](const Tensor& t, uint64_t) { t.fill(value); };
 }
 
 }  // namespace
@@ -111,10 +93,10 @@ ConvBlock::ConvBlock(NetworkBuilder& b, const std::string& name, int64_t in, int
   weight_ = b.parameter(name + ".weight", {.name = "weight",
                                            .shape = {out, in / options.groups, kernel, kernel},
                                            .kind = ParameterKind::weight,
-                                           .start = normal(std::sqrt(2.0 / fan_out))});
+                                           .start = he_normal(fan_out)});
   if (bias)
     bias_ = b.parameter(name + ".bias",
-                        {.name = "bias", .shape = {out}, .kind = ParameterKind::bias, .start = constant(0)});
+                        {.name = "bias", .shape = {out}, .kind = ParameterKind::bias, .start = start_at(0)});
 }
 
 Tensor ConvBlock::operator()(const Tensor& x) const {
@@ -138,8 +120,8 @@ TracedShape ConvBlock::trace(const TracedShape& x, Trace& trace) const {
 
 BatchNormReluBlock::BatchNormReluBlock(NetworkBuilder& b, const std::string& name, int64_t channels) : name_(name) {
   const Dims shape{channels};
-  weight_ = b.parameter(name + ".weight", {"weight", shape, ParameterKind::norm, constant(1)});
-  bias_ = b.parameter(name + ".bias", {"bias", shape, ParameterKind::norm, constant(0)});
+  weight_ = b.parameter(name + ".weight", {"weight", shape, ParameterKind::norm, start_at(1)});
+  bias_ = b.parameter(name + ".bias", {"bias", shape, ParameterKind::norm, start_at(0)});
   mean_ = b.buffer(name + ".running_mean", shape, 0);
   variance_ = b.buffer(name + ".running_var", shape, 1);
 }
@@ -166,8 +148,8 @@ NormedMap ConvNormReluBlock::operator()(const NormedMap& x, const ForwardMode& m
 }
 
 LinearBlock::LinearBlock(NetworkBuilder& b, const std::string& name, int64_t in, int64_t out) : name_(name) {
-  weight_ = b.parameter(name + ".weight", {"weight", {out, in}, ParameterKind::weight, normal(0.01)});
-  bias_ = b.parameter(name + ".bias", {"bias", {out}, ParameterKind::bias, constant(0)});
+  weight_ = b.parameter(name + ".weight", {"weight", {out, in}, ParameterKind::weight, start_normal(0.01)});
+  bias_ = b.parameter(name + ".bias", {"bias", {out}, ParameterKind::bias, start_at(0)});
 }
 
 Tensor LinearBlock::operator()(const Tensor& x) const {

@@ -3,18 +3,28 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/parallel.h"
 #include "core/philox.h"
 
 namespace tidepool {
 
-std::function<void(const Tensor&, uint64_t)> he_normal(double fan_out) {
-  const double deviation = std::sqrt(2.0 / fan_out);
+std::function<void(const Tensor&, uint64_t)> start_normal(double deviation) {
   return [deviation](const Tensor& t, uint64_t seed) {
-    Random random(seed, 0);
-    std::vector<double> values(static_cast<size_t>(t.numel()));
-    for (double& v : values) v = static_cast<float>(deviation * random.normal());
-    t.copy_from(Tensor::from<double>(std::span<const double>(values), t.shape()));
+    const Tensor host = t.device() == kCpu ? t : Tensor::empty(t.shape(), {.dtype = t.dtype()});
+    dispatch_floating(t.dtype(), "start", [&]<class T>(T) {
+      T* const values = host.data<T>();
+      parallel_chunks(t.numel(), 4096, [&](int64_t begin, int64_t end) {
+        Random random(seed, 0, static_cast<uint64_t>(begin) * Random::kWordsOfNormal);
+        for (int64_t i = begin; i < end; ++i)
+          values[i] = static_cast<T>(static_cast<float>(deviation * random.normal()));
+      });
+    });
+    if (t.device() != kCpu) t.copy_from(host);
   };
+}
+
+std::function<void(const Tensor&, uint64_t)> he_normal(double fan_out) {
+  return start_normal(std::sqrt(2.0 / fan_out));
 }
 
 std::function<void(const Tensor&, uint64_t)> start_at(double value) {
