@@ -6,7 +6,7 @@
 #include "core/tape.h"
 #include "layers/linear.h"
 #include "layers/norm.h"
-#include "layers/pool/starts.h"
+#include "layers/starts.h"
 
 namespace tidepool {
 namespace {

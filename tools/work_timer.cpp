@@ -85,7 +85,11 @@ Json WorkTimer::work(int64_t steps) const {
 
 void WorkTimer::write_trace(const std::filesystem::path& path) const {
   Json events = Json::array();
-  events.push_back({{"name", "process_name"}, {"ph", "M"}, {"pid", 1}, {"args", {{"name", "tidepool"}}}});
+  const auto name = [&](const char* what, const char* text) {
+    events.push_back({{"name", what}, {"ph", "M"}, {"pid", 1}, {"tid", 1}, {"args", {{"name", text}}}});
+  };
+  name("process_name", "tidepool");
+  name("thread_name", "kinds of work");
   for (const Span& s : spans_)
     events.push_back({{"name", s.layer.empty() ? s.kind : s.layer + ": " + s.kind},
                       {"cat", s.kind},

@@ -4,7 +4,7 @@
 #include "layers/pool/geometry.h"
 #include "layers/pool/operator.h"
 #include "layers/pool/pass.h"
-#include "layers/pool/starts.h"
+#include "layers/starts.h"
 
 namespace tidepool {
 namespace {

@@ -6,7 +6,7 @@
 #include "layers/pool/fourier.h"
 #include "layers/pool/geometry.h"
 #include "layers/pool/operator.h"
-#include "layers/pool/starts.h"
+#include "layers/starts.h"
 
 namespace tidepool {
 namespace {

@@ -6,7 +6,7 @@
 #include "core/tape.h"
 #include "layers/pool/dynopool_kernels.h"
 #include "layers/pool/max.h"
-#include "layers/pool/starts.h"
+#include "layers/starts.h"
 
 namespace tidepool {
 namespace {

@@ -7,8 +7,8 @@
 #include "layers/conv.h"
 #include "layers/instance_norm.h"
 #include "layers/pool/exponential.h"
-#include "layers/pool/starts.h"
 #include "layers/pool/window.h"
+#include "layers/starts.h"
 
 namespace tidepool {
 namespace {

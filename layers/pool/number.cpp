@@ -1,6 +1,6 @@
 #include "layers/pool/number.h"
 
-#include "layers/pool/starts.h"
+#include "layers/starts.h"
 
 namespace tidepool {
 

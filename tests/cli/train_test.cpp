@@ -1,5 +1,6 @@
 // Training from the command line: what a run leaves, Ctrl-C, and a run that is killed again and again.
 #include <chrono>
+#include <map>
 #include <sstream>
 #include <thread>
 
@@ -213,13 +214,18 @@ TEST_F(TrainCommand, AProfileIsATableAndATrace) {
   const nlohmann::json trace = nlohmann::json::parse(text_of(file("a/trace.json")));
   double end = 0;
   size_t spans = 0;
+  std::map<std::string, std::string> names;  // what the viewers write beside the rows
   for (const auto& event : trace["traceEvents"]) {
+    if (event["ph"] == "M") names[event["name"]] = event["args"]["name"];
     if (event["ph"] != "X") continue;
+    EXPECT_EQ(event["tid"], 1);
     EXPECT_GE(event["ts"].get<double>(), end - 1) << "one thing after the other";
     end = event["ts"].get<double>() + event["dur"].get<double>();
     ++spans;
   }
   EXPECT_GT(spans, 100u);
+  EXPECT_EQ(names["process_name"], "tidepool");
+  EXPECT_EQ(names["thread_name"], "kinds of work");
   done({"train", "run.json", "--out", "b", "--set", "train.max_steps=3"});
   expect_same_run("a", "b");  // being watched changes nothing
 }

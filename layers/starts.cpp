@@ -1,4 +1,4 @@
-#include "layers/pool/starts.h"
+#include "layers/starts.h"
 
 #include <algorithm>
 #include <cmath>
