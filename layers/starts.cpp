@@ -1,10 +1,12 @@
 #include "layers/starts.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <span>
 
+#include "core/normals.h"
 #include "core/parallel.h"
-#include "core/philox.h"
 
 namespace tidepool {
 
@@ -13,10 +15,12 @@ std::function<void(const Tensor&, uint64_t)> start_normal(double deviation) {
     const Tensor host = t.device() == kCpu ? t : Tensor::empty(t.shape(), {.dtype = t.dtype()});
     dispatch_floating(t.dtype(), "start", [&]<class T>(T) {
       T* const values = host.data<T>();
-      parallel_chunks(t.numel(), 4096, [&](int64_t begin, int64_t end) {
-        Random random(seed, 0, static_cast<uint64_t>(begin) * Random::kWordsOfNormal);
-        for (int64_t i = begin; i < end; ++i)
-          values[i] = static_cast<T>(static_cast<float>(deviation * random.normal()));
+      constexpr int64_t kGrain = 4096;
+      parallel_chunks(t.numel(), kGrain, [&](int64_t begin, int64_t end) {
+        std::array<float, kGrain> drawn;
+        const std::span<float> chunk(drawn.data(), static_cast<size_t>(end - begin));
+        draw_normals(seed, 0, static_cast<uint64_t>(begin), deviation, chunk);
+        std::ranges::transform(chunk, values + begin, [](float v) { return static_cast<T>(v); });
       });
     });
     if (t.device() != kCpu) t.copy_from(host);

@@ -2,8 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <set>
+#include <span>
 #include <vector>
+
+#include "core/normals.h"
 
 namespace tidepool {
 namespace {
@@ -57,6 +61,29 @@ TEST(Random, GoesOnFromAnyWord) {
   for (uint64_t i = 0; i < 10; ++i) {
     const double drawn = all.normal();
     ASSERT_EQ(Random(7, 3, i * Random::kWordsOfNormal).normal(), drawn) << i;
+  }
+}
+
+TEST(Random, RunsOfNormalsHaveTheSameBits) {
+  struct Case {
+    uint64_t seed, stream, first;
+    double deviation;
+    size_t count;
+  };
+  std::vector<Case> cases{{1, 0, 0, 1, 1'000'003},
+                          {uint64_t{5} << 40 | 9, uint64_t{7} << 33 | 5, (uint64_t{1} << 32) - 20'001, 0.0208, 50'000},
+                          {3, 2, 5, 3e-40, 50'000},   // denormal, some 0
+                          {4, 2, 5, -2e38, 50'000}};  // some infinite
+  for (size_t count = 0; count < 20; ++count) cases.push_back({6, 1, count, 0.5, count});
+  for (const Case& c : cases) {
+    std::vector<float> drawn(c.count + 1, 42.0f);
+    draw_normals(c.seed, c.stream, c.first, c.deviation, std::span(drawn).first(c.count));
+    Random r(c.seed, c.stream, c.first * Random::kWordsOfNormal);
+    for (size_t i = 0; i < c.count; ++i)
+      ASSERT_EQ(std::bit_cast<uint32_t>(drawn[i]),
+                std::bit_cast<uint32_t>(static_cast<float>(c.deviation * r.normal())))
+          << c.seed << " " << i;
+    EXPECT_EQ(drawn.back(), 42.0f);
   }
 }
 
