@@ -95,8 +95,6 @@ class Tape {
     /// What the time since the last notice went into, "convolution forward": bytes that had to move, multiply-adds of
     /// the direct algorithm.
     virtual void worked(const char* /*kind*/, double /*bytes*/, double /*multiply_adds*/) {}
-    /// Whether every operator must run by itself, so that its output can be seen.
-    virtual bool apart() const { return false; }
     /// The backward of a node has run.
     virtual void pulled(const char* /*op*/, const std::string& /*scope*/, std::span<const Tensor> /*dx*/) {}
   };
@@ -106,7 +104,6 @@ class Tape {
   }
   /// Of the elements that tensors have; undefined ones count nothing.
   static double bytes_of(std::span<const Tensor> tensors);
-  static bool apart() { return watch_ && watch_->apart(); }
   class Watching {
    public:
     explicit Watching(Watch* watch) : outer_(watch_) { watch_ = watch; }

@@ -1,6 +1,7 @@
-// Batch normalisation (Ioffe & Szegedy, ICML 2015), as torch.nn.BatchNorm, by itself or with the ReLU that follows it.
+// Batch normalisation (Ioffe & Szegedy, ICML 2015), as torch.nn.BatchNorm, by itself or with the activation that
+// follows it.
 #pragma once
-#include "core/tensor.h"
+#include "layers/activation.h"
 
 namespace tidepool {
 
@@ -8,15 +9,17 @@ struct BatchNormOptions {
   double momentum = 0.1;  ///< running <- (1 - momentum) running + momentum of this batch
   double eps = 1e-5;
   bool training = true;  ///< statistics of the batch, and the running ones are updated; else the running ones are used
-  bool relu = false;     ///< y = relu(batch norm), one operator; the same bits as the two one after the other
+  /// y = act(batch norm), one operator: none, relu, relu6 or silu. Beside the two one after the other: the same bits
+  /// (bf16: rounded once less).
+  Act act = Act::none;
 };
 
 /// y = (x - mean) / sqrt(var + eps) gamma + beta per channel. x [N, C, spatial] with 0 to 3 spatial axes. gamma, beta,
 /// running_mean, running_var [C], f32 (f64 with x in f64). In training mean and (biased) variance are the batch's,
 /// summed in a fixed order in two levels, the upper in f64, about a pivot: a large mean costs no digits; running_var
-/// gets the unbiased variance. Keeps x and 2 C numbers for the backward (with relu, y's sign is computed again). Throws
-/// Error("[batch_norm] ..."), also when training with one value a channel. Batch 0 is legal: the running statistics
-/// then stay.
+/// gets the unbiased variance. Keeps x and 2 C numbers for the backward (the activation's gradient is computed from
+/// them). Throws Error("[batch_norm] ..."), also for another activation and when training with one value a channel.
+/// Batch 0 is legal: the running statistics then stay.
 Tensor batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, const Tensor& running_mean,
                   const Tensor& running_var, const BatchNormOptions& options = {});
 

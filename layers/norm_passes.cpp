@@ -202,7 +202,7 @@ struct Affine {
   }
 };
 
-template <class T, bool kRelu>
+template <class T, class F>
 struct Normalise {
   using A = Acc<T>;
   const T* x;
@@ -217,22 +217,18 @@ struct Normalise {
   }
   template <class V>
   TP_INLINE void apply(const Constants<V>& k, int64_t i) const {
-    V v = normed<V>(load<V>(x + i) - k.mean, k.scale, k.shift);
-    if constexpr (kRelu) v = norm::relu<V>(v);
-    store(out + i, v);
+    store(out + i, F::template apply<V>(normed<V>(load<V>(x + i) - k.mean, k.scale, k.shift)));
   }
 };
 
-// The gradient behind the ReLU, which sees y again as the forward computed it.
-template <class T, bool kRelu, class V, class Constants>
-TP_INLINE V masked(const T* dy, int64_t i, const Constants& k, V centred) {
-  const V g = load<V>(dy + i);
-  if constexpr (!kRelu) return g;
-  return behind_relu<T, V>(g, normed<V>(centred, k.scale, k.shift));
+// The norm's gradient from dy, that of the activation, which sees the norm's value again as the forward computed it.
+template <class T, class F, class V, class Constants>
+TP_INLINE V behind(const T* dy, int64_t i, const Constants& k, V centred) {
+  return F::template gradient<T, V>(load<V>(dy + i), normed<V>(centred, k.scale, k.shift));
 }
 
-// Sums of g and g (x - mean), g the gradient behind the ReLU.
-template <class T, bool kRelu>
+// Sums of g and g (x - mean), g the norm's gradient.
+template <class T, class F>
 struct GradientSums {
   using A = Acc<T>;
   const T *x, *dy;
@@ -253,7 +249,7 @@ struct GradientSums {
   template <class V>
   TP_INLINE void add(const Constants<V>& k, int64_t i, V& s0, V& s1) const {
     const V centred = load<V>(x + i) - k.mean;
-    const V g = masked<T, kRelu, V>(dy, i, k, centred);
+    const V g = behind<T, F, V>(dy, i, k, centred);
     s0 = s0 + g;
     s1 = s1 + g * centred;
   }
@@ -261,13 +257,13 @@ struct GradientSums {
 };
 
 // The same, added to what is there.
-template <class T>
-struct AddedSums : GradientSums<T, true> {
+template <class T, class F>
+struct AddedSums : GradientSums<T, F> {
   void finish(double, double s0, double s1, double, double* out0, double* out1) const { *out0 += s0, *out1 += s1; }
 };
 
 // dx = scale g + (x - mean) slope + offset
-template <class T, bool kRelu>
+template <class T, class F>
 struct Gradient {
   using A = Acc<T>;
   const T *x, *dy;
@@ -287,7 +283,7 @@ struct Gradient {
   template <class V>
   TP_INLINE void apply(const Constants<V>& k, int64_t i) const {
     const V centred = load<V>(x + i) - k.mean;
-    const V g = masked<T, kRelu, V>(dy, i, k, centred);
+    const V g = behind<T, F, V>(dy, i, k, centred);
     store(dx + i, gradient<V>(g, centred, k.scale, k.slope, k.offset));
   }
 };
@@ -311,12 +307,21 @@ Tensor f64_room(int64_t rows, int64_t columns) {
   return Tensor::empty({rows, columns}, {.dtype = DType::f64});
 }
 
+// Calls f with the activation's formula.
 template <class F>
-void with_flag(bool flag, const F& f) {
-  if (flag)
-    f(std::true_type{});
-  else
-    f(std::false_type{});
+void with_activation(Act act, const F& f) {
+  switch (act) {
+    case Act::none:
+      return f(Identity{});
+    case Act::relu:
+      return f(Relu{});
+    case Act::relu6:
+      return f(Relu6{});
+    case Act::silu:
+      return f(Silu{});
+    default:
+      throw Error("[batch_norm] expected the activation none, relu, relu6 or silu, got {}", name_of(act));
+  }
 }
 
 }  // namespace
@@ -401,58 +406,48 @@ Tensor constants(const Tensor& stats, const Tensor& gamma, const Tensor& beta) {
   return room;
 }
 
-void apply(const Tensor& x, const Tensor& constants, bool relu, const Tensor& y) {
+bool serves(Act act) {
+  return act == Act::none || act == Act::relu || act == Act::relu6 || act == Act::silu;
+}
+
+void apply(const Tensor& x, const Tensor& constants, Act act, const Tensor& y) {
   const Map m(x);
   dispatch_floating(x.dtype(), "batch_norm", [&]<class T>(T) {
-    with_flag(relu, [&](auto fused) {
-      map_over<Acc<T>>(m, Normalise<T, fused.value>{x.data<T>(), y.data<T>(), affine_of<Acc<T>>(constants)});
+    with_activation(act, [&]<class F>(F) {
+      map_over<Acc<T>>(m, Normalise<T, F>{x.data<T>(), y.data<T>(), affine_of<Acc<T>>(constants)});
     });
   });
 }
 
 template <class T>
-void apply_rows(const T* x, int64_t rows, int64_t channels, const float* constants, T* y) {
-  map_rows<float>(0, rows, channels,
-                  Normalise<T, true>{x, y, Affine<float>{constants, constants + channels, constants + 2 * channels}});
+void apply_rows(const T* x, int64_t rows, int64_t channels, const float* constants, Act act, T* y) {
+  const Affine<float> affine{constants, constants + channels, constants + 2 * channels};
+  with_activation(act, [&]<class F>(F) { map_rows<float>(0, rows, channels, Normalise<T, F>{x, y, affine}); });
 }
-template void apply_rows(const float*, int64_t, int64_t, const float*, float*);
-template void apply_rows(const bf16*, int64_t, int64_t, const float*, bf16*);
+template void apply_rows(const float*, int64_t, int64_t, const float*, Act, float*);
+template void apply_rows(const bf16*, int64_t, int64_t, const float*, Act, bf16*);
 
 template <class T>
-void gradient_sums_of_rows(const T* x, const T* dz, int64_t rows, int64_t channels, const float* constants,
+void gradient_sums_of_rows(const T* x, const T* dz, int64_t rows, int64_t channels, const float* constants, Act act,
                            double* sums) {
-  const AddedSums<T> kernel{{x, dz, Affine<float>{constants, constants + channels, constants + 2 * channels}}};
   std::fill_n(sums, 2 * channels, 0.0);
-  for (int64_t begin = 0; begin < rows; begin += sum_run(channels))
-    reduce_rows<float>(begin, std::min(begin + sum_run(channels), rows), channels, sums, kernel);
+  with_activation(act, [&]<class F>(F) {
+    const AddedSums<T, F> kernel{{x, dz, Affine<float>{constants, constants + channels, constants + 2 * channels}}};
+    for (int64_t begin = 0; begin < rows; begin += sum_run(channels))
+      reduce_rows<float>(begin, std::min(begin + sum_run(channels), rows), channels, sums, kernel);
+  });
 }
-template void gradient_sums_of_rows(const float*, const float*, int64_t, int64_t, const float*, double*);
-template void gradient_sums_of_rows(const bf16*, const bf16*, int64_t, int64_t, const float*, double*);
+template void gradient_sums_of_rows(const float*, const float*, int64_t, int64_t, const float*, Act, double*);
+template void gradient_sums_of_rows(const bf16*, const bf16*, int64_t, int64_t, const float*, Act, double*);
 
-KnownSums KnownSums::wanted(int64_t channels) {
-  const Tensor room = Tensor::empty({2 * channels + 2}, {.dtype = DType::f64});
-  room.data<double>()[2 * channels] = -1;
-  return KnownSums(room);
-}
-
-void KnownSums::put(const Tensor& dz, const Tensor& parts) const {
-  const int64_t channels = parts.size(2);
-  double* const sums = room_.data<double>();
-  join_sums(parts.size(0), channels, parts.data<double>(), sums);
-  sums[2 * channels] = static_cast<double>(dz.storage().id);
-  sums[2 * channels + 1] = static_cast<double>(dz.version());
-}
-
-Tensor KnownSums::of(const Tensor& dz) const {
-  if (!room_) return {};
-  const int64_t values = room_.numel() - 2;
-  const double* const whose = room_.data<double>() + values;
-  if (whose[0] != static_cast<double>(dz.storage().id) || whose[1] != static_cast<double>(dz.version())) return {};
-  return room_.slice(0, 0, values).reshape({2, values / 2});
+Tensor joined_sums(const Tensor& parts) {
+  const Tensor sums = f64_room(2, parts.size(2));
+  join_sums(parts.size(0), parts.size(2), parts.data<double>(), sums.data<double>());
+  return sums;
 }
 
 ParameterGradient parameter_gradient(const Tensor& x, const Tensor& dy, const Tensor& stats, const Tensor& constants,
-                                     bool training, bool relu, const Tensor& known) {
+                                     bool training, Act act, const Tensor& known) {
   const Map m(x);
   const int64_t channels = m.channels;
   const TensorOptions like{.dtype = constants.dtype()};
@@ -465,8 +460,8 @@ ParameterGradient parameter_gradient(const Tensor& x, const Tensor& dy, const Te
     const double *mean = stats.data<double>(), *inv_std = mean + channels;
     if (!known) {
       const Tensor parts = f64_room(m.chunks() * 2, channels);
-      with_flag(relu, [&](auto fused) {
-        reduce<A>(m, parts.data<double>(), GradientSums<T, fused.value>{x.data<T>(), dy.data<T>(), affine});
+      with_activation(act, [&]<class F>(F) {
+        reduce<A>(m, parts.data<double>(), GradientSums<T, F>{x.data<T>(), dy.data<T>(), affine});
       });
       join_sums(m.chunks(), channels, parts.data<double>(), sums.data<double>());
     }
@@ -487,15 +482,14 @@ ParameterGradient parameter_gradient(const Tensor& x, const Tensor& dy, const Te
   return result;
 }
 
-void apply_gradient(const Tensor& x, const Tensor& dy, const Tensor& constants, const Tensor& line, bool relu,
+void apply_gradient(const Tensor& x, const Tensor& dy, const Tensor& constants, const Tensor& line, Act act,
                     const Tensor& dx) {
   const Map m(x);
   dispatch_floating(x.dtype(), "batch_norm", [&]<class T>(T) {
     using A = Acc<T>;
     const A *slope = line.data<A>(), *offset = slope + m.channels;
-    with_flag(relu, [&](auto fused) {
-      map_over<A>(
-          m, Gradient<T, fused.value>{x.data<T>(), dy.data<T>(), dx.data<T>(), affine_of<A>(constants), slope, offset});
+    with_activation(act, [&]<class F>(F) {
+      map_over<A>(m, Gradient<T, F>{x.data<T>(), dy.data<T>(), dx.data<T>(), affine_of<A>(constants), slope, offset});
     });
   });
 }
@@ -517,6 +511,8 @@ void check(const Tensor& x, const Tensor& gamma, const Tensor& beta, const Tenso
   channels("beta", beta);
   channels("running_mean", running_mean);
   channels("running_var", running_var);
+  if (!serves(o.act))
+    throw Error("[batch_norm] expected the activation none, relu, relu6 or silu, got {}", name_of(o.act));
   if (!(o.eps >= 0)) throw Error("[batch_norm] expected eps >= 0, got {}", o.eps);
   if (!running_mean.is_contiguous(MemoryFormat::plain) || !running_var.is_contiguous(MemoryFormat::plain))
     throw Error("[batch_norm] running statistics must be dense");

@@ -23,54 +23,37 @@ Tensor statistics(const Moments& moments, const Tensor& running_mean, const Tens
                   const BatchNormOptions& o);
 Tensor constants(const Tensor& stats, const Tensor& gamma, const Tensor& beta);
 
-/// y = (x - mean) scale + shift, then ReLU.
-void apply(const Tensor& x, const Tensor& constants, bool relu, const Tensor& y);
+/// Whether the kernels below know it: none, relu, relu6, silu.
+bool serves(Act act);
 
-/// The same of `rows` rows of C channels, ReLU included, on this thread: x and y [rows, C] of f32 or bf16, constants
-/// f32 [3, C].
-template <class T>
-void apply_rows(const T* x, int64_t rows, int64_t channels, const float* constants, T* y);
-extern template void apply_rows(const float*, int64_t, int64_t, const float*, float*);
-extern template void apply_rows(const bf16*, int64_t, int64_t, const float*, bf16*);
+/// y = act((x - mean) scale + shift).
+void apply(const Tensor& x, const Tensor& constants, Act act, const Tensor& y);
 
-/// Of `rows` rows, on this thread: sums f64 [2, C] (set) of g and of g (x - mean), g = dz behind the ReLU.
+/// The same of `rows` rows of C channels, on this thread: x and y [rows, C] of f32 or bf16, constants f32 [3, C].
 template <class T>
-void gradient_sums_of_rows(const T* x, const T* dz, int64_t rows, int64_t channels, const float* constants,
+void apply_rows(const T* x, int64_t rows, int64_t channels, const float* constants, Act act, T* y);
+extern template void apply_rows(const float*, int64_t, int64_t, const float*, Act, float*);
+extern template void apply_rows(const bf16*, int64_t, int64_t, const float*, Act, bf16*);
+
+/// Of `rows` rows, on this thread: sums f64 [2, C] (set) of g and of g (x - mean), g the gradient of the norm, dz that
+/// of the activation.
+template <class T>
+void gradient_sums_of_rows(const T* x, const T* dz, int64_t rows, int64_t channels, const float* constants, Act act,
                            double* sums);
-extern template void gradient_sums_of_rows(const float*, const float*, int64_t, int64_t, const float*, double*);
-extern template void gradient_sums_of_rows(const bf16*, const bf16*, int64_t, int64_t, const float*, double*);
-
-/// The sums of a gradient dz that its norm wants (of g and of g (x - mean), f64 [2, C]), left here by the operator that
-/// makes dz, when it has dz in hand anyway. They are of that very tensor: when another operator's gradient is added to
-/// it they are not found, and the norm sums for itself.
-class KnownSums {
- public:
-  /// Nobody wants any.
-  KnownSums() = default;
-  /// Room for those of `channels` channels.
-  static KnownSums wanted(int64_t channels);
-  /// What a tape kept.
-  explicit KnownSums(const Tensor& room) : room_(room) {}
-
-  const Tensor& room() const { return room_; }
-  explicit operator bool() const { return static_cast<bool>(room_); }
-  /// parts: f64 [chunks, 2, C], added in order.
-  void put(const Tensor& dz, const Tensor& parts) const;
-  /// [2, C], or undefined.
-  Tensor of(const Tensor& dz) const;
-
- private:
-  Tensor room_;  // f64 [2 C + 2]: the sums, and whose they are
-};
+extern template void gradient_sums_of_rows(const float*, const float*, int64_t, int64_t, const float*, Act, double*);
+extern template void gradient_sums_of_rows(const bf16*, const bf16*, int64_t, int64_t, const float*, Act, double*);
+/// [2, C] of parts f64 [chunks, 2, C], added in order.
+Tensor joined_sums(const Tensor& parts);
 
 struct ParameterGradient {
   Tensor dgamma, dbeta;
-  Tensor line;  ///< [2, C] slope and offset: dx = scale g + (x - mean) slope + offset, g = dy behind the ReLU
+  Tensor line;  ///< [2, C] slope and offset: dx = scale g + (x - mean) slope + offset, g = the gradient of the norm, dy
+                ///< that of the activation
 };
-/// `sums`: as KnownSums has them, or undefined.
+/// `sums`: f64 [2, C] of g and of g (x - mean), or undefined: computed here.
 ParameterGradient parameter_gradient(const Tensor& x, const Tensor& dy, const Tensor& stats, const Tensor& constants,
-                                     bool training, bool relu, const Tensor& sums = {});
-void apply_gradient(const Tensor& x, const Tensor& dy, const Tensor& constants, const Tensor& line, bool relu,
+                                     bool training, Act act, const Tensor& sums = {});
+void apply_gradient(const Tensor& x, const Tensor& dy, const Tensor& constants, const Tensor& line, Act act,
                     const Tensor& dx);
 
 /// Throws Error("[batch_norm] ...") as batch_norm does.

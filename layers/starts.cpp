@@ -4,9 +4,11 @@
 #include <array>
 #include <cmath>
 #include <span>
+#include <vector>
 
 #include "core/normals.h"
 #include "core/parallel.h"
+#include "core/philox.h"
 
 namespace tidepool {
 
@@ -24,6 +26,15 @@ std::function<void(const Tensor&, uint64_t)> start_normal(double deviation) {
       });
     });
     if (t.device() != kCpu) t.copy_from(host);
+  };
+}
+
+std::function<void(const Tensor&, uint64_t)> start_uniform(double bound) {
+  return [bound](const Tensor& t, uint64_t seed) {
+    Random random(seed, 0);
+    std::vector<double> values(static_cast<size_t>(t.numel()));
+    for (double& v : values) v = static_cast<float>(bound * (2 * random.uniform() - 1));
+    t.copy_from(Tensor::from<double>(std::span<const double>(values), t.shape()));
   };
 }
 

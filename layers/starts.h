@@ -10,6 +10,8 @@ namespace tidepool {
 
 /// Fills a plain tensor with normals of mean 0: a function of the seed alone, rounded to f32 in every type.
 std::function<void(const Tensor&, uint64_t seed)> start_normal(double deviation);
+/// Uniform in [-bound, bound): a function of the seed alone, rounded to f32 in every type.
+std::function<void(const Tensor&, uint64_t seed)> start_uniform(double bound);
 /// Of deviation sqrt(2 / fan_out), as torchvision starts its VGG (He et al. 2015).
 std::function<void(const Tensor&, uint64_t seed)> he_normal(double fan_out);
 /// Fills a tensor with one number, or a vector with one an entry.

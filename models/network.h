@@ -1,79 +1,75 @@
-// A network: blocks of layers with named parameters, and places that a config fills with resizing operators.
+// A network: a graph with its tensors. Passes run it, trace it and bring its parameters back into their range.
 #pragma once
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "core/json.h"
-#include "core/tensor.h"
-#include "layers/parameter.h"
-#include "layers/pool/operator.h"
-#include "layers/trace.h"
+#include "models/graph.h"
 
 namespace tidepool {
 
-struct NetworkOptions {
-  std::string name = "vgg16";
-  double width = 1.0;  ///< scales all channels; a scaled number is rounded and at least 1
-  int64_t classes = 100;
-  bool conv_bias = false;
-  Dims input{1, 3, 32, 32};  ///< N, C, H, W of an image batch; N is of no account
-  DType dtype = DType::f32;  ///< of activations; parameters are f32, in an f64 network f64
-  bool exact_math = false;   ///< convolutions are direct sums, see ConvOptions::exact
-  uint64_t seed = 1;         ///< of the initial values
+/// One node, or a convolution with the batch norm and activation that follow it, to be run as one operator.
+struct ScheduledStep {
+  int32_t node = -1;
+  int32_t norm = -1, act = -1;    ///< of a fused step; -1: none
+  int32_t output = -1;            ///< the node whose value it gives
+  std::vector<int32_t> releases;  ///< values that nobody reads after it
 };
 
-/// How a forward runs; random draws are functions of (seed, step) alone.
-struct ForwardMode {
-  bool training = false;
-  uint64_t seed = 0;
-  uint64_t step = 0;
-};
+/// What a pass makes of a graph's nodes, in the order in which they run.
+using Schedule = std::vector<ScheduledStep>;
 
-/// A place where maps are resized, and what stands there.
-struct ResizingPlace {
-  std::string name;  ///< "pool1"
-  std::string kind;  ///< "dynopool"
-  std::unique_ptr<PoolOperator> op;
-  std::vector<Tensor> parameters;
-};
+/// Every node by itself.
+Schedule plain_schedule(const Graph& graph);
+/// Convolution -> batch norm -> activation in one step, where each value has one reader. A candidate: which kernel runs
+/// it, if any, is decided by each step's shapes (layers/fused/).
+Schedule fused_schedule(const Graph& graph);
 
 class Network {
  public:
-  virtual ~Network() = default;
+  /// Makes parameters and buffers. Parameters start from the seed and their name alone: a network's weights do not
+  /// depend on which operators stand in its slots. Throws Error where a node does not fit its inputs.
+  Network(Graph graph, const NetworkOptions& options);
   Network(const Network&) = delete;
   Network& operator=(const Network&) = delete;
 
   /// Logits (N, classes) of images (N, C, H, W) in the network's dtype.
-  virtual Tensor forward(const Tensor& x, const ForwardMode& mode) = 0;
-  /// Shapes, parameters and multiply-adds of every layer as the shape parameters stand now.
+  Tensor forward(const Tensor& x, const ForwardMode& mode) const;
+  /// Shapes, parameters and multiply-adds of every node as the shape parameters stand now.
   Trace trace() const;
-  /// Brings every operator's parameters back into their legal range.
+  /// Brings every operator's parameters back into their legal range: one walk, in which each slot's are projected with
+  /// the length that those before it give.
   void project();
 
   const NetworkOptions& options() const { return options_; }
+  const Graph& graph() const { return graph_; }
   const std::vector<Parameter>& parameters() const { return parameters_; }
   const std::vector<Buffer>& buffers() const { return buffers_; }
-  const std::vector<ResizingPlace>& places() const { return places_; }
+  const NodeTensors& tensors(int32_t node) const { return tensors_[static_cast<size_t>(node)]; }
   /// Parameters and buffers by name.
   std::vector<std::pair<std::string, Tensor>> state() const;
-  /// Every place with the (height, width) of the map after it, as the shape parameters stand now.
-  std::vector<std::pair<std::string, Dims>> place_shapes() const;
+  /// Every slot with the (height, width) of the map after it, as the shape parameters stand now.
+  std::vector<std::pair<std::string, Dims>> slot_shapes() const;
 
- protected:
-  explicit Network(NetworkOptions options) : options_(std::move(options)) {}
-  virtual TracedShape trace_layers(TracedShape x, Trace& trace) const = 0;
+ private:
+  Tensor parameter(const std::string& name, const ParameterSpec& spec);
+  // Calls each(node, shapes of its inputs) and traces the node, in order; shapes of all nodes.
+  template <class Each>
+  std::vector<TracedShape> walk(Trace& trace, const Each& each) const;
 
-  friend class NetworkBuilder;
+  Graph graph_;
   NetworkOptions options_;
   std::vector<Parameter> parameters_;
   std::vector<Buffer> buffers_;
-  std::vector<ResizingPlace> places_;
+  std::vector<NodeTensors> tensors_;
+  std::vector<int32_t> readers_;  // of every value
+  Schedule plain_, fused_;
 };
 
-/// A network by its name. `pool` maps place names to operators, {"default": {"type": "dynopool"}, "pool3": {...}}.
-/// Throws Error for an unknown network, place, operator or key, with the nearest right name.
+/// A network by its name. `pool` maps slot names to operators, {"default": {"type": "dynopool"}, "pool3": {...}}.
+/// Throws Error for an unknown network, slot, operator or key, with the nearest right name.
 std::unique_ptr<Network> make_network(const NetworkOptions& options, const Json& pool);
 std::vector<std::string> network_names();
 

@@ -4,7 +4,8 @@ namespace tidepool {
 
 std::span<const NetworkRegistration> network_registrations() {
   static constexpr NetworkRegistration kNetworks[] = {
-      {"vgg16", make_vgg16},
+      {"efficientnet_b0", efficientnet_b0},
+      {"vgg16", vgg16},
   };
   return kNetworks;
 }

@@ -12,7 +12,7 @@ namespace {
 // Operators that say nothing of their work themselves.
 const char* kind_of(std::string_view op, bool backward) {
   if (op.starts_with("conv")) return backward ? "convolution backward weights" : "convolution forward";
-  if (op.starts_with("batch_norm") || op == "norm_relu") return "norm";
+  if (op == "batch_norm" || op == "norm") return "norm";
   if (op == "linear") return "linear";
   if (op == "cross_entropy") return "loss";
   if (op == "global_avg" || op == "relu" || op == "silu" || op == "sigmoid" || op == "dropout") return "other";
@@ -36,7 +36,7 @@ void WorkTimer::charge(const std::string& kind, const std::string& layer, double
 void WorkTimer::output(const char* op, std::span<const Tensor> inputs, std::span<const Tensor> outputs) {
   const std::string_view name = op;
   // Fused operators have said what they did; what is left is the record itself.
-  const bool said = name.starts_with("conv") || name == "norm_relu";
+  const bool said = name.starts_with("conv") || name == "norm";
   charge(kind_of(name, false), LayerScope::path(), said ? 0 : Tape::bytes_of(inputs) + Tape::bytes_of(outputs), 0);
 }
 
@@ -46,7 +46,7 @@ void WorkTimer::worked(const char* kind, double bytes, double multiply_adds) {
 
 void WorkTimer::pulled(const char* op, const std::string& scope, std::span<const Tensor> dx) {
   const std::string_view name = op;
-  const bool said = name.starts_with("conv") || name == "norm_relu";
+  const bool said = name.starts_with("conv") || name == "norm";
   charge(kind_of(name, true), scope, said ? 0 : Tape::bytes_of(dx), 0);
 }
 

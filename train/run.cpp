@@ -161,7 +161,7 @@ class Run {
         line["images_per_second"] = speed;
         line["live_bytes"] = Allocator::of(kCpu).stats().live_bytes;
         line["peak_bytes"] = peak_bytes();
-        line["shapes"] = shapes_json(network_->place_shapes());
+        line["shapes"] = shapes_json(network_->slot_shapes());
         if (!shape_gradients_.empty()) {
           Json& pulls = line["shape_gradients"] = Json::object();
           for (const auto& [name, statistics] : shape_gradients_) pulls[name] = statistics.json();
@@ -250,7 +250,7 @@ class Run {
       for (size_t i = 0; i < values.size(); ++i)
         directory_.shape_row(step_, epoch, p.name, static_cast<int64_t>(i), values[i]);
     }
-    for (const auto& [place, size] : network_->place_shapes())
+    for (const auto& [place, size] : network_->slot_shapes())
       for (int i = 0; i < size.rank(); ++i)
         directory_.shape_row(step_, epoch, place + ".size", i, static_cast<double>(size[i]));
   }
@@ -325,7 +325,7 @@ class Run {
                            .seconds = seconds_,
                            .images_per_second = seconds_ > 0 ? static_cast<double>(images_) / seconds_ : 0,
                            .peak_bytes = peak_bytes(),
-                           .shapes = network_->place_shapes()};
+                           .shapes = network_->slot_shapes()};
     directory_.write_json("result.json", result.json());
     return result;
   }

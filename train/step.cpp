@@ -16,7 +16,6 @@ class FirstNonFinite final : public Tape::Watch {
     for (const Tensor& y : outputs)
       if (!all_finite(y)) where = LayerScope::path().empty() ? op : fmt::format("{} ({})", LayerScope::path(), op);
   }
-  bool apart() const override { return true; }
   std::string where;
 };
 
@@ -66,11 +65,11 @@ void Stepper::explain(const TensorBatch& batch, int64_t step, double loss) {
   if (!all_finite(batch.images)) where = "the images themselves";
   for (const Parameter& p : network_.parameters())
     if (where.empty() && !all_finite(p.value)) where = fmt::format("the parameter {}", p.name);
-  if (where.empty()) {  // the same forward again, watched: the parameters are still those that gave the loss
+  if (where.empty()) {  // the same forward again, node by node: the parameters are still those that gave the loss
     FirstNonFinite watch;
     const Tape::Watching watching(&watch);
-    const Tensor logits =
-        network_.forward(batch.images, {.training = true, .seed = seed_, .step = static_cast<uint64_t>(step)});
+    const Tensor logits = network_.forward(
+        batch.images, {.training = true, .seed = seed_, .step = static_cast<uint64_t>(step), .fuse = false});
     cross_entropy(logits, batch.labels, loss_.label_smoothing);
     where = watch.where.empty() ? "no layer when run again" : "the layer " + watch.where;
   }

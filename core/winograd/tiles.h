@@ -170,7 +170,7 @@ struct NormSource {
   }
   template <class V, class Some>
   TP_INLINE V read(const Constants<V>& k, int64_t at, const Some& some) const {
-    return norm::relu<V>(norm::normed<V>(some.template of<V>(data + at) - k.mean, k.scale, k.shift));
+    return norm::Relu::apply<V>(norm::normed<V>(some.template of<V>(data + at) - k.mean, k.scale, k.shift));
   }
   TP_INLINE void bring(int64_t at) const { __builtin_prefetch(data + at); }
   void add_to(Upcoming& soon, int64_t begin, int64_t end) const { soon.add(data + begin, data + end); }
@@ -196,7 +196,7 @@ struct NormGradientSource {
   template <class V, class Some>
   TP_INLINE V read(const Constants<V>& k, int64_t at, const Some& some) const {
     const V centred = some.template of<V>(y + at) - k.mean;
-    const V g = norm::behind_relu<T, V>(some.template of<V>(dz + at), norm::normed<V>(centred, k.scale, k.shift));
+    const V g = norm::Relu::gradient<T, V>(some.template of<V>(dz + at), norm::normed<V>(centred, k.scale, k.shift));
     return norm::gradient<V>(g, centred, k.scale, k.slope, k.offset);
   }
   TP_INLINE void bring(int64_t at) const {
@@ -466,7 +466,7 @@ void store_tiles(const float* c, int64_t c_step, int64_t point_step, const Tiles
       if (to.bias)
         for (V& v : pixels) v += bias[j];
       if (to.norm.mean)
-        for (V& v : pixels) v = norm::relu<V>(norm::normed<V>(v - mean[j], scale[j], shift[j]));
+        for (V& v : pixels) v = norm::Relu::apply<V>(norm::normed<V>(v - mean[j], scale[j], shift[j]));
       T* const out = corner + j * n;
       if (along_a == F::a && along_b == F::b && count >= n) {
         Stored<V, T> kept[F::a * F::b];

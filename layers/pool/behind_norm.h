@@ -1,6 +1,6 @@
-// Windows of a map whose batch norm and ReLU are not written (layers/conv_norm.h): the rows of a window are normed into
-// a scratch that stays in cache, where the plain kernel reads them. On the way back the sums that the norm wants of the
-// gradient are taken while it is in cache too. The CPU's, channels-last.
+// Windows of a map whose batch norm and activation are not written (layers/fused/normed_map.h): the rows of a window
+// are normed into a scratch that stays in cache, where the plain kernel reads them. On the way back the sums that the
+// norm wants of the gradient are taken while it is in cache too. The CPU's, channels-last.
 #pragma once
 #include <omp.h>
 
@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "core/tensor.h"
+#include "layers/activation.h"
 #include "layers/norm_passes.h"
 #include "layers/pool/window_walk.h"
 
@@ -22,10 +23,11 @@ struct Plainly {
   }
 };
 
-/// The norm of a map that is not written, and the sums of its gradient. Undefined constants: there is none.
+/// The norm of a map that is not written. Undefined constants: there is none.
 struct Unwritten {
-  Tensor constants;            ///< norm::constants, f32 [3, C]
-  norm::KnownSums known = {};  ///< backward: where the sums go, if anywhere
+  Tensor constants;  ///< norm::constants, f32 [3, C]
+  Act act = Act::none;
+  Tensor* sums = nullptr;  ///< backward: set to the reductions that the norm wants of dx, where they are taken
 };
 
 /// Whether kernels can read through a norm: rows of windows are runs of whole rows of a 2-D channels-last map, and no
@@ -53,13 +55,14 @@ struct RowSpan {
 template <class Kernel, class T, class As = Plainly>
 class BehindNorm {
  public:
-  /// margin: rows of pixels that the kernel reads on either side of its windows. constants outlives it.
-  BehindNorm(const Kernel& kernel, const WindowGeometry& g, const Tensor& constants, const As& as = {},
+  /// margin: rows of pixels that the kernel reads on either side of its windows. norm outlives it.
+  BehindNorm(const Kernel& kernel, const WindowGeometry& g, const Unwritten& norm, const As& as = {},
              int64_t margin = 0)
       : kernel_(kernel),
         as_(as),
         g_(g),
-        constants_(constants.data<float>()),
+        constants_(norm.constants.data<float>()),
+        act_(norm.act),
         margin_(margin),
         most_((g.axis[1].k + 2 * margin) * g.axis[2].n * g.map.inner),
         scratch_(Tensor::empty({omp_get_max_threads(), most_}, {.dtype = DTypeOf<T>::value})) {}
@@ -69,7 +72,7 @@ class BehindNorm {
     Kernel one = kernel_;
     for (int64_t row = begin; row < end; ++row) {
       const RowSpan span(g_, row, margin_);
-      norm::apply_rows(kernel_.x + span.first, span.count / g_.map.inner, g_.map.inner, constants_, normed);
+      norm::apply_rows(kernel_.x + span.first, span.count / g_.map.inner, g_.map.inner, constants_, act_, normed);
       // As an integer: the map that this pointer stands for begins outside the scratch.
       one.x = reinterpret_cast<const T*>(reinterpret_cast<uintptr_t>(normed) -
                                          static_cast<uintptr_t>(span.first) * sizeof(T));
@@ -86,6 +89,7 @@ class BehindNorm {
   As as_;
   WindowGeometry g_;
   const float* constants_;
+  Act act_;
   int64_t margin_, most_;
   Tensor scratch_;  // [threads, most_]
 };
@@ -98,6 +102,7 @@ struct WithSums {
   WindowGeometry g;
   const T *x, *dx;
   const float* constants;
+  Act act;
   double* sums;
   int64_t grain;
 
@@ -105,7 +110,7 @@ struct WithSums {
     kernel.rows(begin, end, lanes);
     const RowSpan from(g, begin), last(g, end - 1);
     const int64_t channels = g.map.inner, places = (last.first + last.count - from.first) / channels;
-    norm::gradient_sums_of_rows(x + from.first, dx + from.first, places, channels, constants,
+    norm::gradient_sums_of_rows(x + from.first, dx + from.first, places, channels, constants, act,
                                 sums + begin / grain * 2 * channels);
   }
 };

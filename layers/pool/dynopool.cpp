@@ -4,6 +4,7 @@
 
 #include "core/parallel.h"
 #include "core/tape.h"
+#include "layers/fused/normed_map.h"
 #include "layers/pool/dynopool_kernels.h"
 #include "layers/pool/max.h"
 #include "layers/starts.h"
@@ -48,12 +49,12 @@ Tensor entries(const Plan& p, const Tensor& all, int first, DType type, Device d
   return one.to(kCpu).to(type).to(device);
 }
 
-void backward(const Plan& p, const Dims& shape, MemoryFormat format, Pull& pull) {
+void backward(const Plan& p, const Dims& shape, MemoryFormat format, Act act, Pull& pull) {
   const Tensor dy = pull.dy().contiguous(format);
   const Tensor &winners = pull.saved(0), &x = pull.saved(1);
-  const bool learns = pull.needs(1) || (p.options.offset == Offset::learned && pull.needs(2));
+  const bool learns = pull.needs(2) || (p.options.offset == Offset::learned && pull.needs(3));
   const bool windows = p.windows();
-  const window::Unwritten norm{pull.saved(2), norm::KnownSums(pull.saved(3))};
+  const window::Unwritten norm{pull.saved(2), act, pull.saved(2) ? &pull.dx(1) : nullptr};
   if (pull.needs(0)) pull.dx(0) = Tensor::empty(shape, {dy.dtype(), format, dy.device()});
   if (pull.needs(0) && windows) max_backward(p.geometry(), winners, dy, pull.dx(0), x, norm);
   if (!learns && (windows || !pull.needs(0))) return;
@@ -99,8 +100,8 @@ void backward(const Plan& p, const Dims& shape, MemoryFormat format, Pull& pull)
 #if !defined(__CUDACC__)
         if constexpr (!kAlong && !std::is_same_v<T, double>)
           if (norm.constants)
-            return run(window::BehindNorm<std::decay_t<decltype(kernel)>, T>(kernel, p.geometry(), norm.constants, {},
-                                                                             /*margin=*/1));
+            return run(
+                window::BehindNorm<std::decay_t<decltype(kernel)>, T>(kernel, p.geometry(), norm, {}, /*margin=*/1));
 #endif
         run(kernel);
       };
@@ -109,12 +110,12 @@ void backward(const Plan& p, const Dims& shape, MemoryFormat format, Pull& pull)
   });
   if (!learns) return;
   const Tensor all = shape_gradient(p, dy.device(), parts, sums);
-  if (pull.needs(1)) pull.dx(1) = entries(p, all, 0, p.alpha_type, p.alpha_device);
-  if (p.options.offset == Offset::learned && pull.needs(2))
-    pull.dx(2) = entries(p, all, 3, p.delta_type, p.delta_device);
+  if (pull.needs(2)) pull.dx(2) = entries(p, all, 0, p.alpha_type, p.alpha_device);
+  if (p.options.offset == Offset::learned && pull.needs(3))
+    pull.dx(3) = entries(p, all, 3, p.delta_type, p.delta_device);
 }
 
-class DynoPool final : public PoolOperator {
+class DynoPool final : public PoolOperator, public ReadsNorm {
  public:
   explicit DynoPool(const Options& options) : options_(options) {
     if (options.r_min > options.r_max)
@@ -145,32 +146,15 @@ class DynoPool final : public PoolOperator {
   bool by_channels(const Dims& x, std::span<const Tensor> parameters) const override {
     return !plan(x, parameters).windows();
   }
-  Tensor run(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& mode) const override {
-    return run_behind_norm(x, parameters, mode);
+  Tensor run(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& /*mode*/) const override {
+    return pooled(x, plan(x.shape(), parameters), parameters);
   }
-  Tensor run_behind_norm(const NormedMap& map, std::span<const Tensor> parameters,
-                         const PoolMode& mode) const override {
-    const Tensor& x = map.raw();
-    Plan p = plan(x.shape(), parameters);
-    const Tensor& alpha = parameters[0];
-    const Tensor delta = parameters.size() > 1 ? parameters[1] : Tensor{};
-    const MemoryFormat format = x.format();
-    const Tensor dense = x.contiguous(format);
-    p.map = MapLayout::of(x.shape(), format);
-    const bool behind = static_cast<bool>(map.constants());
-    if (behind && !(p.windows() && p.map.inner > 1 && window::reads_behind_norm(p.geometry())))
-      return run_behind_norm(map.tensor(), parameters, mode);
-    const Tensor y = Tensor::empty(output_of(x.shape(), p), {x.dtype(), format, x.device()});
-    const bool learns = Tape::wants({alpha, delta}), wanted = learns || Tape::wants({x});
-    const bool max = options_.aggregate == Aggregate::max;
-    Tensor winners;
-    if (wanted && max) winners = Tensor::empty(y.shape(), {DType::u8, format, y.device()});
-    reduce(p, dense, y, winners, {map.constants()});
-    const Tensor kept = learns || behind || options_.aggregate == Aggregate::soft ? dense : Tensor{};
-    const Dims shape = x.shape();
-    Tape::record(kName, {x, alpha, delta}, {y}, {winners, kept, map.constants(), map.sums().room()},
-                 [p, shape, format](Pull& pull) { backward(p, shape, format, pull); });
-    return y;
+  Tensor forward_through_norm(const NormedMap& map, std::span<const Tensor> parameters,
+                              const PoolMode& /*mode*/) const override {
+    Plan p = plan(map.shape(), parameters);
+    p.map = MapLayout::of(map.shape(), map.raw().format());
+    if (!p.windows() || p.map.inner == 1 || !window::reads_behind_norm(p.geometry())) return {};
+    return pooled(map, p, parameters);
   }
 
   void project(std::span<const Tensor> parameters, const Dims& /*x*/) const override {
@@ -193,6 +177,26 @@ class DynoPool final : public PoolOperator {
   }
 
  private:
+  /// Of a map behind a norm only where its samples are whole windows.
+  Tensor pooled(const NormedMap& map, Plan p, std::span<const Tensor> parameters) const {
+    const Tensor &x = map.raw(), &alpha = parameters[0];
+    const Tensor delta = parameters.size() > 1 ? parameters[1] : Tensor{};
+    const MemoryFormat format = x.format();
+    const Tensor dense = x.contiguous(format);
+    p.map = MapLayout::of(x.shape(), format);
+    const Tensor y = Tensor::empty(output_of(x.shape(), p), {x.dtype(), format, x.device()});
+    const bool learns = Tape::wants({alpha, delta}), wanted = learns || Tape::wants({x});
+    const bool max = options_.aggregate == Aggregate::max;
+    Tensor winners;
+    if (wanted && max) winners = Tensor::empty(y.shape(), {DType::u8, format, y.device()});
+    reduce(p, dense, y, winners, {map.constants(), map.act()});
+    const Tensor kept = learns || !map.written() || options_.aggregate == Aggregate::soft ? dense : Tensor{};
+    const Dims shape = x.shape();
+    const Act act = map.act();
+    Tape::record(kName, {x, map.sums(), alpha, delta}, {y}, {winners, kept, map.constants()},
+                 [p, shape, format, act](Pull& pull) { backward(p, shape, format, act, pull); });
+    return y;
+  }
   /// Lengths and cells from the parameters; all checks.
   Plan plan(const Dims& x, std::span<const Tensor> tensors) const {
     const std::vector<ParameterSpec> specs = parameters(x);

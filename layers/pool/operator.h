@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "core/tensor.h"
-#include "layers/conv_norm.h"
 #include "layers/parameter.h"
 #include "layers/trace.h"
 
@@ -37,9 +36,8 @@ class PoolOperator {
   virtual std::vector<ParameterSpec> given(const Dims& x) const;
   /// Checks everything at the door. Throws Error: "[soft] kernel 3 does not fit an input of length 2 (padding 0)".
   virtual Dims output_shape(const Dims& x, std::span<const Tensor> parameters) const = 0;
-  /// y in x's dtype and memory format; recorded on the current tape. A tensor is a map without a norm to come. Throws
-  /// Error as output_shape does.
-  Tensor forward(const NormedMap& x, std::span<const Tensor> parameters, const PoolMode& mode) const;
+  /// y in x's dtype and memory format; recorded on the current tape. Throws Error as output_shape does.
+  Tensor forward(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& mode) const;
   /// Brings parameters back into their legal range after an optimizer step.
   virtual void project(std::span<const Tensor> parameters, const Dims& x) const;
   /// The map after it with straight-through lengths; appends a row to `trace` when it multiplies (conv). The default
@@ -50,8 +48,6 @@ class PoolOperator {
  protected:
   /// What `forward` promises.
   virtual Tensor run(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& mode) const = 0;
-  /// The same of a map whose norm is not written. The default writes it.
-  virtual Tensor run_behind_norm(const NormedMap& x, std::span<const Tensor> parameters, const PoolMode& mode) const;
   /// Whether vectors of channels are so much faster than the walk over plain memory that a plain map of enough
   /// channels takes the detour: to channels-last, `run`, and back. May throw what output_shape throws.
   virtual bool by_channels(const Dims& x, std::span<const Tensor> parameters) const;

@@ -3,6 +3,7 @@
 
 #include "core/lanes.h"
 #include "core/tape.h"
+#include "layers/fused/normed_map.h"
 #include "layers/pool/operator.h"
 
 namespace tidepool {
@@ -23,7 +24,7 @@ namespace on_cuda {
 namespace {
 
 /// An operator as both compilers made it; a map on a card goes to nvcc's.
-class OnBoth final : public PoolOperator {
+class OnBoth final : public PoolOperator, public ReadsNorm {
  public:
   OnBoth(std::unique_ptr<PoolOperator> cpu, std::unique_ptr<PoolOperator> cuda)
       : cpu_(std::move(cpu)), cuda_(std::move(cuda)) {}
@@ -33,8 +34,9 @@ class OnBoth final : public PoolOperator {
   Tensor run(const Tensor& x, std::span<const Tensor> p, const PoolMode& mode) const override {
     return (x.device() == kCuda ? cuda_ : cpu_)->forward(x, p, mode);
   }
-  Tensor run_behind_norm(const NormedMap& x, std::span<const Tensor> p, const PoolMode& mode) const override {
-    return (x.raw().device() == kCuda ? cuda_ : cpu_)->forward(x, p, mode);
+  Tensor forward_through_norm(const NormedMap& x, std::span<const Tensor> p, const PoolMode& mode) const override {
+    const auto* reader = dynamic_cast<const ReadsNorm*>((x.raw().device() == kCuda ? cuda_ : cpu_).get());
+    return reader ? reader->forward_through_norm(x, p, mode) : Tensor{};
   }
   void project(std::span<const Tensor> p, const Dims& x) const override { cpu_->project(p, x); }
   TracedShape trace(const TracedShape& x, std::span<const Tensor> p, const std::string& name,
@@ -81,18 +83,11 @@ Tensor in_format(const Tensor& x, MemoryFormat format) {
 
 }  // namespace
 
-Tensor PoolOperator::forward(const NormedMap& map, std::span<const Tensor> parameters, const PoolMode& mode) const {
-  if (map.constants()) return run_behind_norm(map, parameters, mode);
-  const Tensor& x = map.raw();
+Tensor PoolOperator::forward(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& mode) const {
   constexpr int64_t kEnough = kLanes<detail::WideOf<float>::type>;  // a whole vector
   const bool plain = x.rank() > 2 && x.format() == MemoryFormat::plain && x.device() == kCpu;
   if (!plain || x.size(1) < kEnough || !by_channels(x.shape(), parameters)) return run(x, parameters, mode);
   return in_format(run(in_format(x, MemoryFormat::channels_last), parameters, mode), MemoryFormat::plain);
-}
-
-Tensor PoolOperator::run_behind_norm(const NormedMap& x, std::span<const Tensor> parameters,
-                                     const PoolMode& mode) const {
-  return run(x.tensor(), parameters, mode);
 }
 
 bool PoolOperator::by_channels(const Dims& /*x*/, std::span<const Tensor> /*parameters*/) const {

@@ -38,6 +38,7 @@
 #include <algorithm>
 
 #include "core/tape.h"
+#include "layers/fused/normed_map.h"
 #include "layers/pool/operator.h"
 #include "layers/pool/pass.h"
 #include "layers/pool/window_kernels.h"
@@ -74,15 +75,13 @@ window::NumbersOf<Op> prepare_numbers(const NumberSpecs<number_count<Op>()>& spe
 }
 
 /// A whole windowed operator: y of x and of its learned numbers, recorded on the tape under Op's name. A map whose norm
-/// is not written is read through it where that is possible, and written else.
+/// is not written is read through it: without learned numbers, where window::reads_behind_norm.
 template <class Op>
 Tensor window_pool(const Op& op, const std::array<WindowAxis, 3>& axes, const NormedMap& map,
                    std::span<const Tensor> parameters = {}) {
   const Tensor& x = map.raw();
   const MemoryFormat format = x.format();
-  const bool behind = static_cast<bool>(map.constants());
-  if (behind && (!parameters.empty() || !window::reads_behind_norm({axes, MapLayout::of(x.shape(), format)})))
-    return window_pool(op, axes, map.tensor(), parameters);
+  const bool behind = !map.written();
   const Tensor dense = x.contiguous(format);
   const WindowGeometry g{axes, MapLayout::of(x.shape(), format)};
   const Tensor y = Tensor::empty(pooled_shape(x.shape(), x.size(1), axes), {x.dtype(), format, x.device()});
@@ -94,23 +93,24 @@ Tensor window_pool(const Op& op, const std::array<WindowAxis, 3>& axes, const No
   std::vector<Tensor> memory;
   const auto specs = number_specs(op, x.shape(), axes);
   window::reduce(op, prepare_numbers<Op>(specs, x.shape(), axes, parameters, memory), g, dense, y, kept, {},
-                 {map.constants()});
-  std::vector<Tensor> inputs{x}, saved{Op::kKeeps == Keeps::input || learns || behind ? dense : Tensor{}, kept,
-                                       map.constants(), map.sums().room()};
+                 {map.constants(), map.act()});
+  std::vector<Tensor> inputs{x, map.sums()},
+      saved{Op::kKeeps == Keeps::input || learns || behind ? dense : Tensor{}, kept, map.constants()};
   inputs.insert(inputs.end(), parameters.begin(), parameters.end());
   saved.insert(saved.end(), parameters.begin(), parameters.end());
   const Dims shape = x.shape();
   const size_t learned = parameters.size();
-  Tape::record(Op::kText.name, inputs, std::span(&y, 1), saved, [op, g, shape, format, learned](Pull& pull) {
+  const Act act = map.act();
+  Tape::record(Op::kText.name, inputs, std::span(&y, 1), saved, [op, g, shape, format, act, learned](Pull& pull) {
     const Tensor dy = pull.dy().contiguous(format), &elements = pull.saved(0);
     std::vector<Tensor> tensors, here;
-    for (size_t i = 0; i < learned; ++i) tensors.push_back(pull.saved(4 + i));
+    for (size_t i = 0; i < learned; ++i) tensors.push_back(pull.saved(3 + i));
     const auto numbers_of = number_specs(op, shape, g.axis);
     const auto numbers = prepare_numbers<Op>(numbers_of, shape, g.axis, tensors, here);
     if (pull.needs(0)) {
       pull.dx(0) = Tensor::empty(shape, {dy.dtype(), format, dy.device()});
       window::pull(op, numbers, g, elements, pull.saved(1), dy, pull.dx(0),
-                   {pull.saved(2), norm::KnownSums(pull.saved(3))});
+                   {pull.saved(2), act, pull.saved(2) ? &pull.dx(1) : nullptr});
     }
     if constexpr (number_count<Op>() > 0) {
       std::array<Tensor, number_count<Op>()> gradients;
@@ -118,9 +118,9 @@ Tensor window_pool(const Op& op, const std::array<WindowAxis, 3>& axes, const No
       bool any = false;
       for (size_t k = 0; k < gradients.size(); ++k) {
         if (!numbers_of[k].learned) continue;
-        if (pull.needs(1 + i)) {
+        if (pull.needs(2 + i)) {
           const Tensor& p = tensors[i];
-          gradients[k] = pull.dx(1 + i) = Tensor::empty(p.shape(), {.dtype = p.dtype(), .device = p.device()});
+          gradients[k] = pull.dx(2 + i) = Tensor::empty(p.shape(), {.dtype = p.dtype(), .device = p.device()});
           any = true;
         }
         ++i;
@@ -133,7 +133,7 @@ Tensor window_pool(const Op& op, const std::array<WindowAxis, 3>& axes, const No
 
 /// The operator that a config makes.
 template <class Op>
-class WindowPool final : public PoolOperator {
+class WindowPool final : public PoolOperator, public ReadsNorm {
  public:
   struct Options : WindowOptions, Op::Options {
     void keys(Keys& k) {
@@ -153,14 +153,14 @@ class WindowPool final : public PoolOperator {
     return pooled_shape(x, x[1], axes);
   }
   Tensor run(const Tensor& x, std::span<const Tensor> tensors, const PoolMode& mode) const override {
-    return run_behind_norm(x, tensors, mode);
+    return pooled(x, options_.axes(Op::kText.name, x.shape()), tensors, mode);
   }
-  Tensor run_behind_norm(const NormedMap& x, std::span<const Tensor> tensors, const PoolMode& mode) const override {
+  Tensor forward_through_norm(const NormedMap& x, std::span<const Tensor> tensors,
+                              const PoolMode& mode) const override {
     const auto axes = options_.axes(Op::kText.name, x.shape());
-    expect(x.shape(), axes, tensors);
-    Op op{options_};
-    if constexpr (requires { op.begin(mode); }) op.begin(mode);
-    return window_pool(op, axes, x, tensors);
+    const WindowGeometry g{axes, MapLayout::of(x.shape(), x.raw().format())};
+    if (!tensors.empty() || !window::reads_behind_norm(g)) return {};
+    return pooled(x, axes, tensors, mode);
   }
   /// Neighbouring windows make good vectors where they do not overlap; four channels share a block of drawn numbers.
   bool by_channels(const Dims& x, std::span<const Tensor> /*tensors*/) const override {
@@ -195,6 +195,13 @@ class WindowPool final : public PoolOperator {
   }
 
  private:
+  Tensor pooled(const NormedMap& x, const std::array<WindowAxis, 3>& axes, std::span<const Tensor> tensors,
+                const PoolMode& mode) const {
+    expect(x.shape(), axes, tensors);
+    Op op{options_};
+    if constexpr (requires { op.begin(mode); }) op.begin(mode);
+    return window_pool(op, axes, x, tensors);
+  }
   void expect(const Dims& x, const std::array<WindowAxis, 3>& axes, std::span<const Tensor> tensors) const {
     const auto specs = number_specs(Op{options_}, x, axes);
     expect_parameters(Op::kText.name, parameters_of(specs, x, axes), tensors);

@@ -421,7 +421,7 @@ template <class T, class Kernel, class As, class Run>
 void with_norm(const Kernel& kernel, const Unwritten& norm, const As& as, const Run& run) {
 #if !defined(__CUDACC__)
   if constexpr (!std::is_same_v<T, double>)
-    if (norm.constants) return run(BehindNorm<Kernel, T, As>(kernel, kernel.g, norm.constants, as));
+    if (norm.constants) return run(BehindNorm<Kernel, T, As>(kernel, kernel.g, norm, as));
 #endif
   run(as(kernel));
 }
@@ -461,7 +461,7 @@ void reduce(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& g,
   });
 }
 
-/// dx (set), from dy and what Keeps names. x may lie behind a norm, whose sums are left where it wants them.
+/// dx (set), from dy and what Keeps names. x may lie behind a norm, whose reductions are then taken.
 template <class Op>
 void pull(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& g, const Tensor& x, const Tensor& kept,
           const Tensor& dy, const Tensor& dx, const Unwritten& norm = {}) {
@@ -487,14 +487,15 @@ void pull(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& g, c
           const auto run = [&](const auto& one) {
 #if !defined(__CUDACC__)
             if constexpr (!std::is_same_v<T, double>)
-              if (norm.known && g.all(&WindowAxis::tiled)) {
+              if (norm.sums && g.all(&WindowAxis::tiled)) {
                 const int64_t grain = rows_a_chunk(lanes, g.volume());
                 const Tensor parts = Tensor::empty({(rows + grain - 1) / grain, 2, g.map.inner}, {.dtype = DType::f64});
-                parallel_rows(
-                    dy.device(), rows, lanes, g.volume(),
-                    WithSums<std::decay_t<decltype(one)>, T>{
-                        one, g, elements, dx.data<T>(), norm.constants.data<float>(), parts.data<double>(), grain});
-                return norm.known.put(dx, parts);
+                parallel_rows(dy.device(), rows, lanes, g.volume(),
+                              WithSums<std::decay_t<decltype(one)>, T>{one, g, elements, dx.data<T>(),
+                                                                       norm.constants.data<float>(), norm.act,
+                                                                       parts.data<double>(), grain});
+                *norm.sums = norm::joined_sums(parts);
+                return;
               }
 #endif
             parallel_rows(dy.device(), rows, lanes, g.volume(), one);

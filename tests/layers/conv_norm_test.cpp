@@ -1,5 +1,5 @@
 // The fused operator against its parts, `convolution` and `batch_norm`, in f64.
-#include "layers/conv_norm.h"
+#include "layers/fused/conv_norm.h"
 
 #include <cmath>
 
@@ -52,7 +52,7 @@ struct Result {
 };
 
 // Output, gradients of all leaves, running statistics.
-Result run(const Net& net, bool fused, bool training, const ConvOptions& o) {
+Result run(const Net& net, bool fused, bool training, const ConvOptions& o, Act act = Act::relu) {
   poison();
   Tape tape;
   Tensor z;
@@ -61,15 +61,15 @@ Result run(const Net& net, bool fused, bool training, const ConvOptions& o) {
     if (fused) {
       NormedMap map = net.x;
       for (const ConvNorm& l : net.layers) {
-        EXPECT_TRUE(conv_norm_fuses(map, l));
-        map = conv_norm_relu(map, l, o, {.training = training});
+        EXPECT_TRUE(conv_norm_serves(map, l));
+        map = conv_norm(map, l, o, {.training = training, .act = act});
       }
       z = map.tensor();
     } else {
       z = net.x;
       for (const ConvNorm& l : net.layers)
         z = batch_norm(convolution(z, l.weight, l.bias, o), l.gamma, l.beta, l.running_mean, l.running_var,
-                       {.training = training, .relu = true});
+                       {.training = training, .act = act});
     }
   }
   Result r;
@@ -96,21 +96,23 @@ const std::vector<Case> kCases{{{4, 16, 12, 12}, {32, 24}, 1, false, false},
                                {{2, 16, 12, 12}, {24, 16}, 1, false, true}};  // no Winograd at all
 
 TEST(ConvNorm, AgreesWithItsParts) {
-  for (const Case& c : kCases)
-    for (const bool training : {true, false}) {
-      const ConvOptions o{.padding = {c.padding, c.padding, 0}, .exact = c.exact};
-      const Net reference(DType::f64, c.images, c.channels, c.bias);
-      const Result expected = run(reference, false, training, o);
-      const Net net(DType::f32, c.images, c.channels, c.bias);
-      const Result got = run(net, true, training, o);
-      for (size_t i = 0; i < got.values.size(); ++i) {
-        // In training a norm takes its input's mean away again: a bias has no gradient but rounding.
-        const bool nothing = c.bias && training && (i == 3 || i == 7);
-        if (nothing) continue;
-        EXPECT_LE(error(got.values[i], expected.values[i]), 1e-4)
-            << c.images.str() << (training ? " training " : " ") << i;
+  for (const Act act : {Act::relu, Act::none, Act::relu6, Act::silu})
+    for (const Case& c : kCases)
+      for (const bool training : {true, false}) {
+        if (act != Act::relu && c.images[0] > 3) continue;
+        const ConvOptions o{.padding = {c.padding, c.padding, 0}, .exact = c.exact};
+        const Net reference(DType::f64, c.images, c.channels, c.bias);
+        const Result expected = run(reference, false, training, o, act);
+        const Net net(DType::f32, c.images, c.channels, c.bias);
+        const Result got = run(net, true, training, o, act);
+        for (size_t i = 0; i < got.values.size(); ++i) {
+          // In training a norm takes its input's mean away again: a bias has no gradient but rounding.
+          const bool nothing = c.bias && training && (i == 3 || i == 7);
+          if (nothing) continue;
+          EXPECT_LE(error(got.values[i], expected.values[i]), 1e-4)
+              << c.images.str() << (training ? " training " : " ") << i;
+        }
       }
-    }
 }
 
 TEST(ConvNorm, ServesMapsOfBf16) {
@@ -155,7 +157,7 @@ TEST(ConvNorm, AppliesTheNormWhileItStoresWhenNothingIsRecorded) {
     const Net net(DType::f32, c.images, c.channels, c.bias);
     const Values recorded = run(net, true, false, o).values[0];
     NormedMap map = net.x;
-    for (const ConvNorm& l : net.layers) map = conv_norm_relu(map, l, o, {.training = false});
+    for (const ConvNorm& l : net.layers) map = conv_norm(map, l, o, {.training = false});
     EXPECT_LE(error(map.tensor().values(), recorded), 1e-5) << c.images.str();
   }
 }
@@ -180,11 +182,11 @@ TEST(ConvNorm, AMapMayBeReadTwice) {  // as a residual network does
       const Tape::Scope scope(&tape);
       NormedMap map = net.x;
       if (fused)
-        map = conv_norm_relu(map, l, o, {});
+        map = conv_norm(map, l, o, {.act = Act::relu});
       else
         map = batch_norm(convolution(net.x, l.weight, {}, o), l.gamma, l.beta, l.running_mean, l.running_var,
-                         {.relu = true});
-      const Tensor a = conv_norm_relu(map, l, o, {}).tensor(), b = map.tensor();
+                         {.act = Act::relu});
+      const Tensor a = conv_norm(map, l, o, {.act = Act::relu}).tensor(), b = map.tensor();
       sum = Tensor::empty(a.shape(), a.options());
       for (int64_t i = 0; i < sum.numel(); ++i) sum.data<float>()[i] = a.data<float>()[i] + b.data<float>()[i];
       Tape::record("sum", {a, b}, {sum}, {}, [](Pull& p) { p.dx(0) = p.dx(1) = p.dy(); });
@@ -198,13 +200,13 @@ TEST(ConvNorm, AMapMayBeReadTwice) {  // as a residual network does
 TEST(ConvNorm, Refuses) {
   const Net net(DType::f32, {2, 16, 8, 8}, {16}, false);
   ConvNorm l = net.layers[0];
-  EXPECT_FALSE(conv_norm_fuses(Tensor::empty({2, 16, 8, 8}), l)) << "plain maps";
-  EXPECT_FALSE(conv_norm_fuses(Tensor::empty({0, 16, 8, 8}, {.format = kLast}), l)) << "no image";
+  EXPECT_FALSE(conv_norm_serves(Tensor::empty({2, 16, 8, 8}), l)) << "plain maps";
+  EXPECT_FALSE(conv_norm_serves(Tensor::empty({0, 16, 8, 8}, {.format = kLast}), l)) << "no image";
   l.gamma = Tensor::full({15}, 1);
-  EXPECT_THROW(conv_norm_relu(net.x, l, {.padding = {1, 1, 0}}, {}), Error);
+  EXPECT_THROW(conv_norm(net.x, l, {.padding = {1, 1, 0}}, {}), Error);
   l = net.layers[0];
   l.weight = Tensor::full({16, 15, 3, 3}, 1);
-  EXPECT_THROW(conv_norm_relu(net.x, l, {.padding = {1, 1, 0}}, {}), Error);
+  EXPECT_THROW(conv_norm(net.x, l, {.padding = {1, 1, 0}}, {}), Error);
 }
 
 }  // namespace

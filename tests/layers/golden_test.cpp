@@ -57,7 +57,7 @@ TEST_P(GoldenLayers, AreThoseOfPyTorch) {
                      {.momentum = config.at("momentum"),
                       .eps = config.at("eps"),
                       .training = config.at("training"),
-                      .relu = layer == "batch_norm_relu"});
+                      .act = layer == "batch_norm_relu" ? Act::relu : Act::none});
     } else if (layer == "linear") {
       y = linear(x, w, b);
     } else if (layer == "relu") {

@@ -39,8 +39,16 @@ std::vector<Values> reference(const Dims& shape, const BatchNormOptions& o, cons
     each([&](size_t i) {
       const double hat = (in[0][i] - mean) * inv;
       y[i] = hat * in[1][ch] + in[2][ch];
-      const double g = o.relu && y[i] <= 0 ? 0 : dy[i];
-      if (o.relu && y[i] < 0) y[i] = 0;
+      const double v = y[i], s = 1 / (1 + std::exp(-v));
+      double g = dy[i];
+      if (o.act == Act::relu || o.act == Act::relu6) {
+        const bool over = o.act == Act::relu6 && v >= 6;
+        if (v <= 0 || over) g = 0;
+        y[i] = v <= 0 ? 0 : over ? 6 : v;
+      } else if (o.act == Act::silu) {
+        g *= s * (1 + v * (1 - s));
+        y[i] = v * s;
+      }
       sum_g += g, sum_gx += g * hat;
       dx[i] = g;
     });
@@ -75,15 +83,16 @@ Case norm_case(const std::string& name, const Dims& shape, const BatchNormOption
     return batch_norm(t[0], t[1], t[2], buffer(running.mean, t[1].dtype()), buffer(running.var, t[1].dtype()), o);
   };
   c.reference = [=](const std::vector<Values>& in, const Values& dy) { return reference(shape, o, running, in, dy); };
-  c.differences = !o.relu;  // among thousands of values some stand within a step of the kink
+  c.differences =
+      o.act == Act::none || o.act == Act::silu;  // among thousands of values some stand within a step of the kink
   return c;
 }
 
 TEST(BatchNorm, Battery) {
   for (const bool training : {true, false})
-    for (const bool relu : {false, true}) {
-      const BatchNormOptions o{.eps = 1e-3, .training = training, .relu = relu};
-      const std::string how = std::string(training ? "training" : "evaluation") + (relu ? ", relu" : "");
+    for (const Act act : {Act::none, Act::relu, Act::relu6, Act::silu}) {
+      const BatchNormOptions o{.eps = 1e-3, .training = training, .act = act};
+      const std::string how = std::string(training ? "training" : "evaluation") + ", " + name_of(act);
       believe(norm_case("odd, " + how, {3, 5, 7, 9}, o));
       believe(norm_case("many channels, " + how, {4, 83, 3, 5}, o));
       believe(norm_case("several chunks, " + how, {5, 17, 13, 11}, o));
@@ -140,7 +149,8 @@ TEST(BatchNorm, FusedReluIsBitEqualToTheTwo) {
             const Running r = running_of(channels);
             Tape tape;
             const Tape::Scope scope(&tape);
-            Tensor y = batch_norm(x, g, b, buffer(r.mean, p), buffer(r.var, p), {.training = training, .relu = fused});
+            Tensor y = batch_norm(x, g, b, buffer(r.mean, p), buffer(r.var, p),
+                                  {.training = training, .act = fused ? Act::relu : Act::none});
             if (!fused) y = relu(y);
             tape.backward(y, normal(shape, 9).to(t).contiguous(f));
             outcomes.push_back({y, {x.grad(), g.grad(), b.grad()}});
@@ -163,13 +173,13 @@ TEST(BatchNorm, LargeMeansCostNoDigits) {
         const Tensor x = Tensor::from<double>(v, shape), g = normal({c}, 2), b = normal({c}, 3), dy = normal(shape, 4);
         const Running r = running_of(c);
         Running after = r;
-        const auto expected = reference(shape, {.relu = true}, r, {v, g.values(), b.values()}, dy.values(), &after);
+        const auto expected = reference(shape, {.act = Act::relu}, r, {v, g.values(), b.values()}, dy.values(), &after);
         const Tensor xf = x.to(DType::f32).contiguous(f), gf = g.to(DType::f32), bf = b.to(DType::f32);
         for (const Tensor& leaf : {xf, gf, bf}) leaf.set_requires_grad();
         const Tensor rm = buffer(r.mean, DType::f32), rv = buffer(r.var, DType::f32);
         Tape tape;
         const Tape::Scope scope(&tape);
-        const Tensor y = batch_norm(xf, gf, bf, rm, rv, {.relu = true});
+        const Tensor y = batch_norm(xf, gf, bf, rm, rv, {.act = Act::relu});
         tape.backward(y, dy.to(DType::f32));
         EXPECT_LE(error(y.values(), expected[0]), 3e-6) << mean;
         EXPECT_LE(error(xf.grad().values(), expected[1]), 3e-6) << mean;
@@ -200,7 +210,7 @@ TEST(BatchNorm, BatchOfNone) {
   poison();
   Tape tape;
   const Tape::Scope scope(&tape);
-  const Tensor y = batch_norm(x, one, one, mean, var, {.relu = true});
+  const Tensor y = batch_norm(x, one, one, mean, var, {.act = Act::relu});
   tape.backward(y, Tensor::zeros(y.shape()));
   EXPECT_EQ(y.shape(), x.shape());
   EXPECT_EQ(x.grad().shape(), x.shape());
@@ -212,12 +222,12 @@ TEST(BatchNorm, BatchOfNone) {
 TEST(BatchNorm, NanStaysInItsChannel) {
   for (const DType t : {DType::f64, DType::f32, DType::bf16})
     for (const MemoryFormat f : {MemoryFormat::plain, MemoryFormat::channels_last})
-      for (const bool relu : {false, true}) {
+      for (const Act act : {Act::none, Act::relu, Act::relu6, Act::silu}) {
         const Tensor x = normal({3, 20, 4, 5}, 1).to(t).contiguous(f);
         x.slice(0, 1, 1).slice(1, 7, 1).slice(2, 2, 1).slice(3, 3, 1).fill(NAN);
         const DType p = t == DType::f64 ? t : DType::f32;
         const Tensor one = Tensor::full({20}, 1, {p}), var = Tensor::full({20}, 1, {p});
-        const Values y = batch_norm(x, one, one, one.clone(), var, {.relu = relu}).values();
+        const Values y = batch_norm(x, one, one, one.clone(), var, {.act = act}).values();
         for (size_t i = 0; i < y.size(); ++i) EXPECT_EQ(std::isnan(y[i]), i / 20 % 20 == 7) << i;
         EXPECT_TRUE(std::isnan(var.values()[7]));
       }
@@ -229,9 +239,9 @@ TEST(BatchNorm, KeepsItsInputAndTwoNumbersAChannel) {
   one.set_requires_grad();
   Tape tape;
   const Tape::Scope scope(&tape);
-  batch_norm(x, one, one, one.clone(), one.clone(), {.relu = true});
+  batch_norm(x, one, one, one.clone(), one.clone(), {.act = Act::relu});
   ASSERT_EQ(tape.saved_bytes().size(), 1u);
-  EXPECT_EQ(tape.saved_bytes()[0].op, "batch_norm_relu");
+  EXPECT_EQ(tape.saved_bytes()[0].op, "batch_norm");
   EXPECT_EQ(tape.saved_bytes()[0].bytes, x.storage().bytes + 2 * 8 * 8);
 }
 

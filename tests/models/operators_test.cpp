@@ -8,6 +8,7 @@
 #include "layers/pool/operator.h"
 #include "layers/pool/prepared.h"
 #include "models/network.h"
+#include "models/nodes.h"
 #include "train/step.h"
 
 namespace tidepool {
@@ -57,7 +58,7 @@ TEST_P(EveryOperator, TrainsTwoSteps) {
         const auto v = p.value.values();
         values.insert(values.end(), v.begin(), v.end());
       }
-      const auto shapes = network->place_shapes();
+      const auto shapes = network->slot_shapes();
       EXPECT_EQ(shapes.size(), 4u);
       EXPECT_LE(shapes.back().second[0], 9);
       return values;
@@ -80,20 +81,23 @@ INSTANTIATE_TEST_SUITE_P(Networks, EveryOperator, testing::ValuesIn(resizing()),
 
 // "math": "exact" reaches the convolutions that an operator has inside: with all of a network's own exact, what is
 // left to differ is lip's.
-TEST(Places, ExactMathReachesOperators) {
+TEST(Slots, ExactMathReachesOperators) {
   const Json pool = {{"default", {{"type", "lip"}, {"logit", "simplified"}, {"kernel", 2}}}};
   const auto network = make_network({.width = 0.25, .exact_math = true}, pool);
-  const ResizingPlace& place = network->places().front();
+  const Slot& slot = network->graph().slots.front();
   const Tensor x = Tensor::empty({2, 16, 32, 32}, {.format = MemoryFormat::channels_last});
   Random random(6, 0);
   for (int64_t i = 0; i < x.numel(); ++i) x.data<float>()[i] = static_cast<float>(random.normal());
-  const auto values = [&](bool exact) { return place.op->forward(x, place.parameters, {.exact = exact}).values(); };
+  const auto values = [&](bool exact) {
+    const auto& node = dynamic_cast<const PoolNode&>(*network->graph().nodes[static_cast<size_t>(slot.node)].op);
+    return node.op().forward(x, network->tensors(slot.node).parameters, {.exact = exact}).values();
+  };
   const auto fast = values(false), exact = values(true);
   EXPECT_NE(fast, exact) << "the case must be one that Winograd does";
   for (size_t i = 0; i < fast.size(); ++i) EXPECT_NEAR(fast[i], exact[i], 1e-3);
 }
 
-TEST(Places, RefuseWhatDoesNotResize) {
+TEST(Slots, RefuseWhatDoesNotResize) {
   for (const PoolDescription* d : pool_operators()) {
     if (d->resizes) continue;
     try {

@@ -1,11 +1,9 @@
 // A network of two blocks with each resizing operator against an independent f64 implementation in PyTorch: the loss
 // with its GMACs term, the running statistics and the gradient of every parameter, to 1e-6.
 #include <nlohmann/json.hpp>
-#include <optional>
 
-#include "layers/global_avg.h"
 #include "layers/loss.h"
-#include "models/blocks.h"
+#include "models/network.h"
 #include "tests/golden/golden.h"
 #include "train/step.h"
 
@@ -14,46 +12,14 @@ namespace {
 
 constexpr double kTolerance = 1e-6;
 
-class TwoBlocks final : public Network {
- public:
-  TwoBlocks(const NetworkOptions& options, const Json& pool) : Network(options) {
-    NetworkBuilder b(*this, pool);
-    ConvOptions same;
-    same.padding = {1, 1, 1};
-    TracedShape map = TracedShape::of(options.input);
-    Trace unused;
-    conv1_.emplace(b, "features.0", 3, 6, 3, same, false);
-    norm1_.emplace(b, "features.1", 6);
-    map = conv1_->trace(map, unused);
-    pool1_.emplace(b, "pool1", map.dims(), 2);
-    map = pool1_->trace(map, unused);
-    conv2_.emplace(b, "features.3", 6, 8, 3, same, false);
-    norm2_.emplace(b, "features.4", 8);
-    map = conv2_->trace(map, unused);
-    pool2_.emplace(b, "pool2", map.dims(), 2);
-    classifier_.emplace(b, "classifier", 8, options.classes);
-    b.finish();
-  }
-  Tensor forward(const Tensor& x, const ForwardMode& mode) override {
-    Tensor map = (*pool1_)((*norm1_)((*conv1_)(x), mode), mode);
-    map = (*pool2_)((*norm2_)((*conv2_)(map), mode), mode);
-    return (*classifier_)(global_avg(map));
-  }
-
- protected:
-  TracedShape trace_layers(TracedShape map, Trace& trace) const override {
-    map = pool1_->trace(norm1_->trace(conv1_->trace(map, trace), trace), trace);
-    map = pool2_->trace(norm2_->trace(conv2_->trace(map, trace), trace), trace);
-    map.lengths.clear();
-    return classifier_->trace(map, trace);
-  }
-
- private:
-  std::optional<ConvBlock> conv1_, conv2_;
-  std::optional<BatchNormReluBlock> norm1_, norm2_;
-  std::optional<PlaceBlock> pool1_, pool2_;
-  std::optional<LinearBlock> classifier_;
-};
+Graph two_blocks(GraphBuilder& g) {
+  const Json unset{{"type", "max"}, {"kernel", 2}};
+  Value x = g.conv_norm_act({"features.0", "features.1", "features.2"}, g.input(), {.out = 6, .act = Act::relu});
+  x = g.pool_slot("pool1", x, unset);
+  x = g.conv_norm_act({"features.3", "features.4", "features.5"}, x, {.out = 8, .act = Act::relu});
+  x = g.pool_slot("pool2", x, unset);
+  return g.finish(g.linear("classifier", g.global_avg("avgpool", x), g.options().classes));
+}
 
 class TwoBlock : public testing::TestWithParam<std::tuple<const char*, MemoryFormat>> {};
 
@@ -64,9 +30,10 @@ TEST_P(TwoBlock, LossAndEveryGradient) {
   Json place = config;
   place["type"] = golden.metadata.at("op");
   const Tensor& x = golden.tensors.at("x");
-  TwoBlocks network(
-      {.name = "two_blocks", .classes = golden.tensors.at("logits").size(1), .input = x.shape(), .dtype = DType::f64},
-      {{"default", place}});
+  const NetworkOptions options{
+      .name = "two_blocks", .classes = golden.tensors.at("logits").size(1), .input = x.shape(), .dtype = DType::f64};
+  GraphBuilder builder(options, {{"default", place}});
+  Network network(two_blocks(builder), options);
   ASSERT_GE(network.parameters().size(), 8u);
   for (const Parameter& p : network.parameters()) p.value.copy_from(golden.tensors.at(p.name));
 

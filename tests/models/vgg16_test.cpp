@@ -28,6 +28,13 @@ bool same_bits(const Tensor& a, const Tensor& b) {
   return std::memcmp(x.raw(), y.raw(), static_cast<size_t>(x.numel()) * size_of(x.dtype())) == 0;
 }
 
+TEST(Vgg16, AnEmptySlotIsMaxPooling) {
+  const Tensor x = images(2, DType::f32);
+  const Tensor human = make_network({.width = 0.25}, kMax)->forward(x, {});
+  for (const Json& pool : {Json::object(), Json{{"pool1", nullptr}}, Json{{"default", nullptr}}})
+    EXPECT_TRUE(same_bits(make_network({.width = 0.25}, pool)->forward(x, {}), human)) << pool;
+}
+
 TEST(Vgg16, CountsAtFullWidth) {
   const auto network = make_network({}, kMax);
   const Trace trace = network->trace();
@@ -100,7 +107,7 @@ INSTANTIATE_TEST_SUITE_P(DTypes, SameAsMax, testing::Values(DType::f32, DType::b
 TEST(Vgg16, ShapeAdaptorsStartAtAQuarterOfTheLength) {
   const auto network = make_network({.width = 0.125}, {{"default", {{"type", "shape_adaptor"}}}});
   std::vector<Dims> shapes;
-  for (const auto& [place, size] : network->place_shapes()) shapes.push_back(size);
+  for (const auto& [place, size] : network->slot_shapes()) shapes.push_back(size);
   EXPECT_EQ(shapes, (std::vector<Dims>{{22, 22}, {15, 15}, {10, 10}, {7, 7}}));
   for (const Parameter& p : network->parameters())
     if (p.kind == ParameterKind::shape) {
@@ -174,13 +181,13 @@ TEST(Vgg16, WrongRequests) {
     return "no error";
   };
   EXPECT_EQ(message({.name = "vgg61"}, kMax),
-            "model.name: there is no network 'vgg61' (did you mean 'vgg16'?); there are vgg16");
+            "model.name: there is no network 'vgg61' (did you mean 'vgg16'?); there are efficientnet_b0, vgg16");
   EXPECT_EQ(message({.width = 0}, kMax), "model.width: expected a number in (0, 64], got 0");
   EXPECT_EQ(
       message({}, {{"default", {{"type", "max"}}}, {"pool5", {{"type", "avg"}}}}),
-      "model.pool.pool5: vgg16 has no such place (did you mean 'pool1'?); its places are pool1, pool2, pool3, pool4");
-  EXPECT_EQ(message({}, {{"pool1", {{"type", "max"}}}}),
-            "model.pool: nothing is said of the place 'pool2', and there is no \"default\"");
+      "model.pool.pool5: vgg16 has no such slot (did you mean 'pool1'?); its slots are pool1, pool2, pool3, pool4");
+  EXPECT_EQ(message({}, {{"pool1", "max"}}),
+            "model.pool.pool1: expected an object with a \"type\", or null, got \"max\"");
   EXPECT_NE(message({}, {{"default", {{"type", "max"}, {"kernel", 3}, {"padding", 2}}}})
                 .find("model.pool.pool1 (default): [max]"),
             std::string::npos);

@@ -168,7 +168,7 @@ TEST_F(ExperimentsTest, ThePoolingTableIsTheRegistrys) {
   for (const char* name : {"avg", "soft", "conv", "dynopool"}) EXPECT_TRUE(pools.contains(name)) << name;
   EXPECT_FALSE(pools.contains("shape_adaptor"));  // it starts at about 0.7
   for (const PlannedRun& run : plan.runs) {
-    const auto shapes = make_run_network(run.config)->place_shapes();
+    const auto shapes = make_run_network(run.config)->slot_shapes();
     ASSERT_EQ(shapes.size(), 4U);
     for (size_t i = 0; i < 4; ++i) {
       const int64_t length = 16 >> i;

@@ -6,7 +6,8 @@
 #include <algorithm>
 #include <memory>
 
-#include "layers/conv_norm.h"
+#include "layers/fused/conv_norm.h"
+#include "layers/fused/pool.h"
 #include "layers/pool/operator.h"
 #include "tests/layers/battery.h"
 
@@ -22,9 +23,20 @@ struct Result {
   bool summed = false;   // the operator left the gradient's sums
 };
 
-// A convolution with its norm, then the operator: `twice` adds the map's own gradient to the operator's.
-Result run(const PoolOperator& op, DType maps, const Dims& shape, bool behind, bool training = true, bool twice = false,
-           const std::vector<Tensor>& parameters = {}) {
+// Sees whether the operator took the reductions of its gradient.
+struct SumsTaken final : Tape::Watch {
+  explicit SumsTaken(std::string name) : op(std::move(name)) {}
+  void output(const char*, std::span<const Tensor>, std::span<const Tensor>) override {}
+  void pulled(const char* name, const std::string&, std::span<const Tensor> dx) override {
+    taken = taken || (op == name && dx.size() > 1 && dx[1] && dx[1].dtype() == DType::f64);
+  }
+  std::string op;
+  bool taken = false;
+};
+
+// A convolution with its norm, then the operator.
+Result run(const std::string& name, const PoolOperator& op, DType maps, const Dims& shape, bool behind,
+           bool training = true, Act act = Act::relu, const std::vector<Tensor>& parameters = {}) {
   const auto leaf = [&](const Dims& s, uint64_t seed, double scale, double mean) {
     const Tensor t = normal(s, seed, scale, mean).to(DType::f32);
     t.set_requires_grad();
@@ -42,27 +54,19 @@ Result run(const PoolOperator& op, DType maps, const Dims& shape, bool behind, b
   poison();
   Tape tape;
   Result r;
-  norm::KnownSums sums;
   {
     const Tape::Scope scope(&tape);
-    const NormedMap map = conv_norm_relu(x, tensors, {.padding = {1, 1, 0}}, {.training = training});
-    sums = map.sums();
+    const NormedMap map = conv_norm(x, tensors, {.padding = {1, 1, 0}}, {.training = training, .act = act});
     const PoolMode mode{.training = true, .seed = 5, .step = 6};
-    r.y = behind ? op.forward(map, parameters, mode) : op.forward(map.tensor(), parameters, mode);
-    if (twice) {
-      const Tensor other = map.tensor(), both = Tensor::empty(r.y.shape(), r.y.options());
-      both.copy_from(r.y);
-      Tape::record("both", {r.y, other}, {both}, {other}, [](Pull& p) {
-        p.dx(0) = p.dy();
-        p.dx(1) = Tensor::full(p.saved(0).shape(), 0.125, p.saved(0).options());
-      });
-      r.y = both;
-    }
+    r.y = behind ? pool_forward(op, map, parameters, mode) : op.forward(map.tensor(), parameters, mode);
   }
-  for (const SavedBytes& s : tape.saved_bytes()) r.written = r.written || s.op == "norm_relu";
-  tape.backward(r.y, normal(r.y.shape(), 9).contiguous(kLast).to(r.y.dtype()));
-  const Tensor& room = sums.room();
-  r.summed = room.data<double>()[room.numel() - 2] >= 0;
+  for (const SavedBytes& s : tape.saved_bytes()) r.written = r.written || s.op == "norm";
+  SumsTaken watch(name);
+  {
+    const Tape::Watching watching(&watch);
+    tape.backward(r.y, normal(r.y.shape(), 9).contiguous(kLast).to(r.y.dtype()));
+  }
+  r.summed = watch.taken;
   for (const Tensor& t : {x, tensors.weight, tensors.gamma, tensors.beta}) r.gradients.push_back(t.grad().values());
   for (const Tensor& t : parameters) {
     r.gradients.push_back(t.grad().values());
@@ -93,12 +97,12 @@ TEST(BehindNorm, EveryOperatorGivesWhatItGivesOfTheWrittenMap) {
         const std::string what = d->name + " " + name_of(dtype) + " " + shape.str();
         Result expected;
         try {
-          expected = run(*op, dtype, shape, false);
+          expected = run(d->name, *op, dtype, shape, false);
         } catch (const Error&) {
-          EXPECT_THROW(run(*op, dtype, shape, true), Error) << what;
+          EXPECT_THROW(run(d->name, *op, dtype, shape, true), Error) << what;
           continue;
         }
-        const Result got = run(*op, dtype, shape, true);
+        const Result got = run(d->name, *op, dtype, shape, true);
         expect_same(got, expected, dtype, what);
         EXPECT_TRUE(expected.written);
         reading += !got.written;
@@ -122,15 +126,18 @@ TEST(BehindNorm, WindowsOfAllKinds) {
         Kind{R"({"type": "max", "kernel": 2, "padding": 1})", {2, 16, 8, 8}, false, false},
         Kind{R"({"type": "max", "kernel": 2, "stride": 4, "dilation": 2})", {2, 16, 8, 8}, false, false},
         Kind{R"({"type": "soft", "kernel": 2})", {40, 64, 16, 16}, true, true}}) {
-    const auto op = make_pool_operator(nlohmann::json::parse(k.config));
-    for (const DType dtype : {DType::f32, DType::bf16})
-      for (const bool training : {true, false}) {
-        const std::string what = fmt::format("{} {} {}", k.config, k.shape.str(), name_of(dtype));
-        const Result got = run(*op, dtype, k.shape, true, training);
-        expect_same(got, run(*op, dtype, k.shape, false, training), dtype, what);
-        EXPECT_EQ(got.written, !k.reads) << what;
-        EXPECT_EQ(got.summed, k.sums) << what;
-      }
+    const nlohmann::json config = nlohmann::json::parse(k.config);
+    const auto op = make_pool_operator(config);
+    const auto name = config.at("type").get<std::string>();
+    for (const Act act : {Act::relu, Act::none, Act::silu})
+      for (const DType dtype : {DType::f32, DType::bf16})
+        for (const bool training : {true, false}) {
+          const std::string what = fmt::format("{} {} {}", k.config, k.shape.str(), name_of(dtype));
+          const Result got = run(name, *op, dtype, k.shape, true, training, act);
+          expect_same(got, run(name, *op, dtype, k.shape, false, training, act), dtype, what);
+          EXPECT_EQ(got.written, !k.reads) << what;
+          EXPECT_EQ(got.summed, k.sums) << what;
+        }
   }
 }
 
@@ -141,30 +148,23 @@ TEST(BehindNorm, ShapesLearnTheSame) {
       for (const Dims& shape : {Dims{3, 32, 8, 6}, Dims{2, 19, 10, 4}, Dims{2, 16, 2, 2}}) {
         const std::vector<Tensor> parameters{Tensor::full({2}, scale), Tensor::full({2}, 0.25)};
         for (const Tensor& p : parameters) p.set_requires_grad();
-        const Result got = run(*op, dtype, shape, true, true, false, parameters);
+        const Result got = run("dynopool", *op, dtype, shape, true, true, Act::relu, parameters);
         const std::string what = fmt::format("{} {} {}", scale, name_of(dtype), shape.str());
-        expect_same(got, run(*op, dtype, shape, false, true, false, parameters), dtype, what);
+        expect_same(got, run("dynopool", *op, dtype, shape, false, true, Act::relu, parameters), dtype, what);
         const bool windows = 2 * got.y.size(2) == shape[2] && 2 * got.y.size(3) == shape[3];
         EXPECT_EQ(got.written, !windows) << what;
         EXPECT_EQ(got.summed, windows) << what;
       }
 }
 
-TEST(BehindNorm, SumsAreNotTakenForAnothersGradient) {
-  const auto op = make_pool_operator({{"type", "max"}});
-  const Dims shape{3, 32, 8, 8};
-  const Result got = run(*op, DType::f32, shape, true, true, true);
-  EXPECT_TRUE(got.summed) << "of the operator's own";
-  expect_same(got, run(*op, DType::f32, shape, false, true, true), DType::f32, "twice");
-}
-
-TEST(KnownSums, OfManyRowsAreExact) {
+TEST(GradientSums, OfManyRowsAreExact) {
   const int64_t rows = 20000, channels = 3;
   const Tensor x = normal({rows, channels}, 1, 1, 2).to(DType::f32),
                dz = normal({rows, channels}, 2, 1, 1).to(DType::f32);
   const Tensor constants = Tensor::from<float>({2, 2, 2, 1, 0.5, 2, 0.25, 0, 10}, {3, channels});
   std::vector<double> sums(2 * channels, 1e9), expected(2 * channels, 0.0);
-  norm::gradient_sums_of_rows(x.data<float>(), dz.data<float>(), rows, channels, constants.data<float>(), sums.data());
+  norm::gradient_sums_of_rows(x.data<float>(), dz.data<float>(), rows, channels, constants.data<float>(), Act::relu,
+                              sums.data());
   const float* const k = constants.data<float>();
   for (int64_t i = 0; i < rows * channels; ++i) {
     const int64_t c = i % channels;
@@ -175,21 +175,6 @@ TEST(KnownSums, OfManyRowsAreExact) {
     expected[static_cast<size_t>(channels + c)] += g * centred;
   }
   EXPECT_LE(error(sums, expected), 1e-7);
-}
-
-TEST(KnownSums, AreOfOneTensor) {
-  const norm::KnownSums nobody, sums = norm::KnownSums::wanted(2);
-  const Tensor dz = Tensor::zeros({3, 2}), other = Tensor::zeros({3, 2});
-  EXPECT_FALSE(nobody);
-  EXPECT_FALSE(nobody.of(dz));
-  EXPECT_FALSE(sums.of(dz));
-  sums.put(dz, Tensor::from<double>({1, 2, 3, 4, 10, 20, 30, 40}, {2, 2, 2}));
-  ASSERT_TRUE(sums.of(dz));
-  EXPECT_EQ(sums.of(dz).values(), (Values{11, 22, 33, 44}));
-  EXPECT_EQ(sums.of(dz).shape(), (Dims{2, 2}));
-  EXPECT_FALSE(sums.of(other));
-  dz.mark_written();
-  EXPECT_FALSE(sums.of(dz));
 }
 
 }  // namespace

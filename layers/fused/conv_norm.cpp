@@ -1,0 +1,117 @@
+// Gradients are set, not added.
+#include "layers/fused/conv_norm.h"
+
+#include "core/tape.h"
+#include "core/winograd/convolve.h"
+#include "layers/norm_passes.h"
+
+namespace tidepool {
+namespace {
+
+// The m of F(m x m) by which the case is done, or 0: by the library, with the norm in passes of its own.
+int winograd_for(const Tensor& x, const Tensor& w, const ConvOptions& o) {
+  if (o.exact || !winograd::serves(x, w, o)) return 0;
+  return winograd_size(x.shape(), w.shape(), o);
+}
+
+// What the backward must know besides the tensors that the node kept.
+struct Kept {
+  ConvOptions conv;
+  int m;  // of Winograd's F(m x m), 0: by the library
+  bool training, biased;
+  Act act, x_act;
+};
+
+void backward(Pull& p, const Kept& k) {
+  const Tensor &x = p.saved(0), &x_norm = p.saved(1), &w = p.saved(2), &y = p.saved(3), &stats = p.saved(4);
+  const Tensor dz = p.dy().to(y.dtype()).contiguous(y.format());
+  const Tensor constants = norm::constants(stats, p.saved(5), p.saved(6));
+  const Tensor& sums = p.dy(1);
+  const auto gradient = norm::parameter_gradient(y, dz, stats, constants, k.training, k.act, sums);
+  p.dx(3) = gradient.dgamma;
+  p.dx(4) = gradient.dbeta;
+  if (sums)
+    Tape::worked("norm");
+  else
+    Tape::worked("norm", {y, dz});
+  const auto like = [](const Tensor& t) { return Tensor::empty(t.shape(), t.options()); };
+  if (p.needs(0)) p.dx(0) = like(x);
+  p.dx(1) = like(w);
+  if (k.m != 0 && !k.biased && k.act == Act::relu) {
+    const winograd::GradientFusion fusion{y, constants, gradient.line};
+    if (p.needs(0)) {
+      winograd::conv_backward_data(k.m, dz, w, k.conv, p.dx(0), fusion);
+      Tape::worked("convolution backward data", {dz, y, w, p.dx(0)}, direct_multiply_adds(y, w));
+    }
+    const bool through = x_norm && k.x_act == Act::relu;
+    const Tensor in = through ? x : NormedMap(x, x_norm, k.x_act, {}).values();
+    winograd::conv_backward_weights(k.m, in, dz, k.conv, p.dx(1), {}, through ? x_norm : Tensor{}, fusion);
+    Tape::worked("convolution backward weights", {x, dz, y, w}, direct_multiply_adds(y, w));
+    return;
+  }
+  if (k.biased) p.dx(2) = Tensor::empty({w.size(0)}, w.options());
+  const Tensor dy = like(y), in = NormedMap(x, x_norm, k.x_act, {}).values();
+  norm::apply_gradient(y, dz, constants, gradient.line, k.act, dy);
+  Tape::worked("norm", {y, dz, dy});
+  if (p.needs(0)) {
+    conv_backward_data(dy, w, k.conv, p.dx(0));
+    Tape::worked("convolution backward data", {dy, w, p.dx(0)}, direct_multiply_adds(y, w));
+  }
+  conv_backward_weights(in, dy, k.conv, p.dx(1), p.dx(2));
+  Tape::worked("convolution backward weights", {in, dy, w}, direct_multiply_adds(y, w));
+}
+
+}  // namespace
+
+bool conv_norm_serves(const NormedMap& x, const ConvNorm& p) {
+  const Tensor& map = x.raw();
+  return map.device() == kCpu && map.rank() == 4 && map.numel() > 0 &&
+         (map.dtype() == DType::f32 || map.dtype() == DType::bf16) && map.is_contiguous(MemoryFormat::channels_last) &&
+         p.weight.dtype() == DType::f32;
+}
+
+NormedMap conv_norm(const NormedMap& x, const ConvNorm& p, const ConvOptions& conv, const BatchNormOptions& options) {
+  const Dims shape = convolution_shape(x.shape(), p.weight.shape(), conv);
+  const Tensor w = p.weight.contiguous(MemoryFormat::plain);
+  const Tensor bias = p.bias ? p.bias.contiguous(MemoryFormat::plain) : p.bias;
+  if (bias) expect_shape("conv", "bias", bias, {shape[1]});
+  const Tensor y = Tensor::empty(shape, {x.raw().dtype(), MemoryFormat::channels_last, kCpu});
+  norm::check(y, p.gamma, p.beta, p.running_mean, p.running_var, options);
+  const Tensor gamma = p.gamma.contiguous(), beta = p.beta.contiguous();
+  const int m = winograd_for(x.raw(), w, conv);
+  const bool through = m != 0 && x.act() == Act::relu;  // Winograd's transforms know this one
+  const Tensor in = through ? x.raw() : x.values(), in_norm = through ? x.constants() : Tensor{};
+  const auto convolved = [&](const winograd::ForwardFusion& fusion) {
+    if (m != 0)
+      winograd::conv_forward(m, in, w, bias, conv, y, fusion);
+    else
+      conv_forward(in, w, bias, conv, y);
+    Tape::worked("convolution forward", {in, w, y}, direct_multiply_adds(y, w));
+  };
+
+  if (!options.training && !Tape::wants({x.raw(), p.weight, p.bias, p.gamma, p.beta})) {
+    const Tensor constants = norm::constants(norm::statistics({}, p.running_mean, p.running_var, options), gamma, beta);
+    const bool stored = m != 0 && options.act == Act::relu;
+    convolved({.read = in_norm, .write = stored ? constants : Tensor{}});
+    if (!stored) norm::apply(y, constants, options.act, y);
+    return y;
+  }
+
+  norm::Moments moments;
+  winograd::ResultMoments parts;
+  convolved({.read = in_norm, .moments = options.training ? &parts : nullptr});
+  if (options.training) moments = m != 0 ? norm::join(parts.parts, parts.counts) : norm::moments_of(y);
+  const Tensor stats = norm::statistics(moments, p.running_mean, p.running_var, options);
+  const Tensor constants = norm::constants(stats, gamma, beta);
+  if (m != 0)
+    Tape::worked("norm");
+  else
+    Tape::worked("norm", {y});
+  const Tensor sums = Tensor::empty({2, shape[1]}, {.dtype = DType::f64});
+  const Kept kept{conv, m, options.training, static_cast<bool>(bias), options.act, x.act()};
+  Tape::record("conv_norm", {x.raw(), p.weight, p.bias, p.gamma, p.beta}, {y, sums},
+               {x.raw(), x.constants(), w, y, stats, gamma, beta}, [kept](Pull& pull) { backward(pull, kept); });
+  return {y, constants, options.act, sums};
+}
+
+}  // namespace tidepool

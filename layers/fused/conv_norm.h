@@ -1,0 +1,26 @@
+// Convolution, batch norm and activation as one operator: where the convolution is ours, statistics are gathered while
+// it stores its result, the norm is applied where the next operator reads, and its gradient where the convolution's
+// gradients read. So the map between norm and next operator is not kept, and by Winograd never written. The same
+// numbers as `convolution` and `batch_norm` one after the other, to rounding; those two stay as its test.
+#pragma once
+#include "layers/conv.h"
+#include "layers/fused/normed_map.h"
+#include "layers/norm.h"
+
+namespace tidepool {
+
+/// Tensors of the operator, as convolution() and batch_norm() have them; bias may be undefined.
+struct ConvNorm {
+  Tensor weight, bias, gamma, beta, running_mean, running_var;
+};
+
+/// Whether the operator does the case: 2-D maps of f32 or bf16 on the CPU, channels-last, weights of f32, and at least
+/// one image. Otherwise take the two operators one after the other.
+bool conv_norm_serves(const NormedMap& x, const ConvNorm& p);
+
+/// act(batch_norm(convolution(x))), act being norm.act. Without a tape and with running statistics the norm is applied
+/// as the convolution stores its result, or behind it. Keeps x (before its own norm), the convolution's result and 2 C
+/// numbers. Throws Error("[conv] ...") and Error("[batch_norm] ...").
+NormedMap conv_norm(const NormedMap& x, const ConvNorm& p, const ConvOptions& conv, const BatchNormOptions& norm);
+
+}  // namespace tidepool

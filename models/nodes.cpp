@@ -1,0 +1,286 @@
+#include "models/nodes.h"
+
+#include <nlohmann/json.hpp>
+
+#include "core/tape.h"
+#include "layers/add.h"
+#include "layers/concat.h"
+#include "layers/dropout.h"
+#include "layers/gate.h"
+#include "layers/global_avg.h"
+#include "layers/linear.h"
+#include "layers/resize.h"
+#include "layers/starts.h"
+#include "layers/stochastic_depth.h"
+
+namespace tidepool {
+namespace {
+
+int64_t count_of(std::span<const Tensor> tensors) {
+  int64_t count = 0;
+  for (const Tensor& t : tensors) count += t.numel();
+  return count;
+}
+
+// A node whose row says its shape and its parameters alone.
+TracedShape row(Trace& trace, const std::string& name, const std::string& kind, const TracedShape& y,
+                int64_t parameters = 0) {
+  trace.layers.push_back({.name = name, .kind = kind, .output = y, .parameters = parameters});
+  return y;
+}
+
+}  // namespace
+
+// -- convolution
+
+ConvNode::ConvNode(const ConvSpec& spec, bool exact) : out_(spec.out), kernel_(spec.kernel), bias_(spec.bias) {
+  const int64_t padding = spec.padding < 0 ? (spec.kernel - 1) / 2 : spec.padding;
+  options_ = {.stride = {spec.stride, spec.stride, spec.stride},
+              .padding = {padding, padding, padding},
+              .groups = spec.groups,
+              .exact = exact};
+}
+
+std::vector<ParameterSpec> ConvNode::parameters(std::span<const Dims> x) const {
+  // As torchvision starts its networks (He et al. 2015): by the outputs of a kernel, groups not counted.
+  std::vector<ParameterSpec> specs{{.name = "weight",
+                                    .shape = {out_, x[0][1] / options_.groups, kernel_, kernel_},
+                                    .kind = ParameterKind::weight,
+                                    .start = he_normal(static_cast<double>(out_ * kernel_ * kernel_))}};
+  if (bias_) specs.push_back({.name = "bias", .shape = {out_}, .kind = ParameterKind::bias, .start = start_at(0)});
+  return specs;
+}
+
+Tensor ConvNode::run(std::span<const Tensor> x, const NodeTensors& tensors, const ForwardMode& /*mode*/) const {
+  return convolution(x[0], tensors.parameters[0], bias_ ? tensors.parameters[1] : Tensor{}, options_);
+}
+
+TracedShape ConvNode::trace(std::span<const TracedShape> x, const NodeTensors& tensors, const std::string& name,
+                            Trace& trace) const {
+  const Tensor& weight = tensors.parameters[0];
+  const Dims y = convolution_shape(x[0].dims(), weight.shape(), options_);
+  TracedShape out{.n = y[0], .c = y[1], .lengths = {}};
+  for (size_t i = 0; i < x[0].lengths.size(); ++i)
+    out.lengths.push_back(
+        x[0].lengths[i].then(y[2 + static_cast<int>(i)], 1.0 / static_cast<double>(options_.stride[i])));
+  trace.layers.push_back({.name = name,
+                          .kind = kind(),
+                          .output = out,
+                          .parameters = count_of(tensors.parameters),
+                          .macs_per_place = weight.numel(),
+                          .convolution = {{x[0].dims(), weight.shape(), options_}}});
+  return out;
+}
+
+// -- batch norm, activation
+
+std::vector<ParameterSpec> BatchNormNode::parameters(std::span<const Dims> x) const {
+  const Dims shape{x[0][1]};
+  return {{"weight", shape, ParameterKind::norm, start_at(1)}, {"bias", shape, ParameterKind::norm, start_at(0)}};
+}
+
+std::vector<BufferSpec> BatchNormNode::buffers(std::span<const Dims> x) const {
+  return {{"running_mean", {x[0][1]}, 0}, {"running_var", {x[0][1]}, 1}};
+}
+
+Tensor BatchNormNode::run(std::span<const Tensor> x, const NodeTensors& tensors, const ForwardMode& mode) const {
+  return batch_norm(x[0], tensors.parameters[0], tensors.parameters[1], tensors.buffers[0], tensors.buffers[1],
+                    options(mode.training, Act::none));
+}
+
+TracedShape BatchNormNode::trace(std::span<const TracedShape> x, const NodeTensors& tensors, const std::string& name,
+                                 Trace& trace) const {
+  return row(trace, name, kind(), x[0], count_of(tensors.parameters));
+}
+
+Tensor ActivationNode::run(std::span<const Tensor> x, const NodeTensors& /*tensors*/,
+                           const ForwardMode& /*mode*/) const {
+  return tidepool::activation(x[0], act_);
+}
+
+TracedShape ActivationNode::trace(std::span<const TracedShape> x, const NodeTensors& /*tensors*/,
+                                  const std::string& name, Trace& trace) const {
+  return row(trace, name, kind(), x[0]);
+}
+
+// -- pooling
+
+PoolNode::PoolNode(const Json& config, bool exact) : exact_(exact) {
+  const nlohmann::json plain = config;
+  op_ = make_pool_operator(plain);
+  kind_ = plain.at("type").get<std::string>();
+  if (!find_pool_operator(kind_).resizes)
+    throw Error("[{}] does not resize a map: it cannot stand in a network's resize slot", kind_);
+}
+
+PoolMode PoolNode::pool_mode(const ForwardMode& mode) const {
+  return {.training = mode.training, .seed = mode.seed, .step = mode.step, .exact = exact_};
+}
+
+Tensor PoolNode::run(std::span<const Tensor> x, const NodeTensors& tensors, const ForwardMode& mode) const {
+  return op_->forward(x[0], tensors.parameters, pool_mode(mode));
+}
+
+TracedShape PoolNode::trace(std::span<const TracedShape> x, const NodeTensors& tensors, const std::string& name,
+                            Trace& trace) const {
+  const size_t before = trace.layers.size();
+  const TracedShape y = op_->trace(x[0], tensors.parameters, name, trace);
+  if (y.lengths.size() != x[0].lengths.size() || y.c != x[0].c)
+    throw Error("[{}] does not resize a map of shape {}: it gives {}", kind_, x[0].dims().str(), y.dims().str());
+  int64_t rest = count_of(tensors.parameters);
+  for (size_t i = before; i < trace.layers.size(); ++i) {
+    if (trace.layers[i].name == name) return y;
+    rest -= trace.layers[i].parameters;  // of a convolution inside it, which has a row of its own
+  }
+  return row(trace, name, kind_, y, rest);
+}
+
+void PoolNode::project(std::span<const Dims> x, const NodeTensors& tensors) const {
+  op_->project(tensors.parameters, x[0]);
+}
+
+// -- the others
+
+namespace {
+
+class LinearNode final : public NodeOperator {
+ public:
+  LinearNode(int64_t out, std::function<void(const Tensor&, uint64_t)> init) : out_(out), init_(std::move(init)) {}
+  std::string kind() const override { return "linear"; }
+  std::vector<ParameterSpec> parameters(std::span<const Dims> x) const override {
+    return {{"weight", {out_, x[0][1]}, ParameterKind::weight, init_ ? init_ : start_normal(0.01)},
+            {"bias", {out_}, ParameterKind::bias, start_at(0)}};
+  }
+  Tensor run(std::span<const Tensor> x, const NodeTensors& tensors, const ForwardMode& /*mode*/) const override {
+    return linear(x[0], tensors.parameters[0], tensors.parameters[1]);
+  }
+  TracedShape trace(std::span<const TracedShape> x, const NodeTensors& tensors, const std::string& name,
+                    Trace& trace) const override {
+    const TracedShape out{.n = x[0].n, .c = out_, .lengths = {}};
+    trace.layers.push_back({.name = name,
+                            .kind = kind(),
+                            .output = out,
+                            .parameters = count_of(tensors.parameters),
+                            .macs_per_place = tensors.parameters[0].numel()});
+    return out;
+  }
+
+ private:
+  int64_t out_;
+  std::function<void(const Tensor&, uint64_t)> init_;
+};
+
+class GlobalAvgNode final : public NodeOperator {
+ public:
+  explicit GlobalAvgNode(bool keep_rank) : keep_rank_(keep_rank) {}
+  std::string kind() const override { return "global_avg"; }
+  Tensor run(std::span<const Tensor> x, const NodeTensors& /*tensors*/, const ForwardMode& /*mode*/) const override {
+    const Tensor y = global_avg(x[0]);
+    if (!keep_rank_) return y;
+    Dims shape = x[0].shape();
+    for (int i = 2; i < shape.rank(); ++i) shape[i] = 1;
+    const Tensor map = y.reshape(shape);
+    Tape::record("reshape", {y}, {map}, {},
+                 [flat = y.shape()](Pull& p) { p.dx(0) = p.dy().contiguous(MemoryFormat::plain).reshape(flat); });
+    return map;
+  }
+  TracedShape trace(std::span<const TracedShape> x, const NodeTensors& /*tensors*/, const std::string& name,
+                    Trace& trace) const override {
+    TracedShape y{.n = x[0].n, .c = x[0].c, .lengths = {}};
+    if (keep_rank_) y.lengths.assign(x[0].lengths.size(), TracedLength{.value = 1, .slopes = {}});
+    return row(trace, name, kind(), y);
+  }
+
+ private:
+  bool keep_rank_;
+};
+
+class DropoutNode final : public NodeOperator {
+ public:
+  DropoutNode(double p, bool of_images) : p_(p), of_images_(of_images) {}
+  std::string kind() const override { return of_images_ ? "stochastic_depth" : "dropout"; }
+  Tensor run(std::span<const Tensor> x, const NodeTensors& /*tensors*/, const ForwardMode& mode) const override {
+    if (!mode.training) return x[0];
+    return of_images_ ? stochastic_depth(x[0], p_, mode.seed, mode.step) : dropout(x[0], p_, mode.seed, mode.step);
+  }
+  TracedShape trace(std::span<const TracedShape> x, const NodeTensors& /*tensors*/, const std::string& name,
+                    Trace& trace) const override {
+    return row(trace, name, kind(), x[0]);
+  }
+
+ private:
+  double p_;
+  bool of_images_;
+};
+
+// Of maps alone, without parameters: `apply` of the inputs; the result has the lengths of input `like`.
+template <class F>
+class MapNode final : public NodeOperator {
+ public:
+  MapNode(const char* kind, size_t like, F apply) : kind_(kind), like_(like), apply_(apply) {}
+  std::string kind() const override { return kind_; }
+  Tensor run(std::span<const Tensor> x, const NodeTensors& /*tensors*/, const ForwardMode& /*mode*/) const override {
+    return apply_(x);
+  }
+  TracedShape trace(std::span<const TracedShape> x, const NodeTensors& /*tensors*/, const std::string& name,
+                    Trace& trace) const override {
+    TracedShape y = x[0];
+    y.lengths = x[like_].lengths;
+    return row(trace, name, kind_, y);
+  }
+
+ private:
+  const char* kind_;
+  size_t like_;
+  F apply_;
+};
+
+class ConcatNode final : public NodeOperator {
+ public:
+  std::string kind() const override { return "concat"; }
+  Tensor run(std::span<const Tensor> x, const NodeTensors& /*tensors*/, const ForwardMode& /*mode*/) const override {
+    return concat(x);
+  }
+  TracedShape trace(std::span<const TracedShape> x, const NodeTensors& /*tensors*/, const std::string& name,
+                    Trace& trace) const override {
+    TracedShape y = x[0];
+    for (size_t i = 1; i < x.size(); ++i) y.c += x[i].c;
+    return row(trace, name, kind(), y);
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<NodeOperator> linear_node(int64_t out, std::function<void(const Tensor&, uint64_t seed)> weight_init) {
+  return std::make_unique<LinearNode>(out, std::move(weight_init));
+}
+std::unique_ptr<NodeOperator> global_avg_node(bool keep_rank) {
+  return std::make_unique<GlobalAvgNode>(keep_rank);
+}
+std::unique_ptr<NodeOperator> dropout_node(double p) {
+  return std::make_unique<DropoutNode>(p, false);
+}
+std::unique_ptr<NodeOperator> stochastic_depth_node(double p) {
+  return std::make_unique<DropoutNode>(p, true);
+}
+std::unique_ptr<NodeOperator> add_node() {
+  const auto apply = [](std::span<const Tensor> x) { return add_maps(x[0], x[1]); };
+  return std::make_unique<MapNode<decltype(apply)>>("add", 0, apply);
+}
+std::unique_ptr<NodeOperator> gate_node() {
+  const auto apply = [](std::span<const Tensor> x) { return gate(x[0], x[1]); };
+  return std::make_unique<MapNode<decltype(apply)>>("gate", 0, apply);
+}
+std::unique_ptr<NodeOperator> concat_node() {
+  return std::make_unique<ConcatNode>();
+}
+std::unique_ptr<NodeOperator> resize_like_node(bool bilinear) {
+  const auto apply = [bilinear](std::span<const Tensor> x) {
+    const Dims& like = x[1].shape();
+    return resize(x[0], Dims(std::span(like.begin() + 2, like.end())),
+                  bilinear ? ResizeMode::bilinear : ResizeMode::nearest);
+  };
+  return std::make_unique<MapNode<decltype(apply)>>("resize", 1, apply);
+}
+
+}  // namespace tidepool
