@@ -15,8 +15,7 @@ TP_INLINE V normed(V centred, V scale, V shift) {
   return centred * scale + shift;
 }
 
-// Activations behind a norm. apply: of the norm's value v; gradient: of a map of T, g behind the activation. In bf16
-// the plain activation would see v rounded; the thresholds are those of the stored value.
+// Activations behind a norm. apply: of the norm's value v; gradient: of a map of T, g behind the activation.
 struct Identity {
   template <class V>
   static TP_INLINE V apply(V v) {
@@ -50,9 +49,7 @@ struct Relu6 {
   }
   template <class T, class V>
   static TP_INLINE V gradient(V g, V v) {
-    // A bf16 value of 6 - 2^-6 and more is stored as 6.
-    const Lane<V> least = std::is_same_v<T, bf16> ? static_cast<Lane<V>>(6 - 0x1p-6) : Lane<V>{6};
-    return v >= splat<V>(least) ? splat<V>(0) : Relu::gradient<T, V>(g, v);
+    return v >= splat<V>(6) ? splat<V>(0) : Relu::gradient<T, V>(g, v);
   }
 };
 

@@ -28,7 +28,7 @@ Value squeeze_excitation(GraphBuilder& g, const std::string& name, Value x, int6
 Value mbconv(GraphBuilder& g, const std::string& name, Value x, const Stage& s, int64_t stride, const std::string& slot,
              double drop) {
   const int64_t out = g.scaled_by_8(s.channels), squeezed = std::max<int64_t>(1, x.channels / 4);
-  const auto layer = [&, k = 0]() mutable { return fmt::format("{}.block.{}", name, k++); };
+  auto layer = [&, k = 0]() mutable { return fmt::format("{}.block.{}", name, k++); };
   Value y = x;
   if (s.expand != 1)
     y = g.conv_norm_act(ConvNormActNames::indexed(layer()), y,

@@ -1,4 +1,5 @@
 // The fuse pass, and the release of values after their last reader.
+#include "layers/norm_passes.h"
 #include "models/network.h"
 #include "models/nodes.h"
 

@@ -107,7 +107,8 @@ TEST(ConvNorm, AgreesWithItsParts) {
         const Result got = run(net, true, training, o, act);
         for (size_t i = 0; i < got.values.size(); ++i) {
           // In training a norm takes its input's mean away again: a bias has no gradient but rounding.
-          const bool nothing = c.bias && training && (i == 3 || i == 7);
+          // So has what the activation does not bend, and no padding cuts off.
+          const bool nothing = c.bias && training && (i == 3 || i == 7 || (act == Act::none && i == 5));
           if (nothing) continue;
           EXPECT_LE(error(got.values[i], expected.values[i]), 1e-4)
               << c.images.str() << (training ? " training " : " ") << i;
@@ -157,7 +158,7 @@ TEST(ConvNorm, AppliesTheNormWhileItStoresWhenNothingIsRecorded) {
     const Net net(DType::f32, c.images, c.channels, c.bias);
     const Values recorded = run(net, true, false, o).values[0];
     NormedMap map = net.x;
-    for (const ConvNorm& l : net.layers) map = conv_norm(map, l, o, {.training = false});
+    for (const ConvNorm& l : net.layers) map = conv_norm(map, l, o, {.training = false, .act = Act::relu});
     EXPECT_LE(error(map.tensor().values(), recorded), 1e-5) << c.images.str();
   }
 }
