@@ -6,6 +6,25 @@
 #include "core/tape.h"
 
 namespace tidepool {
+
+const char* name_of(Act act) {
+  switch (act) {
+    case Act::none:
+      return "none";
+    case Act::relu:
+      return "relu";
+    case Act::relu6:
+      return "relu6";
+    case Act::silu:
+      return "silu";
+    case Act::hardswish:
+      return "hardswish";
+    case Act::sigmoid:
+      return "sigmoid";
+  }
+  return "?";
+}
+
 namespace {
 
 // y = f(x) over dense memory, in the type of sums.
@@ -61,6 +80,20 @@ Tensor relu(const Tensor& x) {
   return y;
 }
 
+Tensor relu6(const Tensor& x) {
+  const Tensor in = x.contiguous();
+  const Tensor y = mapped("relu6", in, []<class V>(V v) {
+    const V low = v <= number<V>(0) ? number<V>(0) : v;
+    return low >= number<V>(6) ? number<V>(6) : low;
+  });
+  Tape::record("relu6", {x}, {y}, {y}, [](Pull& p) {
+    p.dx(0) = pulled(p.saved(0), p.dy(), []<class V>(V out, V dy) {
+      return (out <= number<V>(0)) | (out >= number<V>(6)) ? number<V>(0) : dy;
+    });
+  });
+  return y;
+}
+
 Tensor silu(const Tensor& x) {
   const Tensor in = x.contiguous();
   const Tensor y = mapped("silu", in, []<class V>(V v) { return v * sigmoid_of(v); });
@@ -73,6 +106,21 @@ Tensor silu(const Tensor& x) {
   return y;
 }
 
+Tensor hardswish(const Tensor& x) {
+  const Tensor in = x.contiguous();
+  const Tensor y = mapped("hardswish", in, []<class V>(V v) {
+    const V above = v + number<V>(3), low = above <= number<V>(0) ? number<V>(0) : above;
+    return v * (low >= number<V>(6) ? number<V>(6) : low) / number<V>(6);
+  });
+  Tape::record("hardswish", {x}, {y}, {in}, [](Pull& p) {
+    p.dx(0) = pulled(p.saved(0), p.dy(), []<class V>(V v, V dy) {
+      const V between = dy * (v / number<V>(3) + number<V>(0.5));
+      return v <= number<V>(-3) ? number<V>(0) : (v >= number<V>(3) ? dy : between);
+    });
+  });
+  return y;
+}
+
 Tensor sigmoid(const Tensor& x) {
   const Tensor in = x.contiguous();
   const Tensor y = mapped("sigmoid", in, []<class V>(V v) { return sigmoid_of(v); });
@@ -80,6 +128,24 @@ Tensor sigmoid(const Tensor& x) {
     p.dx(0) = pulled(p.saved(0), p.dy(), []<class V>(V out, V dy) { return dy * (out * (number<V>(1) - out)); });
   });
   return y;
+}
+
+Tensor activation(const Tensor& x, Act act) {
+  switch (act) {
+    case Act::none:
+      return x;
+    case Act::relu:
+      return relu(x);
+    case Act::relu6:
+      return relu6(x);
+    case Act::silu:
+      return silu(x);
+    case Act::hardswish:
+      return hardswish(x);
+    case Act::sigmoid:
+      return sigmoid(x);
+  }
+  throw Error("[activation] expected an activation, got the number {}", static_cast<int>(act));
 }
 
 }  // namespace tidepool
