@@ -3,7 +3,6 @@
 #include <atomic>
 #include <cmath>
 
-#include "core/lanes.h"
 #include "core/parallel.h"
 
 namespace tidepool {
@@ -16,10 +15,7 @@ Tensor add(const Tensor& a, const Tensor& b) {
   dispatch_floating(a.dtype(), "add", [&]<class T>(T) {
     const T *px = x.data<T>(), *py = y.data<T>();
     T* out = sum.data<T>();
-    parallel_chunks(a.numel(), 16384, [=](int64_t begin, int64_t end) {
-      each_lane<Acc<T>>(begin, end - begin,
-                        [=]<class V>(int64_t i) { store(out + i, load<V>(px + i) + load<V>(py + i)); });
-    });
+    set_elements<true>(out, a.numel(), [=]<class V>(int64_t i) { return load<V>(px + i) + load<V>(py + i); });
   });
   return sum;
 }

@@ -8,6 +8,7 @@
 
 #include "core/lanes.h"
 #include "core/parallel.h"
+#include "core/stream.h"
 #include "core/tape.h"
 
 namespace tidepool {
@@ -27,20 +28,20 @@ struct MapView {
   int64_t runs() const { return (positions + run() - 1) / run(); }
 };
 
-// y = x s over all positions.
-template <class T>
+// y = x s over all positions. kStream: y bypasses the caches.
+template <bool kStream, class T>
 void multiply(const MapView& m, const T* x, const T* s, T* y) {
   using A = Acc<T>;
   const int64_t channels = m.channels, positions = m.positions;
-  if (m.images * channels * positions == 0) return;
   if (m.channels_last) {
-    const int64_t grain = std::max<int64_t>(1, 16384 / channels);
-    parallel_chunks(m.images * positions, grain, [=](int64_t begin, int64_t end) {
+    parallel_chunks(m.images * positions, std::max<int64_t>(1, 16384 / channels), [=](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) {
         const T *from = x + row * channels, *factor = s + row / positions * channels;
         T* to = y + row * channels;
-        each_lane<A>(0, channels, [=]<class V>(int64_t c) { store(to + c, load<V>(from + c) * load<V>(factor + c)); });
+        each_lane<A>(0, channels,
+                     [=]<class V>(int64_t c) { put<kStream>(to + c, load<V>(from + c) * load<V>(factor + c)); });
       }
+      if (kStream) finish_streams();
     });
     return;
   }
@@ -48,9 +49,19 @@ void multiply(const MapView& m, const T* x, const T* s, T* y) {
     for (int64_t row = begin; row < end; ++row) {
       const A factor = static_cast<A>(s[row]);
       each_lane<A>(row * positions, positions,
-                   [=]<class V>(int64_t i) { store(y + i, load<V>(x + i) * splat<V>(factor)); });
+                   [=]<class V>(int64_t i) { put<kStream>(y + i, load<V>(x + i) * splat<V>(factor)); });
     }
+    if (kStream) finish_streams();
   });
+}
+template <class T>
+void multiply(const MapView& m, const T* x, const T* s, T* y) {
+  const int64_t count = m.images * m.channels * m.positions;
+  if (count == 0) return;
+  if (streams<typename detail::WideOf<Acc<T>>::type>(y, count, m.channels_last ? m.channels : m.positions))
+    multiply<true>(m, x, s, y);
+  else
+    multiply<false>(m, x, s, y);
 }
 
 // Channels-last rows [begin, end) of one image: dx = dy s (when kDx) and sums[C] (set) of dy x. The sums stay in the
@@ -159,9 +170,8 @@ Tensor gate(const Tensor& x, const Tensor& s) {
   const Tensor in = x.contiguous(), factors = s.contiguous(MemoryFormat::plain);
   const MemoryFormat format = in.format();
   const Tensor y = Tensor::empty(x.shape(), in.options());
-  dispatch_floating(x.dtype(), "gate", [&]<class T>(T) {
-    multiply<T>(MapView(in, format), in.data<T>(), factors.data<T>(), y.data<T>());
-  });
+  dispatch_floating(x.dtype(), "gate",
+                    [&]<class T>(T) { multiply(MapView(in, format), in.data<T>(), factors.data<T>(), y.data<T>()); });
   // The gradient of one input takes the other input.
   const Tensor kept_x = Tape::wants({s}) ? in : Tensor(), kept_s = Tape::wants({x}) ? factors : Tensor();
   const Dims s_shape = s.shape();
@@ -176,7 +186,7 @@ Tensor gate(const Tensor& x, const Tensor& s) {
       if (p.needs(1))
         backward<T>(map, p.saved(0).data<T>(), factor, dy.data<T>(), dx, p.dx(1).data<T>());
       else
-        multiply<T>(map, dy.data<T>(), factor, dx);
+        multiply(map, dy.data<T>(), factor, dx);
     });
   });
   return y;

@@ -130,6 +130,18 @@ void sum_terms(std::span<const Term> terms, const S* from, int64_t stride, T* to
   }
 }
 
+// result[i] = the sum over its terms of weight x line[from].
+template <class A>
+void sum_positions(const AxisMap& map, const A* line, A* result) {
+  const Term* term = map.terms.data();
+  for (int64_t i = 0; i < map.m; ++i) {
+    A sum = 0;
+    for (const Term* end = map.terms.data() + map.starts[static_cast<size_t>(i + 1)]; term != end; ++term)
+      sum += static_cast<A>(term->weight) * line[term->from];
+    result[i] = sum;
+  }
+}
+
 // y of x by the maps of the axes; both are dense in `format`.
 Tensor mapped(const Tensor& x, MemoryFormat format, const AxisMaps& maps, const Dims& shape) {
   const Tensor y = Tensor::empty(shape, {.dtype = x.dtype(), .format = format});
@@ -144,7 +156,7 @@ Tensor mapped(const Tensor& x, MemoryFormat format, const AxisMaps& maps, const 
     T* to = y.data<T>();
     const int64_t grain = std::max<int64_t>(1, 16384 / std::max(from_row, to_row));
     parallel_chunks(rows, grain, [&](int64_t begin, int64_t end) {
-      std::vector<A> line(static_cast<size_t>(from_row));
+      std::vector<A> line(static_cast<size_t>(from_row)), result(static_cast<size_t>(inner > 1 ? 0 : to_row));
       std::vector<Term> terms;
       for (int64_t row = begin; row < end; ++row) {
         const int64_t image = row / (d.m * h.m);
@@ -154,15 +166,11 @@ Tensor mapped(const Tensor& x, MemoryFormat format, const AxisMaps& maps, const 
             terms.push_back({(image * d.n + td.from) * h.n + th.from, td.weight * th.weight});
         sum_terms<A>(terms, from, from_row, line.data(), from_row);
         T* out = to + row * to_row;
-        for (int64_t i = 0; i < w.m; ++i) {
-          const std::span<const Term> along = w.of(i);
-          if (inner > 1) {
-            sum_terms<A>(along, line.data(), inner, out + i * inner, inner);
-          } else {
-            A sum = 0;
-            for (const Term& t : along) sum += static_cast<A>(t.weight) * line[static_cast<size_t>(t.from)];
-            out[i] = static_cast<T>(sum);
-          }
+        if (inner > 1) {
+          for (int64_t i = 0; i < w.m; ++i) sum_terms<A>(w.of(i), line.data(), inner, out + i * inner, inner);
+        } else {
+          sum_positions(w, line.data(), result.data());
+          each_lane_set<A>(to_row, [&]<class V>(int64_t i) { store(out + i, load<V>(result.data() + i)); });
         }
       }
     });

@@ -448,14 +448,14 @@ TEST(StochasticDepth, Battery) {
     Case c;
     c.name = shape.str();
     c.inputs = {normal(shape, 1)};
-    c.op = [](const std::vector<Tensor>& t) { return stochastic_depth(t[0], 0.25, 7, 11); };
+    c.op = [](const std::vector<Tensor>& t) { return stochastic_depth(t[0], 0.5, 7, 11); };
     c.reference = [=](const std::vector<Values>& in, const Values& dy) {
       std::vector<Values> r{dy, dy};
       int kept = 0;
       for (int64_t n = 0; n < shape[0]; ++n) {
         const auto number = static_cast<uint64_t>(n);
         const uint32_t word = random_words(7, 0x7374646500000000u ^ 11u, number / 4)[number % 4];
-        const double factor = word >> 8 >= (1u << 22) ? 4.0 / 3 : 0;  // a quarter of 2^24
+        const double factor = word >> 8 >= (1u << 23) ? 2 : 0;  // half of 2^24
         kept += factor > 0;
         for (int64_t i = n * (shape.product() / shape[0]); i < (n + 1) * (shape.product() / shape[0]); ++i) {
           r[0][at(i)] = in[0][at(i)] * factor;
