@@ -15,10 +15,7 @@ Tensor add(const Tensor& a, const Tensor& b) {
   dispatch_floating(a.dtype(), "add", [&]<class T>(T) {
     const T *px = x.data<T>(), *py = y.data<T>();
     T* out = sum.data<T>();
-    parallel_chunks(a.numel(), 16384, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i)
-        out[i] = static_cast<T>(static_cast<Acc<T>>(px[i]) + static_cast<Acc<T>>(py[i]));
-    });
+    set_elements<true>(out, a.numel(), [=]<class V>(int64_t i) { return load<V>(px + i) + load<V>(py + i); });
   });
   return sum;
 }

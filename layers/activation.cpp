@@ -1,8 +1,8 @@
 // Gradients are set, not added.
 #include "layers/activation.h"
 
+#include "core/elementwise.h"
 #include "core/lane_math.h"
-#include "core/parallel.h"
 #include "core/tape.h"
 
 namespace tidepool {
@@ -27,8 +27,8 @@ const char* name_of(Act act) {
 
 namespace {
 
-// y = f(x) over dense memory, in the type of sums.
-template <class F>
+// y = f(x) over dense memory, in the type of sums. kStream: see set_elements.
+template <bool kStream, class F>
 Tensor mapped(const char* who, const Tensor& x, const F& f) {
   if (!is_floating(x.dtype()))
     throw Error("[{}] expected an input of f32, f64 or bf16, got {}", who, name_of(x.dtype()));
@@ -37,25 +37,20 @@ Tensor mapped(const char* who, const Tensor& x, const F& f) {
   dispatch_floating(x.dtype(), who, [&]<class T>(T) {
     const T* from = x.data<T>();
     T* to = y.data<T>();
-    parallel_chunks(x.numel(), 16384, [=](int64_t begin, int64_t end) {
-      each_lane<Acc<T>>(begin, end - begin, [=]<class V>(int64_t i) { store(to + i, f(load<V>(from + i))); });
-    });
+    set_elements<kStream>(to, x.numel(), [=]<class V>(int64_t i) { return f(load<V>(from + i)); });
   });
   return y;
 }
 
 // dx = f(kept, dy), `kept` being x or y.
-template <class F>
+template <bool kStream, class F>
 Tensor pulled(const Tensor& kept, const Tensor& dy, const F& f) {
   const Tensor g = dy.to(kept.dtype()).contiguous(kept.format());
   const Tensor dx = Tensor::empty(kept.shape(), kept.options());
   dispatch_floating(kept.dtype(), "activation", [&]<class T>(T) {
     const T *pk = kept.data<T>(), *pg = g.data<T>();
     T* to = dx.data<T>();
-    parallel_chunks(kept.numel(), 16384, [=](int64_t begin, int64_t end) {
-      each_lane<Acc<T>>(begin, end - begin,
-                        [=]<class V>(int64_t i) { store(to + i, f(load<V>(pk + i), load<V>(pg + i))); });
-    });
+    set_elements<kStream>(to, kept.numel(), [=]<class V>(int64_t i) { return f(load<V>(pk + i), load<V>(pg + i)); });
   });
   return dx;
 }
@@ -73,18 +68,33 @@ TP_INLINE V sigmoid_of(V x) {
 
 Tensor relu(const Tensor& x) {
   const Tensor in = x.contiguous();
-  const Tensor y = mapped("relu", in, []<class V>(V v) { return v <= number<V>(0) ? number<V>(0) : v; });
+  const Tensor y = mapped<true>("relu", in, []<class V>(V v) { return v <= number<V>(0) ? number<V>(0) : v; });
   Tape::record("relu", {x}, {y}, {y}, [](Pull& p) {
-    p.dx(0) = pulled(p.saved(0), p.dy(), []<class V>(V out, V dy) { return out <= number<V>(0) ? number<V>(0) : dy; });
+    p.dx(0) =
+        pulled<true>(p.saved(0), p.dy(), []<class V>(V out, V dy) { return out <= number<V>(0) ? number<V>(0) : dy; });
+  });
+  return y;
+}
+
+Tensor relu6(const Tensor& x) {
+  const Tensor in = x.contiguous();
+  const Tensor y = mapped<true>("relu6", in, []<class V>(V v) {
+    const V low = v <= number<V>(0) ? number<V>(0) : v;
+    return low >= number<V>(6) ? number<V>(6) : low;
+  });
+  Tape::record("relu6", {x}, {y}, {y}, [](Pull& p) {
+    p.dx(0) = pulled<true>(p.saved(0), p.dy(), []<class V>(V out, V dy) {
+      return (out <= number<V>(0)) | (out >= number<V>(6)) ? number<V>(0) : dy;
+    });
   });
   return y;
 }
 
 Tensor silu(const Tensor& x) {
   const Tensor in = x.contiguous();
-  const Tensor y = mapped("silu", in, []<class V>(V v) { return v * sigmoid_of(v); });
+  const Tensor y = mapped<false>("silu", in, []<class V>(V v) { return v * sigmoid_of(v); });
   Tape::record("silu", {x}, {y}, {in}, [](Pull& p) {
-    p.dx(0) = pulled(p.saved(0), p.dy(), []<class V>(V v, V dy) {
+    p.dx(0) = pulled<false>(p.saved(0), p.dy(), []<class V>(V v, V dy) {
       const V s = sigmoid_of(v);
       return dy * (s + v * (s * (number<V>(1) - s)));
     });
@@ -92,13 +102,46 @@ Tensor silu(const Tensor& x) {
   return y;
 }
 
-Tensor sigmoid(const Tensor& x) {
+Tensor hardswish(const Tensor& x) {
   const Tensor in = x.contiguous();
-  const Tensor y = mapped("sigmoid", in, []<class V>(V v) { return sigmoid_of(v); });
-  Tape::record("sigmoid", {x}, {y}, {y}, [](Pull& p) {
-    p.dx(0) = pulled(p.saved(0), p.dy(), []<class V>(V out, V dy) { return dy * (out * (number<V>(1) - out)); });
+  const Tensor y = mapped<true>("hardswish", in, []<class V>(V v) {
+    const V above = v + number<V>(3), low = above <= number<V>(0) ? number<V>(0) : above;
+    return v * (low >= number<V>(6) ? number<V>(6) : low) / number<V>(6);
+  });
+  Tape::record("hardswish", {x}, {y}, {in}, [](Pull& p) {
+    p.dx(0) = pulled<true>(p.saved(0), p.dy(), []<class V>(V v, V dy) {
+      const V between = dy * (v / number<V>(3) + number<V>(0.5));
+      return v <= number<V>(-3) ? number<V>(0) : (v >= number<V>(3) ? dy : between);
+    });
   });
   return y;
+}
+
+Tensor sigmoid(const Tensor& x) {
+  const Tensor in = x.contiguous();
+  const Tensor y = mapped<false>("sigmoid", in, []<class V>(V v) { return sigmoid_of(v); });
+  Tape::record("sigmoid", {x}, {y}, {y}, [](Pull& p) {
+    p.dx(0) = pulled<false>(p.saved(0), p.dy(), []<class V>(V out, V dy) { return dy * (out * (number<V>(1) - out)); });
+  });
+  return y;
+}
+
+Tensor activation(const Tensor& x, Act act) {
+  switch (act) {
+    case Act::none:
+      return x;
+    case Act::relu:
+      return relu(x);
+    case Act::relu6:
+      return relu6(x);
+    case Act::silu:
+      return silu(x);
+    case Act::hardswish:
+      return hardswish(x);
+    case Act::sigmoid:
+      return sigmoid(x);
+  }
+  throw Error("[activation] expected an activation, got the number {}", static_cast<int>(act));
 }
 
 }  // namespace tidepool

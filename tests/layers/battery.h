@@ -101,6 +101,7 @@ struct Case {
   double loosen = 1;        ///< factor on the tolerance (a reason stands beside it)
   bool own_kernels = true;  ///< bits must not depend on the number of threads
   bool differences = true;  ///< finite differences make sense at these inputs
+  bool maps = false;        ///< every input is a map: of the first one's type and layout
 };
 
 struct Outcome {
@@ -143,8 +144,8 @@ inline void believe(const Case& c) {
       SCOPED_TRACE(std::string(tidepool::name_of(type)) + ", " + name_of(layout));
       std::vector<Tensor> inputs;
       for (size_t i = 0; i < c.inputs.size(); ++i)
-        inputs.push_back(i == 0 ? laid_out(c.inputs[i].to(type), layout)
-                                : c.inputs[i].to(type == DType::f64 ? DType::f64 : DType::f32));
+        inputs.push_back(i == 0 || c.maps ? laid_out(c.inputs[i].to(type), layout)
+                                          : c.inputs[i].to(type == DType::f64 ? DType::f64 : DType::f32));
       const Tensor cotangent = laid_out(dy.to(type), dy.rank() < 3 ? Layout::plain : layout);
       const Outcome o = run(c, inputs, cotangent);
       const double most = c.loosen * tolerance(type);

@@ -125,7 +125,66 @@ TEST(Activation, Battery) {
     believe(activation_case(
         "silu", shape, 3, silu, [](double v) { return v * logistic(v); },
         [](double v) { return logistic(v) + v * logistic(v) * logistic(-v); }));
+    for (Case c : std::vector<Case>{
+             activation_case(
+                 "relu6", shape, 5, relu6, [](double v) { return std::clamp(v, 0.0, 6.0); },
+                 [](double v) { return v > 0 && v < 6 ? 1.0 : 0.0; }),
+             activation_case(
+                 "hardswish", shape, 3, hardswish, [](double v) { return v * std::clamp(v + 3, 0.0, 6.0) / 6; },
+                 [](double v) { return v <= -3  ? 0.0
+                                       : v >= 3 ? 1.0
+                                                : v / 3 + 0.5; })}) {
+      Values v = c.inputs[0].values();  // finite differences must not step over a kink
+      for (double& e : v)
+        if (std::abs(e) == 3 || e == 6 || e == 0) e += 0.25;
+      c.inputs[0] = Tensor::from<double>(v, shape);
+      believe(c);
+    }
   }
+}
+
+// PyTorch 2.11: hardswish's gradient is 0 at -3 and 1 at 3.
+TEST(Activation, Kinks) {
+  for (const DType t : kTypes)
+    for (const int64_t n : {1, 40}) {  // in a scalar and in a vector
+      const auto gradient = [&](Tensor (*op)(const Tensor&), double at) {
+        const Tensor x = Tensor::full({n}, at, {t});
+        x.set_requires_grad();
+        Tape tape;
+        const Tape::Scope scope(&tape);
+        tape.backward(op(x), Tensor::full({n}, 0.75, {t}));
+        EXPECT_TRUE(same_bits(x.grad().slice(0, 0, 1), x.grad().slice(0, n - 1, 1)));
+        return x.grad().values().front();
+      };
+      EXPECT_EQ(gradient(relu6, 0), 0);
+      EXPECT_EQ(gradient(relu6, 5.5), 0.75);
+      EXPECT_EQ(gradient(relu6, 6), 0);
+      EXPECT_EQ(gradient(relu6, 7), 0);
+      EXPECT_EQ(gradient(hardswish, -3), 0);
+      EXPECT_EQ(gradient(hardswish, -1.5), 0);
+      EXPECT_EQ(gradient(hardswish, 0), 0.375);
+      EXPECT_EQ(gradient(hardswish, 1.5), 0.75);
+      EXPECT_EQ(gradient(hardswish, 3), 0.75);
+      EXPECT_EQ(gradient(hardswish, 4), 0.75);
+      EXPECT_TRUE(std::isnan(gradient(hardswish, NAN)));
+      EXPECT_EQ(gradient(relu6, NAN), 0.75);  // as relu's
+      EXPECT_EQ(relu6(Tensor::full({n}, INFINITY, {t})).values()[0], 6);
+      EXPECT_EQ(hardswish(Tensor::full({n}, 3, {t})).values()[0], 3);
+      EXPECT_EQ(hardswish(Tensor::full({n}, -3, {t})).values()[0], 0);
+      EXPECT_EQ(hardswish(Tensor::full({n}, 100, {t})).values()[0], 100);
+    }
+}
+
+TEST(Activation, ByName) {
+  const Tensor x = normal({2, 3, 4, 5}, 1, 4);
+  const std::vector<std::pair<Act, Tensor (*)(const Tensor&)>> all{
+      {Act::relu, relu}, {Act::relu6, relu6}, {Act::silu, silu}, {Act::hardswish, hardswish}, {Act::sigmoid, sigmoid}};
+  for (const auto& [act, op] : all) EXPECT_TRUE(same_bits(activation(x, act), op(x))) << name_of(act);
+  EXPECT_TRUE(activation(x, Act::none).shares_storage(x));
+  const std::vector<Act> acts{Act::none, Act::relu, Act::relu6, Act::silu, Act::hardswish, Act::sigmoid};
+  std::string names;
+  for (const Act act : acts) names += std::string(name_of(act)) + " ";
+  EXPECT_EQ(names, "none relu relu6 silu hardswish sigmoid ");
 }
 
 TEST(Activation, EdgesOfTheRange) {
@@ -141,7 +200,7 @@ TEST(Activation, EdgesOfTheRange) {
     EXPECT_NEAR(l[0], 0, 1e-30);
     EXPECT_EQ(l[6], INFINITY);
     for (int64_t n : {1, 40})  // in a scalar and in a vector
-      for (const auto op : {relu, sigmoid, silu}) {
+      for (const auto op : {relu, relu6, sigmoid, silu, hardswish}) {
         const Values y = op(Tensor::full({n}, NAN, {t})).values();
         EXPECT_TRUE(std::isnan(y[0]) && std::isnan(y.back()));
       }
@@ -149,7 +208,7 @@ TEST(Activation, EdgesOfTheRange) {
 }
 
 TEST(Activation, BatchOfNoneAndErrors) {
-  for (const auto op : {relu, sigmoid, silu}) {
+  for (const auto op : {relu, relu6, sigmoid, silu, hardswish}) {
     const Tensor x = Tensor::zeros({0, 3, 4, 4});
     x.set_requires_grad();
     Tape tape;
@@ -160,6 +219,10 @@ TEST(Activation, BatchOfNoneAndErrors) {
   }
   EXPECT_EQ(error_of([] { relu(Tensor::zeros({2}, {DType::i64})); }),
             "[relu] expected an input of f32, f64 or bf16, got i64");
+  EXPECT_EQ(error_of([] { activation(Tensor::zeros({2}, {DType::u8}), Act::relu6); }),
+            "[relu6] expected an input of f32, f64 or bf16, got u8");
+  EXPECT_EQ(error_of([] { hardswish(Tensor::zeros({2}, {DType::i64})); }),
+            "[hardswish] expected an input of f32, f64 or bf16, got i64");
 }
 
 // -- dropout ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,22 @@
+// Gradients are set, not added.
+#include "layers/add.h"
+
+#include "core/elementwise.h"
+#include "core/tape.h"
+
+namespace tidepool {
+
+Tensor add_maps(const Tensor& a, const Tensor& b) {
+  if (!is_floating(a.dtype()))
+    throw Error("[add_maps] expected inputs of f32, f64 or bf16, got {}", name_of(a.dtype()));
+  if (b.shape() != a.shape())
+    throw Error("[add_maps] expected two inputs of one shape, got {} and {}", a.shape().str(), b.shape().str());
+  if (b.dtype() != a.dtype())
+    throw Error("[add_maps] expected two inputs of one type, got {} and {}", name_of(a.dtype()), name_of(b.dtype()));
+  if (a.device() != kCpu || b.device() != kCpu) throw Failure("add_maps on cuda is not supported");
+  const Tensor y = add(a, b);
+  Tape::record("add_maps", {a, b}, {y}, {}, [](Pull& p) { p.dx(0) = p.dx(1) = p.dy(); });
+  return y;
+}
+
+}  // namespace tidepool
