@@ -154,7 +154,7 @@ def resnet_forms(make):
 
 # name -> form -> a function of the number of classes that makes the module. `cifar`: 32x32; `imagenet`: 224x224.
 NETWORKS = {
-    "vgg16": {"cifar": lambda classes: SmallVgg(classes, 0.25)},
+    "vgg16": {"cifar": lambda classes: SmallVgg(classes, 0.125)},
     "efficientnet_b0": {
         "cifar": lambda classes: with_stride_1(efficientnet(classes), ["features.0.0", "features.2.0"]),
         "imagenet": efficientnet,
@@ -169,7 +169,7 @@ NETWORKS = {
     "resnet101": resnet_forms(torchvision.models.resnet101),
 }
 COMMITTED = ["vgg16", "efficientnet_b0"]
-WIDTHS = {"vgg16": 0.25}
+WIDTHS = {"vgg16": 0.125}
 FORMS = {"cifar": dict(size=32, classes=100, batch=4), "imagenet": dict(size=224, classes=1000, batch=1)}
 # EfficientNet's lr is small because steps amplify rounding: tenfold per step at lr 0.05 and batch 8.
 LR = {"vgg16": 0.05}

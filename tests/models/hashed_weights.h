@@ -31,8 +31,8 @@ class HashedWords {
   uint64_t seed_ = 14695981039346656037u;
 };
 
-/// f64 values that are exact in f32, row-major: center + scale * u(name, i). center and scale have 8 significant bits, so
-/// that the sum is exact in f64 and a fused multiply-add changes nothing.
+/// f64 values that are exact in f32, row-major: center + scale * u(name, i). center and scale have 8 significant bits,
+/// so that the sum is exact in f64 and a fused multiply-add changes nothing.
 inline Tensor hashed_tensor(const std::string& name, const Dims& shape, double center, double scale) {
   const Tensor t = Tensor::empty(shape, {.dtype = DType::f64});
   const HashedWords words(name);

@@ -55,68 +55,17 @@ class NetworkGolden {
     }
   }
 
-  /// f64 at 32x32 in evaluation or training mode: logits, loss, the gradient of every parameter, and in training the
-  /// running statistics. Errors are relative to a tensor's largest magnitude, those of a fingerprint to its L2 norm.
-  void expect_f64(bool training, double tolerance = 1e-9) const {
-    const std::string mode = training ? "training" : "evaluation", stored = "cifar/" + mode + "/";
-    const Json& facts = facts_.at("forms").at("cifar").at(mode);
-    const Pass pass = run("cifar", training, DType::f64);
-    EXPECT_LE(relative_error(pass.logits, tensors_.tensors.at(stored + "logits")), tolerance);
-    EXPECT_NEAR(pass.loss, facts.at("loss").get<double>(), tolerance * facts.at("loss").get<double>());
-    const double zero = tolerance * facts.at("largest_gradient").get<double>();
-    size_t compared = 0;
-    for (const Parameter& p : pass.network->parameters()) {
-      ASSERT_TRUE(p.value.grad()) << p.name;
-      ++compared;
-      if (is_zero(facts, p.name)) {
-        EXPECT_LE(largest(p.value.grad()), zero) << p.name << ": 0 in exact arithmetic";
-        continue;
-      }
-      expect_fingerprint(p.name, p.value.grad(), facts.at("gradients").at(p.name), tolerance);
-      const auto whole = tensors_.tensors.find(stored + "d_" + p.name);
-      if (whole != tensors_.tensors.end()) {
-        EXPECT_LE(relative_error(p.value.grad(), whole->second), tolerance) << p.name;
-      }
-    }
-    EXPECT_EQ(compared, facts.at("gradients").size() + facts.at("zero_gradients").size());
-    if (!training) return;
-    EXPECT_EQ(pass.network->buffers().size(), facts.at("buffers").size());
-    for (const Buffer& b : pass.network->buffers())
-      expect_fingerprint(b.name, b.value, facts.at("buffers").at(b.name), tolerance);
-  }
-
-  /// f32 beside the f64 network, element by element: an error of `tolerance` or twice PyTorch's own, whichever is
-  /// larger. expect_f64 holds the f64 network itself.
-  void expect_f32(bool training, double tolerance = 1e-4) const {
-    const Json& facts = facts_.at("forms").at("cifar").at(training ? "training" : "evaluation");
-    const Pass want = run("cifar", training, DType::f64), got = run("cifar", training, DType::f32);
-    const auto limit = [&](const Json& pytorch) { return std::max(tolerance, 2 * pytorch.get<double>()); };
-    EXPECT_LE(relative_error(got.logits, want.logits), limit(facts.at("logits_f32_error")));
-    EXPECT_NEAR(got.loss, want.loss, std::max(tolerance * want.loss, 2 * facts.at("loss_f32_error").get<double>()));
-    const double zero = tolerance * facts.at("largest_gradient").get<double>();
-    for (size_t i = 0; i < want.network->parameters().size(); ++i) {
-      const Parameter &p = got.network->parameters()[i], &q = want.network->parameters()[i];
-      ASSERT_EQ(p.name, q.name);
-      ASSERT_TRUE(p.value.grad()) << p.name;
-      if (is_zero(facts, p.name)) {
-        EXPECT_LE(largest(p.value.grad()), zero) << p.name << ": 0 in exact arithmetic";
-      } else {
-        EXPECT_LE(relative_error(p.value.grad(), q.value.grad()), limit(facts.at("gradients_f32_error").at(p.name)))
-            << p.name;
-      }
-    }
-    if (!training) return;
-    for (size_t i = 0; i < want.network->buffers().size(); ++i) {
-      const Buffer &b = got.network->buffers()[i], &c = want.network->buffers()[i];
-      EXPECT_LE(relative_error(b.value, c.value), limit(facts.at("buffers_f32_error").at(b.name))) << b.name;
-    }
+  /// Evaluation or training mode at 32x32, f64 beside torchvision and f32 beside the f64 network.
+  void expect_mode(bool training, double tolerance = 1e-9, double tolerance_f32 = 1e-4) const {
+    const Pass wide = run("cifar", training, DType::f64);
+    expect_f64(wide, training, tolerance);
+    expect_f32(wide, training, tolerance_f32);
   }
 
   /// Logits at 224x224 in evaluation mode, 1000 classes, f64 and f32.
   void expect_imagenet_logits(double tolerance = 1e-9, double tolerance_f32 = 1e-4) const {
     const Tensor& want = tensors_.tensors.at("imagenet/evaluation/logits");
-    const double pytorch =
-        facts_.at("forms").at("imagenet").at("evaluation").at("logits_f32_error").get<double>();
+    const double pytorch = facts_.at("forms").at("imagenet").at("evaluation").at("logits_f32_error").get<double>();
     EXPECT_LE(relative_error(logits("imagenet", DType::f64), want), tolerance);
     EXPECT_LE(relative_error(logits("imagenet", DType::f32), want), std::max(tolerance_f32, 2 * pytorch));
   }
@@ -157,8 +106,8 @@ class NetworkGolden {
     return make_network(options, pool_);
   }
 
-  /// Puts the golden weights and running statistics into a network. A tensor that torchvision does not have is a failure
-  /// of expect_counts and keeps its value.
+  /// Puts the golden weights and running statistics into a network. A tensor that torchvision does not have is a
+  /// failure of expect_counts and keeps its value.
   void fill(const Network& network) const {
     for (const auto& [name, value] : network.state()) {
       if (!facts_.at("tensors").contains(name)) continue;
@@ -184,12 +133,67 @@ class NetworkGolden {
     double loss = 0;
   };
 
+  /// Logits, loss, the gradient of every parameter, and in training the
+  /// running statistics. Errors are relative to a tensor's largest magnitude, those of a fingerprint to its L2 norm.
+  void expect_f64(const Pass& pass, bool training, double tolerance) const {
+    const std::string mode = training ? "training" : "evaluation", stored = "cifar/" + mode + "/";
+    const Json& facts = facts_.at("forms").at("cifar").at(mode);
+    EXPECT_LE(relative_error(pass.logits, tensors_.tensors.at(stored + "logits")), tolerance);
+    EXPECT_NEAR(pass.loss, facts.at("loss").get<double>(), tolerance * facts.at("loss").get<double>());
+    const double zero = tolerance * facts.at("largest_gradient").get<double>();
+    size_t compared = 0;
+    for (const Parameter& p : pass.network->parameters()) {
+      ASSERT_TRUE(p.value.grad()) << p.name;
+      ++compared;
+      if (is_zero(facts, p.name)) {
+        EXPECT_LE(largest(p.value.grad()), zero) << p.name << ": 0 in exact arithmetic";
+        continue;
+      }
+      expect_fingerprint(p.name, p.value.grad(), facts.at("gradients").at(p.name), tolerance);
+      const auto whole = tensors_.tensors.find(stored + "d_" + p.name);
+      if (whole != tensors_.tensors.end()) {
+        EXPECT_LE(relative_error(p.value.grad(), whole->second), tolerance) << p.name;
+      }
+    }
+    EXPECT_EQ(compared, facts.at("gradients").size() + facts.at("zero_gradients").size());
+    if (!training) return;
+    EXPECT_EQ(pass.network->buffers().size(), facts.at("buffers").size());
+    for (const Buffer& b : pass.network->buffers())
+      expect_fingerprint(b.name, b.value, facts.at("buffers").at(b.name), tolerance);
+  }
+
+  /// Element by element: an error of `tolerance` or twice PyTorch's own, whichever is
+  /// larger. expect_f64 holds the f64 network itself.
+  void expect_f32(const Pass& want, bool training, double tolerance) const {
+    const Json& facts = facts_.at("forms").at("cifar").at(training ? "training" : "evaluation");
+    const Pass got = run("cifar", training, DType::f32);
+    const auto limit = [&](const Json& pytorch) { return std::max(tolerance, 2 * pytorch.get<double>()); };
+    EXPECT_LE(relative_error(got.logits, want.logits), limit(facts.at("logits_f32_error")));
+    EXPECT_NEAR(got.loss, want.loss, std::max(tolerance * want.loss, 2 * facts.at("loss_f32_error").get<double>()));
+    const double zero = tolerance * facts.at("largest_gradient").get<double>();
+    for (size_t i = 0; i < want.network->parameters().size(); ++i) {
+      const Parameter &p = got.network->parameters()[i], &q = want.network->parameters()[i];
+      ASSERT_EQ(p.name, q.name);
+      ASSERT_TRUE(p.value.grad()) << p.name;
+      if (is_zero(facts, p.name)) {
+        EXPECT_LE(largest(p.value.grad()), zero) << p.name << ": 0 in exact arithmetic";
+      } else {
+        EXPECT_LE(relative_error(p.value.grad(), q.value.grad()), limit(facts.at("gradients_f32_error").at(p.name)))
+            << p.name;
+      }
+    }
+    if (!training) return;
+    for (size_t i = 0; i < want.network->buffers().size(); ++i) {
+      const Buffer &b = got.network->buffers()[i], &c = want.network->buffers()[i];
+      EXPECT_LE(relative_error(b.value, c.value), limit(facts.at("buffers_f32_error").at(b.name))) << b.name;
+    }
+  }
+
   static TensorBatch hashed_batch(const std::string& name, int64_t batch, const Json& form, DType dtype) {
     const auto size = form.at("size").get<int64_t>();
-    return {hashed_tensor(name + "/images", {batch, 3, size, size}, 0, 2)
-                .to(dtype)
-                .contiguous(MemoryFormat::channels_last),
-            hashed_labels(name + "/labels", batch, form.at("classes").get<int64_t>())};
+    return {
+        hashed_tensor(name + "/images", {batch, 3, size, size}, 0, 2).to(dtype).contiguous(MemoryFormat::channels_last),
+        hashed_labels(name + "/labels", batch, form.at("classes").get<int64_t>())};
   }
 
   Pass run(const std::string& form, bool training, DType dtype) const {
