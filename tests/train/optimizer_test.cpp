@@ -4,6 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "core/json.h"
 
 namespace tidepool {
 namespace {
@@ -72,6 +75,45 @@ TEST(AdamW, DecoupledDecay) {
     value -= 1e-2 * 0.05 * value;
     value -= 1e-2 * mh / (std::sqrt(vh) + 1e-8);
     EXPECT_NEAR(w.value.item(), value, 1e-13);
+  }
+}
+
+// Ten steps of each case of tests/golden/optimizers.json that this registry has.
+TEST(Optimizer, AsTorchDoes) {
+  const Json golden = read_json(std::string(TIDEPOOL_SOURCE_DIR) + "/tests/golden/optimizers.json");
+  const auto numbers = [](const Json& list) {
+    const auto v = list.get<std::vector<double>>();
+    return Tensor::from<double>(std::span(v), {static_cast<int64_t>(v.size())});
+  };
+  for (const Json& one : golden.at("cases")) {
+    const auto name = one.at("optimizer").get<std::string>();
+    if (name == "rmsprop") continue;  // not registered
+    const Json& options = one.at("options");
+    OptimConfig config;
+    config.name = name;
+    config.schedule.type = ScheduleType::kConstant;
+    config.weight_decay = options.at("weight_decay").get<double>();
+    config.momentum = options.value("momentum", config.momentum);
+    config.nesterov = options.value("nesterov", config.nesterov);
+    config.eps = options.value("eps", config.eps);
+    if (options.contains("betas")) {
+      config.beta1 = options.at("betas").at(0).get<double>();
+      config.beta2 = options.at("betas").at(1).get<double>();
+    }
+    const Json& lr = one.at("lr");
+    if (lr.front() != lr.back()) continue;  // rates that follow no schedule of ours
+    config.lr = lr.front().get<double>();
+    const Parameter w{"w", ParameterKind::weight, numbers(golden.at("start"))};
+    w.value.set_requires_grad();
+    Optimizer optimizer(config, {w}, 10, 10);
+    for (size_t step = 0; step < one.at("steps").size(); ++step) {
+      w.value.set_grad(numbers(golden.at("gradients").at(step)));
+      optimizer.step(static_cast<int64_t>(step));
+      const auto want = one.at("steps").at(step).get<std::vector<double>>(), got = w.value.values();
+      for (size_t i = 0; i < want.size(); ++i)
+        EXPECT_NEAR(got[i], want[i], 1e-13 * std::max(1.0, std::abs(want[i])))
+            << one.at("name") << " step " << step << ", element " << i;
+    }
   }
 }
 
