@@ -11,9 +11,11 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/text.h"
 #include "core/version.h"
 #include "tools/data_root.h"
 #include "tools/progress.h"
+#include "train/config.h"
 
 // Options are split nowhere: --set a=1,2 is one value.
 #define CXXOPTS_VECTOR_DELIMITER '\0'
@@ -111,8 +113,9 @@ std::vector<std::string> command_names() {
 }
 
 void report(const std::string& who, std::string what) {
-  // One line, whatever a library's message has in it.
+  // One line of text, whatever a library's message or a file has in it.
   std::replace(what.begin(), what.end(), '\n', ' ');
+  what = printable(what);
   while (!what.empty() && what.back() == ' ') what.pop_back();
   std::fflush(stdout);
   fmt::print(stderr, "{}: {}\n", who, what);
@@ -122,6 +125,31 @@ void report(const std::string& who, std::string what) {
 
 // The reading of argv.
 struct Frame {
+  // Names, paths and values stand in configs, logs and JSON, which are UTF-8.
+  static void expect_texts(int argc, char** argv) {
+    std::string option;  // whose value comes next
+    for (int i = 1; i < argc; ++i) {
+      const std::string_view word = argv[i];
+      if (first_bad_byte(word)) {
+        std::string what = i == 1 ? "the command" : option.empty() ? "an argument" : option;
+        std::string_view value = word;
+        const auto cut = [&] {  // "--out=x", "key=x": what stands before the = names the rest
+          const size_t equals = value.find('=');
+          if (equals == std::string_view::npos) return std::string_view();
+          const std::string_view name = value.substr(0, equals);
+          value.remove_prefix(equals + 1);
+          return name;
+        };
+        if (word.starts_with("--"))
+          if (const std::string_view name = cut(); !name.empty()) what = printable(name);
+        if (what == "--set")
+          if (const std::string_view key = cut(); !key.empty()) what += " " + printable(key);
+        expect_text(word, what);
+      }
+      option = word.starts_with("--") && word.find('=') == std::string_view::npos ? word : "";
+    }
+  }
+
   static Call parse(const Command& command, int argc, char** argv) {
     Call call;
     call.command_ = &command;
@@ -163,7 +191,7 @@ struct Frame {
       if (!word.starts_with('-')) continue;
       const std::string bare = word.substr(std::min(word.find_first_not_of('-'), word.size()));
       const std::string name = bare.substr(0, bare.find('='));
-      throw Error("unknown option '{}'{}", word.substr(0, word.find('=')), suggestion(name, names));
+      throw Error("unknown option '{}'{}", word.substr(0, word.find('=')), suggestion(name, names, command));
     }
     if (result.count("help") > 0) call.given_["help"] = {};
     for (const Option& option : command.options) {
@@ -204,9 +232,24 @@ struct Frame {
   static bool known(const Command& command, const std::string& name) {
     return name == "help" || find_option(command, name) != nullptr;
   }
-  static std::string suggestion(const std::string& name, const std::vector<std::string>& names) {
+  static std::string suggestion(const std::string& name, const std::vector<std::string>& names,
+                                const Command& command) {
     const std::string best = nearest_name(name, names);
-    return best.empty() ? "" : fmt::format(" (did you mean '--{}'?)", best);
+    if (!best.empty()) return fmt::format(" (did you mean '--{}'?)", best);
+    if (find_option(command, "set") == nullptr) return "";
+    std::map<std::string, std::string> paths;  // of a config's keys, by their last part
+    keys_below(load_config_text("{}").resolved, "", paths);
+    std::vector<std::string> keys;
+    for (const auto& [key, path] : paths) keys.push_back(key);
+    const std::string key = nearest_name(name, keys);
+    return key.empty() ? "" : fmt::format(" (did you mean '--set {}=...'?)", paths.at(key));
+  }
+  static void keys_below(const Json& object, const std::string& at, std::map<std::string, std::string>& paths) {
+    for (const auto& [key, value] : object.items()) {
+      const std::string path = join_path(at, key);
+      paths.emplace(key, path);
+      if (value.is_object()) keys_below(value, path, paths);
+    }
   }
 };
 
@@ -369,6 +412,7 @@ int run_command_line(int argc, char** argv) {
   std::string who = "tidepool";
   try {
     log_to_stderr();
+    Frame::expect_texts(argc, argv);
     const std::string name = argc > 1 ? argv[1] : "";
     if (name.empty()) throw Error("a command is missing (`tidepool --help` lists them)");
     if (name == "--help" || name == "-h" || name == "help") {
@@ -401,6 +445,9 @@ int run_command_line(int argc, char** argv) {
   } catch (const Failure& error) {
     report(who, error.what());
     return 1;
+  } catch (const std::filesystem::filesystem_error& error) {  // a name that is too long, a folder that may not be read
+    report(who, fmt::format("{}: {}", error.path1().string(), error.code().message()));
+    return 2;
   } catch (const std::bad_alloc&) {
     report(who, "out of memory");
     return 1;

@@ -70,6 +70,7 @@ Json find_all_data(const std::string& option) {
 
 int run(const Call& call) {
   const std::string option = call.given("data") ? call.path("data").string() : "";
+  data_places(option);  // refuses variables that are no text
   const Json data = find_all_data(option);
   const std::vector<Problem> problems = find_problems(option, data);
   const std::vector<DeviceDescription> devices = list_devices();

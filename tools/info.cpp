@@ -48,6 +48,7 @@ int run(const Call& call) {
     return found == memory.saved.end() ? size_t{0} : found->second;
   };
 
+  log_config_files(config);
   if (call.json()) {
     Json layers = Json::array();
     for (const TracedLayer& layer : trace.layers) {

@@ -6,7 +6,16 @@
 
 namespace tidepool {
 
-/// The config named by argument `i` (or `otherwise` where that was left out) with --set, --seed and --device applied.
+// What is short for a --set.
+Option epochs_option();
+Option lr_option();
+Option batch_size_option();
+
+/// Every --set of the call, and behind them those that the options above are short for.
+std::vector<std::string> config_sets(const Call& call);
+
+/// The config named by argument `i` (or `otherwise` where that was left out) with --set, what is short for it, --seed and --device
+/// applied.
 /// Throws Error for a device that networks do not run on.
 Config config_of(const Call& call, size_t i = 0, const std::string& otherwise = {});
 

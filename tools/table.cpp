@@ -251,11 +251,16 @@ class TableBar {
   }
 
  private:
-  int64_t images(size_t i) const {
+  // In double: sums and products over all runs of a table pass 2^63.
+  double images(size_t i) const {
     const Config& config = runs_[i].config;
-    const int64_t all = config.data.train_images.value_or(kAllImages) * config.train.epochs;
-    return config.train.max_steps ? std::min(all, planned_steps(config, kAllImages) * config.train.batch) : all;
+    const auto of = [](int64_t n) { return static_cast<double>(n); };
+    const double all = of(config.data.train_images.value_or(kAllImages)) * of(config.train.epochs);
+    return config.train.max_steps
+               ? std::min(all, of(planned_steps(config, kAllImages)) * of(config.train.batch))
+               : all;
   }
+  static int64_t whole(double images) { return static_cast<int64_t>(std::min(images, 0x1p62)); }
   void name(size_t i) {
     const RunProgress& p = running_[i];
     const std::string seed = plan_.options.seeds > 1 ? fmt::format(" seed {}", runs_[i].seed) : "";
@@ -263,26 +268,26 @@ class TableBar {
                                std::min(p.epoch + 1, p.epochs), p.epochs));
   }
   void draw() {
-    int64_t done = finished_, skipped = 0;
+    double done = finished_, skipped = 0;
     std::string note;
     for (const auto& [i, p] : running_) {
       const int64_t before = first_.contains(i) ? first_.at(i) : 0;
-      const int64_t steps = std::max<int64_t>(1, p.steps);
-      done += images(i) * (p.step - before) / steps;
-      skipped += images(i) * before / steps;
+      const double a_step = images(i) / static_cast<double>(std::max<int64_t>(1, p.steps));
+      done += a_step * static_cast<double>(p.step - before);
+      skipped += a_step * static_cast<double>(before);
       if (p.top1) note = fmt::format("top-1 {:.1f}%", 100 * *p.top1);
     }
-    bar().set_total(std::max<int64_t>(1, total_ - skipped));
-    bar().update(done, note);
+    bar().set_total(std::max<int64_t>(1, whole(total_ - skipped)));
+    bar().update(whole(done), note);
   }
   Progress& bar() {
-    if (!bar_) bar_.emplace("table", total_, "images");
+    if (!bar_) bar_.emplace("table", whole(total_), "images");
     return *bar_;
   }
 
   const Plan& plan_;
   const std::vector<PlannedRun>& runs_;
-  int64_t total_ = 0, finished_ = 0;
+  double total_ = 0, finished_ = 0;
   size_t begun_ = 0, missing_ = 0;
   std::map<size_t, RunProgress> running_;
   std::map<size_t, int64_t> first_;

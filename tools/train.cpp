@@ -17,7 +17,7 @@ int run(const Call& call) {
   const Config config = config_of(call);
   const auto out = call.given("out") ? call.path("out") : std::filesystem::path("runs") / config.name;
   std::vector<std::string> command{"tidepool", "train", call.argument(), "--seed", std::to_string(config.train.seed)};
-  for (const std::string& set : call.texts("set")) command.insert(command.end(), {"--set", set});
+  for (const std::string& set : config_sets(call)) command.insert(command.end(), {"--set", set});
 
   catch_stop_signals();
   const bool profiled = call.flag("profile");
@@ -79,6 +79,9 @@ const Registered registered(
      .says = "trains a network as a config says",
      .arguments = {"CONFIG"},
      .options = {set_option(),
+                 epochs_option(),
+                 lr_option(),
+                 batch_size_option(),
                  device_option(),
                  data_option(),
                  {.name = "out", .value = "DIR", .says = "the run directory (runs/NAME)"},

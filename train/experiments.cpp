@@ -253,19 +253,21 @@ Config row_config(const Row& row, const Scale& scale, const std::string& data_se
       fmt::format("train.batch={}", scale.batch),
       fmt::format("train.seed={}", seed),
   };
-  const Json base = parse_json(embedded_config(row.base).value_or("{}"), row.base);
-  if (base.contains("optim") && base["optim"].contains("groups")) {  // the first one is the shape parameters'
+  const std::string text = fmt::format(R"({{"extends": "{}"}})", row.base);
+  if (!load_config_text(text, row.name).optim.groups.empty()) {  // the first one is the shape parameters'
     all.push_back(fmt::format("optim.groups.0.lr={}", scale.shape_lr));
     all.push_back(fmt::format("optim.groups.0.first_epoch={}", scale.shape_first_epoch));
   }
   all.insert(all.end(), row.sets.begin(), row.sets.end());
   all.insert(all.end(), sets.begin(), sets.end());
-  return load_config_text(fmt::format(R"({{"extends": "{}"}})", row.base), row.name, all);
+  return load_config_text(text, row.name, all);
 }
 
 int64_t planned_steps(const Config& config, int64_t images) {
   images = config.data.train_images.value_or(images);
-  const int64_t steps = (images + config.train.batch - 1) / config.train.batch * config.train.epochs;
+  const int64_t batch = config.train.batch;
+  // No overflow: the schema holds images, batch and epochs below 2^31 each.
+  const int64_t steps = (images / batch + (images % batch == 0 ? 0 : 1)) * config.train.epochs;
   return std::min(steps, config.train.max_steps.value_or(steps));
 }
 

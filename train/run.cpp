@@ -108,9 +108,11 @@ class Run {
 
   RunResult go() {
     if (const auto saved = directory_.config()) check_same_run(*saved, config_.resolved, directory_.folder());
+    log_config_files(config_);
     directory_.write_json("config.json", config_.resolved);
     Json provenance = options_.provenance;
     provenance["seed"] = config_.train.seed;
+    provenance["config_files"] = config_.files;
     directory_.write_json("provenance.json", provenance);
     const bool resumed = std::filesystem::exists(directory_.last());
     if (resumed) restore();
