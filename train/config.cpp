@@ -71,6 +71,13 @@ std::optional<std::string> embedded_name(const std::string& name) {
   return std::nullopt;
 }
 
+// The name of a config near to a file's, whose ending may have been left out.
+std::string config_hint(const fs::path& file) {
+  std::string name = file.filename().string();
+  if (!name.ends_with(".json")) name += ".json";
+  return did_you_mean(name, embedded_configs());
+}
+
 bool is_file(const fs::path& path) {
   std::error_code code;
   return fs::is_regular_file(path, code);
@@ -114,16 +121,19 @@ Source read_source(const std::string& name, const std::optional<fs::path>& folde
   std::error_code code;
   fs::path file = folder ? *folder / name : fs::path(name);
   bool on_disk = folder && fs::exists(file, code);
-  if (const auto found = on_disk ? std::nullopt : file_in_config_folders(name)) {
-    file = *found;
-    on_disk = true;
+  std::optional<std::string> embedded;
+  if (!on_disk || fs::is_directory(file, code)) {  // a folder may have a shipped config's name
+    if (const auto found = file_in_config_folders(name)) {
+      file = *found;
+      on_disk = true;
+    } else if ((embedded = embedded_name(name))) {
+      on_disk = false;
+    }
   }
-  const std::optional<std::string> embedded = on_disk ? std::nullopt : embedded_name(name);
   if (!on_disk && !embedded) {
-    const std::vector<std::string> names = embedded_configs();
     throw Error("{}{}: no such file, and no config of that name in the program{}", said_by,
                 folder ? file.lexically_normal().string() : name,
-                did_you_mean(fs::path(name).filename().string(), names));
+                config_hint(name));
   }
   const std::string id = on_disk ? fs::weakly_canonical(file, code).string() : "(program)/" + *embedded;
   if (std::find(chain.begin(), chain.end(), id) != chain.end()) {
@@ -434,7 +444,7 @@ Config load_config(const fs::path& file, std::span<const std::string> sets) {
   if (file.empty()) throw Error("expected the name of a config, got \"\"");
   const bool bare = !file.has_parent_path() && !fs::exists(file, code);
   if (!bare && !fs::exists(file, code)) {
-    throw Error("{}: no such file{}", file.string(), did_you_mean(file.filename().string(), embedded_configs()));
+    throw Error("{}: no such file{}", file.string(), config_hint(file));
   }
   Source source = read_source(file.string(), bare ? fs::path(".") : fs::path(), "", {});
   return finish(std::move(source), file.stem().string(), sets);

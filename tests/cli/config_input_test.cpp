@@ -1,5 +1,7 @@
 // What a user writes and means otherwise: numbers too large, bytes that are no text, names of other frameworks, and
 // which of several configs of one name is read.
+#include <fmt/format.h>
+
 #include "tests/cli/cli.h"
 
 namespace tidepool {
@@ -65,8 +67,8 @@ TEST_F(ConfigInput, BytesThatAreNoText) {
   write("nul.json", std::string("{\"train\": {\"epochs\": 1}}\0rubbish", 33));
   write("spaces.json", std::string("{\"train\": {\"epochs\": 1}}\n\0", 26));
   write("inside.json", std::string("{\"train\": \0{\"epochs\": 1}}", 25));
-  write("name.json", R"({"name": "a)" + kByte + R"(b"})");
-  write("key.json", R"({"name": "a", "opt)" + kByte + R"(im": {}})");
+  write("name.json", fmt::format(R"({{"name": "a{}b"}})", kByte));
+  write("key.json", fmt::format(R"({{"name": "a", "opt{}im": {{}}}})", kByte));
   write("escaped.json", R"({"data": {"root": "a\u0000b"}})");
   write("surrogate.json", "{\"name\": \"a\xED\xA0\x80\"}");
   write("begin.json", kByte + "{}");
@@ -86,8 +88,8 @@ TEST_F(ConfigInput, BytesThatAreNoText) {
     return call;
   };
   for (const char* name : {"nul.json", "name.json", "begin.json"})
-    expect_refused(with(op, {"--config", "@" + std::string(name)}), {name});
-  expect_refused(with(op, {"--config", "{\"" + kByte + "\": 1}"}), {"--config", "\\xFF"});
+    expect_refused(with(op, {"--config", fmt::format("@{}", name)}), {name});
+  expect_refused(with(op, {"--config", fmt::format(R"({{"{}": 1}})", kByte)}), {"--config", "\\xFF"});
 
   for (const char* key : {"name", "data.root", "train.epochs", "model.pool.default.type"})
     refuse_set(std::string(key) + "=a" + kByte, {std::string("--set ") + key, "UTF-8", "a\\xFF"});
@@ -111,10 +113,8 @@ TEST_F(ConfigInput, BytesThatAreNoText) {
     expect_refused({command, "a" + kByte}, {"an argument", "UTF-8", "a\\xFF"});
   expect_refused({"tr" + kByte}, {"the command", "UTF-8", "tr\\xFF"});
   for (const auto& call : std::vector<std::vector<std::string>>{
-           {"doctor"}, {"data", "info"}, {"train", "tiny.json", "--set", "data.name=cifar100"}}) {
+           {"doctor"}, {"data", "info"}, {"train", "tiny.json", "--set", "data.name=cifar100"}})
     expect_refused(call, {"$TIDEPOOL_DATA", "UTF-8", "a\\xFF"}, {"TIDEPOOL_DATA=a" + kByte});
-    expect_refused(call, {"$HOME", "UTF-8", "a\\xFF"}, {"HOME=/a" + kByte});
-  }
 }
 
 TEST_F(ConfigInput, NamesThatNoFolderHas) {
@@ -208,9 +208,11 @@ TEST_F(ConfigInput, AnEditedConfigIsRead) {
 
   write("configs/toy_procedural.json", R"({"extends": "cifar100_vgg16.json", "data": {"name": "procedural"},
                                            "model": {"width": 0.0625}})");
-  for (const char* name : {"toy_procedural.json", "toy_procedural"}) {
-    const Outcome edited = train(name, name);
-    EXPECT_EQ(width(name), 0.0625);
+  for (const char* name : {"toy_procedural", "toy_procedural.json"}) {
+    fs::create_directories(file(name));  // a folder of the name is no config
+    const Outcome edited = train(name, std::string(name) + ".run");
+    EXPECT_EQ(width(std::string(name) + ".run"), 0.0625);
+    fs::remove(file(name));
     EXPECT_NE(edited.err.find("config: configs/toy_procedural.json, which extends "), std::string::npos) << edited.err;
   }
   // The base too.
