@@ -22,8 +22,8 @@ size_t edit_distance(std::string_view a, std::string_view b) {
   return row[b.size()];
 }
 
-// What other frameworks and papers call our names, without case and punctuation. A word may stand for several names: the
-// first that is a candidate counts.
+// What other frameworks and papers call our names, without case and punctuation. A word may stand for several names:
+// the first that is a candidate counts.
 struct Alias {
   std::string_view word, name;
 };

@@ -123,7 +123,7 @@ std::unique_ptr<Source> open_cifar100(const SourceOptions& options) {
     const std::string incomplete = incomplete_cifar100(options.root);
     throw Error("cifar100: expected train.bin and test.bin in '{}' or its folder cifar-100-binary, found {}; {}",
                 options.root.string(),
-                !incomplete.empty()         ? incomplete
+                !incomplete.empty()        ? incomplete
                 : fs::exists(options.root) ? "no such files"
                                            : "no such folder",
                 kMend);

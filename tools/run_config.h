@@ -14,9 +14,8 @@ Option batch_size_option();
 /// Every --set of the call, and behind them those that the options above are short for.
 std::vector<std::string> config_sets(const Call& call);
 
-/// The config named by argument `i` (or `otherwise` where that was left out) with --set, what is short for it, --seed and --device
-/// applied.
-/// Throws Error for a device that networks do not run on.
+/// The config named by argument `i` (or `otherwise` where that was left out) with --set, what is short for it, --seed
+/// and --device applied. Throws Error for a device that networks do not run on.
 Config config_of(const Call& call, size_t i = 0, const std::string& otherwise = {});
 
 /// The folder of the config's data set; see require_data.

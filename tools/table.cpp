@@ -108,7 +108,7 @@ RunProgress logged_progress(const PlannedRun& run) {
   in.seekg(std::max<std::streamoff>(0, static_cast<std::streamoff>(in.tellg()) - kTail));
   for (std::string line; std::getline(in, line) && !in.eof();) {
     const Json entry = Json::parse(line, nullptr, false);
-    if (!entry.is_object() || !entry.contains("step")) continue;
+    if (!entry.is_object() || !entry.contains("step") || !entry["step"].is_number_integer()) continue;
     progress.step = entry["step"].get<int64_t>();
     if (entry.contains("epoch")) progress.epoch = entry["epoch"].get<int64_t>();
     if (entry.contains("loss")) progress.loss = entry["loss"].get<double>();
@@ -256,9 +256,7 @@ class TableBar {
     const Config& config = runs_[i].config;
     const auto of = [](int64_t n) { return static_cast<double>(n); };
     const double all = of(config.data.train_images.value_or(kAllImages)) * of(config.train.epochs);
-    return config.train.max_steps
-               ? std::min(all, of(planned_steps(config, kAllImages)) * of(config.train.batch))
-               : all;
+    return config.train.max_steps ? std::min(all, of(planned_steps(config, kAllImages)) * of(config.train.batch)) : all;
   }
   static int64_t whole(double images) { return static_cast<int64_t>(std::min(images, 0x1p62)); }
   void name(size_t i) {

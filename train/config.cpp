@@ -83,8 +83,8 @@ bool is_file(const fs::path& path) {
   return fs::is_regular_file(path, code);
 }
 
-// Folders of configs that a name alone is looked for in, before the copies in the program: whoever edits one there means
-// it to be used.
+// Folders of configs that a name alone is looked for in, before the copies in the program: whoever edits one there
+// means it to be used.
 std::vector<fs::path> config_folders() {
   std::vector<fs::path> folders{"configs"};
   std::error_code code;
@@ -132,8 +132,7 @@ Source read_source(const std::string& name, const std::optional<fs::path>& folde
   }
   if (!on_disk && !embedded) {
     throw Error("{}{}: no such file, and no config of that name in the program{}", said_by,
-                folder ? file.lexically_normal().string() : name,
-                config_hint(name));
+                folder ? file.lexically_normal().string() : name, config_hint(name));
   }
   const std::string id = on_disk ? fs::weakly_canonical(file, code).string() : "(program)/" + *embedded;
   if (std::find(chain.begin(), chain.end(), id) != chain.end()) {
@@ -362,8 +361,8 @@ void check_together(const Config& config, const Origins& origins) {
   }
   constexpr size_t kLongestName = 255;  // bytes, of a file on Linux
   if (config.name.size() > kLongestName) {
-    fail("name", fmt::format("expected at most {} bytes, as a folder's name has, got {}", kLongestName,
-                             config.name.size()));
+    fail("name",
+         fmt::format("expected at most {} bytes, as a folder's name has, got {}", kLongestName, config.name.size()));
   }
   const OptimConfig& optim = config.optim;
   if (optim.name == "sgd" && optim.nesterov && optim.momentum == 0) {

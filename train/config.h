@@ -116,8 +116,8 @@ struct Config {
   std::vector<std::string> files;
 };
 
-/// Loads a config file. Where no such file is, a name alone (with or without ".json") is looked for in `configs/` of the
-/// working directory, in `configs/` beside the program's source, and among the embedded configs, in this order. The
+/// Loads a config file. Where no such file is, a name alone (with or without ".json") is looked for in `configs/` of
+/// the working directory, in `configs/` beside the program's source, and among the embedded configs, in this order. The
 /// values of `extends` come first, then the file's own, then each KEY=VALUE of `sets` in their order. `extends` is
 /// relative to the file that says it; where no such file is, it is looked for as a name alone. Objects merge deep, but
 /// one whose "type" differs replaces the base's whole; lists are replaced. Throws Error.

@@ -108,7 +108,6 @@ class Run {
 
   RunResult go() {
     if (const auto saved = directory_.config()) check_same_run(*saved, config_.resolved, directory_.folder());
-    log_config_files(config_);
     directory_.write_json("config.json", config_.resolved);
     Json provenance = options_.provenance;
     provenance["seed"] = config_.train.seed;
@@ -118,6 +117,7 @@ class Run {
     if (resumed) restore();
     directory_.open_logs(resumed ? step_ : RunDirectory::kFromTheStart);
     Allocator::of(kCpu).reset_peak();
+    log_config_files(config_);
 
     if (!resumed) log_shapes();
     if (total_steps_ == 0) save();  // else the start is not saved: the seed gives it again, bit for bit
@@ -301,7 +301,14 @@ class Run {
     if (position == file.tensors.end() || saved == file.metadata.end())
       throw Error("{}: expected a checkpoint of tidepool, it does not say where the run stands", path.string());
     step_ = static_cast<int64_t>(position->second.values()[0]);
-    const Json progress = parse_json(saved->second, path.string() + " (progress)");
+    try {
+      restore_progress(parse_json(saved->second, path.string() + " (progress)"));
+    } catch (const Json::exception& error) {  // a key is missing, or its value of another type
+      throw Error("{}: progress: {}", path.string(), error.what());
+    }
+  }
+
+  void restore_progress(const Json& progress) {
     seconds_ = progress.at("seconds").get<double>();
     images_ = progress.at("images").get<int64_t>();
     peak_before_ = progress.at("peak_bytes").get<size_t>();

@@ -51,8 +51,9 @@ TEST_F(ConfigInput, LargeIntegers) {
   expect_refused({"train", "tiny.json", "--batch-size", largest}, {"--batch-size", largest});
   expect_refused({"train", "tiny.json", "--epochs", "9223372036854775808"}, {"--epochs", "9223372036854775808"});
   expect_refused({"info", "tiny.json", "--set", "train.batch=2147483647"}, {"train.batch", "2147483647", "memory"});
-  expect_refused({"op", "soft", "--input", "x.st", "--output", "y.st", "--config", R"({"kernel": 9223372036854775807})"},
-                 {"kernel", largest});
+  expect_refused(
+      {"op", "soft", "--input", "x.st", "--output", "y.st", "--config", R"({"kernel": 9223372036854775807})"},
+      {"kernel", largest});
   expect_refused({"op", "soft", "--input", "x.st", "--output", "y.st", "--config", R"({"kernel": 9007199254740991})"},
                  {"kernel", "9007199254740991"});
   // What is large and right: seeds of 64 bits, limits that are never reached.
@@ -98,10 +99,10 @@ TEST_F(ConfigInput, BytesThatAreNoText) {
   refuse_set(R"(name="a\u0000")", {"--set", "\\u0000"});
   expect_refused({"train", "tiny.json", "--set=name=a" + kByte}, {"--set name", "a\\xFF"});
   const std::vector<std::vector<std::string>> options{
-      {"train", "tiny.json", "--out"},   {"train", "tiny.json", "--seed"},   {"train", "tiny.json", "--data"},
-      {"table", "1", "--only"},          {"table", "1", "--scale"},          {"table", "1", "--out"},
-      {"op", "soft", "--input"},         {"pool", "a.png", "--op"},          {"doctor", "--data"},
-      {"data", "preview", "--output"},   {"eval", "tiny.json", "--output"},  {"bench", "ops", "--size"},
+      {"train", "tiny.json", "--out"},   {"train", "tiny.json", "--seed"},  {"train", "tiny.json", "--data"},
+      {"table", "1", "--only"},          {"table", "1", "--scale"},         {"table", "1", "--out"},
+      {"op", "soft", "--input"},         {"pool", "a.png", "--op"},         {"doctor", "--data"},
+      {"data", "preview", "--output"},   {"eval", "tiny.json", "--output"}, {"bench", "ops", "--size"},
       {"train", "tiny.json", "--epochs"}};
   for (const auto& call : options) {
     expect_refused(with(call, {"a" + kByte}), {call.back(), "UTF-8", "a\\xFF"});
@@ -134,12 +135,20 @@ TEST_F(ConfigInput, HintsKnowTheNamesOfOthers) {
   const auto op = [](const std::string& name, const std::string& config = "{}") {
     return std::vector<std::string>{"op", name, "--input", "x.st", "--output", "y.st", "--config", config};
   };
-  const std::vector<std::pair<std::string, std::string>> operators{
-      {"softpool", "soft"},     {"SoftPool2d", "soft"},         {"AvgPool2d", "avg"},
-      {"MaxPool2d", "max"},     {"max_pool2d", "max"},          {"AdaptiveAvgPool2d", "adaptive_avg"},
-      {"MAX", "max"},           {"LPPool2d", "lp"},             {"FractionalMaxPool3d", "fractional_max"},
-      {"BlurPool", "blur"},     {"GeMPool", "gem"},             {"DynOPool", "dynopool"},
-      {"max-blur", "max_blur"}, {"PixelUnshuffle", "space_to_depth"}};
+  const std::vector<std::pair<std::string, std::string>> operators{{"softpool", "soft"},
+                                                                   {"SoftPool2d", "soft"},
+                                                                   {"AvgPool2d", "avg"},
+                                                                   {"MaxPool2d", "max"},
+                                                                   {"max_pool2d", "max"},
+                                                                   {"AdaptiveAvgPool2d", "adaptive_avg"},
+                                                                   {"MAX", "max"},
+                                                                   {"LPPool2d", "lp"},
+                                                                   {"FractionalMaxPool3d", "fractional_max"},
+                                                                   {"BlurPool", "blur"},
+                                                                   {"GeMPool", "gem"},
+                                                                   {"DynOPool", "dynopool"},
+                                                                   {"max-blur", "max_blur"},
+                                                                   {"PixelUnshuffle", "space_to_depth"}};
   for (const auto& [word, name] : operators) {
     expect_refused({"ops", word}, {"'" + word + "' (did you mean '" + name + "'?)"});
     refuse_set("model.pool.default.type=" + word, {"did you mean '" + name + "'"});
@@ -192,8 +201,8 @@ TEST_F(ConfigInput, ShortOptions) {
 
 // A shipped config of the working directory's configs/ wins over the one beside the source and the one compiled in.
 TEST_F(ConfigInput, AnEditedConfigIsRead) {
-  const std::vector<std::string> few{"--set", "data.train_images=40", "--set", "data.test_images=20", "--set",
-                                     "train.max_steps=0"};
+  const std::vector<std::string> few{"--set", "data.train_images=40", "--set", "data.test_images=20",
+                                     "--set", "train.max_steps=0"};
   const auto train = [&](const std::string& config, const std::string& out) {
     std::vector<std::string> call{"train", config, "--out", out};
     call.insert(call.end(), few.begin(), few.end());
