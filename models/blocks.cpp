@@ -52,7 +52,7 @@ size_t NetworkBuilder::place(const std::string& name, const Dims& x, int places_
     throw Error("model.pool: nothing is said of the place '{}', and there is no \"default\"", name);
   nlohmann::json config = pool_.at(key);
   if (config.at("type") == "shape_adaptor" && !config.contains("alpha")) {
-    // operators.md: all adaptors together start at a quarter of the length; of k alike, each at s = (1/4)^(1/k).
+    // All adaptors together start at a quarter of the length; of k alike, each at s = (1/4)^(1/k).
     const double r1 = config.value("r1", 0.5), r2 = config.value("r2", 1.0);
     const double s = std::pow(0.25, 1.0 / places_in_all), t = (s - r1) / (r2 - r1);
     if (t > 0 && t < 1) config["alpha"] = std::log(t / (1 - t));

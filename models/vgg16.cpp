@@ -1,5 +1,5 @@
-// VGG-16 with batch norm for small images (Simonyan & Zisserman, ICLR 2015; one linear layer behind a global average,
-// as experiments.md has it). Tensors are named as torchvision's vgg16_bn names them.
+// VGG-16 with batch norm for small images (Simonyan & Zisserman, ICLR 2015; one linear layer behind a global average
+// in place of three). Tensors are named as torchvision's vgg16_bn names them.
 #include <array>
 #include <cmath>
 #include <optional>

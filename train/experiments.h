@@ -15,7 +15,7 @@
 
 namespace tidepool {
 
-/// How large a table's runs are (experiments.md, "Scales"). What a short run cannot share with the recipe of 200 epochs
+/// How large a table's runs are: `tidepool table --scale`. What a short run cannot share with the recipe of 200 epochs
 /// stands here, and every number of it stands in the caption.
 struct Scale {
   std::string name;

@@ -61,7 +61,7 @@ std::string report_csv(const Report& report);
 std::string report_latex(const Report& report);
 /// A page that needs no other file; the shapes of each row drawn to scale.
 std::string report_html(const Report& report);
-/// {"rows": [...]} with the keys of cli.md and more.
+/// {"rows": [...]}, what `tidepool table --json` prints: data, model, pool, lambda, seeds, means, intervals and more.
 Json report_json(const Report& report);
 
 /// Writes NAME.md, .csv, .tex and .html, each whole or not at all; makes the folder. Throws Failure, or Error when the

@@ -21,7 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 using Sets = std::vector<std::string>;
 
-// The example of the specification, word for word.
+// A config with every part in it.
 constexpr const char* kExample = R"json({
   "extends": "cifar100_vgg16.json",
   "name": "cifar100-tile-vgg16-dynopool",
