@@ -270,7 +270,7 @@ class TableBar {
   void name(size_t i) {
     const RunProgress& p = running_[i];  // the bar names the run that moved last
     const std::string seed = plan_.options.seeds > 1 ? fmt::format(" seed {}", runs_[i].seed) : "";
-    bar().set_what(fmt::format("{}/{} {}{}", begun_, missing_, plan_.rows[runs_[i].row].name, seed));
+    bar().set_what(fmt::format("{}/{} {}{}", begun_, missing_, plan_.rows[runs_[i].row].title, seed));
     notes_ = progress_notes({.step = p.step, .epoch = p.epoch, .epochs = p.epochs, .loss = p.loss, .top1 = p.top1});
   }
   void draw() {
@@ -369,7 +369,7 @@ int run(const Call& call) {
                                     if (outcome.result || !outcome.failure.empty())
                                       bar.ended(i);  // else it was stopped
                                     if (!outcome.failure.empty())
-                                      spdlog::error("{} seed {}: {}", plan.rows[plan.runs[i].row].name,
+                                      spdlog::error("{} seed {}: {}", plan.rows[plan.runs[i].row].title,
                                                     plan.runs[i].seed, outcome.failure);
                                     // So that a table is there whatever ends the program.
                                     write_report(make_report(plan, so_far, facts), options.out, name);
@@ -386,7 +386,7 @@ int run(const Call& call) {
   for (size_t i = 0; i < outcomes.size(); ++i)
     if (!outcomes[i].failure.empty())
       failures.push_back(
-          fmt::format("{} seed {}: {}", plan.rows[plan.runs[i].row].name, plan.runs[i].seed, outcomes[i].failure));
+          fmt::format("{} seed {}: {}", plan.rows[plan.runs[i].row].title, plan.runs[i].seed, outcomes[i].failure));
   if (stop_status() != 0) {
     if (!call.json()) print(shown());
     fmt::print(stderr, "tidepool table: stopped; the same command goes on. So far: {}\n",
@@ -429,7 +429,9 @@ const Registered registered(
          "with\n"
          "what it leaves of an image (PSNR, SSIM). CIFAR-100 where it is found, else procedural images.\n"
          "What was run is read, what was cut off goes on, what is missing runs. Ctrl-C finishes the step, saves a\n"
-         "checkpoint, writes the table so far and exits with 130.\n",
+         "checkpoint, writes the table so far and exits with 130. On a terminal the table is fitted to its width: "
+         "columns\n"
+         "that are the same in every row stand below it, minor ones are left out; the files hold all of it.\n",
      .run = run});
 
 }  // namespace

@@ -179,14 +179,17 @@ void label_row(Row& row, const Config& config, const Config& planned) {
     return nlohmann::json(a) != nlohmann::json(b);  // whatever the order of the keys
   };
   const Json &model = config.resolved.at("model"), &before = planned.resolved.at("model");
+  std::vector<std::string> changed;
   if (differ(config.resolved.at("data").at("variant"), planned.resolved.at("data").at("variant")))
-    row.data = data_label(config.data.variant);
+    changed.push_back(row.data = data_label(config.data.variant));
+  if (differ(model, before, {"pool", "width"})) changed.push_back(row.model = model_label(model, before));
   if (differ(model.at("pool"), before.at("pool"))) {
-    row.pool = pool_label(model.at("pool"));
+    changed.push_back(row.pool = pool_label(model.at("pool")));
     row.learns_shape = learns_shape(model.at("pool"));
   }
-  if (differ(model, before, {"pool", "width"})) row.model = model_label(model, before);
   row.lambda = config.loss.gmacs_lambda;
+  if (row.lambda != planned.loss.gmacs_lambda) changed.push_back(fmt::format("lambda {:g}", row.lambda));
+  row.title = changed.empty() ? row.name : fmt::format("{} ({})", row.name, fmt::join(changed, ", "));
 }
 
 std::vector<std::pair<std::string, std::string>> pooling_caption(std::span<const Config* const> shown) {

@@ -38,6 +38,7 @@ const Scale& find_scale(const std::string& name);
 /// anew from the config. The name stays: it is the key of --only and of the run's folder.
 struct Row {
   std::string name;                    ///< "tile-vgg16-dynopool", unique in the table; --only matches it
+  std::string title = {};              ///< in a plan: the name, with the labels in which --set contradicts it
   std::string data;                    ///< "tile"
   std::string model;                   ///< "vgg16"; with its width where the rows differ in it
   std::string pool;                    ///< "dynopool"

@@ -267,7 +267,7 @@ std::string failures_text(const Report& report) {
   std::string text;
   for (const ReportRow& row : report.rows)
     for (const std::string& failure : row.failures)
-      text += fmt::format("{}{}, {}", text.empty() ? "" : "; ", row.row.name, failure);
+      text += fmt::format("{}{}, {}", text.empty() ? "" : "; ", row.row.title, failure);
   return text;
 }
 
@@ -367,7 +367,7 @@ Report make_report(const Plan& plan, const std::vector<RunOutcome>& outcomes, co
     row.peak_bytes = summarize(peak);
     if (missing > missing_before)
       missing_rows +=
-          fmt::format("{}{}{}", missing_rows.empty() ? "" : ", ", row.row.name,
+          fmt::format("{}{}{}", missing_rows.empty() ? "" : ", ", row.row.title,
                       row.wanted == 1 ? "" : fmt::format(" ({} of {})", missing - missing_before, row.wanted));
     if (!selected && row.seeds.empty()) continue;
     shown.push_back(config);

@@ -54,7 +54,7 @@ TEST_F(TableCommand, InterruptedItNamesWhatIsMissingAndResumes) {
     SCOPED_TRACE("jobs " + jobs);
     const auto table = [&](const std::string& out) {
       return call("pooling", {"--only", "vgg16-*ma*", "--jobs", jobs, "--out", out},
-                  {"train.max_steps=null", "train.epochs=10", "train.checkpoint_every=2", "data.train_images=160"});
+                  {"train.max_steps=null", "train.epochs=4", "train.checkpoint_every=2", "data.train_images=160"});
     };
     const std::string whole = "whole" + jobs, parts = "parts" + jobs;
     done(table(whole));

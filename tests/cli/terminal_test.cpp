@@ -81,7 +81,7 @@ TEST_F(Terminal, ATableIsFitted) {
     const Outcome outcome = run_on_terminal(width, call);
     EXPECT_EQ(outcome.status, 0) << outcome.out;
     const auto lines = states(outcome.out);
-    EXPECT_TRUE(any_holds(lines, {"1/3 vgg16", "[#", "%", "epoch ", "/2, loss "})) << outcome.out;
+    EXPECT_TRUE(any_holds(lines, {"/3 vgg16", "[#", "%", "epoch ", "/2, loss "})) << outcome.out;
     for (const std::string& line : lines)
       EXPECT_TRUE(columns(line) <= static_cast<size_t>(width) || holds(line, {" info: "})) << line;
     EXPECT_TRUE(any_holds(lines, {"pool", "top-1 last, %", "difference [95%]"})) << outcome.out;
@@ -108,14 +108,14 @@ TEST_F(Terminal, ATableOfSeveralJobsShowsTheLoss) {
   EXPECT_TRUE(any_holds(states(outcome.out), {"max", "[#", "%", "epoch ", "/5, loss "})) << outcome.out;
 }
 
-// A table without a step in it: rows that are wider than the terminal.
 TEST_F(Terminal, OtherTablesAreFittedToo) {
   for (const std::vector<std::string>& call :
        {std::vector<std::string>{"info", "run.json"}, {"data", "info"}, {"ops", "max"}}) {
     const Outcome outcome = run_on_terminal(60, call);
     EXPECT_EQ(outcome.status, 0);
     if (call[0] == "ops") continue;  // text around its table
-    for (const std::string& line : states(outcome.out)) EXPECT_LE(columns(line), call[0] == "info" ? 80 : 60) << line;
+    for (const std::string& line : states(outcome.out))
+      EXPECT_TRUE(columns(line) <= 60 || holds(line, {" GMACs an image"})) << line;
   }
   EXPECT_TRUE(any_holds(states(run_on_terminal(60, {"info", "run.json"}).out), {"left out at 60 columns: kind"}));
 }

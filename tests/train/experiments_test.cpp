@@ -258,6 +258,7 @@ TEST_F(ExperimentsTest, LabelsAreThoseOfTheConfig) {
   o.sets = {R"(model.pool={"default": {"type": "avg", "kernel": 3, "stride": 2, "padding": 1}, "pool2": {"type": "max",
             "kernel": 2}})"};
   const Row changed = make_plan("1", o).rows[2];
+  EXPECT_EQ(changed.title, changed.name + " (" + changed.pool + ")");
   EXPECT_EQ(changed.pool, "avg (kernel 3, stride 2, padding 1), pool2 max");
   EXPECT_FALSE(changed.learns_shape);
   o.sets = {"model.conv_bias=true"};
