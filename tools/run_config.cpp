@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
@@ -65,6 +66,15 @@ TensorBatch made_up_batch(const Config& config, const Network& network, int64_t 
     batch.labels.data<int64_t>()[i] = random.below(static_cast<uint32_t>(network.options().classes));
   batch.images = batch.images.to(network.options().dtype);
   return batch;
+}
+
+std::vector<std::string> progress_notes(const RunProgress& progress) {
+  std::vector<std::string> notes{
+      fmt::format("epoch {}/{}", std::min(progress.epoch + 1, progress.epochs), progress.epochs)};
+  if (progress.step > 0) notes.push_back(fmt::format("loss {:.3f}", progress.loss));
+  if (progress.top1) notes.push_back(fmt::format("top-1 {:.2f}%", 100 * *progress.top1));
+  if (progress.images_per_second > 0) notes.push_back(fmt::format("{:.0f} images/s", progress.images_per_second));
+  return notes;
 }
 
 Json provenance(const std::vector<std::string>& command) {

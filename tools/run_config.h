@@ -2,6 +2,7 @@
 #pragma once
 #include "tools/command.h"
 #include "train/config.h"
+#include "train/run.h"
 #include "train/setup.h"
 
 namespace tidepool {
@@ -23,6 +24,9 @@ std::filesystem::path data_root_of(const Call& call, const DataConfig& config);
 
 /// A batch of made-up images (uniform noise) and labels, for commands that measure.
 TensorBatch made_up_batch(const Config& config, const Network& network, int64_t n);
+
+/// What stands behind the bar of a run: epoch, loss, top-1 of the last evaluation where there is one.
+std::vector<std::string> progress_notes(const RunProgress& progress);
 
 /// What is saved with a run: command line, revision, versions of the libraries.
 Json provenance(const std::vector<std::string>& command);

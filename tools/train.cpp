@@ -13,6 +13,17 @@
 namespace tidepool {
 namespace {
 
+// One line per epoch; on a terminal without what does not fit.
+std::string epoch_line(const EpochSummary& e) {
+  std::vector<std::string> parts{fmt::format("epoch {:>{}}/{}", e.epoch, std::to_string(e.epochs).size(), e.epochs),
+                                 fmt::format("loss {:.3f}", e.loss)};
+  if (e.test_loss) parts.push_back(fmt::format("test loss {:.3f}", *e.test_loss));
+  if (e.top1) parts.push_back(fmt::format("top-1 {:.2f}%", 100 * *e.top1));
+  parts.push_back(fmt::format("{:.0f} images/s", e.images_per_second));
+  parts.push_back(duration_text(e.seconds));
+  return fitted_line(parts, "  ", terminal_width(STDERR_FILENO));
+}
+
 int run(const Call& call) {
   const Config config = config_of(call);
   const auto out = call.given("out") ? call.path("out") : std::filesystem::path("runs") / config.name;
@@ -29,23 +40,26 @@ int run(const Call& call) {
     if (profiled) watching.emplace(&timer);
     Progress progress(config.name, 0, "steps");
     bool begun = false;
-    result =
-        train_run(config, {.out = out,
-                           .data_root = data_root_of(call, config.data),
-                           .resume = call.flag("resume"),
-                           .provenance = provenance(command),
-                           .progress =
-                               [&](const RunProgress& p) {
-                                 if (!begun) progress.set_start(first_step = p.step - 1);
-                                 begun = true;
-                                 last_step = p.step;
-                                 progress.set_total(p.steps);
-                                 progress.update(
-                                     p.step, fmt::format("epoch {}/{}  loss {:.3f}  {:.0f} images/s{}", p.epoch + 1,
-                                                         p.epochs, p.loss, p.images_per_second,
-                                                         p.top1 ? fmt::format("  top-1 {:.2f}%", 100 * *p.top1) : ""));
-                               },
-                           .stop = stop_requested});
+    RunProgress latest;
+    result = train_run(config, {.out = out,
+                                .data_root = data_root_of(call, config.data),
+                                .resume = call.flag("resume"),
+                                .provenance = provenance(command),
+                                .progress =
+                                    [&](const RunProgress& p) {
+                                      if (!begun) progress.set_start(first_step = p.step - 1);
+                                      begun = true;
+                                      last_step = p.step;
+                                      progress.set_total(p.steps);
+                                      progress.update(p.step, progress_notes(latest = p));
+                                    },
+                                .epoch_ended =
+                                    [&](const EpochSummary& e) {
+                                      if (e.top1) latest.top1 = e.top1;  // evaluated after the last step
+                                      progress.update(latest.step, progress_notes(latest));
+                                      print_progress_line(epoch_line(e));
+                                    },
+                                .stop = stop_requested});
   }
   if (profiled) timer.write_trace(out / "trace.json");
   const int64_t steps = last_step - first_step;

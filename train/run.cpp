@@ -63,6 +63,19 @@ struct GradientStatistics {
   }
 };
 
+// Of the epoch so far, for its line.
+struct EpochSums {
+  int64_t steps = 0, images = 0;
+  double loss = 0, seconds = 0;
+
+  void add(double step_loss, int64_t step_images, double step_seconds) {
+    ++steps;
+    images += step_images;
+    loss += step_loss;
+    seconds += step_seconds;
+  }
+};
+
 // What --resume may change: nothing that decides the weights.
 void check_same_run(const Json& saved, const Json& now, const std::filesystem::path& folder) {
   static const std::vector<std::string> free_keys{
@@ -123,6 +136,7 @@ class Run {
     if (total_steps_ == 0) save();  // else the start is not saved: the seed gives it again, bit for bit
     while (true) {
       if (evaluation_due() && !evaluate_now()) return stopped();
+      epoch_ended();
       if (step_ == total_steps_) break;
       if (!train_epoch(step_ / steps_per_epoch_)) return stopped();
       shape_gradients_.clear();
@@ -147,8 +161,10 @@ class Run {
       const StepLosses losses = stepper_.step(tensors, step_);
       if (average_) average_->update();
       ++step_;
-      seconds_ += seconds_since(begin);
+      const double step_seconds = seconds_since(begin);
+      seconds_ += step_seconds;
       images_ += batch.n;
+      epoch_.add(losses.total, batch.n, step_seconds);
       window_images += batch.n;
 
       Json line{{"step", step_},
@@ -230,6 +246,21 @@ class Run {
     if (average_) average_->swap();
     if (!stopped) save();
     return !stopped;
+  }
+
+  void epoch_ended() {
+    if (epoch_.steps == 0) return;
+    const bool evaluated = evaluated_step_ == step_;
+    const auto steps = static_cast<double>(epoch_.steps);
+    if (options_.epoch_ended)
+      options_.epoch_ended({.epoch = (step_ - 1) / steps_per_epoch_ + 1,
+                            .epochs = config_.train.epochs,
+                            .loss = epoch_.loss / steps,
+                            .test_loss = evaluated ? loss_last_ : std::nullopt,
+                            .top1 = evaluated ? top1_last_ : std::nullopt,
+                            .images_per_second = static_cast<double>(epoch_.images) / std::max(epoch_.seconds, 1e-9),
+                            .seconds = epoch_.seconds});
+    epoch_ = {};
   }
 
   RunResult stopped() {
@@ -354,6 +385,7 @@ class Run {
   double seconds_ = 0;
   size_t peak_before_ = 0;
   std::optional<double> top1_last_, top1_best_, loss_last_;
+  EpochSums epoch_;
   std::map<std::string, GradientStatistics> shape_gradients_;  // of the epoch so far
 };
 
