@@ -396,7 +396,8 @@ struct Columns {
   }
   bool right(size_t i) const {
     return !rows.empty() && std::all_of(rows.begin(), rows.end(), [&](const auto& row) {
-      return row[i].empty() || row[i] == "-" || row[i].find_first_not_of("0123456789.,+-e%") == std::string::npos;
+      return row[i].empty() || row[i] == "-" ||
+             row[i].find_first_not_of("0123456789.,+-e% []\u00b1") == std::string::npos;
     });
   }
   bool constant(size_t i) const {

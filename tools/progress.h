@@ -39,8 +39,8 @@ class Progress {
   Progress& operator=(const Progress&) = delete;
 
   /// `notes` stand behind the bar ("loss 2.31"), the most important first. Draws at most ten times a second (in a pipe:
-  /// every ten seconds). A line that is too long for the terminal loses, in this order: the count where there are
-  /// notes, the third and later notes, the rate, the second half of what it names, the time left, the second note.
+  /// every ten seconds). Where the line is too long for the terminal these give way, in this order: the count (where
+  /// there are notes), the notes after the third, the rate, the third note, the end of `what`, the time left, the bar.
   void update(int64_t done, std::vector<std::string> notes = {});
   void set_total(int64_t total) { total_ = total; }
   /// What was done before this began (a resumed run): no part of the rate.

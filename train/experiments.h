@@ -109,8 +109,8 @@ int64_t planned_steps(const Config& config, int64_t images);
 std::optional<RunResult> saved_result(const PlannedRun& run);
 
 /// Whether two finished runs with the same seed computed the same function: their resolved configs are equal, or they
-/// end with the same test loss and accuracies and, in last.safetensors, with the same bits in every weight that both
-/// have. Equal accuracies alone are chance; without the weights' files the answer is false.
+/// end with the same map sizes, test loss and accuracies and, in last.safetensors, with the same bits in every weight
+/// that both have. Equal accuracies alone are chance; without the weights' files the answer is false.
 bool same_function(const PlannedRun& a, const RunResult& of_a, const PlannedRun& b, const RunResult& of_b);
 
 /// What became of a planned run.

@@ -282,13 +282,9 @@ std::vector<std::pair<std::string, std::string>> report_notes(const Report& repo
 }
 
 ReportTable report_table(const Report& report) {
-  ReportTable table{
-      .header = {}, .number = {}, .cells = cells_of(report), .minor = {}, .keep = {"pool", "top-1 last, %"}};
+  ReportTable table{.header = {}, .cells = cells_of(report), .minor = {}, .keep = {"pool", "top-1 last, %"}};
   std::vector<Column> all = columns(report);
-  for (const Column& column : all) {
-    table.header.emplace_back(column.name);
-    table.number.push_back(column.number);
-  }
+  for (const Column& column : all) table.header.emplace_back(column.name);
   std::erase_if(all, [](const Column& column) { return column.minor == 0; });
   std::stable_sort(all.begin(), all.end(), [](const Column& a, const Column& b) { return a.minor > b.minor; });
   for (const Column& column : all) table.minor.emplace_back(column.name);
@@ -409,8 +405,8 @@ Report make_report(const Plan& plan, const std::vector<RunOutcome>& outcomes, co
                               "interval (Student's t); ",
                               fmt::join(baselines, ", "))) +
            (any_without("same runs")
-                ? "same runs: in every seed the weights and the test loss are those of the row it is compared "
-                  "with, bit for bit: it is the same function; "
+                ? "same runs: in every seed the weights that both have, the map sizes and the test loss are, bit for "
+                  "bit, those of the row it is compared with: the trained networks are the same function; "
                 : "") +
            (any_without("no spread") ? "no spread: other weights whose top-1 differs by the same amount in every "
                                        "seed, from which no interval follows; "

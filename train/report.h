@@ -59,7 +59,6 @@ Report make_report(const Plan& plan, const std::vector<RunOutcome>& outcomes, co
 /// The cells that every format but CSV and JSON shows, as text without escapes.
 struct ReportTable {
   std::vector<std::string> header;
-  std::vector<bool> number;                     ///< by column: aligned to the right
   std::vector<std::vector<std::string>> cells;  ///< by row
   /// Headers of what a narrow terminal may leave out, the least important first; and of what it always shows.
   std::vector<std::string> minor, keep;
