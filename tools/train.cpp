@@ -103,8 +103,10 @@ const Registered registered(
                  {.name = "resume", .says = "go on where the run directory stands"},
                  seed_option("", "in place of train.seed"),
                  json_option()},
-     .details = "CONFIG is a file, or one of the configs in the program (cifar100_vgg16.json ...).\n"
-                "Ctrl-C finishes the step, saves a checkpoint and exits with 130.\n",
+     .details =
+         "CONFIG is a file, or the name of one in configs/ (here or beside the program's source) or compiled in:\n"
+         "cifar100_vgg16.json ... The log says which file was read.\n"
+         "Ctrl-C finishes the step, saves a checkpoint and exits with 130.\n",
      .run = run});
 
 }  // namespace
