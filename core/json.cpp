@@ -6,12 +6,14 @@
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <sstream>
 #include <system_error>
 #include <utility>
 #include <vector>
 
 #include "core/error.h"
+#include "core/text.h"
 
 namespace tidepool {
 namespace {
@@ -50,7 +52,13 @@ class CountingIterator {
 class Builder : public nlohmann::json_sax<Json> {
  public:
   Builder(std::string_view text, std::string_view origin, Origins* origins)
-      : at(text.data()), text_(text), origin_(origin), origins_(origins) {}
+      : at(text.data()), text_(text), origin_(origin), origins_(origins), bad_byte_(first_bad_byte(text)) {}
+
+  // The text before the first byte that is no text: the lexer takes a NUL for the end, and shows others as they are.
+  std::string_view readable() const { return text_.substr(0, bad_byte_.value_or(text_.size())); }
+  void finish() const {
+    if (bad_byte_) refuse_byte(*bad_byte_);
+  }
 
   const char* at;  // one past the last character that the lexer took
   Json root;
@@ -60,7 +68,10 @@ class Builder : public nlohmann::json_sax<Json> {
   bool number_integer(number_integer_t value) override { return add(value); }
   bool number_unsigned(number_unsigned_t value) override { return add(value); }
   bool number_float(number_float_t value, const string_t&) override { return add(value); }
-  bool string(string_t& value) override { return add(std::move(value)); }
+  bool string(string_t& value) override {
+    if (value.find('\0') != std::string::npos) refuse_nul(static_cast<size_t>(at - text_.data()) - 1, path_of_next());
+    return add(std::move(value));
+  }
   bool binary(binary_t&) override { return false; }  // never comes from text
   bool start_object(size_t) override { return open(Json::object()); }
   bool start_array(size_t) override { return open(Json::array()); }
@@ -71,16 +82,29 @@ class Builder : public nlohmann::json_sax<Json> {
     const size_t end = static_cast<size_t>(at - text_.data());  // just after the closing quote
     size_t start = end - 2;
     while (start > 0 && !(text_[start] == '"' && !escaped(start))) --start;
+    if (name.find('\0') != std::string::npos) refuse_nul(start, stack_.back().path);
     if (stack_.back().value->contains(name)) {
       throw Error("{}: {}: this key is given twice in one object", place(start), join_path(stack_.back().path, name));
     }
     key_ = name;
+    value_due_ = true;
     if (origins_ != nullptr) (*origins_)[join_path(stack_.back().path, name)] = place(start);
     return true;
   }
 
+  // The byte at `offset` is no text; what stands before it has been read.
+  [[noreturn]] void refuse_byte(size_t offset) const {
+    std::string key = value_due_ || (!stack_.empty() && stack_.back().value->is_array()) ? path_of_next()
+                      : stack_.empty()                                                   ? ""
+                                                                                         : stack_.back().path;
+    if (!key.empty()) key = ": " + key;
+    throw Error("{}{}: expected UTF-8 text, got the byte 0x{:02X}", place(offset), key,
+                static_cast<unsigned char>(text_[offset]));
+  }
+
   bool parse_error(size_t, const std::string&, const nlohmann::detail::exception& error) override {
     // "[json.exception.parse_error.101] parse error at line 1, column 5: syntax error ...": we say the place our way.
+    if (bad_byte_ && at == text_.data() + *bad_byte_) refuse_byte(*bad_byte_);
     const std::string what = error.what();
     std::string message = what;
     if (const size_t bracket = message.find("] "); bracket != std::string::npos) message.erase(0, bracket + 2);
@@ -92,6 +116,12 @@ class Builder : public nlohmann::json_sax<Json> {
   }
 
  private:
+  // Names and paths go to the system, which takes a NUL for their end.
+  [[noreturn]] void refuse_nul(size_t offset, const std::string& path) const {
+    throw Error("{}{}{}: a string must not have the character \\u0000 in it", place(offset), path.empty() ? "" : ": ",
+                path);
+  }
+
   struct Level {
     Json* value;
     std::string path;
@@ -117,6 +147,7 @@ class Builder : public nlohmann::json_sax<Json> {
   }
 
   Json* put(Json value) {
+    value_due_ = false;
     if (stack_.empty()) {
       root = std::move(value);
       return &root;
@@ -159,17 +190,20 @@ class Builder : public nlohmann::json_sax<Json> {
   std::string_view text_;
   std::string_view origin_;
   Origins* origins_;
+  std::optional<size_t> bad_byte_;
   std::vector<Level> stack_;
   std::string key_;
+  bool value_due_ = false;  // of key_
 };
 
 }  // namespace
 
 Json parse_json(std::string_view text, std::string_view origin, Origins* origins) {
   Builder builder(text, origin, origins);
-  const char* end = text.data() + text.size();
+  const char* end = text.data() + builder.readable().size();
   Json::sax_parse(CountingIterator(text.data(), &builder.at), CountingIterator(end, nullptr), &builder,
                   nlohmann::detail::input_format_t::json, /*strict=*/true, /*ignore_comments=*/true);
+  builder.finish();
   return std::move(builder.root);
 }
 

@@ -15,7 +15,8 @@ using Json = nlohmann::ordered_json;
 using Origins = std::map<std::string, std::string>;
 
 /// Parses JSON text with // and /* */ comments. `origin` names the text in errors and in `origins` (which may be null).
-/// Throws Error "origin:line:column: ..." on a syntax error, a duplicate key, or nesting deeper than 100.
+/// Throws Error "origin:line:column: ..." on a syntax error, a byte that is not UTF-8 text, a NUL, a duplicate key, or
+/// nesting deeper than 100.
 Json parse_json(std::string_view text, std::string_view origin, Origins* origins = nullptr);
 
 /// Parses a file, as `parse_json`. Throws Error when it does not exist or cannot be read.

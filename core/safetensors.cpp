@@ -15,6 +15,7 @@
 
 #include "core/atomic_file.h"
 #include "core/error.h"
+#include "core/text.h"
 
 namespace tidepool {
 namespace {
@@ -105,6 +106,9 @@ json parse_header(const std::string& path, const std::string& text) {
     }
     return true;
   };
+  if (const auto bad = first_bad_byte(text))  // the parser takes a NUL for the end
+    throw Error("{}: the header is not UTF-8 text: byte {} is 0x{:02X}", path, *bad,
+                static_cast<unsigned char>(text[*bad]));
   try {
     return json::parse(text, check);
   } catch (const json::exception& error) {

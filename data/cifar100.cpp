@@ -9,6 +9,7 @@
 #include <fstream>
 
 #include "core/error.h"
+#include "core/text.h"
 
 namespace tidepool {
 namespace {
@@ -74,6 +75,7 @@ class Cifar100 final : public Source {
     }
     std::ifstream names(folder / "fine_label_names.txt");
     for (std::string line; std::getline(names, line);) {
+      expect_text(line, "cifar100: " + (folder / "fine_label_names.txt").string());
       if (!line.empty()) class_names_.push_back(line);
     }
     if (class_names_.size() != kClasses) class_names_.clear();
@@ -105,11 +107,26 @@ std::optional<fs::path> find_cifar100(const fs::path& root) {
   return std::nullopt;
 }
 
+std::string incomplete_cifar100(const fs::path& root) {
+  for (const fs::path& folder : {root, root / "cifar-100-binary"}) {
+    const bool train = is_file(folder / "train.bin"), test = is_file(folder / "test.bin");
+    if (train != test)
+      return fmt::format("{} without {} beside it", (folder / (train ? "train.bin" : "test.bin")).string(),
+                         train ? "test.bin" : "train.bin");
+  }
+  return "";
+}
+
 std::unique_ptr<Source> open_cifar100(const SourceOptions& options) {
   const auto folder = find_cifar100(options.root);
   if (!folder) {
+    const std::string incomplete = incomplete_cifar100(options.root);
     throw Error("cifar100: expected train.bin and test.bin in '{}' or its folder cifar-100-binary, found {}; {}",
-                options.root.string(), fs::exists(options.root) ? "no such files" : "no such folder", kMend);
+                options.root.string(),
+                !incomplete.empty()        ? incomplete
+                : fs::exists(options.root) ? "no such files"
+                                           : "no such folder",
+                kMend);
   }
   return std::make_unique<Cifar100>(*folder, options);
 }

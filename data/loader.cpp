@@ -5,6 +5,7 @@
 #include <exception>
 #include <mutex>
 #include <numeric>
+#include <system_error>
 #include <thread>
 
 #include "core/error.h"
@@ -21,10 +22,14 @@ void fill_order(std::vector<int64_t>& order, uint64_t seed, int64_t epoch) {
   for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random.below(static_cast<uint32_t>(i))]);
 }
 
+constexpr int64_t kMostWorkers = 1024, kMostBatches = 65536;  // as in configs/schema.json
+
 void check(const LoaderOptions& options) {
   if (options.batch < 1) throw Error("train.batch: expected 1 or more images, came {}", options.batch);
-  if (options.workers < 0) throw Error("data.workers: expected 0 or more threads, came {}", options.workers);
-  if (options.prefetch < 1) throw Error("data.prefetch: expected 1 or more batches, came {}", options.prefetch);
+  if (options.workers < 0 || options.workers > kMostWorkers)
+    throw Error("data.workers: expected 0 to {} threads, came {}", kMostWorkers, options.workers);
+  if (options.prefetch < 1 || options.prefetch > kMostBatches)
+    throw Error("data.prefetch: expected 1 to {} batches, came {}", kMostBatches, options.prefetch);
 }
 
 }  // namespace
@@ -53,14 +58,14 @@ struct Loader::State {
         slots(static_cast<size_t>(options.workers == 0 ? 1 : options.prefetch)) {
     std::iota(order.begin(), order.end(), int64_t{0});
     const int64_t size = source->size();
-    batches = options.drop_last ? size / options.batch : (size + options.batch - 1) / options.batch;
+    batches = size / options.batch + (options.drop_last || size % options.batch == 0 ? 0 : 1);
     taken = claimed = batches;
   }
 
   Slot& slot(int64_t k) { return slots[static_cast<size_t>(k) % slots.size()]; }
 
   void make(int64_t k, Batch& batch, TransformScratch& scratch) const {
-    const int64_t begin = k * options.batch;
+    const int64_t begin = k * options.batch;  // below the source's size
     batch.n = std::min(options.batch, source->size() - begin);
     batch.shape = source->shape();
     const int64_t elements = batch.shape.elements();
@@ -117,6 +122,17 @@ struct Loader::State {
     }
   }
 
+  // Ends the workers.
+  void end() {
+    {
+      const std::lock_guard lock(mutex);
+      stop = true;
+    }
+    wake_workers.notify_all();
+    for (std::thread& worker : workers) worker.join();
+    workers.clear();
+  }
+
   const std::shared_ptr<const Source> source;
   const LoaderOptions options;
   const Transform transform;
@@ -137,16 +153,19 @@ struct Loader::State {
 Loader::Loader(std::shared_ptr<const Source> source, const Normalisation& normalisation, const LoaderOptions& options) {
   check(options);
   state_ = std::make_unique<State>(std::move(source), normalisation, options);
-  for (int i = 0; i < options.workers; ++i) state_->workers.emplace_back([state = state_.get()] { state->work(); });
+  try {
+    for (int64_t i = 0; i < options.workers; ++i)
+      state_->workers.emplace_back([state = state_.get()] { state->work(); });
+  } catch (const std::system_error& error) {
+    const size_t started = state_->workers.size();
+    state_->end();
+    throw Failure("data.workers: only {} of {} threads could be started: {}", started, options.workers,
+                  error.code().message());
+  }
 }
 
 Loader::~Loader() {
-  {
-    const std::lock_guard lock(state_->mutex);
-    state_->stop = true;
-  }
-  state_->wake_workers.notify_all();
-  for (std::thread& worker : state_->workers) worker.join();
+  state_->end();
 }
 
 int64_t Loader::batches() const {

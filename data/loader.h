@@ -16,8 +16,8 @@ struct LoaderOptions {
   AugmentOptions augment = {};
   VariantOptions variant = {};
   bool drop_last = false;  ///< leave out a last batch that is not full
-  int workers = 1;         ///< threads; 0: next() does the work itself
-  int prefetch = 4;        ///< batches made ahead, with one worker or more
+  int64_t workers = 1;     ///< threads, at most 1024; 0: next() does the work itself
+  int64_t prefetch = 4;    ///< batches made ahead, at most 65536, with one worker or more
 };
 
 /// A batch. Handed to next() again, it gives its memory back for a later batch.

@@ -47,6 +47,16 @@ class Tiff {
   bool little_;
 };
 
+// Bytes of an integer type of TIFF 6.0 (section 2) or BigTIFF; 0 for the other types. Signed ones are read as unsigned:
+// a negative orientation is as invalid as a large one.
+int integer_bytes(int64_t type) {
+  if (type == 1 || type == 6) return 1;    // BYTE, SBYTE
+  if (type == 3 || type == 8) return 2;    // SHORT, SSHORT
+  if (type == 4 || type == 9) return 4;    // LONG, SLONG
+  if (type == 16 || type == 17) return 8;  // LONG8, SLONG8
+  return 0;
+}
+
 template <class T>
 void spread(const Picture& picture, float* planes) {
   const auto* const from = reinterpret_cast<const T*>(picture.bytes.data());
@@ -100,9 +110,12 @@ int exif_orientation(std::string_view exif) {
   const int64_t entries = tiff.number(directory, 2);
   for (int64_t i = 0; i < entries; ++i) {
     const int64_t entry = directory + 2 + 12 * i;
-    constexpr int kOrientation = 0x0112, kShort = 3;
-    if (tiff.number(entry, 2) != kOrientation || tiff.number(entry + 2, 2) != kShort) continue;
-    const int64_t value = tiff.number(entry + 8, 2);
+    constexpr int kOrientation = 0x0112;
+    const int bytes = integer_bytes(tiff.number(entry + 2, 2));
+    if (tiff.number(entry, 2) != kOrientation || bytes == 0) continue;
+    // Four bytes hold the values, left-justified; where they do not fit, they hold the position of the values.
+    const int64_t count = tiff.number(entry + 4, 4), values = entry + 8;
+    const int64_t value = tiff.number(bytes * count <= 4 ? values : tiff.number(values, 4), bytes);
     return value >= 1 && value <= 8 ? static_cast<int>(value) : 1;
   }
   return 1;

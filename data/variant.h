@@ -1,4 +1,4 @@
-// The toy variants of a data set, made from the (augmented) image on the fly; ours, as experiments.md declares them.
+// The toy variants of a data set, made from the (augmented) image on the fly. They are ours, no paper's.
 #pragma once
 #include <cstdint>
 #include <optional>

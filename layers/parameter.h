@@ -17,7 +17,7 @@ enum class ParameterKind : uint8_t {
 };
 
 struct ParameterSpec {
-  std::string name;  ///< as in operators.md: "alpha", "weight"
+  std::string name;  ///< as in docs/operators.md: "alpha", "weight"
   Dims shape;
   ParameterKind kind = ParameterKind::weight;
   /// Fills a fresh plain f32 or f64 tensor; random starts are functions of the seed alone.

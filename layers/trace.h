@@ -19,7 +19,7 @@ struct Slope {
 };
 
 /// The length of one axis of a map, with its straight-through derivative in every shape parameter before it: rounding
-/// counts as slope 1 (operators.md, "DynOPool" and "The GMACs penalty").
+/// counts as slope 1, so that the GMACs penalty has a gradient in DynOPool's alpha.
 struct TracedLength {
   int64_t value = 0;
   std::vector<Slope> slopes;

@@ -1,4 +1,4 @@
-// Who may include whom (design.md, "Rooms"): reads the source tree.
+// Who may include whom, and whether the pages that sources name are there: reads the source tree.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -135,6 +135,33 @@ TEST(Rooms, AVendorHasOneSourceFile) {
     for (const std::string& file : files)
       EXPECT_FALSE(file.ends_with(".h")) << vendor.name << " is included by the header " << file;
   }
+}
+
+// A comment may send its reader to a page of this repository, and to no other.
+TEST(Rooms, PagesThatCommentsNameAreThere) {
+  static const std::regex kPage(R"([A-Za-z0-9_./-]*[A-Za-z0-9_]\.md\b)");
+  const std::set<std::string> written = {"NAME.md", "table1.md"};  // by the program
+  const fs::path top = TIDEPOOL_SOURCE_DIR;
+  std::vector<fs::path> files;
+  for (const char* folder : {"cmake", "configs", "core", "data", "layers", "models", "tests", "tools", "train"})
+    for (const auto& entry : fs::recursive_directory_iterator(top / folder))
+      if (entry.is_regular_file() && entry.path().extension() != ".safetensors") files.push_back(entry.path());
+  files.push_back(top / "CMakeLists.txt");
+  files.push_back(top / "README.md");
+  size_t named = 0;
+  for (const fs::path& file : files) {
+    std::ifstream in(file);
+    for (std::string line; std::getline(in, line);) {
+      if (line.find(".md") == std::string::npos) continue;
+      for (std::sregex_iterator at(line.begin(), line.end(), kPage), end; at != end; ++at) {
+        const std::string page = at->str();
+        ++named;
+        EXPECT_TRUE(written.contains(page) || fs::exists(top / page) || fs::exists(file.parent_path() / page))
+            << fs::relative(file, top).string() << " refers to " << page << ", which is not here";
+      }
+    }
+  }
+  EXPECT_GT(named, 10u);
 }
 
 TEST(Rooms, OnlyToolsAndTheDeviceReadTheEnvironment) {

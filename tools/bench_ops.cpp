@@ -159,11 +159,11 @@ int bench_ops(const Call& call) {
   for (const MemoryFormat layout : kLayouts) {
     for (const PoolRequest& request : requests) {
       all.push_back(measure(request, shape, dtype, layout, repeats));
-      bar.update(++done, request.op->name);
+      bar.update(++done, {request.op->name});
     }
     for (const bool max : {true, false}) {
       if (auto m = measure_onednn(max, shape, dtype, layout, repeats)) all.push_back(std::move(*m));
-      bar.update(++done, "oneDNN");
+      bar.update(++done, {"oneDNN"});
     }
   }
   bar.finish();
@@ -203,7 +203,7 @@ int bench_ops(const Call& call) {
   }
   std::string text = text_table(
       {"operator", "layout", "output", "forward ms", "GB/s", "of copy", "both ms", "GB/s", "of copy", "kept B/element"},
-      rows);
+      rows, {.minor = {"kept B/element", "layout", "of copy"}});
   text += fmt::format("{} of {}, {} threads; a plain copy moves {:.2f} GB/s (read and written)\n", shape.str(),
                       name_of(dtype), cpu_threads(), copy / 1e9);
   for (const auto& [name, why] : left_out) text += fmt::format("left out: {}: {}\n", name, why);

@@ -355,7 +355,7 @@ int bench_conv(const Call& call) {
     return 0;
   }
   print(text_table({"layer", "input", "channels", "direction", "direct ms", "F(2x2) ms", "F(4x4) ms", "rule", "wrong"},
-                   rows));
+                   rows, {.minor = {"F(2x2) ms", "input", "channels"}}));
   print(fmt::format("batch {}, {}, {} threads; the rule lost more than 10% in {} of {} contests\n", config.train.batch,
                     config.train.dtype, cpu_threads(), wrong, contests));
   return 0;

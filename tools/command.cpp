@@ -11,9 +11,11 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/text.h"
 #include "core/version.h"
 #include "tools/data_root.h"
 #include "tools/progress.h"
+#include "train/config.h"
 
 // Options are split nowhere: --set a=1,2 is one value.
 #define CXXOPTS_VECTOR_DELIMITER '\0'
@@ -111,8 +113,9 @@ std::vector<std::string> command_names() {
 }
 
 void report(const std::string& who, std::string what) {
-  // One line, whatever a library's message has in it.
+  // One line of text, whatever a library's message or a file has in it.
   std::replace(what.begin(), what.end(), '\n', ' ');
+  what = printable(what);
   while (!what.empty() && what.back() == ' ') what.pop_back();
   std::fflush(stdout);
   fmt::print(stderr, "{}: {}\n", who, what);
@@ -122,6 +125,31 @@ void report(const std::string& who, std::string what) {
 
 // The reading of argv.
 struct Frame {
+  // Names, paths and values stand in configs, logs and JSON, which are UTF-8.
+  static void expect_texts(int argc, char** argv) {
+    std::string option;  // whose value comes next
+    for (int i = 1; i < argc; ++i) {
+      const std::string_view word = argv[i];
+      if (first_bad_byte(word)) {
+        std::string what = i == 1 ? "the command" : option.empty() ? "an argument" : option;
+        std::string_view value = word;
+        const auto cut = [&] {  // "--out=x", "key=x": what stands before the = names the rest
+          const size_t equals = value.find('=');
+          if (equals == std::string_view::npos) return std::string_view();
+          const std::string_view name = value.substr(0, equals);
+          value.remove_prefix(equals + 1);
+          return name;
+        };
+        if (word.starts_with("--"))
+          if (const std::string_view name = cut(); !name.empty()) what = printable(name);
+        if (what == "--set")
+          if (const std::string_view key = cut(); !key.empty()) what += " " + printable(key);
+        expect_text(word, what);
+      }
+      option = word.starts_with("--") && word.find('=') == std::string_view::npos ? word : "";
+    }
+  }
+
   static Call parse(const Command& command, int argc, char** argv) {
     Call call;
     call.command_ = &command;
@@ -163,7 +191,7 @@ struct Frame {
       if (!word.starts_with('-')) continue;
       const std::string bare = word.substr(std::min(word.find_first_not_of('-'), word.size()));
       const std::string name = bare.substr(0, bare.find('='));
-      throw Error("unknown option '{}'{}", word.substr(0, word.find('=')), suggestion(name, names));
+      throw Error("unknown option '{}'{}", word.substr(0, word.find('=')), suggestion(name, names, command));
     }
     if (result.count("help") > 0) call.given_["help"] = {};
     for (const Option& option : command.options) {
@@ -204,9 +232,24 @@ struct Frame {
   static bool known(const Command& command, const std::string& name) {
     return name == "help" || find_option(command, name) != nullptr;
   }
-  static std::string suggestion(const std::string& name, const std::vector<std::string>& names) {
+  static std::string suggestion(const std::string& name, const std::vector<std::string>& names,
+                                const Command& command) {
     const std::string best = nearest_name(name, names);
-    return best.empty() ? "" : fmt::format(" (did you mean '--{}'?)", best);
+    if (!best.empty()) return fmt::format(" (did you mean '--{}'?)", best);
+    if (find_option(command, "set") == nullptr) return "";
+    std::map<std::string, std::string> paths;  // of a config's keys, by their last part
+    keys_below(load_config_text("{}").resolved, "", paths);
+    std::vector<std::string> keys;
+    for (const auto& [key, path] : paths) keys.push_back(key);
+    const std::string key = nearest_name(name, keys);
+    return key.empty() ? "" : fmt::format(" (did you mean '--set {}=...'?)", paths.at(key));
+  }
+  static void keys_below(const Json& object, const std::string& at, std::map<std::string, std::string>& paths) {
+    for (const auto& [key, value] : object.items()) {
+      const std::string path = join_path(at, key);
+      paths.emplace(key, path);
+      if (value.is_object()) keys_below(value, path, paths);
+    }
   }
 };
 
@@ -333,35 +376,123 @@ void print_json(const Json& value) {
   print(value.dump(2, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n");
 }
 
-std::string text_table(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows) {
-  const auto shown = [](const std::string& text) {  // characters, not bytes
-    return static_cast<size_t>(
-        std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
-  };
-  std::vector<size_t> wide(header.size());
-  std::vector<bool> right(header.size(), !rows.empty());
-  for (size_t i = 0; i < header.size(); ++i) {
-    wide[i] = shown(header[i]);
-    for (const auto& row : rows) {
-      wide[i] = std::max(wide[i], shown(row.at(i)));
-      const std::string& cell = row[i];
-      if (!cell.empty() && cell != "-" && cell.find_first_not_of("0123456789.,+-e%") != std::string::npos)
-        right[i] = false;
+namespace {
+
+constexpr size_t kBetween = 2;  // spaces between columns
+
+struct Columns {
+  std::vector<std::string> header;
+  std::vector<std::vector<std::string>> rows;
+
+  size_t wide(size_t i) const {
+    size_t most = text_width(header[i]);
+    for (const auto& row : rows) most = std::max(most, text_width(row.at(i)));
+    return most;
+  }
+  size_t wide() const {
+    size_t sum = 0;
+    for (size_t i = 0; i < header.size(); ++i) sum += wide(i) + (i > 0 ? kBetween : 0);
+    return sum;
+  }
+  bool right(size_t i) const {
+    return !rows.empty() && std::all_of(rows.begin(), rows.end(), [&](const auto& row) {
+      return row[i].empty() || row[i] == "-" ||
+             row[i].find_first_not_of("0123456789.,+-e% []\u00b1") == std::string::npos;
+    });
+  }
+  bool constant(size_t i) const {
+    return rows.size() > 1 && std::all_of(rows.begin(), rows.end(), [&](const auto& row) {
+             return row[i] == rows.front()[i] && !row[i].empty();
+           });
+  }
+  void erase(size_t i) {
+    header.erase(header.begin() + static_cast<std::ptrdiff_t>(i));
+    for (auto& row : rows) row.erase(row.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+};
+
+// Takes columns away until the rest fits; the lines that say so.
+std::vector<std::string> fold(Columns& columns, const TableFit& fit) {
+  std::vector<std::string> everywhere, gone, lines;
+  for (size_t i = 0; i < columns.header.size() && columns.wide() > *fit.width;) {
+    const bool kept = std::find(fit.keep.begin(), fit.keep.end(), columns.header[i]) != fit.keep.end();
+    if (kept || !columns.constant(i) || columns.header.size() == 1) {
+      ++i;
+      continue;
     }
+    everywhere.push_back(columns.header[i] + " " + columns.rows.front()[i]);
+    columns.erase(i);
+  }
+  for (const std::string& minor : fit.minor)
+    for (size_t i = columns.header.size(); i-- > 0 && columns.wide() > *fit.width && columns.header.size() > 1;)
+      if (columns.header[i] == minor) {
+        if (std::find(gone.begin(), gone.end(), minor) == gone.end()) gone.push_back(minor);
+        columns.erase(i);
+      }
+  if (!everywhere.empty()) lines.push_back(fmt::format("in every row: {}", fmt::join(everywhere, ", ")));
+  if (!gone.empty())
+    lines.push_back(fmt::format("left out at {} columns: {}; whole {}", *fit.width, fmt::join(gone, ", "),
+                                fit.whole.empty() ? "in a pipe or a wider terminal" : "in " + fit.whole));
+  return lines;
+}
+
+}  // namespace
+
+std::string wrapped(std::string_view text, size_t width, size_t indent) {
+  std::string all, line;
+  for (size_t i = 0; i < text.size();) {
+    const size_t end = std::min(text.find(' ', i), text.size());
+    const std::string_view word = text.substr(i, end - i);
+    if (line.find_first_not_of(' ') != std::string::npos && text_width(line) + 1 + text_width(word) > width) {
+      all += line + "\n";
+      line = std::string(indent, ' ');
+    } else if (i > 0) {
+      line += ' ';
+    }
+    line += word;
+    i = end + 1;
+  }
+  return all + line + "\n";
+}
+
+std::string text_table(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows,
+                       TableFit fit) {
+  Columns columns{header, rows};
+  const std::vector<std::string> folded = fit.width ? fold(columns, fit) : std::vector<std::string>();
+  const size_t last = columns.header.size() - 1;
+  size_t before = 0;  // columns left of the last one
+  std::vector<size_t> wide;
+  std::vector<bool> right;
+  for (size_t i = 0; i <= last; ++i) {
+    wide.push_back(columns.wide(i));
+    right.push_back(columns.right(i));
+    if (i < last) before += wide[i] + kBetween;
   }
   std::string text;
   const auto add = [&](const std::vector<std::string>& row) {
     std::string line;
-    for (size_t i = 0; i < row.size(); ++i) {
-      const std::string pad(wide[i] - shown(row[i]), ' ');
-      if (i > 0) line += "  ";
+    for (size_t i = 0; i <= last; ++i) {
+      const std::string pad(wide[i] - text_width(row[i]), ' ');
+      if (i > 0) line += std::string(kBetween, ' ');
       line += right[i] ? pad + row[i] : row[i] + pad;
     }
     line.erase(line.find_last_not_of(' ') + 1);
-    text += line + "\n";
+    constexpr size_t kNarrow = 12;  // a last column below it is not worth wrapping
+    if (fit.width && text_width(line) > *fit.width && before + kNarrow <= *fit.width) {
+      line.resize(line.size() - row[last].size());
+      const std::string cell = wrapped(row[last], *fit.width - before);
+      for (size_t at = 0; at < cell.size();) {  // the later lines of the cell below its first
+        const size_t end = cell.find('\n', at) + 1;
+        text += (at == 0 ? line : std::string(before, ' ')) + cell.substr(at, end - at);
+        at = end;
+      }
+    } else {
+      text += line + "\n";
+    }
   };
-  add(header);
-  for (const auto& row : rows) add(row);
+  add(columns.header);
+  for (const auto& row : columns.rows) add(row);
+  for (const std::string& line : folded) text += wrapped(line, *fit.width, 2);
   return text;
 }
 
@@ -369,6 +500,7 @@ int run_command_line(int argc, char** argv) {
   std::string who = "tidepool";
   try {
     log_to_stderr();
+    Frame::expect_texts(argc, argv);
     const std::string name = argc > 1 ? argv[1] : "";
     if (name.empty()) throw Error("a command is missing (`tidepool --help` lists them)");
     if (name == "--help" || name == "-h" || name == "help") {
@@ -401,6 +533,9 @@ int run_command_line(int argc, char** argv) {
   } catch (const Failure& error) {
     report(who, error.what());
     return 1;
+  } catch (const std::filesystem::filesystem_error& error) {  // a name that is too long, a folder that may not be read
+    report(who, fmt::format("{}: {}", error.path1().string(), error.code().message()));
+    return 2;
   } catch (const std::bad_alloc&) {
     report(who, "out of memory");
     return 1;

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <limits>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -17,6 +18,7 @@
 
 #include "core/device.h"
 #include "core/json.h"
+#include "tools/progress.h"
 
 namespace tidepool {
 
@@ -102,7 +104,21 @@ void print_json(const Json& value);
 /// Text on stdout. Failure when stdout takes no more (a full disk).
 void print(std::string_view text);
 
-/// The columns of a table for a terminal, two spaces apart; a column of numbers is aligned to the right.
-std::string text_table(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows);
+/// How a table gives way to a terminal that is narrower than it.
+struct TableFit {
+  std::optional<size_t> width = terminal_width(1);  ///< columns; none: as wide as it is
+  std::vector<std::string> minor = {};              ///< headers of the columns that may go, the first one first
+  std::vector<std::string> keep = {};               ///< headers of the columns that stay, whatever they hold
+  std::string whole = {};                           ///< where all of it stands; "": a pipe
+};
+/// The columns of a table, two spaces apart; a column of numbers is aligned to the right. Where it is wider than the
+/// terminal, columns with the same text in every row move into a line below it, then the minor ones are left out, which
+/// a line below it says. What is still too wide in its last column is wrapped there.
+std::string text_table(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows,
+                       TableFit fit = {});
+
+/// The text in lines of at most `width` columns, broken at spaces, each but the first with `indent` spaces before it;
+/// with a newline at the end. A word that is longer stays whole.
+std::string wrapped(std::string_view text, size_t width, size_t indent = 0);
 
 }  // namespace tidepool

@@ -28,7 +28,7 @@ bool can_be_fetched(const std::string& name) {
 void expect_data_set(const std::string& name) {
   const std::vector<std::string> names = source_names();
   if (std::find(names.begin(), names.end(), name) == names.end())
-    throw Error("unknown data set '{}'{}; expected one of {}", name, did_you_mean(name, names), fmt::join(names, ", "));
+    throw Error("unknown data set '{}'{}; there are: {}", name, did_you_mean(name, names), fmt::join(names, ", "));
 }
 
 int info(const Call& call) {
@@ -38,6 +38,7 @@ int info(const Call& call) {
     expect_data_set(call.argument(1));
     names = {call.argument(1)};
   }
+  data_places(call.text("data"));  // refuses variables that are no text
   Json list = Json::array();
   std::vector<std::vector<std::string>> rows;
   for (const std::string& name : names) {

@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "core/error.h"
+#include "core/text.h"
 #include "data/cifar100.h"
 #include "data/fetch.h"
 #include "data/source.h"
@@ -17,7 +18,10 @@ namespace {
 namespace fs = std::filesystem;
 
 std::string home() {
-  if (const char* value = std::getenv("HOME"); value && *value) return value;
+  if (const char* value = std::getenv("HOME"); value && *value) {
+    expect_text(value, "$HOME");
+    return value;
+  }
   const passwd* user = getpwuid(getuid());
   return user && user->pw_dir ? user->pw_dir : "/";
 }
@@ -25,7 +29,8 @@ std::string home() {
 bool needs_files(const std::string& data_set) {
   const std::vector<std::string> known = source_names();
   if (std::find(known.begin(), known.end(), data_set) == known.end())
-    throw Error("unknown data set '{}'{}", data_set, did_you_mean(data_set, known));
+    throw Error("data.name: no data set is called '{}'{}; there are: {}", data_set, did_you_mean(data_set, known),
+                fmt::join(known, ", "));
   const std::vector<std::string> fetched = known_data_set_names();
   return std::find(fetched.begin(), fetched.end(), data_set) != fetched.end();
 }
@@ -36,6 +41,11 @@ std::optional<fs::path> folder_with(const std::string& data_set, const fs::path&
   if (data_set == "cifar100") return find_cifar100(root);
   if (is_fetched(known_data_set(data_set), root)) return root;
   return std::nullopt;
+}
+
+// What is missing in a place that holds a part of the data set; "" where there is nothing of it.
+std::string incomplete(const std::string& data_set, const fs::path& root) {
+  return data_set == "cifar100" ? incomplete_cifar100(root) : "";
 }
 
 }  // namespace
@@ -50,8 +60,10 @@ std::vector<DataPlace> data_places(std::string_view option, std::string_view con
   std::vector<DataPlace> places;
   if (!option.empty()) places.push_back({expand_home(option), "--data"});
   if (!config_root.empty()) places.push_back({expand_home(config_root), "data.root"});
-  if (const char* value = std::getenv("TIDEPOOL_DATA"); value && *value)
+  if (const char* value = std::getenv("TIDEPOOL_DATA"); value && *value) {
+    expect_text(value, "$TIDEPOOL_DATA");
     places.push_back({expand_home(value), "$TIDEPOOL_DATA"});
+  }
   places.push_back({expand_home("~/.cache/tidepool"), "the default"});
   return places;
 }
@@ -61,10 +73,12 @@ std::optional<DataPlace> find_data(const std::string& data_set, std::string_view
   for (const DataPlace& place : data_places(option, config_root)) {
     if (const auto folder = folder_with(data_set, place.folder)) return DataPlace{*folder, place.said_by};
     std::error_code code;
-    if (place.said_by == "--data")
-      throw Error("--data {}: {}", place.folder.string(),
-                  fs::is_directory(place.folder, code) ? fmt::format("{} is not in this folder", data_set)
-                                                       : std::string("no such folder"));
+    if (place.said_by != "--data") continue;
+    if (const std::string part = incomplete(data_set, place.folder); !part.empty())
+      throw Error("--data {}: {} is not whole: {}", place.folder.string(), data_set, part);
+    throw Error("--data {}: {}", place.folder.string(),
+                fs::is_directory(place.folder, code) ? fmt::format("{} is not in this folder", data_set)
+                                                     : std::string("no such folder"));
   }
   return std::nullopt;
 }
@@ -73,8 +87,10 @@ fs::path require_data(const std::string& data_set, std::string_view option, std:
   if (!needs_files(data_set)) return {};
   if (const auto place = find_data(data_set, option, config_root)) return place->folder;
   std::string looked;
-  for (const DataPlace& place : data_places(option, config_root))
+  for (const DataPlace& place : data_places(option, config_root)) {
     looked += fmt::format("{}{} ({})", looked.empty() ? "" : ", ", place.folder.string(), place.said_by);
+    if (const std::string part = incomplete(data_set, place.folder); !part.empty()) looked += ": " + part;
+  }
   throw Error("{} was not found in {}; `tidepool data fetch {}` downloads it", data_set, looked, data_set);
 }
 

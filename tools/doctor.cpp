@@ -10,6 +10,7 @@
 #include "data/fetch.h"
 #include "data/source.h"
 #include "tools/command.h"
+#include "tools/cuda_driver.h"
 #include "tools/data_root.h"
 #include "tools/progress.h"
 
@@ -22,7 +23,16 @@ struct Problem {
   std::string what, mend;
 };
 
-std::vector<Problem> find_problems(const std::string& option, const Json& data) {
+// Why CUDA cannot be used here; "" when it can.
+std::string cuda_problem(const CudaDriver& driver) {
+  if (!driver.problem.empty()) return driver.problem;
+  if (!built_with_cuda()) return "this build has no CUDA";
+  if (!cuda_available())
+    return fmt::format("the CUDA runtime of this build finds no device with this driver (CUDA {})", driver.version);
+  return "";
+}
+
+std::vector<Problem> find_problems(const std::string& option, const Json& data, const CudaDriver& driver) {
   std::vector<Problem> problems;
   std::error_code code;
   for (const DataPlace& place : data_places(option)) {
@@ -34,12 +44,13 @@ std::vector<Problem> find_problems(const std::string& option, const Json& data) 
     if (!row["found"].get<bool>())
       problems.push_back({fmt::format("the data set {} was not found", row["name"].get<std::string>()),
                           "tidepool data fetch " + row["name"].get<std::string>()});
-  const bool card = fs::exists("/dev/nvidiactl", code);
-  if (card && !built_with_cuda())
+  if (driver.devices.empty() && fs::exists("/dev/nvidiactl", code))
+    problems.push_back({"a CUDA card is here, but does not answer: " + driver.problem, "nvidia-smi"});
+  else if (!driver.devices.empty() && !built_with_cuda())
     problems.push_back(
         {"a CUDA card is here, but this build has no CUDA", "apt-get install nvidia-cuda-toolkit && ./tools/build"});
-  if (card && built_with_cuda() && !cuda_available())
-    problems.push_back({"a CUDA card is here, but it does not answer", "nvidia-smi"});
+  else if (!driver.devices.empty() && !cuda_available())
+    problems.push_back({cuda_problem(driver), "nvidia-smi"});
   if (std::string_view(kCompiler).find("Release") == std::string_view::npos)
     problems.push_back({fmt::format("this is no release build ({}): it is slow", kCompiler), "./tools/build"});
   const int64_t processors = sysconf(_SC_NPROCESSORS_ONLN);
@@ -70,15 +81,24 @@ Json find_all_data(const std::string& option) {
 
 int run(const Call& call) {
   const std::string option = call.given("data") ? call.path("data").string() : "";
+  data_places(option);  // refuses variables that are no text
   const Json data = find_all_data(option);
-  const std::vector<Problem> problems = find_problems(option, data);
+  const CudaDriver driver = find_cuda_driver();
+  const std::string no_cuda = cuda_problem(driver);
+  const std::vector<Problem> problems = find_problems(option, data, driver);
   const std::vector<DeviceDescription> devices = list_devices();
 
   if (call.json()) {
     Json json = {{"version", kVersion},
                  {"revision", *kRevision ? Json(kRevision) : Json(nullptr)},
                  {"compiler", kCompiler},
-                 {"cuda", built_with_cuda()},
+                 {"cuda",
+                  {{"compiled", built_with_cuda()},
+                   {"driver", driver.found},
+                   {"driver_version", driver.version.empty() ? Json(nullptr) : Json(driver.version)},
+                   {"devices", Json::array()},
+                   {"usable", no_cuda.empty()},
+                   {"problem", no_cuda.empty() ? Json(nullptr) : Json(no_cuda)}}},
                  {"devices", Json::array()},
                  {"libraries", Json::object()},
                  {"data", data},
@@ -86,6 +106,9 @@ int run(const Call& call) {
     for (const DeviceDescription& d : devices)
       json["devices"].push_back(
           {{"name", d.name}, {"model", d.model}, {"memory_bytes", d.memory_bytes}, {"threads", d.threads}});
+    for (const CudaDevice& d : driver.devices)
+      json["cuda"]["devices"].push_back(
+          {{"model", d.model}, {"memory_bytes", d.memory_bytes}, {"compute_capability", d.compute_capability}});
     for (size_t i = 0; i < kLibraryCount; ++i) json["libraries"][kLibraries[i].name] = kLibraries[i].version;
     for (const Problem& p : problems) json["problems"].push_back({{"problem", p.what}, {"command", p.mend}});
     print_json(json);
@@ -99,6 +122,18 @@ int run(const Call& call) {
     text +=
         fmt::format("  {:<5} {}, {} {}, {}\n", d.name, d.model, d.threads,
                     d.name == "cpu" ? "threads" : "multiprocessors", bytes_text(static_cast<double>(d.memory_bytes)));
+  text += fmt::format("\nCUDA\n  {:<14} {}\n  {:<14} {}\n", "build",
+                      built_with_cuda() ? "CUDA compiled in" : "without CUDA", "driver",
+                      !driver.found            ? "none"
+                      : driver.version.empty() ? "present"
+                                               : fmt::format("present, for CUDA up to {}", driver.version));
+  for (const CudaDevice& d : driver.devices)
+    text += fmt::format("  {:<14} {}, {}, compute capability {}\n", "device", d.model,
+                        bytes_text(static_cast<double>(d.memory_bytes)), d.compute_capability);
+  if (driver.devices.empty()) text += fmt::format("  {:<14} none\n", "device");
+  text += fmt::format(
+      "  {:<14} {}\n", "usable",
+      no_cuda.empty() ? "yes, by `tidepool op --device cuda`; networks train on the CPU" : "no: " + no_cuda);
   text += "\nLibraries\n";
   for (size_t i = 0; i < kLibraryCount; ++i)
     text += fmt::format("  {:<14} {}\n", kLibraries[i].name, kLibraries[i].version);

@@ -48,6 +48,7 @@ int run(const Call& call) {
     return found == memory.saved.end() ? size_t{0} : found->second;
   };
 
+  log_config_files(config);
   if (call.json()) {
     Json layers = Json::array();
     for (const TracedLayer& layer : trace.layers) {
@@ -76,7 +77,8 @@ int run(const Call& call) {
                     std::to_string(layer.macs()), std::to_string(saved_of(layer.name))});
   rows.push_back({"total", "", "", std::to_string(trace.parameters()), std::to_string(trace.macs()),
                   std::to_string(memory.saved_bytes)});
-  print(text_table({"layer", "kind", "output", "parameters", "MACs", "saved bytes"}, rows));
+  print(text_table({"layer", "kind", "output", "parameters", "MACs", "saved bytes"}, rows,
+                   {.minor = {"kind", "saved bytes"}}));
   print(fmt::format("{:.4f} GMACs an image; a training step at batch {} in {} takes {:.1f} MiB at its peak\n",
                     trace.gmacs(), config.train.batch, config.train.dtype,
                     static_cast<double>(memory.peak_bytes) / (1 << 20)));

@@ -212,7 +212,8 @@ int run(const Call& call) {
       if (!r.parameters.empty() && std::find(learned.begin(), learned.end(), r.op->name) == learned.end())
         learned.push_back(r.op->name);
     }
-  std::string text = text_table({"picture", "operator", "pooled", "PSNR dB", "SSIM", "ms", "learned"}, table);
+  std::string text = text_table({"picture", "operator", "pooled", "PSNR dB", "SSIM", "ms", "learned"}, table,
+                                {.minor = {"learned", "ms"}});
   if (!learned.empty())
     text += fmt::format("{}: learned, shown at the initial value, which no data has seen\n", fmt::join(learned, ", "));
   print(text + fmt::format("written to {}: PICTURE.OPERATOR.png, {}\n", folder.string(), kSheet));

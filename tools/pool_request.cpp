@@ -26,6 +26,7 @@ Option op_config_option() {
 
 nlohmann::json read_op_config(const Call& call) {
   const std::string& text = call.text("config");
+  if (text == "@") throw Error("--config: expected the name of a file after the @, got '@' alone");
   const Json config = text.starts_with('@') ? read_json(expand_home(text.substr(1))) : parse_json(text, "--config");
   if (!config.is_object()) throw Error("--config: expected an object, got {}", brief_json(config));
   return config;

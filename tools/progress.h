@@ -2,13 +2,29 @@
 #pragma once
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace tidepool {
 
 /// Log lines (spdlog) go to stderr, and past a bar that is being drawn.
 void log_to_stderr();
+
+/// Columns of the terminal behind `descriptor` (1: stdout); none where it is no terminal.
+std::optional<size_t> terminal_width(int descriptor);
+
+/// Columns that a terminal gives to UTF-8 text.
+size_t text_width(std::string_view text);
+/// The text, or its beginning and "..." where it takes more than `width` columns.
+std::string shortened(std::string_view text, size_t width);
+/// The parts of a line with `between` between them; on a terminal of `width` columns without those at the end that do
+/// not fit. The first is always there.
+std::string fitted_line(const std::vector<std::string>& parts, std::string_view between, std::optional<size_t> width);
+
+/// One line on stderr, past a bar that is being drawn.
+void print_progress_line(std::string_view line);
 
 /// One thing in progress. Not thread-safe; one at a time is drawn (the newest).
 class Progress {
@@ -22,9 +38,10 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  /// `note` stands at the end of the line ("loss 2.31"). Draws at most ten times a second (in a pipe: every ten
-  /// seconds).
-  void update(int64_t done, std::string_view note = {});
+  /// `notes` stand behind the bar ("loss 2.31"), the most important first. Draws at most ten times a second (in a pipe:
+  /// every ten seconds). Where the line is too long for the terminal these give way, in this order: the count (where
+  /// there are notes), the notes after the third, the rate, the third note, the end of `what`, the time left, the bar.
+  void update(int64_t done, std::vector<std::string> notes = {});
   void set_total(int64_t total) { total_ = total; }
   /// What was done before this began (a resumed run): no part of the rate.
   void set_start(int64_t done) { start_ = mark_ = done; }
@@ -42,7 +59,8 @@ class Progress {
   void draw();
   void erase();
 
-  std::string what_, unit_, note_;
+  std::string what_, unit_;
+  std::vector<std::string> notes_;
   int64_t total_, done_ = 0;
   Unit kind_;
   bool terminal_, ended_ = false, drawn_ = false;

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Trains vgg16 of experiments.md on CIFAR-100 in PyTorch, by the same recipe: the yardstick beside tidepool's accuracy.
+"""Trains vgg16 (models/vgg16.cpp) on CIFAR-100 in PyTorch, by the same recipe: the yardstick beside our accuracy.
 
 Prints one JSON object a line: with --print-steps one a step (step, epoch, loss, lr), and one an epoch (epoch, train_loss,
 test_loss, test_top1, seconds, images_per_second). Tensor names are tidepool's: features.K.*, classifier.*.

@@ -1,15 +1,40 @@
 #include "tools/run_config.h"
 
+#include <unistd.h>
+
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "core/error.h"
 #include "core/philox.h"
 #include "core/version.h"
 #include "tools/data_root.h"
+#include "tools/progress.h"
 
 namespace tidepool {
 
-Config config_of(const Call& call, size_t i, const std::string& otherwise) {
+Option epochs_option() {
+  return {.name = "epochs", .value = "N", .says = "short for --set train.epochs=N"};
+}
+Option lr_option() {
+  return {.name = "lr", .value = "RATE", .says = "short for --set optim.lr=RATE"};
+}
+Option batch_size_option() {
+  return {.name = "batch-size", .value = "N", .says = "short for --set train.batch=N"};
+}
+
+std::vector<std::string> config_sets(const Call& call) {
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();  // as in configs/schema.json
   std::vector<std::string> sets = call.texts("set");
+  if (call.given("epochs")) sets.push_back(fmt::format("train.epochs={}", call.integer("epochs", 0, kMost)));
+  if (call.given("lr"))
+    sets.push_back(fmt::format("optim.lr={}", call.number("lr", 0, std::numeric_limits<double>::max())));
+  if (call.given("batch-size")) sets.push_back(fmt::format("train.batch={}", call.integer("batch-size", 1, kMost)));
+  return sets;
+}
+
+Config config_of(const Call& call, size_t i, const std::string& otherwise) {
+  std::vector<std::string> sets = config_sets(call);
   if (call.given("seed")) sets.push_back(fmt::format("train.seed={}", call.seed()));
   if (call.given("device")) call.device();  // refused under its own name
   if (call.given("device")) sets.push_back(fmt::format("train.device={}", call.text("device")));
@@ -26,6 +51,11 @@ std::filesystem::path data_root_of(const Call& call, const DataConfig& config) {
 
 TensorBatch made_up_batch(const Config& config, const Network& network, int64_t n) {
   Dims shape = network.options().input;
+  const double bytes = static_cast<double>(n) * static_cast<double>(shape[1] * shape[2] * shape[3]) * sizeof(float);
+  const auto memory = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
+  if (bytes > memory)
+    throw Error("train.batch: {} images of {}x{}x{} take {}, this machine has {} of memory", n, shape[1], shape[2],
+                shape[3], bytes_text(bytes), bytes_text(memory));
   shape[0] = n;
   TensorBatch batch{.images = Tensor::empty(shape, {.format = MemoryFormat::channels_last}),
                     .labels = Tensor::empty({n}, {.dtype = DType::i64})};
@@ -36,6 +66,15 @@ TensorBatch made_up_batch(const Config& config, const Network& network, int64_t 
     batch.labels.data<int64_t>()[i] = random.below(static_cast<uint32_t>(network.options().classes));
   batch.images = batch.images.to(network.options().dtype);
   return batch;
+}
+
+std::vector<std::string> progress_notes(const RunProgress& progress) {
+  std::vector<std::string> notes{
+      fmt::format("epoch {}/{}", std::min(progress.epoch + 1, progress.epochs), progress.epochs)};
+  if (progress.step > 0) notes.push_back(fmt::format("loss {:.3f}", progress.loss));
+  if (progress.top1) notes.push_back(fmt::format("top-1 {:.2f}%", 100 * *progress.top1));
+  if (progress.images_per_second > 0) notes.push_back(fmt::format("{:.0f} images/s", progress.images_per_second));
+  return notes;
 }
 
 Json provenance(const std::vector<std::string>& command) {

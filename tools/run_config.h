@@ -2,12 +2,21 @@
 #pragma once
 #include "tools/command.h"
 #include "train/config.h"
+#include "train/run.h"
 #include "train/setup.h"
 
 namespace tidepool {
 
-/// The config named by argument `i` (or `otherwise` where that was left out) with --set, --seed and --device applied.
-/// Throws Error for a device that networks do not run on.
+// What is short for a --set.
+Option epochs_option();
+Option lr_option();
+Option batch_size_option();
+
+/// Every --set of the call, and behind them those that the options above are short for.
+std::vector<std::string> config_sets(const Call& call);
+
+/// The config named by argument `i` (or `otherwise` where that was left out) with --set, what is short for it, --seed
+/// and --device applied. Throws Error for a device that networks do not run on.
 Config config_of(const Call& call, size_t i = 0, const std::string& otherwise = {});
 
 /// The folder of the config's data set; see require_data.
@@ -15,6 +24,9 @@ std::filesystem::path data_root_of(const Call& call, const DataConfig& config);
 
 /// A batch of made-up images (uniform noise) and labels, for commands that measure.
 TensorBatch made_up_batch(const Config& config, const Network& network, int64_t n);
+
+/// What stands behind the bar of a run: epoch, loss, top-1 of the last evaluation where there is one.
+std::vector<std::string> progress_notes(const RunProgress& progress);
 
 /// What is saved with a run: command line, revision, versions of the libraries.
 Json provenance(const std::vector<std::string>& command);

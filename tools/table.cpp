@@ -108,13 +108,24 @@ RunProgress logged_progress(const PlannedRun& run) {
   in.seekg(std::max<std::streamoff>(0, static_cast<std::streamoff>(in.tellg()) - kTail));
   for (std::string line; std::getline(in, line) && !in.eof();) {
     const Json entry = Json::parse(line, nullptr, false);
-    if (!entry.is_object() || !entry.contains("step")) continue;
+    if (!entry.is_object() || !entry.contains("step") || !entry["step"].is_number_integer()) continue;
     progress.step = entry["step"].get<int64_t>();
     if (entry.contains("epoch")) progress.epoch = entry["epoch"].get<int64_t>();
     if (entry.contains("loss")) progress.loss = entry["loss"].get<double>();
     if (entry.contains("test_top1")) progress.top1 = entry["test_top1"].get<double>();
   }
   return progress;
+}
+
+// The table for a terminal of `width` columns, its caption wrapped; `whole` is the file with everything.
+std::string terminal_report(const Report& report, size_t width, const std::string& whole) {
+  const ReportTable table = report_table(report);
+  std::string text = wrapped(report.title, width) + "\n";
+  text +=
+      text_table(table.header, table.cells, {.width = width, .minor = table.minor, .keep = table.keep, .whole = whole});
+  text += "\n";
+  for (const auto& [what, says] : report_notes(report)) text += wrapped(what + ": " + says, width, 2);
+  return text;
 }
 
 // Ends the child and takes its status, whatever happens in between.
@@ -206,7 +217,7 @@ RunResult run_in_process(const PlannedRun& run, const RunOptions& options, int t
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
     if (options.stop()) child.interrupt();
     const auto now = std::chrono::steady_clock::now();
-    if (now - last_look < std::chrono::seconds(1)) continue;
+    if (now - last_look < std::chrono::milliseconds(250)) continue;
     last_look = now;
     options.progress(logged_progress(run));
   }
@@ -251,41 +262,43 @@ class TableBar {
   }
 
  private:
-  int64_t images(size_t i) const {
+  // In double: sums and products over all runs of a table pass 2^63.
+  double images(size_t i) const {
     const Config& config = runs_[i].config;
-    const int64_t all = config.data.train_images.value_or(kAllImages) * config.train.epochs;
-    return config.train.max_steps ? std::min(all, planned_steps(config, kAllImages) * config.train.batch) : all;
+    const auto of = [](int64_t n) { return static_cast<double>(n); };
+    const double all = of(config.data.train_images.value_or(kAllImages)) * of(config.train.epochs);
+    return config.train.max_steps ? std::min(all, of(planned_steps(config, kAllImages)) * of(config.train.batch)) : all;
   }
+  static int64_t whole(double images) { return static_cast<int64_t>(std::min(images, 0x1p62)); }
   void name(size_t i) {
-    const RunProgress& p = running_[i];
+    const RunProgress& p = running_[i];  // the bar names the run that moved last
     const std::string seed = plan_.options.seeds > 1 ? fmt::format(" seed {}", runs_[i].seed) : "";
-    bar().set_what(fmt::format("{} of {} {}{}, epoch {} of {}", begun_, missing_, plan_.rows[runs_[i].row].name, seed,
-                               std::min(p.epoch + 1, p.epochs), p.epochs));
+    bar().set_what(fmt::format("{}/{} {}{}", begun_, missing_, plan_.rows[runs_[i].row].title, seed));
+    notes_ = progress_notes({.step = p.step, .epoch = p.epoch, .epochs = p.epochs, .loss = p.loss, .top1 = p.top1});
   }
   void draw() {
-    int64_t done = finished_, skipped = 0;
-    std::string note;
+    double done = finished_, skipped = 0;
     for (const auto& [i, p] : running_) {
       const int64_t before = first_.contains(i) ? first_.at(i) : 0;
-      const int64_t steps = std::max<int64_t>(1, p.steps);
-      done += images(i) * (p.step - before) / steps;
-      skipped += images(i) * before / steps;
-      if (p.top1) note = fmt::format("top-1 {:.1f}%", 100 * *p.top1);
+      const double a_step = images(i) / static_cast<double>(std::max<int64_t>(1, p.steps));
+      done += a_step * static_cast<double>(p.step - before);
+      skipped += a_step * static_cast<double>(before);
     }
-    bar().set_total(std::max<int64_t>(1, total_ - skipped));
-    bar().update(done, note);
+    bar().set_total(std::max<int64_t>(1, whole(total_ - skipped)));
+    bar().update(whole(done), notes_);
   }
   Progress& bar() {
-    if (!bar_) bar_.emplace("table", total_, "images");
+    if (!bar_) bar_.emplace("table", whole(total_), "images");
     return *bar_;
   }
 
   const Plan& plan_;
   const std::vector<PlannedRun>& runs_;
-  int64_t total_ = 0, finished_ = 0;
+  double total_ = 0, finished_ = 0;
   size_t begun_ = 0, missing_ = 0;
   std::map<size_t, RunProgress> running_;
   std::map<size_t, int64_t> first_;
+  std::vector<std::string> notes_;
   std::optional<Progress> bar_;
 };
 
@@ -326,7 +339,8 @@ int run(const Call& call) {
                     .command = command_text,
                     .machine = fmt::format("{} thread{} a run, {} run{} at a time{}", threads, threads == 1 ? "" : "s",
                                            jobs, jobs == 1 ? "" : "s",
-                                           jobs == 1 ? "" : ", so that times a step are those of a shared machine")};
+                                           jobs == 1 ? "" : ", so that times a step are those of a shared machine"),
+                    .threads = threads};
 
   if (table.fidelity)
     for (const PlannedRun& planned : plan.runs) {
@@ -358,7 +372,7 @@ int run(const Call& call) {
                                     if (outcome.result || !outcome.failure.empty())
                                       bar.ended(i);  // else it was stopped
                                     if (!outcome.failure.empty())
-                                      spdlog::error("{} seed {}: {}", plan.rows[plan.runs[i].row].name,
+                                      spdlog::error("{} seed {}: {}", plan.rows[plan.runs[i].row].title,
                                                     plan.runs[i].seed, outcome.failure);
                                     // So that a table is there whatever ends the program.
                                     write_report(make_report(plan, so_far, facts), options.out, name);
@@ -366,20 +380,24 @@ int run(const Call& call) {
   }
   const Report report = make_report(plan, outcomes, facts);
   write_report(report, options.out, name);
+  const auto shown = [&] {
+    const std::optional<size_t> width = terminal_width(STDOUT_FILENO);
+    return width ? terminal_report(report, *width, (options.out / (name + ".md")).string()) : report_markdown(report);
+  };
 
   std::vector<std::string> failures;
   for (size_t i = 0; i < outcomes.size(); ++i)
     if (!outcomes[i].failure.empty())
       failures.push_back(
-          fmt::format("{} seed {}: {}", plan.rows[plan.runs[i].row].name, plan.runs[i].seed, outcomes[i].failure));
+          fmt::format("{} seed {}: {}", plan.rows[plan.runs[i].row].title, plan.runs[i].seed, outcomes[i].failure));
   if (stop_status() != 0) {
-    if (!call.json()) print(report_markdown(report));
+    if (!call.json()) print(shown());
     fmt::print(stderr, "tidepool table: stopped; the same command goes on. So far: {}\n",
                (options.out / (name + ".md")).string());
     return stop_status();
   }
   if (!failures.empty()) {
-    if (!call.json()) print(report_markdown(report));
+    if (!call.json()) print(shown());
     throw Failure("{} of {} runs failed, the first of them {}", failures.size(),
                   std::count_if(plan.runs.begin(), plan.runs.end(), [](const PlannedRun& r) { return r.selected; }),
                   failures.front());
@@ -387,7 +405,7 @@ int run(const Call& call) {
   if (call.json())
     print_json(report_json(report));
   else
-    print(report_markdown(report));
+    print(shown());
   spdlog::info("{}: written to {}.md, .csv, .tex, .html", name, (options.out / name).string());
   return 0;
 }
@@ -414,7 +432,9 @@ const Registered registered(
          "with\n"
          "what it leaves of an image (PSNR, SSIM). CIFAR-100 where it is found, else procedural images.\n"
          "What was run is read, what was cut off goes on, what is missing runs. Ctrl-C finishes the step, saves a\n"
-         "checkpoint, writes the table so far and exits with 130.\n",
+         "checkpoint, writes the table so far and exits with 130. On a terminal the table is fitted to its width: "
+         "columns\n"
+         "that are the same in every row stand below it, minor ones are left out; the files hold all of it.\n",
      .run = run});
 
 }  // namespace

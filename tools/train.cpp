@@ -13,11 +13,22 @@
 namespace tidepool {
 namespace {
 
+// One line per epoch; on a terminal without what does not fit.
+std::string epoch_line(const EpochSummary& e) {
+  std::vector<std::string> parts{fmt::format("epoch {:>{}}/{}", e.epoch, std::to_string(e.epochs).size(), e.epochs),
+                                 fmt::format("loss {:.3f}", e.loss)};
+  if (e.test_loss) parts.push_back(fmt::format("test loss {:.3f}", *e.test_loss));
+  if (e.top1) parts.push_back(fmt::format("top-1 {:.2f}%", 100 * *e.top1));
+  parts.push_back(fmt::format("{:.0f} images/s", e.images_per_second));
+  parts.push_back(duration_text(e.seconds));
+  return fitted_line(parts, "  ", terminal_width(STDERR_FILENO));
+}
+
 int run(const Call& call) {
   const Config config = config_of(call);
   const auto out = call.given("out") ? call.path("out") : std::filesystem::path("runs") / config.name;
   std::vector<std::string> command{"tidepool", "train", call.argument(), "--seed", std::to_string(config.train.seed)};
-  for (const std::string& set : call.texts("set")) command.insert(command.end(), {"--set", set});
+  for (const std::string& set : config_sets(call)) command.insert(command.end(), {"--set", set});
 
   catch_stop_signals();
   const bool profiled = call.flag("profile");
@@ -29,23 +40,26 @@ int run(const Call& call) {
     if (profiled) watching.emplace(&timer);
     Progress progress(config.name, 0, "steps");
     bool begun = false;
-    result =
-        train_run(config, {.out = out,
-                           .data_root = data_root_of(call, config.data),
-                           .resume = call.flag("resume"),
-                           .provenance = provenance(command),
-                           .progress =
-                               [&](const RunProgress& p) {
-                                 if (!begun) progress.set_start(first_step = p.step - 1);
-                                 begun = true;
-                                 last_step = p.step;
-                                 progress.set_total(p.steps);
-                                 progress.update(
-                                     p.step, fmt::format("epoch {}/{}  loss {:.3f}  {:.0f} images/s{}", p.epoch + 1,
-                                                         p.epochs, p.loss, p.images_per_second,
-                                                         p.top1 ? fmt::format("  top-1 {:.2f}%", 100 * *p.top1) : ""));
-                               },
-                           .stop = stop_requested});
+    RunProgress latest;
+    result = train_run(config, {.out = out,
+                                .data_root = data_root_of(call, config.data),
+                                .resume = call.flag("resume"),
+                                .provenance = provenance(command),
+                                .progress =
+                                    [&](const RunProgress& p) {
+                                      if (!begun) progress.set_start(first_step = p.step - 1);
+                                      begun = true;
+                                      last_step = p.step;
+                                      progress.set_total(p.steps);
+                                      progress.update(p.step, progress_notes(latest = p));
+                                    },
+                                .epoch_ended =
+                                    [&](const EpochSummary& e) {
+                                      if (e.top1) latest.top1 = e.top1;  // evaluated after the last step
+                                      progress.update(latest.step, progress_notes(latest));
+                                      print_progress_line(epoch_line(e));
+                                    },
+                                .stop = stop_requested});
   }
   if (profiled) timer.write_trace(out / "trace.json");
   const int64_t steps = last_step - first_step;
@@ -79,6 +93,9 @@ const Registered registered(
      .says = "trains a network as a config says",
      .arguments = {"CONFIG"},
      .options = {set_option(),
+                 epochs_option(),
+                 lr_option(),
+                 batch_size_option(),
                  device_option(),
                  data_option(),
                  {.name = "out", .value = "DIR", .says = "the run directory (runs/NAME)"},
@@ -86,8 +103,10 @@ const Registered registered(
                  {.name = "resume", .says = "go on where the run directory stands"},
                  seed_option("", "in place of train.seed"),
                  json_option()},
-     .details = "CONFIG is a file, or one of the configs in the program (cifar100_vgg16.json ...).\n"
-                "Ctrl-C finishes the step, saves a checkpoint and exits with 130.\n",
+     .details =
+         "CONFIG is a file, or the name of one in configs/ (here or beside the program's source) or compiled in:\n"
+         "cifar100_vgg16.json ... The log says which file was read.\n"
+         "Ctrl-C finishes the step, saves a checkpoint and exits with 130.\n",
      .run = run});
 
 }  // namespace

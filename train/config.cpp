@@ -1,13 +1,17 @@
 #include "train/config.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <mutex>
 #include <set>
 #include <system_error>
 #include <utility>
 
 #include "core/error.h"
+#include "core/text.h"
 #include "train/schema.h"
 
 namespace tidepool {
@@ -33,6 +37,8 @@ const Schema& schema() {
 struct Source {
   Json value;
   Origins origins;
+  std::vector<std::string> files;  // as Config::files
+  bool shipped = false;            // one of ours, or a saved run: nobody wrote its groups for this network
 };
 
 bool other_type(const Json& base, const Json& over) {
@@ -65,21 +71,68 @@ std::optional<std::string> embedded_name(const std::string& name) {
   return std::nullopt;
 }
 
+// The name of a config near to a file's, whose ending may have been left out.
+std::string config_hint(const fs::path& file) {
+  std::string name = file.filename().string();
+  if (!name.ends_with(".json")) name += ".json";
+  return did_you_mean(name, embedded_configs());
+}
+
+bool is_file(const fs::path& path) {
+  std::error_code code;
+  return fs::is_regular_file(path, code);
+}
+
+// Folders of configs that a name alone is looked for in, before the copies in the program: whoever edits one there
+// means it to be used.
+std::vector<fs::path> config_folders() {
+  std::vector<fs::path> folders{"configs"};
+  std::error_code code;
+  const fs::path program = fs::read_symlink("/proc/self/exe", code);
+  if (code) return folders;
+  const fs::path source = (program.parent_path() / TIDEPOOL_SOURCE_FROM_BUILD / "configs").lexically_normal();
+  if (is_file(source / "schema.json")) folders.push_back(source);  // not where the program was copied elsewhere
+  return folders;
+}
+
+std::optional<fs::path> file_in_config_folders(const std::string& name) {
+  if (name.empty() || fs::path(name).has_parent_path() || is_schema(name)) return std::nullopt;
+  for (const fs::path& folder : config_folders())
+    for (const std::string& each : {name, name + ".json"})
+      if (is_file(folder / each)) return folder / each;
+  return std::nullopt;
+}
+
+bool is_shipped(const fs::path& file) {
+  std::error_code code;
+  const fs::path real = fs::weakly_canonical(file, code);
+  const std::string name = real.filename().string();
+  if (name == "config.json" && is_file(real.parent_path() / "provenance.json")) return true;  // of a saved run
+  return real.parent_path().filename() == "configs" && embedded_config(name).has_value();
+}
+
 // `chain` holds the configs that are being read, from the one asked for to this one.
 Source with_bases(Source source, const std::string& origin, const std::optional<fs::path>& folder,
                   std::vector<std::string> chain);
 
 Source read_source(const std::string& name, const std::optional<fs::path>& folder, const std::string& said_by,
                    std::vector<std::string> chain) {
+  if (name.empty()) throw Error("{}expected the name of a config, got \"\"", said_by);
   std::error_code code;
-  const fs::path file = folder ? *folder / name : fs::path(name);
-  const bool on_disk = folder && fs::exists(file, code);
-  const std::optional<std::string> embedded = on_disk ? std::nullopt : embedded_name(name);
+  fs::path file = folder ? *folder / name : fs::path(name);
+  bool on_disk = folder && fs::exists(file, code);
+  std::optional<std::string> embedded;
+  if (!on_disk || fs::is_directory(file, code)) {  // a folder may have a shipped config's name
+    if (const auto found = file_in_config_folders(name)) {
+      file = *found;
+      on_disk = true;
+    } else if ((embedded = embedded_name(name))) {
+      on_disk = false;
+    }
+  }
   if (!on_disk && !embedded) {
-    const std::vector<std::string> names = embedded_configs();
     throw Error("{}{}: no such file, and no config of that name in the program{}", said_by,
-                folder ? file.lexically_normal().string() : name,
-                did_you_mean(fs::path(name).filename().string(), names));
+                folder ? file.lexically_normal().string() : name, config_hint(name));
   }
   const std::string id = on_disk ? fs::weakly_canonical(file, code).string() : "(program)/" + *embedded;
   if (std::find(chain.begin(), chain.end(), id) != chain.end()) {
@@ -90,6 +143,8 @@ Source read_source(const std::string& name, const std::optional<fs::path>& folde
   chain.push_back(id);
   Source source;
   const std::string origin = on_disk ? file.lexically_normal().string() : id;
+  source.files.push_back(on_disk ? origin : *embedded + " (compiled in)");
+  source.shipped = !on_disk || is_shipped(file);
   if (on_disk) {
     source.value = read_json(file.lexically_normal(), &source.origins);
   } else {
@@ -113,6 +168,8 @@ Source with_bases(Source source, const std::string& origin, const std::optional<
   base.value.erase("$schema");
   merge(base.value, source.value);
   for (auto& [path, place] : source.origins) base.origins[path] = place;
+  base.files.insert(base.files.begin(), source.files.begin(), source.files.end());
+  base.shipped = source.shipped;
   return base;
 }
 
@@ -125,6 +182,7 @@ constexpr std::string_view kSet = "--set ";
 void apply_set(Source& source, const std::string& set) {
   const std::string origin = std::string(kSet) + set;
   const size_t equals = set.find('=');
+  expect_text(set, std::string(kSet) + printable(set.substr(0, equals)));
   if (equals == std::string::npos || equals == 0) throw Error("{}: expected KEY=VALUE", origin);
   const std::string path = set.substr(0, equals);
   const std::string text = set.substr(equals + 1);
@@ -301,6 +359,11 @@ void check_together(const Config& config, const Origins& origins) {
   if (config.name.empty() || config.name == "." || config.name == ".." || odd_name) {
     fail("name", fmt::format("expected a name that a folder can have, got {}", brief_json(config.name)));
   }
+  constexpr size_t kLongestName = 255;  // bytes, of a file on Linux
+  if (config.name.size() > kLongestName) {
+    fail("name",
+         fmt::format("expected at most {} bytes, as a folder's name has, got {}", kLongestName, config.name.size()));
+  }
   const OptimConfig& optim = config.optim;
   if (optim.name == "sgd" && optim.nesterov && optim.momentum == 0) {
     fail("optim.nesterov",
@@ -335,6 +398,13 @@ void check_together(const Config& config, const Origins& origins) {
   }
 }
 
+// Whether neither the config asked for, unless it is one of ours, nor a --set says the value.
+bool inherited(const Source& source, const std::string& path) {
+  const std::string said = origin_of(source.origins, path);
+  if (said.starts_with(kSet)) return false;
+  return source.shipped || !said.starts_with(source.origins.at("") + ":");
+}
+
 Config finish(Source source, const std::string& name, std::span<const std::string> sets) {
   source.value.erase("$schema");
   source.value.erase("extends");
@@ -357,6 +427,9 @@ Config finish(Source source, const std::string& name, std::span<const std::strin
   config.loss.gmacs_lambda = get<double>(source.value.at("loss"), "gmacs_lambda");
   config.optim = parse_optim(source.value.at("optim"));
   config.train = parse_train(source.value.at("train"));
+  for (size_t i = 0; i < config.optim.groups.size(); ++i)
+    config.optim.groups[i].inherited = inherited(source, fmt::format("optim.groups.{}.match", i));
+  config.files = std::move(source.files);
   config.resolved = std::move(source.value);
   check_together(config, source.origins);
   return config;
@@ -365,11 +438,12 @@ Config finish(Source source, const std::string& name, std::span<const std::strin
 }  // namespace
 
 Config load_config(const fs::path& file, std::span<const std::string> sets) {
-  // A name alone may be an embedded config's; a path is a file's.
+  // A name alone may be a shipped config's; a path is a file's.
   std::error_code code;
+  if (file.empty()) throw Error("expected the name of a config, got \"\"");
   const bool bare = !file.has_parent_path() && !fs::exists(file, code);
   if (!bare && !fs::exists(file, code)) {
-    throw Error("{}: no such file{}", file.string(), did_you_mean(file.filename().string(), embedded_configs()));
+    throw Error("{}: no such file{}", file.string(), config_hint(file));
   }
   Source source = read_source(file.string(), bare ? fs::path(".") : fs::path(), "", {});
   return finish(std::move(source), file.stem().string(), sets);
@@ -381,6 +455,17 @@ Config load_config_text(std::string_view text, std::string_view origin, std::spa
   source.value = parse_json(text, origin, &source.origins);
   source = with_bases(std::move(source), std::string(origin), folder, {});
   return finish(std::move(source), fs::path(origin).stem().string(), sets);
+}
+
+void log_config_files(const Config& config) {
+  static std::mutex mutex;
+  static std::set<std::vector<std::string>> said;
+  const std::lock_guard lock(mutex);
+  if (config.files.empty() || !said.insert(config.files).second) return;
+  std::string text;
+  for (size_t i = 0; i < config.files.size(); ++i)
+    text += (i == 0 ? "" : i == 1 ? ", which extends " : ", ") + config.files[i];
+  spdlog::info("config: {}", text);
 }
 
 std::vector<std::string> embedded_configs() {

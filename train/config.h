@@ -71,6 +71,7 @@ struct ParamGroupConfig {
   std::optional<double> weight_decay;  // none: the optimizer's, and 0 for batch norms, biases and shape parameters
   int64_t first_epoch = 0;             // epochs that pass before these parameters move
   int64_t every = 1;                   // an update every so many steps
+  bool inherited = false;              // of a base or shipped config: may match no parameter of this network
   ScheduleConfig schedule;
 };
 
@@ -111,17 +112,23 @@ struct Config {
   TrainConfig train;
   /// Everything with its defaults, without `extends`; loads again to an equal Config.
   Json resolved;
+  /// What was read, the config asked for first: paths, and "NAME (compiled in)".
+  std::vector<std::string> files;
 };
 
-/// Loads a config file, or, where no such file is, the embedded config of that name (with or without ".json"). The
+/// Loads a config file. Where no such file is, a name alone (with or without ".json") is looked for in `configs/` of
+/// the working directory, in `configs/` beside the program's source, and among the embedded configs, in this order. The
 /// values of `extends` come first, then the file's own, then each KEY=VALUE of `sets` in their order. `extends` is
-/// relative to the file that says it; where no such file is, it names an embedded config. Objects merge deep, but one
-/// whose "type" differs replaces the base's whole; lists are replaced. Throws Error.
+/// relative to the file that says it; where no such file is, it is looked for as a name alone. Objects merge deep, but
+/// one whose "type" differs replaces the base's whole; lists are replaced. Throws Error.
 Config load_config(const std::filesystem::path& file, std::span<const std::string> sets = {});
 
 /// The same from text. `origin` names it in errors; `extends` is relative to `folder`.
 Config load_config_text(std::string_view text, std::string_view origin = "config",
                         std::span<const std::string> sets = {}, const std::filesystem::path& folder = ".");
+
+/// Says on the log what files a config was read from; the same files once in a process.
+void log_config_files(const Config& config);
 
 /// Names of the configs in the binary ("cifar100_vgg16.json", ...), sorted.
 std::vector<std::string> embedded_configs();

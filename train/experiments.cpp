@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <exception>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <thread>
 
 #include "core/error.h"
+#include "core/safetensors.h"
 #include "layers/pool/prepared.h"
 #include "train/optimizer.h"
 
@@ -100,22 +102,110 @@ std::vector<Row> pooling_rows(const Scale& scale) {
   return rows;
 }
 
-std::vector<std::pair<std::string, std::string>> pooling_caption() {
-  std::vector<std::string> keys, left_out;
-  for (const PoolDescription* op : pool_operators()) {
-    const std::optional<Json> config = halving_config(*op);
-    if (!config) {
-      left_out.push_back(op->name);
-      continue;
+// "max (kernel 3)": an operator's object of a config, with the keys whose values are not those of `usual`.
+std::string operator_text(const Json& config, const Json& usual) {
+  if (!config.is_object() || !config.contains("type")) return config.is_null() ? "none" : brief_json(config);
+  std::string keys;
+  for (const auto& [key, value] : config.items())
+    if (key != "type" && !(usual.contains(key) && usual.at(key) == value))
+      keys += fmt::format("{}{} {}", keys.empty() ? "" : ", ", key, value.dump());
+  const Json& type = config.at("type");
+  const std::string name = type.is_string() ? type.get<std::string>() : brief_json(type);
+  return keys.empty() ? name : fmt::format("{} ({})", name, keys);
+}
+
+// The operators of model.pool: that of every place, then those of single places that have another.
+std::string pool_text(const Json& pool, const std::function<std::string(const Json&)>& text_of) {
+  if (pool.empty()) return "as published";
+  std::string text;
+  if (pool.contains("default")) text = text_of(pool.at("default"));
+  for (const auto& [place, config] : pool.items())
+    if (place != "default" && !(pool.contains("default") && pool.at("default") == config))
+      text += fmt::format("{}{} {}", text.empty() ? "" : ", ", place, text_of(config));
+  return text;
+}
+
+// As a column shows it: the keys with which the operator halves a map go without saying.
+std::string pool_label(const Json& pool) {
+  return pool_text(pool, [](const Json& config) {
+    std::optional<Json> usual;
+    if (config.is_object())
+      for (const PoolDescription* op : pool_operators())
+        if (config.value("type", Json()) == op->name) usual = halving_config(*op);
+    return operator_text(config, usual.value_or(Json::object()));
+  });
+}
+
+std::string data_label(const VariantConfig& variant) {
+  const VariantConfig usual;
+  if (variant.type == "none") return "plain";
+  if (variant.type == "tile" && variant.grid != usual.grid) return fmt::format("tile (grid {})", variant.grid);
+  if (variant.type == "large" && variant.size != usual.size) return fmt::format("large (size {})", variant.size);
+  if (variant.type.starts_with("stretch") && variant.factor != usual.factor)
+    return fmt::format("{} (factor {:g})", variant.type, variant.factor);
+  return variant.type;
+}
+
+// The network's name, with the keys of its section that --set changed. The pool has a column of its own; the width is
+// in the caption, and here where rows differ in it.
+std::string model_label(const Json& model, const Json& planned) {
+  std::string keys;
+  for (const auto& [key, value] : model.items())
+    if (key != "name" && key != "pool" && key != "width" && !(planned.contains(key) && planned.at(key) == value))
+      keys += fmt::format("{}{} {}", keys.empty() ? "" : ", ", key, value.dump());
+  const std::string name = model.at("name").get<std::string>();
+  return keys.empty() ? name : fmt::format("{} ({})", name, keys);
+}
+
+bool learns_shape(const Json& pool) {
+  return std::any_of(pool.begin(), pool.end(), [](const Json& config) {
+    try {
+      const auto parameters = make_pool_operator(nlohmann::json(config))->parameters({1, 8, 32, 32});
+      return std::any_of(parameters.begin(), parameters.end(),
+                         [](const ParameterSpec& spec) { return spec.kind == ParameterKind::shape; });
+    } catch (const Error&) {
+      return false;  // building the network says what is wrong
     }
-    std::string own;
-    for (const auto& [key, value] : config->items())
-      if (key != "type") own += fmt::format("{}{} {}", own.empty() ? "" : ", ", key, value.dump());
-    keys.push_back(own.empty() ? op->name : fmt::format("{} ({})", op->name, own));
+  });
+}
+
+// The labels of a row from the config that runs. `planned` is the same without --set: what its labels stand for.
+void label_row(Row& row, const Config& config, const Config& planned) {
+  const auto differ = [](Json a, Json b, std::initializer_list<const char*> but_for = {}) {
+    for (const char* key : but_for) {
+      a.erase(key);
+      b.erase(key);
+    }
+    return nlohmann::json(a) != nlohmann::json(b);  // whatever the order of the keys
+  };
+  const Json &model = config.resolved.at("model"), &before = planned.resolved.at("model");
+  std::vector<std::string> changed;
+  if (differ(config.resolved.at("data").at("variant"), planned.resolved.at("data").at("variant")))
+    changed.push_back(row.data = data_label(config.data.variant));
+  if (differ(model, before, {"pool", "width"})) changed.push_back(row.model = model_label(model, before));
+  if (differ(model.at("pool"), before.at("pool"))) {
+    changed.push_back(row.pool = pool_label(model.at("pool")));
+    row.learns_shape = learns_shape(model.at("pool"));
   }
+  row.lambda = config.loss.gmacs_lambda;
+  if (row.lambda != planned.loss.gmacs_lambda) changed.push_back(fmt::format("lambda {:g}", row.lambda));
+  row.title = changed.empty() ? row.name : fmt::format("{} ({})", row.name, fmt::join(changed, ", "));
+}
+
+std::vector<std::pair<std::string, std::string>> pooling_caption(std::span<const Config* const> shown) {
+  std::vector<std::string> operators, left_out;
+  bool everywhere = true;
+  for (const Config* config : shown) {
+    const Json& pool = config->model.pool;
+    everywhere = everywhere && pool.size() == 1 && pool.contains("default");
+    const std::string text = pool_text(pool, [](const Json& op) { return operator_text(op, Json::object()); });
+    if (std::find(operators.begin(), operators.end(), text) == operators.end()) operators.push_back(text);
+  }
+  for (const PoolDescription* op : pool_operators())
+    if (!halving_config(*op)) left_out.push_back(op->name);
   std::vector<std::pair<std::string, std::string>> all{
-      {"Operators",
-       fmt::format("the same one in all four places, at its defaults but for: {}", fmt::join(keys, ", "))}};
+      {"Operators", fmt::format("{}at its defaults but for: {}", everywhere ? "the same one in all places, " : "",
+                                fmt::join(operators, ", "))}};
   if (!left_out.empty())
     all.emplace_back("Left out", fmt::format("{}: at their defaults they do not halve a map of every size",
                                              fmt::join(left_out, ", ")));
@@ -253,19 +343,21 @@ Config row_config(const Row& row, const Scale& scale, const std::string& data_se
       fmt::format("train.batch={}", scale.batch),
       fmt::format("train.seed={}", seed),
   };
-  const Json base = parse_json(embedded_config(row.base).value_or("{}"), row.base);
-  if (base.contains("optim") && base["optim"].contains("groups")) {  // the first one is the shape parameters'
+  const std::string text = fmt::format(R"({{"extends": "{}"}})", row.base);
+  if (!load_config_text(text, row.name).optim.groups.empty()) {  // the first one is the shape parameters'
     all.push_back(fmt::format("optim.groups.0.lr={}", scale.shape_lr));
     all.push_back(fmt::format("optim.groups.0.first_epoch={}", scale.shape_first_epoch));
   }
   all.insert(all.end(), row.sets.begin(), row.sets.end());
   all.insert(all.end(), sets.begin(), sets.end());
-  return load_config_text(fmt::format(R"({{"extends": "{}"}})", row.base), row.name, all);
+  return load_config_text(text, row.name, all);
 }
 
 int64_t planned_steps(const Config& config, int64_t images) {
   images = config.data.train_images.value_or(images);
-  const int64_t steps = (images + config.train.batch - 1) / config.train.batch * config.train.epochs;
+  const int64_t batch = config.train.batch;
+  // No overflow: the schema holds images, batch and epochs below 2^31 each.
+  const int64_t steps = (images / batch + (images % batch == 0 ? 0 : 1)) * config.train.epochs;
   return std::min(steps, config.train.max_steps.value_or(steps));
 }
 
@@ -292,6 +384,17 @@ Plan make_plan(const std::string& table, const PlanOptions& options) {
            .folder = options.out / "runs" / fmt::format("{}-seed{}", plan.rows[i].name, seed),
            .selected = selected[i]});
     }
+  // The runs of the first seed are those of the rows, in their order; another seed changes no label.
+  const std::vector<Row> planned = plan.rows;
+  for (size_t i = 0; i < plan.rows.size(); ++i)
+    label_row(plan.rows[i], plan.runs[i].config,
+              options.sets.empty() ? plan.runs[i].config
+                                   : row_config(planned[i], plan.scale, options.data_set, plan.runs[i].seed, {}));
+  const bool one_width = std::all_of(plan.runs.begin(), plan.runs.end(), [&](const PlannedRun& run) {
+    return run.config.model.width == plan.runs.front().config.model.width;
+  });
+  for (size_t i = 0; i < plan.rows.size() && !one_width; ++i)
+    plan.rows[i].model += fmt::format(", width {:g}", plan.runs[i].config.model.width);
   return plan;
 }
 
@@ -305,6 +408,35 @@ std::optional<RunResult> saved_result(const PlannedRun& run) {
     return RunResult::from_json(read_json(result));
   } catch (const Json::exception& error) {
     throw Error("{}: expected the result of a run: {}", result.string(), error.what());
+  }
+}
+
+bool same_function(const PlannedRun& a, const RunResult& of_a, const PlannedRun& b, const RunResult& of_b) {
+  if (difference(a.config.resolved, b.config.resolved).empty()) return true;
+  if (!of_a.loss_last || of_a.loss_last != of_b.loss_last || of_a.top1_last != of_b.top1_last ||
+      of_a.top1_best != of_b.top1_best || of_a.steps != of_b.steps || of_a.shapes != of_b.shapes)
+    return false;
+  const auto weights = [](const PlannedRun& run) {
+    auto tensors = read_safetensors(run.folder / "last.safetensors").tensors;
+    std::erase_if(tensors, [](const auto& named) { return named.first.starts_with("state/"); });
+    return tensors;
+  };
+  for (const PlannedRun* run : {&a, &b})
+    if (!fs::exists(run->folder / "last.safetensors")) return false;
+  try {
+    const auto x = weights(a), y = weights(b);
+    size_t common = 0;
+    for (const auto& [name, tensor] : x) {
+      const auto other = y.find(name);
+      if (other == y.end()) continue;
+      ++common;
+      if (tensor.shape() != other->second.shape() || tensor.dtype() != other->second.dtype() ||
+          std::memcmp(tensor.raw(), other->second.raw(), tensor.storage().bytes) != 0)
+        return false;
+    }
+    return common > 0;
+  } catch (const Error&) {
+    return false;  // not a checkpoint any more
   }
 }
 

@@ -15,7 +15,7 @@
 
 namespace tidepool {
 
-/// How large a table's runs are (experiments.md, "Scales"). What a short run cannot share with the recipe of 200 epochs
+/// How large a table's runs are: `tidepool table --scale`. What a short run cannot share with the recipe of 200 epochs
 /// stands here, and every number of it stands in the caption.
 struct Scale {
   std::string name;
@@ -33,11 +33,14 @@ const std::vector<Scale>& scales();
 /// Throws Error with the names that there are.
 const Scale& find_scale(const std::string& name);
 
-/// One row of a table: everything of a config but its seed.
+/// One row of a table: everything of a config but its seed. In a plan the labels `data`, `model`, `pool`, `lambda` and
+/// `learns_shape` are those of the config that runs: where --set changes what a label stands for, the label is written
+/// anew from the config. The name stays: it is the key of --only and of the run's folder.
 struct Row {
   std::string name;                    ///< "tile-vgg16-dynopool", unique in the table; --only matches it
+  std::string title = {};              ///< in a plan: the name, with the labels in which --set contradicts it
   std::string data;                    ///< "tile"
-  std::string model;                   ///< "vgg16"
+  std::string model;                   ///< "vgg16"; with its width where the rows differ in it
   std::string pool;                    ///< "dynopool"
   double lambda = 0;                   ///< of the GMACs penalty
   std::string baseline;                ///< name of the row that it is compared with; "" for a baseline
@@ -54,8 +57,8 @@ struct Table {
   std::string file;  ///< stem of its files and of the folder of its runs: "table1"
   std::vector<Row> (*rows)(const Scale& scale);
   bool fidelity = false;  ///< with PSNR and SSIM of pooled test images
-  /// What its caption says beside what every table's says; may be null.
-  std::vector<std::pair<std::string, std::string>> (*caption)() = nullptr;
+  /// What its caption says beside what every table's says, of the configs of the rows that it shows; may be null.
+  std::vector<std::pair<std::string, std::string>> (*caption)(std::span<const Config* const> shown) = nullptr;
 };
 const std::vector<Table>& tables();
 /// Throws Error with the names that there are.
@@ -104,6 +107,11 @@ int64_t planned_steps(const Config& config, int64_t images);
 /// The result that a run's folder holds; none when it is missing or cut off. Throws Error naming the folder and the key
 /// when it holds a run of another config, or files that are not a run's.
 std::optional<RunResult> saved_result(const PlannedRun& run);
+
+/// Whether two finished runs with the same seed computed the same function: their resolved configs are equal, or they
+/// end with the same map sizes, test loss and accuracies and, in last.safetensors, with the same bits in every weight
+/// that both have. Equal accuracies alone are chance; without the weights' files the answer is false.
+bool same_function(const PlannedRun& a, const RunResult& of_a, const PlannedRun& b, const RunResult& of_b);
 
 /// What became of a planned run.
 struct RunOutcome {

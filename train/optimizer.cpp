@@ -48,9 +48,10 @@ Optimizer::Optimizer(const OptimConfig& config, const std::vector<Parameter>& pa
     if (config.name == "adamw") slot.second = Tensor::zeros(p.value.shape(), p.value.options());
     slots_.push_back(std::move(slot));
   }
-  // No error: the same config serves networks with and without shape parameters.
+  // No error: the same config serves networks with and without shape parameters. A group of a base config is meant for
+  // any of them.
   for (size_t g = 0; g < used.size(); ++g)
-    if (!used[g])
+    if (!used[g] && !config.groups[g].inherited)
       spdlog::warn("optim.groups.{}.match: '{}' matches no parameter of the network", g, config.groups[g].match);
 }
 

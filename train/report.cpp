@@ -5,6 +5,7 @@
 #include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <span>
 
 #include "core/atomic_file.h"
 #include "core/error.h"
@@ -43,7 +44,10 @@ std::string mean_text(const std::optional<Summary>& s, double unit, int digits) 
 }
 
 std::string difference_text(const ReportRow& row) {
-  if (!row.difference || !row.difference->interval) return "-";
+  const std::string reason = interval_reason(row);
+  if (reason == "same runs") return reason;
+  if (reason == "no spread") return fmt::format("{:+.2f}, no spread", 100 * row.difference->mean);
+  if (!reason.empty()) return "-";
   const auto [low, high] = *row.difference->interval;
   return fmt::format("{:+.2f} [{:+.2f}, {:+.2f}]", 100 * row.difference->mean, 100 * low, 100 * high);
 }
@@ -52,6 +56,7 @@ struct Column {
   const char* name;
   bool number;
   std::string (*cell)(const ReportRow&);
+  int minor;                               // a narrow terminal leaves out the highest first; 0: always there
   bool (*shown)(const Report&) = nullptr;  // null: always
 };
 
@@ -66,29 +71,32 @@ bool has_fidelity(const Report& report) {
 // What every format but CSV and JSON shows.
 std::vector<Column> columns(const Report& report) {
   static const std::vector<Column> kAll{
-      {"data", false, [](const ReportRow& r) { return r.row.data; }},
-      {"network", false, [](const ReportRow& r) { return r.row.model; }},
-      {"pool", false, [](const ReportRow& r) { return r.row.pool; }},
-      {"lambda", true, [](const ReportRow& r) { return r.row.lambda > 0 ? fmt::format("{:g}", r.row.lambda) : "-"; }},
-      {"top-1 last, %", true, [](const ReportRow& r) { return percent_text(r.top1_last); }},
+      {"data", false, [](const ReportRow& r) { return r.row.data; }, 0},
+      {"network", false, [](const ReportRow& r) { return r.row.model; }, 0},
+      {"pool", false, [](const ReportRow& r) { return r.row.pool; }, 0},
+      {"lambda", true, [](const ReportRow& r) { return r.row.lambda > 0 ? fmt::format("{:g}", r.row.lambda) : "-"; },
+       0},
+      {"top-1 last, %", true, [](const ReportRow& r) { return percent_text(r.top1_last); }, 0},
       {"n", true,
        [](const ReportRow& r) {
          return seeds_of(r) == r.wanted ? std::to_string(r.wanted) : fmt::format("{} of {}", seeds_of(r), r.wanted);
-       }},
-      {"top-1 best, %", true, [](const ReportRow& r) { return percent_text(r.top1_best); }},
-      {"difference [95%]", true, difference_text},
-      {"GMACs", true, [](const ReportRow& r) { return mean_text(r.gmacs, 1, 4); }},
-      {"parameters, M", true, [](const ReportRow& r) { return mean_text(r.parameters, 1e6, 3); }},
-      {"ms a step", true, [](const ReportRow& r) { return mean_text(r.step_ms, 1, 1); }},
-      {"peak, MiB", true, [](const ReportRow& r) { return mean_text(r.peak_bytes, 1024.0 * 1024.0, 0); }},
+       },
+       2},
+      {"top-1 best, %", true, [](const ReportRow& r) { return percent_text(r.top1_best); }, 7},
+      {"difference [95%]", true, difference_text, 1},
+      {"GMACs", true, [](const ReportRow& r) { return mean_text(r.gmacs, 1, 4); }, 3},
+      {"parameters, M", true, [](const ReportRow& r) { return mean_text(r.parameters, 1e6, 3); }, 9},
+      {"ms a step", true, [](const ReportRow& r) { return mean_text(r.step_ms, 1, 1); }, 5},
+      {"peak, MiB", true, [](const ReportRow& r) { return mean_text(r.peak_bytes, 1024.0 * 1024.0, 0); }, 8},
       {"PSNR, dB", true,
-       [](const ReportRow& r) { return r.fidelity ? fmt::format("{:.2f}", r.fidelity->psnr()) : "-"; }, has_fidelity},
+       [](const ReportRow& r) { return r.fidelity ? fmt::format("{:.2f}", r.fidelity->psnr()) : "-"; }, 4,
+       has_fidelity},
       {"SSIM", true,
        [](const ReportRow& r) {
          return r.fidelity && r.fidelity->ssim() ? fmt::format("{:.4f}", *r.fidelity->ssim()) : "-";
        },
-       has_fidelity},
-      {"final shapes", false, shapes_text},
+       6, has_fidelity},
+      {"final shapes", false, shapes_text, 4},
   };
   std::vector<Column> all;
   for (const Column& column : kAll)
@@ -118,35 +126,102 @@ std::string variant_text(const VariantConfig& v) {
   return "as they are";
 }
 
+// What `text` says of each config, every answer once.
+template <class Text>
+std::string each(std::span<const Config* const> shown, const Text& text) {
+  std::vector<std::string> all;
+  for (const Config* config : shown)
+    if (std::string one = text(*config); std::find(all.begin(), all.end(), one) == all.end())
+      all.push_back(std::move(one));
+  return fmt::format("{}", fmt::join(all, " or "));
+}
+
+std::string schedule_text(const ScheduleConfig& schedule) {
+  std::string text = "constant";
+  if (schedule.type == ScheduleType::kCosine) text = fmt::format("cosine to {:g}", schedule.end_lr);
+  if (schedule.type == ScheduleType::kLinear) text = fmt::format("linear to {:g}", schedule.end_lr);
+  if (schedule.type == ScheduleType::kStep)
+    text = fmt::format("times {:g} at the epochs {}", schedule.gamma, fmt::join(schedule.milestones, ", "));
+  return text + (schedule.warmup_epochs > 0 ? fmt::format(" after {:g} epochs of warm-up", schedule.warmup_epochs)
+                                            : std::string(" without warm-up"));
+}
+
 // The numbers as the runs have them, so that --set shows.
-std::string scale_text(const Plan& plan) {
-  const Config& c = plan.runs.front().config;
+std::string scale_text(const Plan& plan, std::span<const Config* const> shown) {
   std::string text = fmt::format(
-      "{}: width {:g}, {} training and {} test images, epochs: {}, batch {}, learning rate {:g}, {} after {:g} epochs "
-      "of warm-up",
-      plan.scale.name, c.model.width, number_or(c.data.train_images, "all"), number_or(c.data.test_images, "all"),
-      c.train.epochs, c.train.batch, c.optim.lr,
-      c.optim.schedule.type == ScheduleType::kCosine ? "cosine to 0" : "a schedule of --set",
-      c.optim.schedule.warmup_epochs);
-  for (const PlannedRun& run : plan.runs) {
-    if (run.config.optim.groups.empty()) continue;
-    const ParamGroupConfig& g = run.config.optim.groups.front();
-    text += fmt::format("; shape parameters: learning rate {:g}, moving after epoch {}", g.lr, g.first_epoch);
-    break;
+      "{}: width {}, {} training and {} test images, epochs: {}, batch {}, learning rate {}, {}", plan.scale.name,
+      each(shown, [](const Config& c) { return fmt::format("{:g}", c.model.width); }),
+      each(shown, [](const Config& c) { return number_or(c.data.train_images, "all"); }),
+      each(shown, [](const Config& c) { return number_or(c.data.test_images, "all"); }),
+      each(shown,
+           [](const Config& c) {
+             return c.train.max_steps ? fmt::format("{}, ended after step {}", c.train.epochs, *c.train.max_steps)
+                                      : std::to_string(c.train.epochs);
+           }),
+      each(shown, [](const Config& c) { return std::to_string(c.train.batch); }),
+      each(shown, [](const Config& c) { return fmt::format("{:g}", c.optim.lr); }),
+      each(shown, [](const Config& c) { return schedule_text(c.optim.schedule); }));
+  std::vector<const Config*> grouped;
+  for (const Config* config : shown)
+    if (!config->optim.groups.empty()) grouped.push_back(config);
+  if (!grouped.empty())
+    text += fmt::format("; {}", each(grouped, [](const Config& c) {
+                          const ParamGroupConfig& g = c.optim.groups.front();
+                          return fmt::format("{}: learning rate {:g}, moving after epoch {}",
+                                             g.match == "*.alpha" ? "shape parameters" : g.match, g.lr, g.first_epoch);
+                        }));
+  return text;
+}
+
+std::string variants_text(const Report& report, std::span<const Config* const> shown) {
+  std::string text;
+  std::vector<std::string> seen;
+  for (size_t i = 0; i < shown.size(); ++i) {
+    const std::string& data = report.rows[i].row.data;
+    if (std::find(seen.begin(), seen.end(), data) != seen.end()) continue;
+    seen.push_back(data);
+    text += fmt::format("{}{}: {}", text.empty() ? "" : "; ", data, variant_text(shown[i]->data.variant));
   }
   return text;
 }
 
-std::string variants_text(const Plan& plan) {
-  std::string text;
-  std::vector<std::string> seen;
-  for (const PlannedRun& run : plan.runs) {
-    const std::string& data = plan.rows[run.row].data;
-    if (std::find(seen.begin(), seen.end(), data) != seen.end()) continue;
-    seen.push_back(data);
-    text += fmt::format("{}{}: {}", text.empty() ? "" : "; ", data, variant_text(run.config.data.variant));
+// Rows that --set made the same: "a = b".
+std::string repeated_text(const Report& report, std::span<const Config* const> shown) {
+  std::map<nlohmann::json, std::vector<std::string>> rows;
+  for (size_t i = 0; i < shown.size(); ++i) {
+    nlohmann::json config = shown[i]->resolved;
+    config.erase("name");
+    rows[config].push_back(report.rows[i].row.name);
   }
-  return text;
+  std::string text;
+  for (const auto& [config, names] : rows)
+    if (names.size() > 1) text += fmt::format("{}{}", text.empty() ? "" : "; ", fmt::join(names, " = "));
+  return text.empty() ? text : "--set makes these rows one and the same config: " + text;
+}
+
+// What the run's folder says of how it was made; an empty object where it does not.
+Json run_provenance(const PlannedRun& run) {
+  const fs::path file = run.folder / "provenance.json";
+  try {
+    return fs::exists(file) ? read_json(file) : Json::object();
+  } catch (const Error&) {
+    return Json::object();
+  }
+}
+
+// Results may be of an earlier call, of another revision or with other threads: what `text` says of each run's
+// provenance, where it is not `now`, with the number of runs. "" when all are of now.
+template <class Text>
+std::string earlier_text(const Plan& plan, const std::vector<RunOutcome>& outcomes, const std::string& now,
+                         const Text& text) {
+  std::map<std::string, int> others;
+  for (size_t k = 0; k < outcomes.size(); ++k)
+    if (outcomes[k].result && outcomes[k].read)
+      if (const std::string one = text(run_provenance(plan.runs[k])); !one.empty() && one != now) ++others[one];
+  std::string all;
+  for (const auto& [one, runs] : others)
+    all += fmt::format("; {} run{} of an earlier call: {}", runs, runs == 1 ? "" : "s", one);
+  return all;
 }
 
 Json summary_json(const std::optional<Summary>& s, bool deviation) {
@@ -192,12 +267,13 @@ std::string failures_text(const Report& report) {
   std::string text;
   for (const ReportRow& row : report.rows)
     for (const std::string& failure : row.failures)
-      text += fmt::format("{}{}, {}", text.empty() ? "" : "; ", row.row.name, failure);
+      text += fmt::format("{}{}, {}", text.empty() ? "" : "; ", row.row.title, failure);
   return text;
 }
 
-// The caption with what is missing before it.
-std::vector<std::pair<std::string, std::string>> notes(const Report& report) {
+}  // namespace
+
+std::vector<std::pair<std::string, std::string>> report_notes(const Report& report) {
   std::vector<std::pair<std::string, std::string>> all;
   if (!report.incomplete.empty()) all.emplace_back("INCOMPLETE", report.incomplete);
   if (const std::string failed = failures_text(report); !failed.empty()) all.emplace_back("Failed", failed);
@@ -205,25 +281,47 @@ std::vector<std::pair<std::string, std::string>> notes(const Report& report) {
   return all;
 }
 
-}  // namespace
+ReportTable report_table(const Report& report) {
+  ReportTable table{.header = {}, .cells = cells_of(report), .minor = {}, .keep = {"pool", "top-1 last, %"}};
+  std::vector<Column> all = columns(report);
+  for (const Column& column : all) table.header.emplace_back(column.name);
+  std::erase_if(all, [](const Column& column) { return column.minor == 0; });
+  std::stable_sort(all.begin(), all.end(), [](const Column& a, const Column& b) { return a.minor > b.minor; });
+  for (const Column& column : all) table.minor.emplace_back(column.name);
+  return table;
+}
+
+std::string interval_reason(const ReportRow& row) {
+  if (row.row.baseline.empty()) return "baseline";
+  if (!row.difference) return "no runs";
+  if (row.same_runs) return "same runs";
+  if (row.difference->interval) return "";
+  return row.difference->n < 2 ? "one seed" : "no spread";
+}
 
 Report make_report(const Plan& plan, const std::vector<RunOutcome>& outcomes, const ReportFacts& facts) {
   Report report{.title = fmt::format("{} ({}): {}", plan.table->heading, plan.scale.name, plan.table->title),
                 .caption = {},
                 .scale = plan.scale.name,
-                .data_set = plan.options.data_set,
+                .data_set = plan.runs.front().config.data.name,
                 .rows = {},
                 .fidelity = plan.table->fidelity,
                 .incomplete = {}};
   std::map<std::string, std::map<uint64_t, double>> top1;  // by row name, then seed
+  std::map<std::string, std::map<uint64_t, size_t>> done;  // the same: index into plan.runs
+  std::vector<const Config*> shown;                        // by row of the report: of its first seed
+  std::string missing_rows;
   int64_t missing = 0, asked = 0;
   for (size_t i = 0; i < plan.rows.size(); ++i) {
     ReportRow row{.row = plan.rows[i], .wanted = plan.options.seeds};
     bool selected = false;
+    int64_t missing_before = missing;
+    const Config* config = nullptr;
     std::vector<double> last, best, gmacs, parameters, step_ms, peak;
     for (size_t k = 0; k < plan.runs.size(); ++k) {
       const PlannedRun& run = plan.runs[k];
       if (run.row != i) continue;
+      if (!config) config = &run.config;
       selected = selected || run.selected;
       const RunOutcome& outcome = outcomes[k];
       if (run.selected) ++asked;
@@ -234,6 +332,7 @@ Report make_report(const Plan& plan, const std::vector<RunOutcome>& outcomes, co
       }
       const RunResult& r = *outcome.result;
       row.seeds.emplace_back(run.seed, r);
+      done[row.row.name][run.seed] = k;
       if (r.top1_last) {
         last.push_back(*r.top1_last);
         top1[row.row.name][run.seed] = *r.top1_last;
@@ -262,26 +361,65 @@ Report make_report(const Plan& plan, const std::vector<RunOutcome>& outcomes, co
     row.parameters = summarize(parameters);
     row.step_ms = summarize(step_ms);
     row.peak_bytes = summarize(peak);
-    if (selected || !row.seeds.empty()) report.rows.push_back(std::move(row));
+    if (missing > missing_before)
+      missing_rows +=
+          fmt::format("{}{}{}", missing_rows.empty() ? "" : ", ", row.row.title,
+                      row.wanted == 1 ? "" : fmt::format(" ({} of {})", missing - missing_before, row.wanted));
+    if (!selected && row.seeds.empty()) continue;
+    shown.push_back(config);
+    report.rows.push_back(std::move(row));
   }
-  for (ReportRow& row : report.rows)
-    if (!row.row.baseline.empty()) row.difference = paired_difference(top1[row.row.name], top1[row.row.baseline]);
+  std::vector<std::string> baselines;
+  for (ReportRow& row : report.rows) {
+    if (row.row.baseline.empty()) continue;
+    row.difference = paired_difference(top1[row.row.name], top1[row.row.baseline]);
+    const auto& theirs = done[row.row.baseline];
+    row.same_runs = row.difference.has_value();
+    for (const auto& [seed, k] : done[row.row.name])
+      if (const auto other = theirs.find(seed); row.same_runs && other != theirs.end())
+        row.same_runs =
+            same_function(plan.runs[k], *outcomes[k].result, plan.runs[other->second], *outcomes[other->second].result);
+    for (const Row& planned : plan.rows)
+      if (planned.name == row.row.baseline &&
+          std::find(baselines.begin(), baselines.end(), planned.pool) == baselines.end())
+        baselines.push_back(planned.pool);
+  }
+  const auto any_without = [&](const char* reason) {
+    return std::any_of(report.rows.begin(), report.rows.end(),
+                       [&](const ReportRow& row) { return interval_reason(row) == reason; });
+  };
 
-  if (missing > 0) report.incomplete = fmt::format("{} of {} runs are missing", missing, asked);
+  if (missing > 0) report.incomplete = fmt::format("{} of {} runs are missing: {}", missing, asked, missing_rows);
   const int64_t seeds = plan.options.seeds;
   report.caption = {
-      {"Scale", scale_text(plan)},
+      {"Scale", scale_text(plan, shown)},
       {"Data", facts.data},
-      {"Variants", variants_text(plan)},
+      {"Variants", variants_text(report, shown)},
       {"Seeds", seeds == 1 ? std::string("1 (seed 1); one seed supports no claim about a difference")
                            : fmt::format("{} (1 to {}); mean {} standard deviation", seeds, seeds, kPlusMinus)},
       {"Columns",
-       "top-1 of the test images after the last epoch, and of the best epoch (chosen on the test images); difference "
-       "of top-1 last in points to max on the same data, paired by seed, with its 95% interval (Student's t); GMACs of "
-       "one image with the final shapes; ms of a training step; final shapes after each resizing place, height x "
-       "width" +
-           std::string(seeds > 1 ? ", mean over the seeds" : "")},
+       "top-1 of the test images after the last epoch, and of the best epoch (chosen on the test images); " +
+           (baselines.empty()
+                ? std::string()
+                : fmt::format("difference of top-1 last in points to {} on the same data, paired by seed, with its 95% "
+                              "interval (Student's t); ",
+                              fmt::join(baselines, ", "))) +
+           (any_without("same runs")
+                ? "same runs: in every seed the weights that both have, the map sizes and the test loss are, bit for "
+                  "bit, those of the row it is compared with: the trained networks are the same function; "
+                : "") +
+           (any_without("no spread") ? "no spread: other weights whose top-1 differs by the same amount in every "
+                                       "seed, from which no interval follows; "
+                                     : "") +
+           "GMACs of one image with the final shapes; ms of a training step; final shapes after each resizing place, "
+           "height x width" +
+           (seeds > 1 ? ", mean over the seeds" : "")},
   };
+  if (!plan.options.sets.empty())
+    report.caption.insert(report.caption.begin() + 1,
+                          {"Settings", fmt::format("changed by --set: {}", fmt::join(plan.options.sets, "; "))});
+  if (const std::string repeated = repeated_text(report, shown); !repeated.empty())
+    report.caption.emplace_back("Repeated", repeated);
   if (report.fidelity)
     report.caption.emplace_back(
         "Fidelity",
@@ -289,14 +427,32 @@ Report make_report(const Plan& plan, const std::vector<RunOutcome>& outcomes, co
         "of "
         "the mean squared error over all of them, mean SSIM (Wang et al. 2004) over windows and channels");
   if (plan.table->caption)
-    for (auto& note : plan.table->caption()) report.caption.push_back(std::move(note));
-  const bool penalty = std::any_of(plan.rows.begin(), plan.rows.end(), [](const Row& row) { return row.lambda > 0; });
-  if (penalty)
-    report.caption.emplace_back("Lambda",
-                                "weight of the GMACs penalty: 0.1 / width^2, so that it weighs as much "
-                                "beside the cross-entropy as 0.1 in the network of width 1");
-  report.caption.emplace_back("Machine", facts.machine);
-  report.caption.emplace_back("Revision", facts.revision.empty() ? "not known" : facts.revision);
+    for (auto& note : plan.table->caption(shown)) report.caption.push_back(std::move(note));
+  std::vector<const Config*> penalised;
+  for (const Config* config : shown)
+    if (config->loss.gmacs_lambda > 0) penalised.push_back(config);
+  const bool by_width = std::all_of(penalised.begin(), penalised.end(), [](const Config* c) {
+    return std::abs(c->loss.gmacs_lambda * c->model.width * c->model.width - 0.1) < 1e-9;
+  });
+  if (!penalised.empty())
+    report.caption.emplace_back(
+        "Lambda", by_width ? "weight of the GMACs penalty: 0.1 / width^2, so that it weighs as much beside the "
+                             "cross-entropy as 0.1 in the network of width 1"
+                           : "weight of the GMACs penalty");
+  const auto threads = [](const Json& p) {
+    return p.contains("threads") ? fmt::format("threads per run {}", p.at("threads").dump()) : std::string();
+  };
+  const auto revision = [](const Json& p) {
+    return p.contains("revision") && p.at("revision").is_string() && p.contains("version")
+               ? fmt::format("{} (tidepool {})", p.at("revision").get<std::string>(), p.value("version", ""))
+               : std::string();
+  };
+  report.caption.emplace_back(
+      "Machine",
+      facts.machine + (facts.threads > 0 ? earlier_text(plan, outcomes, threads({{"threads", facts.threads}}), threads)
+                                         : std::string()));
+  report.caption.emplace_back("Revision", (facts.revision.empty() ? "not known" : facts.revision) +
+                                              earlier_text(plan, outcomes, facts.revision, revision));
   report.caption.emplace_back("Command", facts.command);
   return report;
 }
@@ -327,7 +483,8 @@ std::string report_markdown(const Report& report) {
     text += "|\n";
   }
   text += "\n";
-  for (const auto& [what, says] : notes(report)) text += fmt::format("- **{}**: {}\n", what, escape_markdown(says));
+  for (const auto& [what, says] : report_notes(report))
+    text += fmt::format("- **{}**: {}\n", what, escape_markdown(says));
   return text;
 }
 
@@ -335,12 +492,12 @@ std::string report_csv(const Report& report) {
   std::string text =
       "scale,data_set,data,model,pool,lambda,seeds,top1_last_mean,top1_last_std,top1_best_mean,top1_best_std,"
       "gmacs_mean,gmacs_std,parameters,step_ms_mean,step_ms_std,peak_bytes_mean,paired_difference,interval_low,"
-      "interval_high,shapes";
+      "interval_high,interval_reason,shapes";
   text += report.fidelity ? ",psnr,ssim\n" : "\n";
   for (const ReportRow& row : report.rows) {
     const auto mean = [](const std::optional<Summary>& s) { return csv_number(summary_json(s, false)); };
     const auto deviation = [](const std::optional<Summary>& s) { return csv_number(summary_json(s, true)); };
-    const bool interval = row.difference && row.difference->interval;
+    const bool interval = interval_reason(row).empty();
     std::vector<std::string> cells{
         report.scale,
         report.data_set,
@@ -362,6 +519,7 @@ std::string report_csv(const Report& report) {
         row.difference ? csv_number(row.difference->mean) : "",
         interval ? csv_number(row.difference->interval->first) : "",
         interval ? csv_number(row.difference->interval->second) : "",
+        interval_reason(row),
         row.shapes.empty() ? "" : shapes_text(row),
     };
     if (report.fidelity) {
@@ -398,7 +556,7 @@ std::string report_latex(const Report& report) {
     text += " \\\\\n";
   }
   text += "\\hline\n\\end{tabular}\n\\caption{" + escape_latex(report.title) + ".";
-  for (const auto& [what, says] : notes(report))
+  for (const auto& [what, says] : report_notes(report))
     text += fmt::format(" {}: {}.", escape_latex(what), escape_latex(says));
   return text + "}\n\\end{table}\n";
 }
@@ -442,7 +600,7 @@ dd {{ margin: 0; overflow-wrap: anywhere; }}
     text += fmt::format("<td>{}</td></tr>\n", shapes_svg(row));
   }
   text += "</table></div>\n<dl>\n";
-  for (const auto& [what, says] : notes(report)) {
+  for (const auto& [what, says] : report_notes(report)) {
     const bool warning = what == "INCOMPLETE" || what == "Failed";
     text += fmt::format("<dt{0}>{1}</dt><dd{0}>{2}</dd>\n", warning ? " class=\"warning\"" : "", escape_html(what),
                         escape_html(says));
@@ -462,8 +620,7 @@ Json report_json(const Report& report) {
       runs.push_back(std::move(run));
     }
     Json interval = nullptr;
-    if (row.difference && row.difference->interval)
-      interval = {row.difference->interval->first, row.difference->interval->second};
+    if (interval_reason(row).empty()) interval = {row.difference->interval->first, row.difference->interval->second};
     rows.push_back({{"name", row.row.name},
                     {"data", row.row.data},
                     {"model", row.row.model},
@@ -483,6 +640,7 @@ Json report_json(const Report& report) {
                     {"baseline", row.row.baseline.empty() ? Json(nullptr) : Json(row.row.baseline)},
                     {"paired_difference", row.difference ? Json(row.difference->mean) : Json(nullptr)},
                     {"interval", interval},
+                    {"interval_reason", interval.is_null() ? Json(interval_reason(row)) : Json(nullptr)},
                     {"psnr", psnr_json(row)},
                     {"ssim", ssim_json(row)},
                     {"failures", row.failures},

@@ -29,7 +29,8 @@ struct ReportRow {
   std::vector<ReportShape> shapes = {};
   std::optional<Fidelity> fidelity = {};            ///< of the operator, not of the runs
   std::optional<PairedDifference> difference = {};  ///< of top1_last to the baseline's, same seeds; none for a baseline
-  std::vector<std::string> failures = {};           ///< "seed 2: the loss is not finite ..."
+  bool same_runs = false;                  ///< the baseline's function (see same_function) in every seed of both
+  std::vector<std::string> failures = {};  ///< "seed 2: the loss is not finite ..."
   std::vector<std::pair<uint64_t, RunResult>> seeds = {};
 };
 
@@ -48,11 +49,25 @@ struct ReportFacts {
   std::string revision;  ///< "" when not known
   std::string command;
   std::string machine;                            ///< "2 threads a run, 1 run at a time"
+  int threads = 0;                                ///< of a run; 0: not known
   std::map<std::string, Fidelity> fidelity = {};  ///< by row; of tables that have it
 };
 
 /// Rows that --only leaves out are there when their results are.
 Report make_report(const Plan& plan, const std::vector<RunOutcome>& outcomes, const ReportFacts& facts);
+
+/// The cells that every format but CSV and JSON shows, as text without escapes.
+struct ReportTable {
+  std::vector<std::string> header;
+  std::vector<std::vector<std::string>> cells;  ///< by row
+  /// Headers of what a narrow terminal may leave out, the least important first; and of what it always shows.
+  std::vector<std::string> minor, keep;
+};
+ReportTable report_table(const Report& report);
+/// What stands below the table: what is missing and what failed, then the caption.
+std::vector<std::pair<std::string, std::string>> report_notes(const Report& report);
+/// Why a row has no interval: "baseline", "no runs", "same runs", "one seed", "no spread"; "" when it has one.
+std::string interval_reason(const ReportRow& row);
 
 std::string report_markdown(const Report& report);
 /// One header line and one line a row, numbers in full: fractions, bytes, milliseconds.
@@ -61,7 +76,7 @@ std::string report_csv(const Report& report);
 std::string report_latex(const Report& report);
 /// A page that needs no other file; the shapes of each row drawn to scale.
 std::string report_html(const Report& report);
-/// {"rows": [...]} with the keys of cli.md and more.
+/// {"rows": [...]}, what `tidepool table --json` prints: data, model, pool, lambda, seeds, means, intervals and more.
 Json report_json(const Report& report);
 
 /// Writes NAME.md, .csv, .tex and .html, each whole or not at all; makes the folder. Throws Failure, or Error when the

@@ -63,6 +63,19 @@ struct GradientStatistics {
   }
 };
 
+// Of the epoch so far, for its line.
+struct EpochSums {
+  int64_t steps = 0, images = 0;
+  double loss = 0, seconds = 0;
+
+  void add(double step_loss, int64_t step_images, double step_seconds) {
+    ++steps;
+    images += step_images;
+    loss += step_loss;
+    seconds += step_seconds;
+  }
+};
+
 // What --resume may change: nothing that decides the weights.
 void check_same_run(const Json& saved, const Json& now, const std::filesystem::path& folder) {
   static const std::vector<std::string> free_keys{
@@ -111,16 +124,19 @@ class Run {
     directory_.write_json("config.json", config_.resolved);
     Json provenance = options_.provenance;
     provenance["seed"] = config_.train.seed;
+    provenance["config_files"] = config_.files;
     directory_.write_json("provenance.json", provenance);
     const bool resumed = std::filesystem::exists(directory_.last());
     if (resumed) restore();
     directory_.open_logs(resumed ? step_ : RunDirectory::kFromTheStart);
     Allocator::of(kCpu).reset_peak();
+    log_config_files(config_);
 
     if (!resumed) log_shapes();
     if (total_steps_ == 0) save();  // else the start is not saved: the seed gives it again, bit for bit
     while (true) {
       if (evaluation_due() && !evaluate_now()) return stopped();
+      epoch_ended();
       if (step_ == total_steps_) break;
       if (!train_epoch(step_ / steps_per_epoch_)) return stopped();
       shape_gradients_.clear();
@@ -145,8 +161,10 @@ class Run {
       const StepLosses losses = stepper_.step(tensors, step_);
       if (average_) average_->update();
       ++step_;
-      seconds_ += seconds_since(begin);
+      const double step_seconds = seconds_since(begin);
+      seconds_ += step_seconds;
       images_ += batch.n;
+      epoch_.add(losses.total, batch.n, step_seconds);
       window_images += batch.n;
 
       Json line{{"step", step_},
@@ -230,6 +248,21 @@ class Run {
     return !stopped;
   }
 
+  void epoch_ended() {
+    if (epoch_.steps == 0) return;
+    const bool evaluated = evaluated_step_ == step_;
+    const auto steps = static_cast<double>(epoch_.steps);
+    if (options_.epoch_ended)
+      options_.epoch_ended({.epoch = (step_ - 1) / steps_per_epoch_ + 1,
+                            .epochs = config_.train.epochs,
+                            .loss = epoch_.loss / steps,
+                            .test_loss = evaluated ? loss_last_ : std::nullopt,
+                            .top1 = evaluated ? top1_last_ : std::nullopt,
+                            .images_per_second = static_cast<double>(epoch_.images) / std::max(epoch_.seconds, 1e-9),
+                            .seconds = epoch_.seconds});
+    epoch_ = {};
+  }
+
   RunResult stopped() {
     save();
     RunResult result;
@@ -299,7 +332,14 @@ class Run {
     if (position == file.tensors.end() || saved == file.metadata.end())
       throw Error("{}: expected a checkpoint of tidepool, it does not say where the run stands", path.string());
     step_ = static_cast<int64_t>(position->second.values()[0]);
-    const Json progress = parse_json(saved->second, path.string() + " (progress)");
+    try {
+      restore_progress(parse_json(saved->second, path.string() + " (progress)"));
+    } catch (const Json::exception& error) {  // a key is missing, or its value of another type
+      throw Error("{}: progress: {}", path.string(), error.what());
+    }
+  }
+
+  void restore_progress(const Json& progress) {
     seconds_ = progress.at("seconds").get<double>();
     images_ = progress.at("images").get<int64_t>();
     peak_before_ = progress.at("peak_bytes").get<size_t>();
@@ -345,6 +385,7 @@ class Run {
   double seconds_ = 0;
   size_t peak_before_ = 0;
   std::optional<double> top1_last_, top1_best_, loss_last_;
+  EpochSums epoch_;
   std::map<std::string, GradientStatistics> shape_gradients_;  // of the epoch so far
 };
 

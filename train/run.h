@@ -23,6 +23,15 @@ struct RunProgress {
   std::optional<double> top1;  ///< of the last evaluation
 };
 
+/// One epoch that has ended, as far as this process trained it (a resumed run began within it).
+struct EpochSummary {
+  int64_t epoch = 0, epochs = 0;          ///< from 1; in all
+  double loss = 0;                        ///< mean over the epoch's steps
+  std::optional<double> test_loss, top1;  ///< of the test images; none where the epoch was not evaluated
+  double images_per_second = 0;           ///< of the training steps
+  double seconds = 0;                     ///< of the training steps
+};
+
 struct RunOptions {
   std::filesystem::path out;        ///< the run directory
   std::filesystem::path data_root;  ///< of the data set's files; unused by one that is made up
@@ -31,6 +40,8 @@ struct RunOptions {
   Json provenance = Json::object();
   /// Called after every step.
   std::function<void(const RunProgress&)> progress;
+  /// Called after every epoch and its evaluation; also after the part of an epoch with which max_steps ends the run.
+  std::function<void(const EpochSummary&)> epoch_ended = {};
   /// Asked after every step; true: the run saves a checkpoint and returns.
   std::function<bool()> stop;
 };

@@ -37,7 +37,9 @@ RunDirectory::RunDirectory(fs::path folder, bool resume) : folder_(std::move(fol
   if (fs::exists(folder_, code) && !fs::is_directory(folder_, code))
     throw Error("--out {}: expected a folder, it is a file", folder_.string());
   fs::create_directories(folder_, code);
-  if (code) throw Failure("cannot make the folder {}: {}", folder_.string(), code.message());
+  if (code == std::errc::no_space_on_device)
+    throw Failure("cannot make the folder {}: {}", folder_.string(), code.message());
+  if (code) throw Error("--out {}: the folder cannot be made: {}", folder_.string(), code.message());
   const fs::path lock = folder_ / ".lock";
   lock_ = ::open(lock.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644);
   if (lock_ < 0) throw Failure("cannot open {}: {}", lock.string(), std::strerror(errno));
@@ -83,7 +85,8 @@ void RunDirectory::open_logs(int64_t step) {
   const fs::path log = folder_ / "log.jsonl", shapes = folder_ / "shapes.csv";
   keep_lines(log, [&](const std::string& line) {
     const Json entry = Json::parse(line, nullptr, false);
-    return entry.is_object() && entry.contains("step") && entry["step"].get<int64_t>() <= step;
+    return entry.is_object() && entry.contains("step") && entry["step"].is_number_integer() &&
+           entry["step"].get<int64_t>() <= step;
   });
   keep_lines(shapes, [&](const std::string& line) {
     return line.starts_with("step,") || up_to(line.substr(0, line.find(',')));

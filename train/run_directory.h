@@ -1,4 +1,4 @@
-// The files of a run (cli.md, "A run directory"): nothing in it is ever half-written, whatever kills the program.
+// The files of a run: nothing in its directory is ever half-written, whatever kills the program.
 #pragma once
 #include <cstdint>
 #include <filesystem>

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 #include <initializer_list>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
 #include <vector>
@@ -17,8 +18,7 @@ namespace {
 constexpr double kLargestExact = 9007199254740992.0;  // 2^53: beyond it a float is no exact whole number
 
 bool whole(const Json& value) {
-  if (value.is_number_unsigned()) return value.get<uint64_t>() <= uint64_t{INT64_MAX};
-  if (value.is_number_integer()) return true;
+  if (value.is_number_integer()) return true;  // of 64 bits, with a sign or without
   if (!value.is_number_float()) return false;
   const double number = value.get<double>();
   return std::floor(number) == number && std::abs(number) <= kLargestExact;
@@ -64,6 +64,14 @@ std::vector<std::string> keys_of(const Json& object) {
   std::vector<std::string> keys;
   for (const auto& item : object.items()) keys.push_back(item.key());
   return keys;
+}
+
+// A double would take 2^63 for 2^63 - 1. A long double's 64 bits of mantissa hold every integer that JSON gives us.
+long double exact(const Json& number) {
+  static_assert(std::numeric_limits<long double>::digits >= 64);
+  if (number.is_number_unsigned()) return static_cast<long double>(number.get<uint64_t>());
+  if (number.is_number_integer()) return static_cast<long double>(number.get<int64_t>());
+  return static_cast<long double>(number.get<double>());
 }
 
 std::string number_text(const Json& number) {
@@ -189,22 +197,24 @@ class Walker {
       std::vector<std::string> words;
       for (const std::string& type : types) words.push_back(in_words(type));
       // 1e300 is whole, but no integer of ours
-      const bool large = value.is_number() && std::abs(value.get<double>()) > kLargestExact;
-      fail(path, fmt::format("expected {}{}, got {}", join(words, " or "), large ? " below 2^63 (as digits)" : "",
-                             brief_json(value)));
+      const bool large = std::find(types.begin(), types.end(), "integer") != types.end() && value.is_number() &&
+                         std::abs(value.get<double>()) > kLargestExact;
+      const std::string limit =
+          large ? fmt::format(" not above {} (as digits)", number_text(node["maximum"])) : std::string();
+      fail(path, fmt::format("expected {}{}, got {}", join(words, " or "), limit, brief_json(value)));
     }
 
     if (value.is_number()) {
-      const double number = value.get<double>();
+      const auto number = exact(value);
       const auto bound = [&](const char* keyword, const char* words, auto holds) {
-        if (node.contains(keyword) && !holds(number, node[keyword].get<double>())) {
+        if (node.contains(keyword) && !holds(number, exact(node[keyword]))) {
           fail(path, fmt::format("expected a number {} {}, got {}", words, number_text(node[keyword]), value.dump()));
         }
       };
-      bound("minimum", "not below", [](double x, double limit) { return x >= limit; });
-      bound("exclusiveMinimum", "above", [](double x, double limit) { return x > limit; });
-      bound("maximum", "not above", [](double x, double limit) { return x <= limit; });
-      bound("exclusiveMaximum", "below", [](double x, double limit) { return x < limit; });
+      bound("minimum", "not below", [](auto x, auto limit) { return x >= limit; });
+      bound("exclusiveMinimum", "above", [](auto x, auto limit) { return x > limit; });
+      bound("maximum", "not above", [](auto x, auto limit) { return x <= limit; });
+      bound("exclusiveMaximum", "below", [](auto x, auto limit) { return x < limit; });
     }
 
     if (value.is_array()) {
@@ -269,6 +279,12 @@ class Walker {
       if (std::find(kKnown.begin(), kKnown.end(), item.key()) == kKnown.end()) {
         throw Error("{}: this validator does not know the keyword '{}'", path, item.key());
       }
+    }
+    // What reads an integer counts on a width: a key without a bound would be cut to it.
+    const std::vector<std::string> types = types_of(node);
+    if (std::find(types.begin(), types.end(), "integer") != types.end() &&
+        !(node.contains("minimum") && node.contains("maximum"))) {
+      throw Error("{}: an integer needs a minimum and a maximum", path);
     }
     if (node.contains("$ref")) {
       const std::string target = node["$ref"].get<std::string>();

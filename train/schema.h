@@ -14,7 +14,8 @@ namespace tidepool {
 /// `examples` are for editors, and so is `allOf` with if/then: it describes operators, which their registry checks.
 class Schema {
  public:
-  /// Throws Error when the text is no JSON, uses a keyword outside the subset, or refers to what is not there.
+  /// Throws Error when the text is no JSON, uses a keyword outside the subset, refers to what is not there, or leaves
+  /// an integer without a minimum and a maximum.
   Schema(std::string_view text, std::string_view origin);
 
   /// Adds what is missing and has a default, puts known keys into the schema's order, and turns whole numbers written

@@ -34,8 +34,8 @@ LoaderOptions loader_options(const Config& config, bool training) {
           .augment = {.type = config.data.augment ? "standard" : "none", .padding = config.data.padding},
           .variant = variant_options(config.data.variant),
           .drop_last = false,
-          .workers = static_cast<int>(config.data.workers),
-          .prefetch = static_cast<int>(config.data.prefetch)};
+          .workers = config.data.workers,
+          .prefetch = config.data.prefetch};
 }
 
 DType run_dtype(const Config& config) {

@@ -1,5 +1,6 @@
 #include "train/statistics.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -56,12 +57,16 @@ std::optional<Summary> summarize(std::span<const double> values) {
 std::optional<PairedDifference> paired_difference(const std::map<uint64_t, double>& value,
                                                   const std::map<uint64_t, double>& baseline) {
   std::vector<double> differences;
+  double largest = 0;
   for (const auto& [seed, v] : value)
-    if (const auto other = baseline.find(seed); other != baseline.end()) differences.push_back(v - other->second);
+    if (const auto other = baseline.find(seed); other != baseline.end()) {
+      differences.push_back(v - other->second);
+      largest = std::max({largest, std::abs(v), std::abs(other->second)});
+    }
   const auto s = summarize(differences);
   if (!s) return std::nullopt;
   PairedDifference d{.n = s->n, .mean = s->mean, .interval = std::nullopt};
-  if (s->deviation) {
+  if (s->deviation && *s->deviation > 1e-12 * largest) {
     const auto n = static_cast<double>(s->n);
     const double half = student_t_quantile(0.975, n - 1) * *s->deviation / std::sqrt(n);
     d.interval = {s->mean - half, s->mean + half};

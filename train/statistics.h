@@ -21,7 +21,8 @@ std::optional<Summary> summarize(std::span<const double> values);
 struct PairedDifference {
   int64_t n = 0;
   double mean = 0;
-  /// Student's t interval that covers the mean difference with probability 0.95; none when n < 2.
+  /// Student's t interval that covers the mean difference with probability 0.95; none when n < 2, and none when all
+  /// differences are the same (to rounding): equal by chance, they say nothing about their spread.
   std::optional<std::pair<double, double>> interval;
 };
 /// `value` minus `baseline` over the seeds that both have; none when there is no such seed.

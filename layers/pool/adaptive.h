@@ -34,8 +34,8 @@ class AdaptivePool : public PoolOperator {
  protected:
   struct Grid {
     std::array<int64_t, 3> n{1, 1, 1}, m{1, 1, 1};
-    /// All windows are of one size, small, and tile the map: they are `max`'s and `avg`'s (design.md: a tuned variant
-    /// beside the plain).
+    /// All windows are of one size, small, and tile the map: they are `max`'s and `avg`'s (the plain loop serves
+    /// every case; a tuned one stands beside it).
     bool uniform() const;
     WindowGeometry windows(MapLayout map) const;
   };

@@ -49,8 +49,8 @@ struct Plan {
   int first_axis() const { return 3 - rank; }
   int32_t queries() const { return 1 << rank; }
   int64_t outputs() const { return map.outer * m[0] * m[1] * m[2] * map.inner; }
-  /// Samples lie on all pixels, each on one: 2x2 windows, which are max's (design.md: a tuned variant beside the
-  /// plain).
+  /// Samples lie on all pixels, each on one: 2x2 windows, which are max's (the plain loop serves every
+  /// case; a tuned one stands beside it).
   bool windows() const {
     if (options.aggregate != Aggregate::max) return false;
     for (size_t i = static_cast<size_t>(first_axis()); i < 3; ++i)

@@ -17,7 +17,8 @@ std::string brief(const json& v) {
 template <class T>
 bool holds(const json& v) {
   if constexpr (std::is_same_v<T, int64_t>)
-    return v.is_number_integer() && (!v.is_number_unsigned() || v.get<uint64_t>() <= (uint64_t{1} << 62));
+    // Limits are checked in double, which holds these digit for digit.
+    return v.is_number_integer() && std::abs(v.get<double>()) <= 0x1p53;
   else
     return v.is_number() && std::isfinite(v.get<double>());
 }
@@ -37,7 +38,9 @@ Keys::Limits Keys::Limits::check(bool (*ok)(double, double), double bound, const
   PoolKey& key = keys_->described_.back();
   key.type += fmt::format("{} {} {}", key.type.find_first_of("<>") == std::string::npos ? "" : ",", words, bound);
   for (double v : values_)
-    if (!ok(v, bound)) throw Error("[{}] key '{}': expected {}, got {}", keys_->op_, key.name, key.type, v);
+    if (!ok(v, bound))
+      throw Error("[{}] key '{}': expected {}, got {}", keys_->op_, key.name, key.type,
+                  std::abs(v) >= 1e15 && std::abs(v) <= 0x1p53 ? fmt::format("{:.0f}", v) : fmt::format("{}", v));
   return *this;
 }
 Keys::Limits Keys::Limits::at_least(double low) const {

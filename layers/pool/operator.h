@@ -1,5 +1,5 @@
-// A resizing (pooling) operator: what every one of them offers, and the registry that knows them by name. operators.md
-// says what each computes.
+// A resizing (pooling) operator: what every one of them offers, and the registry that knows them by name. What each
+// computes: docs/operators.md.
 #pragma once
 #include <cstdint>
 #include <memory>

@@ -2,6 +2,7 @@
 #pragma once
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <pty.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -54,18 +55,7 @@ class CliTest : public testing::Test {
 
   /// Starts the binary; `environment` adds NAME=VALUE to an environment that has PATH and HOME alone.
   pid_t start(const std::vector<std::string>& arguments, const std::vector<std::string>& environment = {}) const {
-    std::vector<std::string> words = {TIDEPOOL_BINARY};
-    words.insert(words.end(), arguments.begin(), arguments.end());
-    std::vector<std::string> variables = {"PATH=/usr/bin:/bin", "LANG=C.UTF-8", "HOME=" + folder().string()};
-    variables.insert(variables.end(), environment.begin(), environment.end());
-    for (const char* kept :
-         {"ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS", "OMP_TOOL_LIBRARIES", "LD_LIBRARY_PATH"})
-      if (const char* value = std::getenv(kept)) variables.push_back(std::string(kept) + "=" + value);
-    std::vector<char*> argv, envp;
-    for (std::string& word : words) argv.push_back(word.data());
-    for (std::string& variable : variables) envp.push_back(variable.data());
-    argv.push_back(nullptr);
-    envp.push_back(nullptr);
+    Program program(arguments, environment, folder().string());
     const std::string out = (scratch_ / "stdout").string(), err = (scratch_ / "stderr").string();
     const std::string here = folder().string();
     const pid_t child = fork();
@@ -75,8 +65,29 @@ class CliTest : public testing::Test {
     dup2(nothing, 0);
     dup2(o, 1);
     dup2(e, 2);
-    if (chdir(here.c_str()) == 0) execve(argv[0], argv.data(), envp.data());
+    if (chdir(here.c_str()) == 0) program.exec();
     _exit(127);
+  }
+  /// Runs the binary on a pseudo-terminal, which is its stdin, stdout and stderr. `out` holds all that it wrote there.
+  Outcome run_on_terminal(int columns, const std::vector<std::string>& arguments) const {
+    Program program(arguments, {}, folder().string());
+    const std::string here = folder().string();
+    const winsize size{.ws_row = 40, .ws_col = static_cast<unsigned short>(columns), .ws_xpixel = 0, .ws_ypixel = 0};
+    int terminal = -1;
+    const pid_t child = forkpty(&terminal, nullptr, nullptr, &size);
+    if (child == 0) {
+      if (chdir(here.c_str()) == 0) program.exec();
+      _exit(127);
+    }
+    Outcome outcome;
+    char buffer[4096];
+    for (ssize_t n = 0; (n = ::read(terminal, buffer, sizeof buffer)) > 0;)
+      outcome.out.append(buffer, static_cast<size_t>(n));  // ends by EIO when the child has closed its side
+    close(terminal);
+    int status = 0;
+    waitpid(child, &status, 0);
+    outcome.status = WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+    return outcome;
   }
   Outcome finish(pid_t child) const {
     int status = 0;
@@ -130,6 +141,31 @@ class CliTest : public testing::Test {
   }
 
  private:
+  // Arguments and environment of the binary, made before a fork.
+  class Program {
+   public:
+    Program(const std::vector<std::string>& arguments, const std::vector<std::string>& environment,
+            const std::string& home)
+        : words_{TIDEPOOL_BINARY}, variables_{"PATH=/usr/bin:/bin", "LANG=C.UTF-8", "HOME=" + home} {
+      words_.insert(words_.end(), arguments.begin(), arguments.end());
+      variables_.insert(variables_.end(), environment.begin(), environment.end());
+      for (const char* kept :
+           {"ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS", "OMP_TOOL_LIBRARIES", "LD_LIBRARY_PATH"})
+        if (const char* value = std::getenv(kept)) variables_.push_back(std::string(kept) + "=" + value);
+      for (std::string& word : words_) argv_.push_back(word.data());
+      for (std::string& variable : variables_) envp_.push_back(variable.data());
+      argv_.push_back(nullptr);
+      envp_.push_back(nullptr);
+    }
+    Program(const Program&) = delete;
+    Program& operator=(const Program&) = delete;
+    void exec() { execve(argv_[0], argv_.data(), envp_.data()); }
+
+   private:
+    std::vector<std::string> words_, variables_;
+    std::vector<char*> argv_, envp_;
+  };
+
   std::filesystem::path scratch_;
 };
 

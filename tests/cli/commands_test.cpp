@@ -210,6 +210,47 @@ TEST_F(Commands, DoctorAsJson) {
   EXPECT_NE(done({"doctor"}).out.find("mended by: tidepool data fetch cifar100"), std::string::npos);
 }
 
+// The driver is asked at run time, whether CUDA was compiled in or not; see fake_cuda_driver.cpp.
+TEST_F(Commands, DoctorSaysWhatCudaCanDoHere) {
+  const auto with = [](const std::string& answer) {
+    return std::vector<std::string>{std::string("LD_LIBRARY_PATH=") + TIDEPOOL_FAKE_CUDA_DRIVER, "FAKE_CUDA=" + answer};
+  };
+  const auto cuda = [&](const std::vector<std::string>& environment) {
+    return done({"doctor", "--json"}, environment).json()["cuda"];
+  };
+  const auto text = [&](const std::vector<std::string>& environment) { return done({"doctor"}, environment).out; };
+
+  const nlohmann::json without_device = cuda(with("none"));
+  EXPECT_EQ(without_device["driver"], true);
+  EXPECT_EQ(without_device["driver_version"], "12.4");
+  EXPECT_EQ(without_device["devices"], nlohmann::json::array());
+  EXPECT_EQ(without_device["usable"], false);
+  EXPECT_EQ(without_device["problem"],
+            "the CUDA driver finds no device: cuInit fails with 100 (no device is detected)");
+  EXPECT_NE(text(with("none")).find("usable         no: the CUDA driver finds no device"), std::string::npos);
+
+  const nlohmann::json with_device = cuda(with("one"));
+  EXPECT_EQ(
+      with_device["devices"],
+      (nlohmann::json{{{"model", "Fake H1"}, {"memory_bytes", int64_t{1} << 33}, {"compute_capability", "9.1"}}}));
+  EXPECT_EQ(with_device["usable"], false);  // the runtime does not know this driver
+  const std::string device = text(with("one"));
+  EXPECT_NE(device.find("driver         present, for CUDA up to 12.4\n"), std::string::npos) << device;
+  EXPECT_NE(device.find("Fake H1, 8.6 GB, compute capability 9.1\n"), std::string::npos) << device;
+  if (with_device["compiled"] == false) {
+    EXPECT_EQ(with_device["problem"], "this build has no CUDA");
+    EXPECT_NE(device.find("mended by: apt-get install nvidia-cuda-toolkit"), std::string::npos) << device;
+  }
+
+  // Without the stand-in: what this machine has.
+  const nlohmann::json here = cuda({});
+  EXPECT_EQ(here["usable"], here["problem"].is_null());
+  if (here["driver"] == false) {
+    EXPECT_EQ(here["problem"], "no CUDA driver (libcuda.so.1) on this machine");
+    EXPECT_NE(text({}).find("driver         none\n"), std::string::npos);
+  }
+}
+
 TEST_F(Commands, DoctorTellsOfAVariableThatLeadsNowhere) {
   const nlohmann::json json = run({"doctor", "--json"}, {"TIDEPOOL_DATA=/nowhere"}).json();
   EXPECT_NE(json["problems"].dump().find("$TIDEPOOL_DATA names /nowhere"), std::string::npos);

@@ -102,7 +102,7 @@ TEST_F(TrainCommand, CtrlCSavesAndResumesBitEqual) {
   EXPECT_EQ(finish(second).status, 143);
 }
 
-// The promise of cli.md: killed at any moment, resumed, and the very same weights at the end.
+// A promise to users: killed at any moment, resumed, and the very same weights at the end.
 TEST_F(TrainCommand, KilledTwentyTimesAndResumedIsBitEqual) {
   using Clock = std::chrono::steady_clock;
   const auto begin = Clock::now();

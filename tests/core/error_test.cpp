@@ -24,6 +24,21 @@ TEST(Error, DidYouMean) {
   EXPECT_EQ(did_you_mean("xyzzyxyzzy", kNames), "");
 }
 
+TEST(Error, AliasesGoBeforeDistance) {
+  const std::vector<std::string> operators = {"avg", "dynopool", "max", "max_blur", "soft", "space_to_depth"};
+  EXPECT_EQ(nearest_name("softpool", operators), "soft");
+  EXPECT_EQ(nearest_name("SoftPool2d", operators), "soft");
+  EXPECT_EQ(nearest_name("Max-Blur", operators), "max_blur");
+  EXPECT_EQ(nearest_name("AvgPool3d", operators), "avg");
+  EXPECT_EQ(nearest_name("PixelUnshuffle", operators), "space_to_depth");
+  EXPECT_EQ(nearest_name("attention", operators), "");
+  EXPECT_EQ(nearest_name("gpu", std::vector<std::string>{"auto", "cpu", "cuda"}), "cuda");
+  EXPECT_EQ(nearest_name("kernel_size", kNames), "kernel");
+  EXPECT_EQ(nearest_name("gpu", kNames), "");  // an alias of nothing that is here
+  EXPECT_EQ(nearest_name("", kNames), "");
+  EXPECT_EQ(nearest_name("--", kNames), "");
+}
+
 TEST(Error, FormatsAndKeepsBraces) {
   EXPECT_STREQ(Error("{} of {}", 1, "2").what(), "1 of 2");
   EXPECT_STREQ(Error(std::string("{as it is}")).what(), "{as it is}");

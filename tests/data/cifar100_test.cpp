@@ -70,8 +70,17 @@ TEST_F(Cifar100Test, SaysWhatIsMissingAndWhatMendsIt) {
   EXPECT_SAYS(message, "tidepool data fetch");
   write_file(folder_ / "train.bin", records(1));  // and no test.bin
   message = message_of<Error>([&] { open(); });
-  EXPECT_SAYS(message, "no such files");
+  EXPECT_SAYS(message, "train.bin without test.bin beside it");
   EXPECT_FALSE(find_cifar100(folder_.path()));
+}
+
+TEST_F(Cifar100Test, RefusesNamesThatAreNoText) {
+  write_file(folder_ / "train.bin", records(1));
+  write_file(folder_ / "test.bin", records(1));
+  write_file(folder_ / "fine_label_names.txt", "apple\na\xFF\n");
+  const auto message = message_of<Error>([&] { open(); });
+  EXPECT_SAYS(message, "fine_label_names.txt");
+  EXPECT_SAYS(message, "a\\xFF");
 }
 
 TEST_F(Cifar100Test, RefusesBrokenFiles) {

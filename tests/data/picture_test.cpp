@@ -124,6 +124,40 @@ TEST(Pictures, BrokenExifMeansUpright) {
   EXPECT_EQ(exif_orientation("MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x08\0\0"s), 8);
 }
 
+// Cameras write SHORT; some editors write LONG, and readers take any integer type.
+TEST(Pictures, ExifOrientationOfAnyIntegerType) {
+  using namespace std::string_literals;
+  const auto little = [](int type, char count, const std::string& values) {
+    return exif_orientation("II*\0\x08\0\0\0\x01\0\x12\x01"s + static_cast<char>(type) + "\0"s + count + "\0\0\0"s +
+                            values);
+  };
+  const auto big = [](int type, char count, const std::string& values) {
+    return exif_orientation("MM\0*\0\0\0\x08\0\x01\x01\x12\0"s + static_cast<char>(type) + "\0\0\0"s + count + values);
+  };
+  for (const int type : {1, 6}) {  // BYTE, SBYTE
+    EXPECT_EQ(little(type, 1, "\x06\0\0\0"s), 6) << type;
+    EXPECT_EQ(big(type, 1, "\x06\0\0\0"s), 6) << type;
+  }
+  for (const int type : {3, 8}) {  // SHORT, SSHORT
+    EXPECT_EQ(little(type, 1, "\x06\0\0\0"s), 6) << type;
+    EXPECT_EQ(big(type, 1, "\0\x06\0\0"s), 6) << type;
+  }
+  for (const int type : {4, 9}) {  // LONG, SLONG
+    EXPECT_EQ(little(type, 1, "\x06\0\0\0"s), 6) << type;
+    EXPECT_EQ(big(type, 1, "\0\0\0\x06"s), 6) << type;
+  }
+  for (const int type : {16, 17}) {  // LONG8, SLONG8: behind the entry, at byte 26
+    EXPECT_EQ(little(type, 1, "\x1a\0\0\0\0\0\0\0\x06\0\0\0\0\0\0\0"s), 6) << type;
+    EXPECT_EQ(big(type, 1, "\0\0\0\x1a\0\0\0\0\0\0\0\0\0\0\0\x06"s), 6) << type;
+    EXPECT_EQ(little(type, 1, "\x1a\0\0\0\0\0\0\0\x06"s), 1) << type;  // cut off
+  }
+  EXPECT_EQ(little(4, 2, "\x1a\0\0\0\0\0\0\0\x06\0\0\0\x01\0\0\0"s), 6);  // two values: the first counts
+  EXPECT_EQ(little(4, 1, "\x06\0\x01\0"s), 1);                            // 65,542: no such orientation
+  EXPECT_EQ(little(9, 1, "\xfa\xff\xff\xff"s), 1);                        // -6
+  for (const int type : {2, 5, 7, 11, 12, 13})  // ASCII, RATIONAL, UNDEFINED, FLOAT, DOUBLE, IFD
+    EXPECT_EQ(little(type, 1, "\x06\0\0\0"s), 1) << type;
+}
+
 TEST(Pictures, DamagedFilesAreRefused) {
   const TemporaryFolder folder;
   const std::string png = read_file(golden("rgb16.png")), jpeg = read_file(golden("exif1.jpg"));

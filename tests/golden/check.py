@@ -47,7 +47,7 @@ def check_windows():
 
 
 def check_soft():
-    """The closed gradient of operators.md against autograd's of the formula."""
+    """The closed gradient of docs/operators.md against autograd's of the formula."""
     g = torch.Generator().manual_seed(2)
     x = torch.randn(1, 1, 6, generator=g, dtype=f64, requires_grad=True)
     for beta in (1.0, 2.5):

@@ -1,8 +1,8 @@
-"""The resizing operators of operators.md, written from its formulas in PyTorch, f64: slow, plain, independent of tidepool.
+"""The resizing operators of docs/operators.md, from its formulas in PyTorch, f64: slow, plain, independent of tidepool.
 
 Autograd differentiates them. Where the page asks for a derivative that is not the one of the arithmetic (roundings,
 sampling coordinates) the value is written as `v + (q - q.detach()) * slope`: the same number, the derivative wanted.
-Maps are [N, C, spatial...], rank 1 to 3. Keys and tensor names are those of operators.md.
+Maps are [N, C, spatial...], rank 1 to 3. Keys and tensor names are those of docs/operators.md.
 """
 
 import itertools
@@ -250,7 +250,7 @@ def resize_lengths(op, lengths, config, params):
 
 
 class GMacs:
-    """L_GMACs of operators.md: sum over layers of (H W) / (H(0) W(0)) GMACs(0), for one image, in units of 1e9.
+    """The GMACs penalty: sum over layers of (H W) / (H(0) W(0)) GMACs(0), for one image, in units of 1e9.
 
     GMACs(0) = H(0) W(0) * macs_per_place * 1e-9, so the lengths at the start cancel.
     """

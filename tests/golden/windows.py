@@ -1,5 +1,5 @@
-"""The windowed operators of operators.md with an exponent, a weighting or an order of their own, from its formulas in
-PyTorch, f64; autograd differentiates them. `main` writes their golden files."""
+"""The windowed operators of docs/operators.md with an exponent, a weighting or an order of their own, from its formulas
+in PyTorch, f64; autograd differentiates them. `main` writes their golden files."""
 
 import json
 import math

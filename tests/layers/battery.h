@@ -1,4 +1,4 @@
-// The battery of operators.md, "How an operator is believed", for the layers that are no pools: a case is an operator,
+// What every operator must pass, for the layers that are no pools: a case is an operator,
 // its tensors and a reference in f64 written apart; types, layouts, strided views, poisoned memory, finite differences,
 // repeats and numbers of threads belong to this harness.
 #pragma once

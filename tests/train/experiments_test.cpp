@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "core/error.h"
+#include "core/safetensors.h"
 #include "train/image_fidelity.h"
 #include "train/setup.h"
 
@@ -176,7 +177,9 @@ TEST_F(ExperimentsTest, ThePoolingTableIsTheRegistrys) {
     }
   }
   std::string caption;
-  for (const auto& [what, says] : plan.table->caption()) caption += what + ": " + says + "\n";
+  std::vector<const Config*> shown;
+  for (const PlannedRun& run : plan.runs) shown.push_back(&run.config);
+  for (const auto& [what, says] : plan.table->caption(shown)) caption += what + ": " + says + "\n";
   EXPECT_TRUE(has(caption, "max (kernel 2)") && has(caption, "dynopool (r 0.5)")) << caption;
   EXPECT_TRUE(has(caption, "Left out: ") && has(caption, "shape_adaptor")) << caption;
 }
@@ -232,6 +235,59 @@ TEST_F(ExperimentsTest, SetsWinOverTheScale) {
     EXPECT_EQ(run.config.train.epochs, 3);
     EXPECT_EQ(run.config.model.width, 0.5);
   }
+}
+
+TEST_F(ExperimentsTest, LabelsAreThoseOfTheConfig) {
+  PlanOptions o = options();
+  o.sets = {"data.variant.type=tile", "data.variant.grid=2", "loss.gmacs_lambda=0.5", "model.width=0.5"};
+  for (const Row& row : make_plan("pooling", o).rows) {
+    EXPECT_EQ(row.data, "tile (grid 2)");
+    EXPECT_EQ(row.lambda, 0.5);
+    EXPECT_EQ(row.model, "vgg16");  // one width in all rows: the caption has it
+    EXPECT_EQ(row.name, "vgg16-" + row.pool);
+  }
+  o.sets = {"data.variant.type=none"};
+  for (const Row& row : make_plan("1", o).rows) EXPECT_EQ(row.data, "plain");
+  o.sets = {"data.variant.type=stretch_h"};
+  EXPECT_EQ(make_plan("1", o).rows[0].data, "stretch_h");
+  o.sets = {R"(model.pool={"default": {"type": "dynopool", "r": 0.5}})"};
+  for (const Row& row : make_plan("1", o).rows) {
+    EXPECT_EQ(row.pool, "dynopool") << row.name;
+    EXPECT_TRUE(row.learns_shape) << row.name;
+  }
+  o.sets = {R"(model.pool={"default": {"type": "avg", "kernel": 3, "stride": 2, "padding": 1}, "pool2": {"type": "max",
+            "kernel": 2}})"};
+  const Row changed = make_plan("1", o).rows[2];
+  EXPECT_EQ(changed.title, changed.name + " (" + changed.pool + ")");
+  EXPECT_EQ(changed.pool, "avg (kernel 3, stride 2, padding 1), pool2 max");
+  EXPECT_FALSE(changed.learns_shape);
+  o.sets = {"model.conv_bias=true"};
+  EXPECT_EQ(make_plan("1", o).rows[0].model, "vgg16 (conv_bias true)");
+}
+
+TEST_F(ExperimentsTest, TheSameFunctionIsToldByTheWeights) {
+  Plan plan = make_plan("1", options());
+  const PlannedRun &a = plan.runs[0], &b = plan.runs[1];
+  const RunResult result = made_up(a);
+  const auto weights = [](const PlannedRun& run, float weight, float momentum) {
+    fs::create_directories(run.folder);
+    write_safetensors(run.folder / "last.safetensors", {.tensors = {{"w", Tensor::full({3}, weight)},
+                                                                    {"state/optimizer/w", Tensor::full({3}, momentum)}},
+                                                        .metadata = {}});
+  };
+  EXPECT_FALSE(same_function(a, result, b, result)) << "no weights: equal metrics alone may be chance";
+  weights(a, 1, 2);
+  weights(b, 1, 3);
+  EXPECT_TRUE(same_function(a, result, b, result));
+  RunResult other = result;
+  other.loss_last = 3;
+  EXPECT_FALSE(same_function(a, result, b, other));
+  weights(b, 1.5F, 2);
+  EXPECT_FALSE(same_function(a, result, b, result)) << "equal metrics by chance";
+  std::ofstream(b.folder / "last.safetensors") << "no checkpoint";
+  EXPECT_FALSE(same_function(a, result, b, result));
+  plan.runs[1].config = plan.runs[0].config;
+  EXPECT_TRUE(same_function(plan.runs[0], result, plan.runs[1], result)) << "one config";
 }
 
 TEST_F(ExperimentsTest, PlannedSteps) {

@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "core/error.h"
+#include "core/safetensors.h"
 
 namespace tidepool {
 namespace {
@@ -85,7 +86,8 @@ TEST(Report, Figures) {
   EXPECT_NEAR(learned.difference->mean, 0.02, 1e-12);
   EXPECT_NEAR(learned.difference->interval->first, 0.02 - 4.302652729749461 * 0.01 / std::sqrt(3.0), 1e-9);
   EXPECT_NEAR(learned.shapes[1].width, 25.0 / 3, 1e-12);
-  EXPECT_EQ(report.incomplete, "30 of 36 runs are missing");
+  EXPECT_TRUE(has(report.incomplete, "30 of 36 runs are missing: plain-vgg16-soft (3 of 3), ")) << report.incomplete;
+  EXPECT_FALSE(has(report.incomplete, "plain-vgg16-max"));
   EXPECT_EQ(report.rows[1].failures.size(), 1U);
 }
 
@@ -115,6 +117,91 @@ TEST(Report, OneSeedMakesNoClaim) {
   EXPECT_FALSE(has(text, "+1.00"));
   EXPECT_FALSE(has(text, "\u00b1"));
   EXPECT_TRUE(report_json(report)["rows"][2]["interval"].is_null());
+}
+
+// Two rows beside their baseline: one is the baseline's function, the other has its accuracies by chance.
+TEST(Report, NoIntervalOfZeroWidth) {
+  const fs::path folder = fs::path(testing::TempDir()) / "tidepool_report_same";
+  for (const int64_t seeds : {1, 3}) {
+    fs::remove_all(folder);
+    const Plan plan = make_plan(
+        "1",
+        {.scale = "quick", .seeds = seeds, .only = "plain-*", .data_set = "procedural", .sets = {}, .out = folder});
+    std::vector<RunOutcome> outcomes(plan.runs.size());
+    for (size_t i = 0; i < plan.runs.size(); ++i) {
+      const PlannedRun& run = plan.runs[i];
+      if (run.row > 2) continue;
+      RunResult result = result_of(0.1 + 0.03 * static_cast<double>(run.seed), Dims{8, 8});
+      result.loss_last = run.row == 2 ? 2.5 : 2;
+      outcomes[i].result = result;
+      fs::create_directories(run.folder);
+      write_safetensors(run.folder / "last.safetensors",
+                        {.tensors = {{"w", Tensor::full({2}, run.row == 2 ? 4 : 3)}}, .metadata = {}});
+    }
+    const Report report = make_report(plan, outcomes, kFacts);
+    EXPECT_EQ(interval_reason(report.rows[0]), "baseline");
+    EXPECT_EQ(interval_reason(report.rows[1]), "same runs");
+    EXPECT_EQ(interval_reason(report.rows[2]), seeds == 1 ? "one seed" : "no spread");
+    for (const std::string& text : {report_markdown(report), report_latex(report), report_html(report)}) {
+      EXPECT_TRUE(has(text, "same runs") && has(text, "bit for bit")) << text;
+      EXPECT_EQ(has(text, "+0.00, no spread"), seeds > 1) << text;
+      EXPECT_FALSE(has(text, "+0.00 [")) << text;
+      EXPECT_FALSE(has(text, "+0.00 {[}")) << text;
+    }
+    const Json rows = report_json(report)["rows"];
+    EXPECT_EQ(rows[1]["paired_difference"], 0.0);
+    for (const size_t i : {0U, 1U, 2U}) EXPECT_TRUE(rows[i]["interval"].is_null());
+    EXPECT_EQ(rows[1]["interval_reason"], "same runs");
+    EXPECT_TRUE(has(report_csv(report), "interval_low,interval_high,interval_reason,"));
+    EXPECT_TRUE(has(report_csv(report), ",,,same runs,") || has(report_csv(report), "0.0,,,same runs,"));
+  }
+  fs::remove_all(folder);
+  EXPECT_TRUE(report_json(some_report())["rows"][2]["interval_reason"].is_null());
+}
+
+// Captions too are read from the configs.
+TEST(Report, TheCaptionIsThatOfTheConfigs) {
+  const auto text_of = [](const char* table, std::vector<std::string> sets) {
+    const Plan plan =
+        make_plan(table, {.scale = "toy", .data_set = "procedural", .sets = std::move(sets), .out = "out"});
+    return report_markdown(make_report(plan, std::vector<RunOutcome>(plan.runs.size()), kFacts));
+  };
+  const std::string changed = text_of("1", {"data.variant.type=tile", "data.variant.grid=2", "loss.gmacs_lambda=0.5",
+                                            "train.max_steps=7", "optim.schedule.end_lr=0.01", "data.test_images=33",
+                                            R"(model.pool={"default": {"type": "avg", "kernel": 2}})"});
+  for (const char* part :
+       {"tile (grid 2): shrunk, then repeated 2x2 times", "ended after step 7", "cosine to 0.01", "33 test images",
+        "to avg on the same data", "weight of the GMACs penalty\n", "changed by --set: data.variant.type=tile;",
+        "one and the same config: ", "plain-vgg16-max = plain-vgg16-soft"})
+    EXPECT_TRUE(has(changed, part)) << part << "\n" << changed;
+  for (const char* part : {"plain:", "0.1 / width", "4x4", "| dynopool"})
+    EXPECT_FALSE(has(changed, part)) << part << "\n" << changed;
+  const std::string pooling =
+      text_of("pooling", {R"(model.pool={"default": {"type": "avg", "kernel": 3, "stride": 2, "padding": 1}})"});
+  EXPECT_TRUE(has(pooling, "at its defaults but for: avg (kernel 3, stride 2, padding 1)\n")) << pooling;
+  EXPECT_FALSE(has(text_of("1", {}), "Settings"));
+}
+
+TEST(Report, ResultsOfAnotherRevisionAreNamed) {
+  const fs::path folder = fs::path(testing::TempDir()) / "tidepool_report_revision";
+  fs::remove_all(folder);
+  const Plan plan =
+      make_plan("1", {.scale = "quick", .only = "plain-*", .data_set = "procedural", .sets = {}, .out = folder});
+  std::vector<RunOutcome> outcomes(plan.runs.size());
+  for (size_t i = 0; i < 2; ++i) {
+    outcomes[i] = {.result = result_of(0.1, Dims{8, 8}), .read = true, .failure = {}};
+    fs::create_directories(plan.runs[i].folder);
+    std::ofstream(plan.runs[i].folder / "provenance.json")
+        << (i == 0 ? R"({"revision": "abc123", "version": "0.1.0", "threads": 2})"
+                   : R"({"revision": "0ther", "version": "0.1.0", "threads": 1})");
+  }
+  ReportFacts facts = kFacts;
+  facts.revision = "abc123 (tidepool 0.1.0)";
+  facts.threads = 2;
+  const std::string text = report_markdown(make_report(plan, outcomes, facts));
+  EXPECT_TRUE(has(text, "abc123 (tidepool 0.1.0); 1 run of an earlier call: 0ther (tidepool 0.1.0)\n")) << text;
+  EXPECT_TRUE(has(text, "2 threads; 1 run of an earlier call: threads per run 1\n")) << text;
+  fs::remove_all(folder);
 }
 
 TEST(Report, Csv) {
@@ -206,7 +293,7 @@ TEST(Report, RowsLeftOutByOnlyStayWhenTheyAreThere) {
   ASSERT_EQ(report.rows.size(), 4U);
   EXPECT_EQ(report.rows[0].row.name, "plain-vgg16-max");
   EXPECT_EQ(report.rows[1].row.name, "tile-vgg16-max");
-  EXPECT_EQ(report.incomplete, "3 of 3 runs are missing");
+  EXPECT_EQ(report.incomplete, "3 of 3 runs are missing: tile-vgg16-max, tile-vgg16-soft, tile-vgg16-dynopool");
 }
 
 TEST(Report, FilesAreWritten) {

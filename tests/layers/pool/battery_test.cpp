@@ -1,4 +1,4 @@
-// The battery of operators.md, "How an operator is believed", over the table of cases.cpp: types, layouts, strided
+// What every pooling operator must pass, over the table of cases.cpp: types, layouts, strided
 // views, poisoned memory, random cotangents, finite differences, NaN, batch 0, bit-equal repeats and numbers of
 // threads.
 #include <fmt/format.h>

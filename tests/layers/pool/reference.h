@@ -1,5 +1,5 @@
-// What operators.md says of the resizing operators, in f64 and naive loops, written from its formulas and apart from
-// the operators.
+// What docs/operators.md says of the resizing operators, in f64 and naive loops, written from its formulas and apart
+// from the operators.
 #pragma once
 #include <functional>
 #include <nlohmann/json.hpp>

@@ -1,5 +1,5 @@
 // The table of windowed operators: of each its cases, what it must refuse, and its reference, a rule for one window in
-// f64, written from operators.md and apart from the operator.
+// f64, written from docs/operators.md and apart from the operator.
 #include <algorithm>
 #include <cmath>
 #include <numeric>
