@@ -303,6 +303,11 @@ ModelConfig parse_model(const Json& json) {
   model.width = get<double>(json, "width");
   model.classes = get_optional<int64_t>(json, "classes");
   model.conv_bias = get<bool>(json, "conv_bias");
+  if (!json.at("stem").is_null()) model.stem = get<std::string>(json, "stem");
+  model.strides = json.at("strides").get<std::map<std::string, int64_t>>();
+  model.where = get<std::string>(json, "where");
+  model.dropout = get_optional<double>(json, "dropout");
+  model.stochastic_depth = get_optional<double>(json, "stochastic_depth");
   model.pool = json.at("pool");
   return model;
 }
@@ -421,6 +426,7 @@ Config finish(Source source, const std::string& name, std::span<const std::strin
   Config config;
   config.name = get<std::string>(source.value, "name");
   config.math = get<std::string>(source.value, "math");
+  config.fuse = get<bool>(source.value, "fuse");
   config.data = parse_data(source.value.at("data"));
   config.model = parse_model(source.value.at("model"));
   config.loss.label_smoothing = get<double>(source.value.at("loss"), "label_smoothing");

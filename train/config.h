@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -42,9 +43,13 @@ struct ModelConfig {
   double width = 1.0;
   std::optional<int64_t> classes;  // none: as many as the data set has
   bool conv_bias = false;
-  /// Place -> {"type": operator, its keys}; "default" serves every place that is not named. The operator registry
-  /// checks the keys beside "type".
-  Json pool = Json::object({{"default", Json::object({{"type", "max"}, {"kernel", 2}})}});
+  std::string stem;                           // "imagenet", "cifar"; empty: by the image's size
+  std::map<std::string, int64_t> strides;     // of empty slots
+  std::string where = "before";
+  std::optional<double> dropout, stochastic_depth;  // none: the network's own
+  /// Resize slot -> {"type": operator, its keys} or null; "default" fills every slot that is not named. The operator
+  /// registry checks the keys beside "type".
+  Json pool = Json::object();
 };
 
 struct LossConfig {
@@ -105,6 +110,7 @@ struct TrainConfig {
 struct Config {
   std::string name;
   std::string math = "fast";  // fast, exact: no Winograd
+  bool fuse = true;           // false: every layer by itself
   DataConfig data;
   ModelConfig model;
   LossConfig loss;

@@ -55,7 +55,13 @@ std::unique_ptr<Network> make_run_network(const Config& config) {
                        .input = {1, format.shape.channels, format.shape.height, format.shape.width},
                        .dtype = run_dtype(config),
                        .exact_math = config.math == "exact",
-                       .seed = config.train.seed},
+                       .fuse = config.fuse,
+                       .seed = config.train.seed,
+                       .where = config.model.where,
+                       .strides = config.model.strides,
+                       .stem = config.model.stem,
+                       .dropout = config.model.dropout,
+                       .stochastic_depth = config.model.stochastic_depth},
                       config.model.pool);
 }
 

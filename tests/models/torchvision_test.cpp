@@ -11,6 +11,7 @@ struct Case {
 
 std::vector<Case> cases() {
   return {
+      {{.name = "efficientnet_b0", .dropout = 0.0, .stochastic_depth = 0.0}},
       {{.name = "vgg16"}, {{"default", {{"type", "max"}, {"kernel", 2}}}}},
   };
 }
