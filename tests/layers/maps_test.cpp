@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 
+#include "layers/activation.h"
 #include "layers/add.h"
 #include "layers/concat.h"
 #include "layers/gate.h"
@@ -74,6 +75,27 @@ TEST(AddMaps, ErrorsAtTheDoor) {
             "[add_maps] expected two inputs of one type, got f32 and bf16");
   EXPECT_EQ(error_of([] { add_maps(Tensor::zeros({2}, {DType::i64}), Tensor::zeros({2}, {DType::i64})); }),
             "[add_maps] expected inputs of f32, f64 or bf16, got i64");
+}
+
+// Results larger than the caches are stored past them: the same bits as in parts.
+TEST(Maps, LargerThanTheCaches) {
+  for (const MemoryFormat format : kFormats) {
+    const Dims shape{2, 48, 208, 200};
+    const Tensor x = Tensor::empty(shape, {.format = format}), s = normal({2, 48}, 2).to(DType::f32);
+    float* v = x.data<float>();
+    for (int64_t i = 0; i < x.numel(); ++i) v[i] = static_cast<float>(i * 7919 % 1000003) * 1e-5f - 5.0f;
+    const Tensor sum = add_maps(x, x), gated = gate(x, s), low = relu6(x), hard = hardswish(x);
+    for (int64_t n = 0; n < 2; ++n) {
+      const Tensor image = x.slice(0, n, 1).slice(2, 0, 60).contiguous(format);
+      const auto same = [&](const Tensor& y, const Tensor& expected) {
+        return same_bits(y.slice(0, n, 1).slice(2, 0, 60), expected);
+      };
+      EXPECT_TRUE(same(sum, add_maps(image, image)));
+      EXPECT_TRUE(same(gated, gate(image, s.slice(0, n, 1))));
+      EXPECT_TRUE(same(low, relu6(image)));
+      EXPECT_TRUE(same(hard, hardswish(image)));
+    }
+  }
 }
 
 // -- gate ------------------------------------------------------------------------------------------------------------
