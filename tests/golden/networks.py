@@ -316,9 +316,11 @@ def write(name, out):
     print(name)
     forms = NETWORKS[name]
     make = forms["cifar"]
-    images, _ = hashed_batch("cifar", 4, 32, 100)
+    # The largest form: with few positions per channel some variances are so low that other images amplify.
+    largest = max(forms, key=lambda form: FORMS[form]["size"])
+    images, _ = hashed_batch("calibration", 8, FORMS[largest]["size"], 1)
+    init = Init(forms[largest](100).to(f64), images)
     model = make(100).to(f64)
-    init = Init(model, images)
     shapes = {n: list(t.shape) for n, t in float_state(model).items()}
     assert set(shapes) == set(init.ranges)
     norm = next(iter(norms(model).values()))
