@@ -173,7 +173,7 @@ WIDTHS = {"vgg16": 0.125}
 FORMS = {"cifar": dict(size=32, classes=100, batch=4), "imagenet": dict(size=224, classes=1000, batch=1)}
 # EfficientNet's lr is small because steps amplify rounding: tenfold per step at lr 0.05 and batch 8.
 LR = {"vgg16": 0.05}
-STEPS = dict(count=10, batch=8, lr=0.005, momentum=0.9, nesterov=True, weight_decay=5e-4)
+STEPS = dict(count=10, batch=2, lr=0.005, momentum=0.9, nesterov=True, weight_decay=5e-4)
 
 
 def float_state(model):
