@@ -13,7 +13,7 @@ class Beside : public CliTest {
     write("run.json", R"({
       "data": {"name": "procedural", "train_images": 160, "test_images": 20, "workers": 1},
       "model": {"name": "vgg16", "width": 0.125, "pool": {"default": {"type": "max"}}},
-      "train": {"epochs": 30, "batch": 16, "log_every": 100, "checkpoint_every": 1000}
+      "train": {"epochs": 15, "batch": 16, "log_every": 100, "checkpoint_every": 1000}
     })");
   }
 
