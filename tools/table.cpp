@@ -254,7 +254,9 @@ class TableBar {
   int64_t images(size_t i) const {
     const Config& config = runs_[i].config;
     const int64_t all = config.data.train_images.value_or(kAllImages) * config.train.epochs;
-    return config.train.max_steps ? std::min(all, planned_steps(config, kAllImages) * config.train.batch) : all;
+    return config.train.max_steps || config.data.drop_last
+               ? std::min(all, planned_steps(config, kAllImages) * config.train.batch)
+               : all;
   }
   void name(size_t i) {
     const RunProgress& p = running_[i];

@@ -265,7 +265,8 @@ Config row_config(const Row& row, const Scale& scale, const std::string& data_se
 
 int64_t planned_steps(const Config& config, int64_t images) {
   images = config.data.train_images.value_or(images);
-  const int64_t steps = (images + config.train.batch - 1) / config.train.batch * config.train.epochs;
+  const int64_t batch = config.train.batch;
+  const int64_t steps = (images / batch + (config.data.drop_last || images % batch == 0 ? 0 : 1)) * config.train.epochs;
   return std::min(steps, config.train.max_steps.value_or(steps));
 }
 
