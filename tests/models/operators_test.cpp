@@ -95,7 +95,7 @@ TEST(Places, ExactMathReachesOperators) {
 
 // One walk: each slot's bounds follow from the map that the slots before it give once they are in theirs.
 TEST(Places, AreProjectedInTheirOrder) {
-  const auto network = make_network({.width = 1.0 / 16}, {{"default", {{"type", "max"}}},
+  const auto network = make_network({.width = 1.0 / 16}, {{"default", {{"type", "max"}, {"kernel", 1}}},
                                                           {"pool1", {{"type", "dynopool"}}},
                                                           {"pool2", {{"type", "diffstride"}, {"smoothness", 1}}}});
   const auto value = [&](const std::string& name) {
