@@ -2,6 +2,7 @@
 // arithmetic on maps. `tidepool info` prints it; the GMACs penalty is its sum, with the slopes for the gradient.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -11,7 +12,7 @@
 
 namespace tidepool {
 
-/// d length / d parameter[element].
+/// d length / d parameter[element]. A value of 0 says that the length follows the parameter, without a gradient.
 struct Slope {
   Tensor parameter;
   int64_t element = 0;
@@ -53,6 +54,7 @@ struct TracedLayer {
   int64_t macs_per_place =
       0;  ///< multiply-adds of one image, a place of the output (convolutions and linear layers only)
   std::optional<TracedConvolution> convolution = {};
+  bool batch_statistics = false;  ///< training normalises by the batch: it needs more than one value per channel
 
   int64_t macs() const;
 };
@@ -60,6 +62,8 @@ struct TracedLayer {
 class Trace {
  public:
   std::vector<TracedLayer> layers;
+  /// Called at every resizing slot with its name and input, before its operator reads its parameters.
+  std::function<void(const std::string& slot, const TracedShape& x)> before_slot = {};
 
   int64_t parameters() const;
   int64_t macs() const;  ///< of one image

@@ -18,6 +18,17 @@ uint64_t stream_of(const std::string& name) {
   return hash;
 }
 
+// work() in the scope of a layer, which its errors name.
+template <class Work>
+auto in_layer(const std::string& name, const Work& work) {
+  const LayerScope scope(name);
+  try {
+    return work();
+  } catch (const Error& e) {
+    throw Error("{}: {}", name, e.what());
+  }
+}
+
 }  // namespace
 
 NetworkBuilder::NetworkBuilder(Network& network, const Json& pool) : network_(network), pool_(pool) {
@@ -100,8 +111,7 @@ ConvBlock::ConvBlock(NetworkBuilder& b, const std::string& name, int64_t in, int
 }
 
 Tensor ConvBlock::operator()(const Tensor& x) const {
-  const LayerScope scope(name_);
-  return convolution(x, weight_, bias_, options_);
+  return in_layer(name_, [&] { return convolution(x, weight_, bias_, options_); });
 }
 
 TracedShape ConvBlock::trace(const TracedShape& x, Trace& trace) const {
@@ -127,24 +137,25 @@ BatchNormReluBlock::BatchNormReluBlock(NetworkBuilder& b, const std::string& nam
 }
 
 Tensor BatchNormReluBlock::operator()(const Tensor& x, const ForwardMode& mode) const {
-  const LayerScope scope(name_);
   BatchNormOptions options;
   options.training = mode.training;
   options.relu = true;
-  return batch_norm(x, weight_, bias_, mean_, variance_, options);
+  return in_layer(name_, [&] { return batch_norm(x, weight_, bias_, mean_, variance_, options); });
 }
 
 TracedShape BatchNormReluBlock::trace(const TracedShape& x, Trace& trace) const {
-  trace.layers.push_back(
-      {.name = name_, .kind = "batch_norm_relu", .output = x, .parameters = weight_.numel() + bias_.numel()});
+  trace.layers.push_back({.name = name_,
+                          .kind = "batch_norm_relu",
+                          .output = x,
+                          .parameters = weight_.numel() + bias_.numel(),
+                          .batch_statistics = true});
   return x;
 }
 
 NormedMap ConvNormReluBlock::operator()(const NormedMap& x, const ForwardMode& mode) const {
   const ConvNorm tensors{conv_.weight_, conv_.bias_, norm_.weight_, norm_.bias_, norm_.mean_, norm_.variance_};
   if (Tape::apart() || !conv_norm_fuses(x, tensors)) return norm_(conv_(x.tensor()), mode);
-  const LayerScope scope(conv_.name_);
-  return conv_norm_relu(x, tensors, conv_.options_, {.training = mode.training});
+  return in_layer(conv_.name_, [&] { return conv_norm_relu(x, tensors, conv_.options_, {.training = mode.training}); });
 }
 
 LinearBlock::LinearBlock(NetworkBuilder& b, const std::string& name, int64_t in, int64_t out) : name_(name) {
@@ -171,17 +182,26 @@ PlaceBlock::PlaceBlock(NetworkBuilder& b, const std::string& name, const Dims& x
     : network_(&b.network()), index_(b.place(name, x, places_in_all)) {}
 
 Tensor PlaceBlock::operator()(const NormedMap& x, const ForwardMode& mode) const {
-  const LayerScope scope(place().name);
-  return place().op->forward(x, place().parameters,
-                             {.training = mode.training,
-                              .seed = mode.seed ^ stream_of(place().name),
-                              .step = mode.step,
-                              .exact = network_->options().exact_math});
+  return in_layer(place().name, [&] {
+    return place().op->forward(x, place().parameters,
+                               {.training = mode.training,
+                                .seed = mode.seed ^ stream_of(place().name),
+                                .step = mode.step,
+                                .exact = network_->options().exact_math});
+  });
 }
 
 TracedShape PlaceBlock::trace(const TracedShape& x, Trace& trace) const {
   const size_t before = trace.layers.size();
-  const TracedShape y = place().op->trace(x, place().parameters, place().name, trace);
+  TracedShape y;
+  try {
+    if (trace.before_slot) trace.before_slot(place().name, x);
+    y = place().op->trace(x, place().parameters, place().name, trace);
+  } catch (const Error& e) {
+    const std::string learned = network_->learned_by(x);
+    throw Error("{}: {}{}{}", place().name, e.what(),
+                learned.empty() ? "" : "; the size of its input is learned: ", learned);
+  }
   if (trace.layers.size() == before) {
     int64_t parameters = 0;
     for (const Tensor& p : place().parameters) parameters += p.numel();

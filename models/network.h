@@ -49,8 +49,15 @@ class Network {
   virtual Tensor forward(const Tensor& x, const ForwardMode& mode) = 0;
   /// Shapes, parameters and multiply-adds of every layer as the shape parameters stand now.
   Trace trace() const;
-  /// Brings every operator's parameters back into their legal range.
+  /// Brings the parameters of every resizing operator into their bounds, one slot after the other, each with the input
+  /// that the slots before it give: to be called after every update and every load, before anything reads them. Throws
+  /// Error naming a parameter that is not finite, or the slot whose operator the map before it does not fit.
   void project();
+  /// Throws Error naming both slots where an operator serves its map, but not every larger one, and a parameter of
+  /// another slot changes the size of that map while it learns.
+  void expect_sizes_may_change() const;
+  /// "pool1.alpha, pool2.alpha": the parameters that decide the lengths of x; "" when they are fixed.
+  std::string learned_by(const TracedShape& x) const;
 
   const NetworkOptions& options() const { return options_; }
   const std::vector<Parameter>& parameters() const { return parameters_; }
@@ -66,6 +73,9 @@ class Network {
   virtual TracedShape trace_layers(TracedShape x, Trace& trace) const = 0;
 
   friend class NetworkBuilder;
+  void walk(Trace& trace) const;
+  const ResizingPlace& place_named(const std::string& name) const;
+
   NetworkOptions options_;
   std::vector<Parameter> parameters_;
   std::vector<Buffer> buffers_;

@@ -20,7 +20,7 @@ int run(const Call& call) {
   if (call.given("output") && std::filesystem::exists(output) && std::filesystem::equivalent(output, saved.checkpoint))
     throw Error("--output: {} is the checkpoint itself", output.string());
   const auto network = make_run_network(config);
-  load_state(saved.file, network->state(), "", saved.checkpoint);
+  load_network(saved.file, *network, saved.checkpoint);
   const RunData data = open_data(config.data, data_root_of(call, config.data));
   Loader loader(data.test, data.normalisation, loader_options(config, false));
   Tensor logits;

@@ -267,7 +267,9 @@ class TableBar {
     const Config& config = runs_[i].config;
     const auto of = [](int64_t n) { return static_cast<double>(n); };
     const double all = of(config.data.train_images.value_or(kAllImages)) * of(config.train.epochs);
-    return config.train.max_steps ? std::min(all, of(planned_steps(config, kAllImages)) * of(config.train.batch)) : all;
+    return config.train.max_steps || config.data.drop_last
+               ? std::min(all, of(planned_steps(config, kAllImages)) * of(config.train.batch))
+               : all;
   }
   static int64_t whole(double images) { return static_cast<int64_t>(std::min(images, 0x1p62)); }
   void name(size_t i) {

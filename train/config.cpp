@@ -289,6 +289,7 @@ DataConfig parse_data(const Json& json) {
   data.augment = get<std::string>(json, "augment") == "standard";
   data.padding = get<int64_t>(json, "padding");
   data.shuffle = get<bool>(json, "shuffle");
+  data.drop_last = get<bool>(json, "drop_last");
   data.train_images = get_optional<int64_t>(json, "train_images");
   data.test_images = get_optional<int64_t>(json, "test_images");
   data.seed = get<uint64_t>(json, "seed");

@@ -30,6 +30,7 @@ struct DataConfig {
   bool augment = true;  // "standard": zero padding, random crop, horizontal flip
   int64_t padding = 4;  // pixels on each side
   bool shuffle = true;
+  bool drop_last = false;               // leave out an epoch's last batch when it is not full
   std::optional<int64_t> train_images;  // none: all there are
   std::optional<int64_t> test_images;
   uint64_t seed = 0;     // of the procedural images

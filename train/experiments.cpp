@@ -357,7 +357,7 @@ int64_t planned_steps(const Config& config, int64_t images) {
   images = config.data.train_images.value_or(images);
   const int64_t batch = config.train.batch;
   // No overflow: the schema holds images, batch and epochs below 2^31 each.
-  const int64_t steps = (images / batch + (images % batch == 0 ? 0 : 1)) * config.train.epochs;
+  const int64_t steps = (images / batch + (config.data.drop_last || images % batch == 0 ? 0 : 1)) * config.train.epochs;
   return std::min(steps, config.train.max_steps.value_or(steps));
 }
 
@@ -401,7 +401,9 @@ Plan make_plan(const std::string& table, const PlanOptions& options) {
 std::optional<RunResult> saved_result(const PlannedRun& run) {
   const fs::path config = run.folder / "config.json", result = run.folder / "result.json";
   if (!fs::exists(config)) return std::nullopt;
-  if (const std::string differs = difference(read_json(config), run.config.resolved); !differs.empty())
+  // With the defaults of keys that are newer than the run.
+  const Json saved = load_config_text(read_json(config).dump(), config.string()).resolved;
+  if (const std::string differs = difference(saved, run.config.resolved); !differs.empty())
     throw Error("{}: holds a run with another config ({}); another --out keeps both", run.folder.string(), differs);
   if (!fs::exists(result)) return std::nullopt;
   try {

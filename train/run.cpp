@@ -6,6 +6,7 @@
 
 #include "core/allocator.h"
 #include "core/dnn.h"
+#include "core/elementwise.h"
 #include "core/tape.h"
 #include "train/ema.h"
 #include "train/run_directory.h"
@@ -100,6 +101,34 @@ void check_same_run(const Json& saved, const Json& now, const std::filesystem::p
   compare(b, a);
 }
 
+// `steps`, those of an epoch. Throws Error when there are none, or when the smallest batch leaves a batch norm of the
+// network as it starts with one value per channel.
+int64_t checked_epoch(int64_t steps, const Config& config, int64_t images, const Trace& trace) {
+  const int64_t batch = config.train.batch, rest = images % batch;
+  const bool drop = config.data.drop_last;
+  if (steps < 1)
+    throw Error("data.drop_last: {} training images make no batch of {}: an epoch has no step", images, batch);
+  const int64_t least = rest > 0 && !drop ? rest : batch;
+  for (const TracedLayer& layer : trace.layers) {
+    int64_t values = least;
+    for (const TracedLength& length : layer.output.lengths) values *= length.value;
+    if (!layer.batch_statistics || values > 1) continue;
+    const std::string which = least == batch
+                                  ? "train.batch 1"
+                                  : fmt::format("the last batch, one of {} images in batches of {},", images, batch);
+    throw Error("{}: batch norm needs more than one value per channel, and {} gives it one pixel of one image{}",
+                layer.name, which, least == batch ? "" : "; data.drop_last=true leaves that batch out");
+  }
+  return steps;
+}
+
+int64_t checked_steps(int64_t steps_per_epoch, int64_t epochs) {
+  int64_t steps = 0;
+  if (__builtin_mul_overflow(steps_per_epoch, epochs, &steps))
+    throw Error("train.epochs: {} epochs of {} steps are more steps than can be counted", epochs, steps_per_epoch);
+  return steps;
+}
+
 class Run {
  public:
   Run(const Config& config, const RunOptions& options)
@@ -109,8 +138,8 @@ class Run {
         data_(open_data(config.data, options.data_root)),
         loader_(data_.train, data_.normalisation, loader_options(config, true)),
         test_loader_(data_.test, data_.normalisation, loader_options(config, false)),
-        steps_per_epoch_(loader_.batches()),
-        schedule_steps_(steps_per_epoch_ * config.train.epochs),
+        steps_per_epoch_(checked_epoch(loader_.batches(), config, data_.train->size(), network_->trace())),
+        schedule_steps_(checked_steps(steps_per_epoch_, config.train.epochs)),
         total_steps_(std::min(schedule_steps_, config.train.max_steps.value_or(schedule_steps_))),
         optimizer_(config.optim, network_->parameters(), steps_per_epoch_, schedule_steps_),
         stepper_(*network_, optimizer_, config.loss, config.train.seed),
@@ -120,14 +149,17 @@ class Run {
   }
 
   RunResult go() {
-    if (const auto saved = directory_.config()) check_same_run(*saved, config_.resolved, directory_.folder());
+    if (const auto saved = directory_.config()) {  // with the defaults of keys that are newer than the run
+      const std::string origin = (directory_.folder() / "config.json").string();
+      check_same_run(load_config_text(saved->dump(), origin).resolved, config_.resolved, directory_.folder());
+    }
+    const bool resumed = std::filesystem::exists(directory_.last());
+    if (resumed) restore();
     directory_.write_json("config.json", config_.resolved);
     Json provenance = options_.provenance;
     provenance["seed"] = config_.train.seed;
     provenance["config_files"] = config_.files;
     directory_.write_json("provenance.json", provenance);
-    const bool resumed = std::filesystem::exists(directory_.last());
-    if (resumed) restore();
     directory_.open_logs(resumed ? step_ : RunDirectory::kFromTheStart);
     Allocator::of(kCpu).reset_peak();
     log_config_files(config_);
@@ -137,7 +169,7 @@ class Run {
     while (true) {
       if (evaluation_due() && !evaluate_now()) return stopped();
       epoch_ended();
-      if (step_ == total_steps_) break;
+      if (step_ >= total_steps_) break;
       if (!train_epoch(step_ / steps_per_epoch_)) return stopped();
       shape_gradients_.clear();
       if (!evaluation_due()) save();
@@ -173,7 +205,7 @@ class Run {
                 {"task_loss", losses.task},
                 {"gmacs_loss", losses.gmacs},
                 {"lr", rate}};
-      const bool whole = step_ % config_.train.log_every == 0 || step_ % steps_per_epoch_ == 0 || step_ == total_steps_;
+      const bool whole = step_ % config_.train.log_every == 0 || step_ % steps_per_epoch_ == 0 || step_ >= total_steps_;
       const double speed = static_cast<double>(window_images) / seconds_since(window_begin);
       if (whole) {
         line["images_per_second"] = speed;
@@ -203,7 +235,7 @@ class Run {
       Tape::worked("other");
       if (options_.stop && options_.stop()) return false;
       const auto& every = config_.train.checkpoint_every;
-      if (every && step_ % *every == 0 && step_ % steps_per_epoch_ != 0 && step_ != total_steps_) save();
+      if (every && step_ % *every == 0 && step_ % steps_per_epoch_ != 0 && step_ < total_steps_) save();
     }
     return true;
   }
@@ -211,21 +243,29 @@ class Run {
   // At the end of the run, and of every eval_every-th epoch, unless this very step has been evaluated before a stop.
   bool evaluation_due() const {
     if (step_ == 0 || evaluated_step_ == step_) return false;
-    if (step_ == total_steps_) return true;
+    if (step_ >= total_steps_) return true;
     return step_ % steps_per_epoch_ == 0 && step_ / steps_per_epoch_ % config_.train.eval_every == 0;
   }
 
   // Evaluates and saves. False when it was stopped.
   bool evaluate_now() {
+    check_finite();  // best is written before last
     if (average_) average_->swap();
     Tape::worked("other");
     Evaluation e;
     {
       const Tape::Watching nobody(nullptr);  // a profile tells an evaluation from the steps, not its layers
-      e = evaluate(*network_, test_loader_, nullptr, 0, options_.stop);
+      try {
+        e = evaluate(*network_, test_loader_, nullptr, 0, options_.stop);
+      } catch (const Error& error) {
+        throw Failure("step {}: evaluation: {}", step_, error.what());
+      }
     }
     Tape::worked("evaluation");
     const bool stopped = options_.stop && options_.stop();
+    // The weights are finite and the network's answers are not: in training the next step would have said so.
+    if (!stopped && !std::isfinite(e.loss) && step_ >= total_steps_)
+      throw Failure("step {}: the loss on the test images is {}", step_, e.loss);
     if (!stopped) {
       top1_last_ = e.top1;
       loss_last_ = e.loss;
@@ -235,7 +275,7 @@ class Run {
                       {"test_top1", e.top1},
                       {"test_top5", e.top5},
                       {"test_loss", e.loss}});
-      if (!top1_best_ || e.top1 > *top1_best_) {
+      if (std::isfinite(e.loss) && (!top1_best_ || e.top1 > *top1_best_)) {
         top1_best_ = e.top1;
         SafetensorsFile file;
         for (const auto& [name, value] : network_->state()) file.tensors[name] = value;
@@ -261,6 +301,18 @@ class Run {
                             .images_per_second = static_cast<double>(epoch_.images) / std::max(epoch_.seconds, 1e-9),
                             .seconds = epoch_.seconds});
     epoch_ = {};
+  }
+
+  // Throws Failure when something that a checkpoint holds is not finite: the one on disk, of an earlier step, stays.
+  void check_finite() const {
+    const auto check = [&](const char* what, const std::vector<std::pair<std::string, Tensor>>& tensors) {
+      for (const auto& [name, value] : tensors)
+        if (!all_finite(value))
+          throw Failure("step {}: {}{} is not finite after the update; no checkpoint is written", step_, what, name);
+    };
+    check("", network_->state());
+    check("the optimizer's ", optimizer_.state());
+    if (average_) check("the average of ", average_->average());
   }
 
   RunResult stopped() {
@@ -309,6 +361,7 @@ class Run {
 
   // Random numbers and the order of the data are functions of (seed, epoch, step): the step is all of their state.
   void save() {
+    check_finite();
     SafetensorsFile file;
     for (const auto& [name, value] : network_->state()) file.tensors[name] = value;
     for (const auto& [name, value] : optimizer_.state()) file.tensors["state/optimizer/" + name] = value;
@@ -324,14 +377,22 @@ class Run {
   void restore() {
     const auto path = directory_.last();
     const SafetensorsFile file = read_safetensors(path);
-    load_state(file, network_->state(), "", path);
+    load_network(file, *network_, path);
     load_state(file, optimizer_.state(), "state/optimizer/", path);
     if (average_) load_state(file, average_->average(), "state/average/", path);
     const auto position = file.tensors.find("state/position");
     const auto saved = file.metadata.find("progress");
     if (position == file.tensors.end() || saved == file.metadata.end())
       throw Error("{}: expected a checkpoint of tidepool, it does not say where the run stands", path.string());
-    step_ = static_cast<int64_t>(position->second.values()[0]);
+    const std::vector<double> stands = position->second.values();  // steps, whole epochs, steps since
+    if (stands.size() != 3 || stands[0] < 0 ||
+        stands[0] != stands[1] * static_cast<double>(steps_per_epoch_) + stands[2])
+      throw Error("{}: state/position: expected steps, whole epochs and steps since, of epochs of {} steps; got {}",
+                  path.string(), steps_per_epoch_, fmt::join(stands, ", "));
+    step_ = static_cast<int64_t>(stands[0]);
+    if (step_ > total_steps_)
+      throw Error("{}: has done {} steps already, and {} ends it after {}", directory_.folder().string(), step_,
+                  total_steps_ < schedule_steps_ ? "train.max_steps" : "train.epochs", total_steps_);
     try {
       restore_progress(parse_json(saved->second, path.string() + " (progress)"));
     } catch (const Json::exception& error) {  // a key is missing, or its value of another type

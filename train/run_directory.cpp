@@ -128,6 +128,15 @@ SavedRun open_saved_run(const fs::path& path) {
   return run;
 }
 
+void load_network(const SafetensorsFile& file, Network& network, const fs::path& path) {
+  load_state(file, network.state(), "", path);
+  try {
+    network.project();
+  } catch (const Error& e) {
+    throw Error("{}: {}", path.string(), e.what());
+  }
+}
+
 void load_state(const SafetensorsFile& file, const std::vector<std::pair<std::string, Tensor>>& state,
                 const std::string& prefix, const fs::path& path) {
   for (const auto& [name, value] : state) {

@@ -9,6 +9,7 @@
 
 #include "core/json.h"
 #include "core/safetensors.h"
+#include "models/network.h"
 
 namespace tidepool {
 
@@ -52,6 +53,10 @@ struct SavedRun {
 };
 /// Throws Error when there is no such run, or the file is no checkpoint of ours.
 SavedRun open_saved_run(const std::filesystem::path& path);
+
+/// Copies the parameters and buffers of a network from a checkpoint, and projects the parameters. Throws Error naming
+/// the file.
+void load_network(const SafetensorsFile& file, Network& network, const std::filesystem::path& path);
 
 /// Copies the tensors of `state` from a checkpoint; Error for one that is missing or has another shape.
 void load_state(const SafetensorsFile& file, const std::vector<std::pair<std::string, Tensor>>& state,

@@ -33,7 +33,7 @@ LoaderOptions loader_options(const Config& config, bool training) {
           .shuffle = config.data.shuffle,
           .augment = {.type = config.data.augment ? "standard" : "none", .padding = config.data.padding},
           .variant = variant_options(config.data.variant),
-          .drop_last = false,
+          .drop_last = training && config.data.drop_last,
           .workers = config.data.workers,
           .prefetch = config.data.prefetch};
 }

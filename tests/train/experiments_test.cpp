@@ -299,6 +299,8 @@ TEST_F(ExperimentsTest, PlannedSteps) {
   o.sets.push_back("data.train_images=null");
   o.sets.push_back("train.max_steps=null");
   EXPECT_EQ(planned_steps(make_plan("1", o).runs[0].config, 600), 4);
+  o.sets.push_back("data.drop_last=true");
+  EXPECT_EQ(planned_steps(make_plan("1", o).runs[0].config, 800), 4);
 }
 
 TEST_F(ExperimentsTest, RunsWhatIsMissingAndReadsTheRest) {
