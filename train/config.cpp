@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "data/named_normalisation.h"
 #include "train/schema.h"
 
 namespace tidepool {
@@ -228,6 +229,7 @@ DataConfig parse_data(const Json& json) {
   data.variant.factor = get_or(variant, "factor", data.variant.factor);
   data.variant.grid = get_or(variant, "grid", data.variant.grid);
   data.variant.size = get_or(variant, "size", data.variant.size);
+  data.normalize = json.at("normalize");
   data.augment = get<std::string>(json, "augment") == "standard";
   data.padding = get<int64_t>(json, "padding");
   data.shuffle = get<bool>(json, "shuffle");
@@ -300,6 +302,15 @@ void check_together(const Config& config, const Origins& origins) {
                                     [](char c) { return c == '/' || static_cast<unsigned char>(c) < 0x20; });
   if (config.name.empty() || config.name == "." || config.name == ".." || odd_name) {
     fail("name", fmt::format("expected a name that a folder can have, got {}", brief_json(config.name)));
+  }
+  if (const Json& normalize = config.data.normalize; normalize.is_string()) {
+    std::vector<std::string> names = {"measure"};
+    for (const NamedNormalisation& known : kNamedNormalisations) names.emplace_back(known.name);
+    if (std::find(names.begin(), names.end(), normalize) == names.end()) {
+      fail("data.normalize",
+           fmt::format(R"(expected one of {} or {{"mean": [...], "std": [...]}}; got {}{})", fmt::join(names, ", "),
+                       brief_json(normalize), did_you_mean(normalize.get<std::string>(), names)));
+    }
   }
   const OptimConfig& optim = config.optim;
   if (optim.name == "sgd" && optim.nesterov && optim.momentum == 0) {

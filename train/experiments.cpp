@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "layers/pool/prepared.h"
 #include "train/optimizer.h"
+#include "train/same_run.h"
 
 namespace tidepool {
 namespace fs = std::filesystem;
@@ -120,27 +121,6 @@ std::vector<std::pair<std::string, std::string>> pooling_caption() {
     all.emplace_back("Left out", fmt::format("{}: at their defaults they do not halve a map of every size",
                                              fmt::join(left_out, ", ")));
   return all;
-}
-
-// The first place at which the configs differ in what decides the run; "" when they are the same run.
-std::string difference(const Json& saved, const Json& now) {
-  static const std::vector<std::string> kFree{
-      "/data/root",    "/data/workers", "/data/prefetch", "/train/log_every", "/train/checkpoint_every",
-      "/train/device", "/name"};
-  const Json a = saved.flatten(), b = now.flatten();
-  const auto shown = [](const Json& flat, const std::string& pointer) {
-    return flat.contains(pointer) ? brief_json(flat.at(pointer)) : std::string("absent");
-  };
-  for (const Json* one : {&a, &b})
-    for (const auto& [pointer, value] : one->items()) {
-      if (std::find(kFree.begin(), kFree.end(), pointer) != kFree.end()) continue;
-      const Json& other = one == &a ? b : a;
-      if (other.contains(pointer) && other.at(pointer) == value) continue;
-      std::string key = pointer.substr(1);
-      std::replace(key.begin(), key.end(), '/', '.');
-      return fmt::format("{} was {}, is {}", key, shown(a, pointer), shown(b, pointer));
-    }
-  return "";
 }
 
 }  // namespace
@@ -298,7 +278,8 @@ Plan make_plan(const std::string& table, const PlanOptions& options) {
 std::optional<RunResult> saved_result(const PlannedRun& run) {
   const fs::path config = run.folder / "config.json", result = run.folder / "result.json";
   if (!fs::exists(config)) return std::nullopt;
-  if (const std::string differs = difference(read_json(config), run.config.resolved); !differs.empty())
+  if (const std::string differs = config_difference(read_json(config), run.config.resolved, config.string());
+      !differs.empty())
     throw Error("{}: holds a run with another config ({}); another --out keeps both", run.folder.string(), differs);
   if (!fs::exists(result)) return std::nullopt;
   try {
@@ -344,7 +325,7 @@ std::vector<RunOutcome> execute(const Plan& plan, const ExecuteOptions& options)
         RunOptions run_options;
         run_options.out = run.folder;
         run_options.data_root = options.data_root;
-        run_options.resume = true;
+        run_options.resume = fs::exists(run.folder / "config.json");
         run_options.provenance = options.provenance;
         run_options.stop = stop;
         run_options.progress = [&](const RunProgress& progress) {
