@@ -9,6 +9,7 @@
 #include "tools/signals.h"
 #include "tools/work_timer.h"
 #include "train/run.h"
+#include "train/same_run.h"
 
 namespace tidepool {
 namespace {
@@ -35,6 +36,7 @@ Request request_of(const Call& call) {
     throw Error("{}: no such run directory or config", named.string());
   Request request{.config = config_of(call), .out = {}};
   request.out = call.given("out") ? call.path("out") : fs::path("runs") / request.config.name;
+  if (call.flag("resume")) request.config = resumed_config(request.config, request.out);
   return request;
 }
 

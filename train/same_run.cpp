@@ -59,8 +59,13 @@ Config resumed_config(const Config& asked, const fs::path& folder) {
   if (const std::string differs = config_difference(saved, asked.resolved, file.string(), kMaxSteps); !differs.empty())
     throw Error("{}: --resume with another config: {}", folder.string(), differs);
   Config config = asked;
-  if (const auto numbers = Json::json_pointer("/data/normalize"); saved.contains(numbers) && saved[numbers].is_object())
-    config.resolved["data"]["normalize"] = config.data.normalize = saved[numbers];
+  const Json none = Json::object(), &data = saved.contains("data") ? saved["data"] : none;
+  if (data.contains("normalize") && data["normalize"].is_object())
+    config.resolved["data"]["normalize"] = config.data.normalize = data["normalize"];
+  if (config.data.root.empty() && data.contains("root") && data["root"].is_string()) {
+    config.data.root = data["root"].get<std::string>();
+    config.resolved["data"]["root"] = config.data.root;
+  }
   return config;
 }
 

@@ -19,7 +19,8 @@ std::string config_difference(const Json& saved, const Json& now, std::string_vi
                               std::span<const std::string_view> ignored = {});
 
 /// The config with which the run in `folder` resumes when `asked` asks for it: `asked`, with the saved numbers of
-/// data.normalize. Throws Error where the folder holds no config.json, or that of another run.
+/// data.normalize and, where it names none, the saved folder of the data. Throws Error where the folder holds no
+/// config.json, or that of another run.
 Config resumed_config(const Config& asked, const std::filesystem::path& folder);
 
 }  // namespace tidepool

@@ -206,6 +206,7 @@ TEST_F(TrainCommand, FindsTheDataOfTheRun) {
   std::filesystem::rename(file("a"), file("moved"));
   EXPECT_EQ(done({"eval", "moved", "--json"}).json()["loss"], result["loss_last"]);
   EXPECT_EQ(done({"train", "--resume", "moved", "--set", "train.max_steps=null", "--json"}).json()["steps"], 10);
+  done({"train", "cifar.json", "--out", "moved", "--resume"});
   std::filesystem::rename(file("elsewhere"), file("there"));
   expect_refused({"eval", "moved"}, {"cifar100", "elsewhere", "data.root"});
   done({"eval", "moved", "--data", "there"});
