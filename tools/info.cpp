@@ -44,7 +44,7 @@ Json normalize_of(const DataConfig& config) {
 }
 
 std::string normalize_text(const Json& normalize) {
-  if (normalize.is_string()) return "measured on the training images, which were not found";
+  if (normalize.is_string()) return "the mean and std of the training images, which were not found here";
   const auto numbers = [&](const char* key) {
     return fmt::format("{:.4f}", fmt::join(normalize.at(key).get<std::vector<double>>(), " "));
   };

@@ -312,7 +312,10 @@ int run(const Call& call) {
   const int threads = std::max(1, cpu_threads() / static_cast<int>(jobs));
   const std::vector<std::string> command = command_line(call);
   std::string command_text;
-  for (const std::string& each : command) command_text += (command_text.empty() ? "" : " ") + shell_word(each);
+  for (const std::string& each : command) {
+    if (!command_text.empty()) command_text += ' ';
+    command_text += shell_word(each);
+  }
   ReportFacts facts{.data = images.says,
                     .revision = *kRevision ? fmt::format("{} (tidepool {})", kRevision, kVersion) : "",
                     .command = command_text,
