@@ -27,6 +27,8 @@ struct DataConfig {
   std::string name = "cifar100";  // cifar100, procedural
   std::string root;               // "": the usual places
   VariantConfig variant;
+  /// "measure", the name of known constants, or {"mean": [...], "std": [...]} with one number per channel.
+  Json normalize = "measure";
   bool augment = true;  // "standard": zero padding, random crop, horizontal flip
   int64_t padding = 4;  // pixels on each side
   bool shuffle = true;

@@ -10,6 +10,7 @@
 #include "core/tape.h"
 #include "train/ema.h"
 #include "train/run_directory.h"
+#include "train/same_run.h"
 #include "train/setup.h"
 #include "train/step.h"
 
@@ -77,30 +78,6 @@ struct EpochSums {
   }
 };
 
-// What --resume may change: nothing that decides the weights.
-void check_same_run(const Json& saved, const Json& now, const std::filesystem::path& folder) {
-  static const std::vector<std::string> free_keys{
-      "data.root",       "data.workers",           "data.prefetch", "train.log_every",
-      "train.max_steps", "train.checkpoint_every", "train.device",  "name"};
-  const Json a = saved.flatten(), b = now.flatten();
-  const auto dotted = [](std::string pointer) {
-    std::replace(pointer.begin(), pointer.end(), '/', '.');
-    return pointer.substr(1);
-  };
-  const auto compare = [&](const Json& one, const Json& other) {
-    for (const auto& [pointer, value] : one.items()) {
-      const std::string key = dotted(pointer);
-      if (std::find(free_keys.begin(), free_keys.end(), key) != free_keys.end()) continue;
-      if (!other.contains(pointer) || other.at(pointer) != value)
-        throw Error("{}: --resume with another config: {} was {}, is {}", folder.string(), key,
-                    a.contains(pointer) ? brief_json(a.at(pointer)) : "absent",
-                    b.contains(pointer) ? brief_json(b.at(pointer)) : "absent");
-    }
-  };
-  compare(a, b);
-  compare(b, a);
-}
-
 // `steps`, those of an epoch. Throws Error when there are none, or when the smallest batch leaves a batch norm of the
 // network as it starts with one value per channel.
 int64_t checked_epoch(int64_t steps, const Config& config, int64_t images, const Trace& trace) {
@@ -145,21 +122,17 @@ class Run {
         stepper_(*network_, optimizer_, config.loss, config.train.seed),
         directory_(options.out, options.resume) {
     if (config.optim.ema) average_.emplace(network_->state(), *config.optim.ema);
+    config_.resolved["data"]["normalize"] = data_.normalize;
+    if (!options.data_root.empty())
+      config_.resolved["data"]["root"] = std::filesystem::absolute(options.data_root).lexically_normal().string();
     stepper_.after_backward = [this] { gather_shape_gradients(); };
   }
 
   RunResult go() {
-    if (const auto saved = directory_.config()) {  // with the defaults of keys that are newer than the run
-      const std::string origin = (directory_.folder() / "config.json").string();
-      check_same_run(load_config_text(saved->dump(), origin).resolved, config_.resolved, directory_.folder());
-    }
     const bool resumed = std::filesystem::exists(directory_.last());
     if (resumed) restore();
     directory_.write_json("config.json", config_.resolved);
-    Json provenance = options_.provenance;
-    provenance["seed"] = config_.train.seed;
-    provenance["config_files"] = config_.files;
-    directory_.write_json("provenance.json", provenance);
+    write_provenance();
     directory_.open_logs(resumed ? step_ : RunDirectory::kFromTheStart);
     Allocator::of(kCpu).reset_peak();
     log_config_files(config_);
@@ -238,6 +211,18 @@ class Run {
       if (every && step_ % *every == 0 && step_ % steps_per_epoch_ != 0 && step_ < total_steps_) save();
     }
     return true;
+  }
+
+  // Of the first command; those that resumed the run stand behind it.
+  void write_provenance() {
+    Json now = options_.provenance;
+    now["seed"] = config_.train.seed;
+    now["config_files"] = config_.files;
+    if (auto first = directory_.provenance()) {
+      (*first)["resumed"].push_back(std::move(now));
+      now = std::move(*first);
+    }
+    directory_.write_json("provenance.json", now);
   }
 
   // At the end of the run, and of every eval_every-th epoch, unless this very step has been evaluated before a stop.
@@ -356,6 +341,7 @@ class Run {
     return {{"format", "pt"},
             {"step", std::to_string(step_)},
             {"config", config_.resolved.dump()},
+            {"normalize", data_.normalize.dump()},
             {"progress", progress.dump()}};
   }
 
@@ -415,6 +401,7 @@ class Run {
   }
 
   RunResult finish() {
+    if (average_) average_->swap();  // the shapes and costs are those of the network that was evaluated
     const Trace trace = network_->trace();
     const RunResult result{.finished = true,
                            .top1_last = top1_last_,
@@ -427,6 +414,7 @@ class Run {
                            .images_per_second = seconds_ > 0 ? static_cast<double>(images_) / seconds_ : 0,
                            .peak_bytes = peak_bytes(),
                            .shapes = network_->place_shapes()};
+    if (average_) average_->swap();
     directory_.write_json("result.json", result.json());
     return result;
   }
@@ -487,7 +475,7 @@ RunResult RunResult::from_json(const Json& json) {
 RunResult train_run(const Config& config, const RunOptions& options) {
   flush_denormals();
   dnn_forget_weights();
-  return Run(config, options).go();
+  return Run(options.resume ? resumed_config(config, options.out) : config, options).go();
 }
 
 }  // namespace tidepool

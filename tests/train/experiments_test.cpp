@@ -57,7 +57,7 @@ class ExperimentsTest : public testing::Test {
   // A runner that writes such a folder and says which rows it ran.
   Runner runner() {
     return [this](const PlannedRun& run, const RunOptions& run_options) {
-      EXPECT_TRUE(run_options.resume);
+      EXPECT_EQ(run_options.resume, fs::exists(run.folder / "config.json"));
       EXPECT_EQ(run_options.out, run.folder);
       {
         const std::lock_guard lock(mutex_);
