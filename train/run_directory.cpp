@@ -174,7 +174,7 @@ void load_state(const SafetensorsFile& file, const std::vector<std::pair<std::st
   if (!missing.empty() || !left_over.empty() || !misfits.empty()) {
     std::string says;
     const auto add = [&](const char* what, const std::vector<std::string>& names) {
-      constexpr size_t kShown = 8;
+      constexpr size_t kShown = 16;
       if (names.empty()) return;
       says +=
           fmt::format("; {}{}", what, fmt::join(names.begin(), names.begin() + std::min(kShown, names.size()), ", "));
