@@ -44,7 +44,7 @@ struct Images {
 
 Images find_images(const Call& call) {
   const std::vector<std::string> sets = call.texts("set");
-  const Config config = load_config_text("{}", "table", sets);
+  const Config config = load_config_text(R"({"extends": "cifar100_vgg16.json"})", "table", sets);
   const bool decided =
       std::any_of(sets.begin(), sets.end(), [](const std::string& set) { return set.starts_with("data.name="); });
   const std::string option = call.given("data") ? call.path("data").string() : "";

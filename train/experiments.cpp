@@ -393,7 +393,7 @@ std::optional<RunResult> saved_result(const PlannedRun& run) {
 }
 
 bool same_function(const PlannedRun& a, const RunResult& of_a, const PlannedRun& b, const RunResult& of_b) {
-  if (difference(a.config.resolved, b.config.resolved).empty()) return true;
+  if (config_difference(a.config.resolved, b.config.resolved, "config").empty()) return true;
   if (!of_a.loss_last || of_a.loss_last != of_b.loss_last || of_a.top1_last != of_b.top1_last ||
       of_a.top1_best != of_b.top1_best || of_a.steps != of_b.steps || of_a.shapes != of_b.shapes)
     return false;

@@ -379,7 +379,9 @@ TEST_F(ConfigTest, ShippedConfigsLoad) {
     EXPECT_EQ(again.resolved.dump(), config.resolved.dump());
     EXPECT_EQ(load_config(fs::path(name).stem()).name, config.name);  // the ending may be left out
     const bool dynopool = name.find("dynopool") != std::string::npos;
-    EXPECT_EQ(config.model.pool["default"]["type"], dynopool ? "dynopool" : "max");
+    if (config.model.name == "vgg16" || dynopool) {  // elsewhere empty slots are the network's own layers
+      EXPECT_EQ(config.model.pool.at("default").at("type"), dynopool ? "dynopool" : "max");
+    }
     for (const char* variant : {"stretch_v", "tile", "large"}) {
       if (name.find(variant) != std::string::npos) {
         EXPECT_EQ(config.data.variant.type, variant);
