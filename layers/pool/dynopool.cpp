@@ -12,15 +12,22 @@ namespace tidepool {
 namespace {
 
 /// y (set), and the winners when they are given. Windows may lie behind a norm.
-void reduce(const Plan& p, const Tensor& x, const Tensor& y, const Tensor& winners, const window::Unwritten& norm) {
-  if (p.windows()) return max_forward(p.geometry(), x, y, winners, norm);
+/// Whether a number between two pixels was not finite (CPU).
+bool reduce(const Plan& p, const Tensor& x, const Tensor& y, const Tensor& winners, const window::Unwritten& norm) {
+  if (p.windows()) {
+    max_forward(p.geometry(), x, y, winners, norm);
+    return false;
+  }
   const Tables tables(p, x.device(), false);
+  int strayed = 0;
   dispatch_floating(x.dtype(), kName, [&]<class T>(T) {
     const ForwardKernel<T> kernel{{tables.sampled.axis, p.map.inner, p.options.aggregate, x.data<T>()},
                                   y.data<T>(),
-                                  winners ? winners.data<uint8_t>() : nullptr};
+                                  winners ? winners.data<uint8_t>() : nullptr,
+                                  {x.device() == kCpu ? &strayed : nullptr}};
     parallel_rows(x.device(), p.map.outer * p.m[0] * p.m[1], p.m[2] * p.map.inner, 4 * p.queries(), kernel);
   });
+  return strayed != 0;
 }
 
 /// d alpha and d delta, [6] f64 on the CPU's or x's device: of the cell in a for alpha's three axes, then delta's.
@@ -165,7 +172,7 @@ class DynoPool final : public PoolOperator {
     const bool max = options_.aggregate == Aggregate::max;
     Tensor winners;
     if (wanted && max) winners = Tensor::empty(y.shape(), {DType::u8, format, y.device()});
-    reduce(p, dense, y, winners, {map.constants()});
+    if (reduce(p, dense, y, winners, {map.constants()}) && near_the_ends(x)) return forward_in_f64(x, parameters, mode);
     const Tensor kept = learns || behind || options_.aggregate == Aggregate::soft ? dense : Tensor{};
     const Dims shape = x.shape();
     Tape::record(kName, {x, alpha, delta}, {y}, {winners, kept, map.constants(), map.sums().room()},
@@ -221,7 +228,7 @@ class DynoPool final : public PoolOperator {
       // nearbyint rounds halves to even, as torch.round does
       const double m = std::max(1.0, std::nearbyint(static_cast<double>(p.n[axis]) / p.a[axis]));
       elements *= m;
-      if (m > 0x1p31 || elements > 0x1p31)
+      if (m > 0x1p62 || elements > 0x1p31)
         throw Error(
             "[dynopool] alpha {} enlarges axis {} of {} to {:.0f}: the output would have more than 2^31 elements",
             p.a[axis], i, x.str(), m);
