@@ -1,5 +1,6 @@
 #include "tools/spinning.h"
 
+#include <dlfcn.h>
 #include <omp.h>
 #include <sys/resource.h>
 
@@ -84,6 +85,7 @@ struct Usage {
 
 SpinLimiter::SpinLimiter() {
   if (std::getenv("OMP_WAIT_POLICY") || std::getenv("GOMP_SPINCOUNT")) return;
+  if (dlsym(RTLD_DEFAULT, "kmp_set_blocktime")) return;  // LLVM's OpenMP waits by other rules
   const NoSignals no_signals;
   try {
     watch_ = std::thread([this] { watch(); });
