@@ -109,8 +109,8 @@ SpinLimiter::~SpinLimiter() {
 }
 
 void SpinLimiter::watch() {
-  // Seconds that threads wait for a processor, per second: near 1 for two runs side by side on two processors, near 0 for
-  // one alone. A thread that is woken waits some microseconds even there; those do not count.
+  // Seconds that threads wait for a processor, per second: near 1 for two runs side by side on two processors, near 0
+  // for one alone. A thread that is woken waits some microseconds even there; those do not count.
   constexpr double kMuch = 0.4, kLittle = 0.2, kWake = 10e-6;
   constexpr auto kPeriod = 50ms;
   constexpr double kMemory = 4;  // periods
