@@ -13,7 +13,10 @@
 #include <vector>
 
 #include "core/dnn.h"
+#include "core/lanes.h"
+#include "core/parallel.h"
 #include "core/philox.h"
+#include "core/sums.h"
 #include "core/weight_cache.h"
 #include "core/winograd/weights.h"
 
@@ -377,25 +380,72 @@ bool conv_backward_data_onednn(const Tensor& dy, const Tensor& w, const ConvOpti
   return true;
 }
 
+// dbias[c] (set) = the sum of dy over images and places, in f64 over chunks whose order is fixed: the library's sums
+// are f32, and lose digits where there are many places.
+void sum_channels(const Tensor& dy, const Tensor& dbias) {
+  const int64_t images = dy.size(0), channels = dy.size(1),
+                places = dy.numel() / std::max<int64_t>(1, images * channels);
+  const bool last = dy.format() == MemoryFormat::channels_last;
+  const int64_t rows = last ? images * places : images, grain = last ? std::max<int64_t>(64, 65536 / channels) : 1;
+  const int64_t chunks = (rows + grain - 1) / grain;
+  const Tensor parts = Tensor::empty({chunks, channels}, {.dtype = DType::f64});
+  double* const all = parts.data<double>();
+  dispatch_floating(dy.dtype(), "conv", [&]<class T>(T) {
+    using A = Acc<T>;
+    const T* const p = dy.data<T>();
+    parallel_chunks(rows, grain, [&](int64_t begin, int64_t end) {
+      double* const sums = all + begin / grain * channels;
+      std::fill(sums, sums + channels, 0.0);
+      if (last) {
+        for (int64_t i = begin; i < end; ++i)
+          for (int64_t c = 0; c < channels; ++c) sums[c] += static_cast<double>(static_cast<A>(p[i * channels + c]));
+        return;
+      }
+      for (int64_t c = 0; c < channels; ++c) {
+        const int64_t first = (begin * channels + c) * places;
+        using V = detail::WideOf<A>::type;
+        LongSum<V> many;
+        LongSum<A> rest;
+        each_lane<A>(first, places, [&]<class W>(int64_t i) {
+          if constexpr (kLanes<W> == 1)
+            rest.add(load<W>(p + i));
+          else
+            many.add(load<W>(p + i));
+        });
+        const V total = many.total();
+        sums[c] = static_cast<double>(rest.total());
+        for (int l = 0; l < kLanes<V>; ++l) sums[c] += static_cast<double>(total[l]);
+      }
+    });
+  });
+  dispatch_floating(dbias.dtype(), "conv", [&]<class T>(T) {
+    for (int64_t c = 0; c < channels; ++c) {
+      double sum = 0;
+      for (int64_t i = 0; i < chunks; ++i) sum += all[i * channels + c];
+      dbias.data<T>()[c] = static_cast<T>(static_cast<Acc<T>>(sum));
+    }
+  });
+}
+
 bool conv_backward_weights_onednn(const Tensor& x, const Tensor& dy, const ConvOptions& o, const Tensor& dw,
                                   const Tensor& dbias) {
   if (!handled(x) || !handled(dw)) return false;
-  const auto plan = backward_weights_plan(spec_of(x, dw, dy, o, static_cast<bool>(dbias)));
+  const auto plan = backward_weights_plan(spec_of(x, dw, dy, o, /*bias=*/false));
   if (!plan->primitive) {
     if (x.dtype() != DType::bf16) return false;
-    const Tensor wide = Tensor::empty(dw.shape()), wide_bias = dbias ? Tensor::empty(dbias.shape()) : dbias;
-    if (!conv_backward_weights_onednn(x.to(DType::f32), dy.to(DType::f32), o, wide, wide_bias)) return false;
+    const Tensor wide = Tensor::empty(dw.shape());
+    if (!conv_backward_weights_onednn(x.to(DType::f32), dy.to(DType::f32), o, wide, {})) return false;
     dw.copy_from(wide);
-    if (dbias) dbias.copy_from(wide_bias);
+    if (dbias) sum_channels(dy, dbias);
     return true;
   }
   const Tensor room = plan->reorders ? scratch_memory(plan->weights) : dw;
   std::unordered_map<int, dnnl::memory> args{{DNNL_ARG_SRC, memory_at(plan->src, x.raw())},
                                              {DNNL_ARG_DIFF_DST, memory_at(plan->dst, dy.raw())},
                                              {DNNL_ARG_DIFF_WEIGHTS, memory_at(plan->weights, room.raw())}};
-  if (dbias) args.emplace(DNNL_ARG_DIFF_BIAS, memory_at(plan->bias, dbias.raw()));
   run(plan->primitive, plan->scratch, std::move(args));
   if (plan->reorders) run_reorder(*plan, plan->weights, room.raw(), plan->user_weights, dw.raw());
+  if (dbias) sum_channels(dy, dbias);
   return true;
 }
 

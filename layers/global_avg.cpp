@@ -3,23 +3,28 @@
 
 #include "core/lanes.h"
 #include "core/parallel.h"
+#include "core/sums.h"
 #include "core/tape.h"
 
 namespace tidepool {
 namespace {
 
-constexpr int64_t kRun = 32;  // places summed before they join the total: an f32 sum of 50,000 keeps its digits
-
-// Sum of `count` vectors, `step` elements apart.
+// Mean of `count` vectors, `step` elements apart: runs are summed in f32, and joined in f64.
 template <class V, class T>
-TP_INLINE V two_level_sum(const T* p, int64_t count, int64_t step) {
-  V total = {};
-  for (int64_t run = 0; run < count; run += kRun) {
+TP_INLINE V mean(const T* p, int64_t count, int64_t step) {
+  Doubles<V> total{};
+  bool finite = true;
+  for (int64_t run = 0; run < count; run += kSumRun) {
     V sum = {};
-    for (int64_t i = run; i < std::min(count, run + kRun); ++i) sum = sum + load<V>(p + i * step);
-    total = total + sum;
+    for (int64_t i = run; i < std::min(count, run + kSumRun); ++i) sum = sum + load<V>(p + i * step);
+    finite = finite && all_finite(sum);
+    total = total + widen(sum);
   }
-  return total;
+  if (!finite) {  // f32 may lack the range
+    total = Doubles<V>{};
+    for (int64_t i = 0; i < count; ++i) total = total + widen(load<V>(p + i * step));
+  }
+  return narrow<V>(total / static_cast<double>(count));
 }
 
 }  // namespace
@@ -40,16 +45,14 @@ Tensor global_avg(const Tensor& x) {
     using A = Acc<T>;
     const T* from = in.data<T>();
     T* to = y.data<T>();
-    const A count = static_cast<A>(places);
     parallel_rows(kCpu, x.size(0), channels, places, [=](int64_t n, int64_t first, int64_t lanes) {
       const T* map = from + n * channels * places;
       if (last) {
-        each_lane<A>(first, lanes, [&]<class V>(int64_t c) {
-          store(to + n * channels + c, two_level_sum<V>(map + c, places, channels) / splat<V>(count));
-        });
+        each_lane<A>(first, lanes,
+                     [&]<class V>(int64_t c) { store(to + n * channels + c, mean<V>(map + c, places, channels)); });
       } else {
         for (int64_t c = first; c < first + lanes; ++c)
-          to[n * channels + c] = static_cast<T>(two_level_sum<A>(map + c * places, places, 1) / count);
+          to[n * channels + c] = static_cast<T>(mean<A>(map + c * places, places, 1));
       }
     });
   });

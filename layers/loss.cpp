@@ -70,7 +70,8 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& labels, double label_sm
       double value = (1.0 - label_smoothing) *
                      (log_sum - (static_cast<double>(static_cast<A>(row[pl[i]])) - static_cast<double>(most)));
       if (label_smoothing > 0.0) {
-        const double sum = row_sum<A>(row, k, [=]<class V>(V v) { return v - splat<V>(most); });
+        double sum = 0;
+        for (int64_t j = 0; j < k; ++j) sum += static_cast<double>(static_cast<A>(row[j])) - static_cast<double>(most);
         value += label_smoothing * (log_sum - sum / static_cast<double>(k));
       }
       pn[2 * i] = static_cast<double>(most);

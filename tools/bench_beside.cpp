@@ -126,7 +126,8 @@ struct Rates {
   }
 };
 
-// Turn about, so that a machine that slows down for a while slows both.
+// Turn about, so that a machine that slows down for a while slows both. Before each turn one is not timed, in which the
+// threads find out how long to spin.
 Rates measure(const std::function<void()>& work, const Copy& copy, int64_t turns) {
   constexpr double kTurn = 0.5;  // seconds, at least
   struct Sum {
@@ -147,13 +148,14 @@ Rates measure(const std::function<void()>& work, const Copy& copy, int64_t turns
     }
     sum.seconds += seconds;
   };
-  Sum alone, beside, warmup;
+  Sum alone, beside, not_counted;
   int64_t copied = 0;
-  turn(warmup);
   for (int64_t i = 0; i < turns; ++i) {
+    turn(not_counted);
     turn(alone);
-    copy.count();
     copy.go_on();
+    turn(not_counted);
+    copy.count();
     turn(beside);
     copy.halt();
     copied += copy.count();

@@ -1,13 +1,15 @@
 #include "tools/spinning.h"
 
+#include <dlfcn.h>
 #include <omp.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <optional>
 #include <system_error>
 
@@ -66,17 +68,21 @@ class IdleTeam {
   std::thread thread_;
 };
 
-struct Usage {
-  double seconds;  // of the processors
-  int64_t preemptions;
+// How long threads of this process waited for a processor, and how often one got it, since they started.
+struct Waiting {
+  double seconds = 0, turns = 0;
 
-  static Usage now() {
-    rusage use{};
-    getrusage(RUSAGE_SELF, &use);
-    const auto seconds = [](const timeval& t) {
-      return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
-    };
-    return {seconds(use.ru_utime) + seconds(use.ru_stime), use.ru_nivcsw};
+  static Waiting now() {
+    Waiting sum;
+    std::error_code code;
+    for (std::filesystem::directory_iterator task("/proc/self/task", code), end; !code && task != end;
+         task.increment(code)) {
+      double ran = 0, waited = 0, turns = 0;  // nanoseconds; none when the thread is gone or the kernel does not count
+      if (!(std::ifstream(task->path() / "schedstat") >> ran >> waited >> turns)) continue;
+      sum.seconds += 1e-9 * waited;
+      sum.turns += turns;
+    }
+    return sum;
   }
 };
 
@@ -84,6 +90,7 @@ struct Usage {
 
 SpinLimiter::SpinLimiter() {
   if (std::getenv("OMP_WAIT_POLICY") || std::getenv("GOMP_SPINCOUNT")) return;
+  if (dlsym(RTLD_DEFAULT, "kmp_set_blocktime")) return;  // LLVM's OpenMP waits by other rules
   const NoSignals no_signals;
   try {
     watch_ = std::thread([this] { watch(); });
@@ -102,29 +109,29 @@ SpinLimiter::~SpinLimiter() {
 }
 
 void SpinLimiter::watch() {
-  // Preemptions per second of processor time. Where processors are shared, threads change every few milliseconds; where
-  // they are not, this thread alone preempts 20 times a second, and the system's own work some times more.
-  constexpr double kMany = 60, kFew = 40;
+  // Seconds that threads wait for a processor, per second: near 1 for two runs side by side on two processors, near 0
+  // for one alone. A thread that is woken waits some microseconds even there; those do not count.
+  constexpr double kMuch = 0.4, kLittle = 0.2, kWake = 10e-6;
   constexpr auto kPeriod = 50ms;
   constexpr double kMemory = 4;  // periods
   std::optional<IdleTeam> team;
-  double seconds = 0, preemptions = 0;  // of the last periods, older ones with less weight
-  Usage last = Usage::now();
+  double rate = 0;  // mean of the last periods, older ones with less weight
+  Waiting last = Waiting::now();
+  auto last_time = std::chrono::steady_clock::now();
   std::unique_lock lock(mutex_);
   while (!wake_.wait_for(lock, kPeriod, [&] { return stop_; })) {
-    const Usage now = Usage::now();
-    constexpr double kKept = 1 - 1 / kMemory;
-    preemptions = kKept * preemptions + static_cast<double>(now.preemptions - last.preemptions);
-    seconds = kKept * seconds + (now.seconds - last.seconds);
+    const Waiting now = Waiting::now();
+    const auto time = std::chrono::steady_clock::now();
+    const double waited = now.seconds - last.seconds - kWake * (now.turns - last.turns);
+    rate += (std::max(0.0, waited) / std::chrono::duration<double>(time - last_time).count() - rate) / kMemory;
     last = now;
-    const double wall = kMemory * std::chrono::duration<double>(kPeriod).count();
-    const double rate = preemptions / std::max(1e-3, std::min(seconds, wall));
+    last_time = time;
     try {
-      if (!team && rate > kMany && preemptions > 2) team.emplace();
+      if (!team && rate > kMuch) team.emplace();
     } catch (const std::system_error&) {  // no more threads: threads spin on
       return;
     }
-    if (team && rate < kFew) team.reset();
+    if (team && rate < kLittle) team.reset();
   }
 }
 

@@ -9,8 +9,9 @@ namespace tidepool {
 /// While it lives, threads spin briefly whenever other threads need the processors, be they of this process or of
 /// others. GNU's OpenMP spins for some milliseconds before it sleeps: right while the thread waited for runs, tenfold
 /// slower when that one waits for the processor. It has no call to change that, but spins for a microsecond alone while
-/// its threads outnumber the processors; so this keeps a few idle threads of its own there while threads are often
-/// preempted. Does nothing when OMP_WAIT_POLICY or GOMP_SPINCOUNT is set.
+/// its threads outnumber the processors; so this keeps idle threads of its own there while threads wait for
+/// processors (/proc/self/task/*/schedstat). Does nothing when OMP_WAIT_POLICY or GOMP_SPINCOUNT is set, or when
+/// OpenMP is LLVM's.
 class SpinLimiter {
  public:
   SpinLimiter();

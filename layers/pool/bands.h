@@ -3,11 +3,13 @@
 // matrices transposed.
 #pragma once
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <vector>
 
 #include "core/lanes.h"
 #include "core/parallel.h"
+#include "core/sums.h"
 #include "layers/pool/pass.h"
 #include "layers/pool/sampling.h"
 #include "layers/pool/spans.h"
@@ -47,41 +49,48 @@ template <class A>
 struct Axis {
   int64_t n = 1, m = 1;
   const Band* rows = nullptr;
-  const A* weights = nullptr;
+  const A* weights = nullptr;  ///< times a power of 2
+  const double* exact = nullptr;
 };
-
-inline constexpr int32_t kRun = 32;  // terms summed before they join a line's sum: long f32 sums keep their digits
 
 /// The weighted sum of a line of `count` elements, `step` apart.
 template <class V, class T>
 TP_HD TP_INLINE V line_sum(const T* x, int64_t step, const Lane<V>* weights, int32_t count) {
-  V sum = splat<V>(0);
   int32_t i = 0;
-  if (1 < kLanes<V> && count <= kRun) {
+  if ((1 < kLanes<V> || step != 1) && count <= kSumRun) {
+    V sum = splat<V>(0);
     for (; i < count; ++i) sum = sum + splat<V>(weights[i]) * load<V>(x + i * step);
     return sum;
   }
+  LongSum<V> sum;
 #if !defined(__CUDACC__)
   if constexpr (kLanes<V> == 1) {
     using W = typename detail::WideOf<V>::type;
     if (step == 1 && count >= 2 * kLanes<W>) {  // along the line
-      W many = splat<W>(0);
-      for (; i + kLanes<W> <= count; i += kLanes<W>) many = many + load<W>(weights + i) * load<W>(x + i);
-      for (int l = 0; l < kLanes<W>; ++l) sum += many[l];
+      LongSum<W> many;
+      while (i + kLanes<W> <= count) {
+        const int32_t end = count - i > kSumRun * kLanes<W> ? i + kSumRun * kLanes<W> : count;
+        W run = splat<W>(0);
+        for (; i + kLanes<W> <= end; i += kLanes<W>) run = run + load<W>(weights + i) * load<W>(x + i);
+        many.add(run, kSumRun);
+      }
+      const W total = many.total();
+      for (int l = 0; l < kLanes<W>; ++l) sum.add(total[l]);
     }
   }
 #endif
   while (i < count) {
-    const int32_t end = i + kRun < count ? i + kRun : count;
+    const int32_t end = count - i > kSumRun ? i + kSumRun : count;
     V run = splat<V>(0);
     for (; i < end; ++i) run = run + splat<V>(weights[i]) * load<V>(x + i * step);
-    sum = sum + run;
+    sum.add(run, kSumRun);
   }
-  return sum;
+  return sum.total();
 }
 
-/// y (set, or added to). A row is (outer, d, h) of y, its lanes are (w, inner).
-template <class T, class U>
+/// y (set, or added to). A row is (outer, d, h) of y, its lanes are (w, inner). kLong: bands on D or H are longer than
+/// kSumRun.
+template <class T, class U, bool kLong>
 struct Kernel {
   std::array<Axis<Acc<T>>, 3> axis;
   int64_t inner;
@@ -89,6 +98,7 @@ struct Kernel {
   const T* x;
   U* y;
   bool add;
+  double scale;  ///< takes the weights' powers of 2 back
 
   TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
     const int64_t h = row % axis[1].m, d = row / axis[1].m % axis[0].m, outer = row / axis[1].m / axis[0].m;
@@ -96,19 +106,41 @@ struct Kernel {
     const Acc<T>*wd = axis[0].weights + bd.at, *wh = axis[1].weights + bh.at;
     each_place_lane<Acc<T>>(inner, lane, count, [&]<class V>(int64_t w, int64_t channel) {
       const Band bw = axis[2].rows[w];
-      V sum = splat<V>(0);
+      using Sum = std::conditional_t<kLong, LongSum<V>, ShortSum<V>>;
+      Sum planes;
       for (int32_t a = bd.begin; a < bd.end; ++a) {
-        V plane = splat<V>(0);
+        Sum plane;
         for (int32_t b = bh.begin; b < bh.end; ++b) {
           const int64_t place = outer * from.all + from.begin + (a * axis[1].n + b) * axis[2].n + bw.begin;
-          plane = plane + splat<V>(wh[b - bh.begin]) * line_sum<V>(x + place * inner + channel, inner,
-                                                                   axis[2].weights + bw.at, bw.end - bw.begin);
+          plane.add(splat<V>(wh[b - bh.begin]) *
+                    line_sum<V>(x + place * inner + channel, inner, axis[2].weights + bw.at, bw.end - bw.begin));
         }
-        sum = sum + splat<V>(wd[a - bd.begin]) * plane;
+        planes.add(splat<V>(wd[a - bd.begin]) * plane.total());
       }
+      V sum = planes.total() * splat<V>(static_cast<Lane<V>>(scale));
+      if constexpr (std::is_same_v<Lane<V>, float>)
+        if (!all_finite(sum)) {
+          V mended = sum;
+          for (int l = 0; l < kLanes<V>; ++l) set_lane(mended, l, exact(outer, bd, bh, bw, channel + l));
+          sum = mended;
+        }
       const int64_t at = (outer * to.all + to.begin + (d * axis[1].m + h) * axis[2].m + w) * inner + channel;
       store(y + at, add ? load<V>(y + at) + sum : sum);
     });
+  }
+
+ private:
+  /// The same in f64, where f32 has not the range.
+  TP_HD TP_COLD double exact(int64_t outer, Band bd, Band bh, Band bw, int64_t channel) const {
+    const double *wd = axis[0].exact + bd.at, *wh = axis[1].exact + bh.at, *ww = axis[2].exact + bw.at;
+    double sum = 0;
+    for (int32_t a = bd.begin; a < bd.end; ++a)
+      for (int32_t b = bh.begin; b < bh.end; ++b)
+        for (int32_t c = bw.begin; c < bw.end; ++c) {
+          const int64_t place = outer * from.all + from.begin + (a * axis[1].n + b) * axis[2].n + c;
+          sum += wd[a - bd.begin] * wh[b - bh.begin] * ww[c - bw.begin] * load_exact(x + place * inner + channel);
+        }
+    return sum;
   }
 };
 
@@ -128,16 +160,33 @@ inline void launch(const char* who, const std::array<BandMatrix, 3>& matrices, M
     using A = Acc<T>;
     std::array<bands::Axis<A>, 3> axis;
     std::vector<Tensor> memory;
+    double scale = 1;
+    int32_t longest = 0;  // of the bands on D and H
     for (size_t i = 0; i < 3; ++i) {
-      const std::vector<A> weights(matrices[i].weights.begin(), matrices[i].weights.end());
+      // The largest weight lies in [1, 2): a product with a small number keeps its digits, where 1 / n would not leave
+      // them.
+      double most = 0;
+      for (const double w : matrices[i].weights) most = std::max(most, w);
+      const double up = most > 0 ? std::exp2(-std::floor(std::log2(most))) : 1;
+      scale /= up;
+      for (const Band& row : matrices[i].rows)
+        if (i < 2) longest = std::max(longest, row.end - row.begin);
+      std::vector<A> weights;
+      weights.reserve(matrices[i].weights.size());
+      for (const double w : matrices[i].weights) weights.push_back(static_cast<A>(w * up));
       memory.push_back(upload(matrices[i].rows, x.device()));
       const auto* rows = static_cast<const Band*>(memory.back().raw());
       memory.push_back(upload(weights, x.device()));
       axis[i] = {matrices[i].n, matrices[i].m(), rows, static_cast<const A*>(memory.back().raw())};
+      memory.push_back(upload(matrices[i].weights, x.device()));
+      axis[i].exact = static_cast<const double*>(memory.back().raw());
     }
     const auto run = [&]<class U>(U* out) {
-      const bands::Kernel<T, U> kernel{axis, map.inner, from, to, x.data<T>(), out, add};
-      parallel_rows(x.device(), map.outer * axis[0].m * axis[1].m, axis[2].m * map.inner, work, kernel);
+      const auto launch_one = [&](auto is_long) {
+        const bands::Kernel<T, U, is_long.value> kernel{axis, map.inner, from, to, x.data<T>(), out, add, scale};
+        parallel_rows(x.device(), map.outer * axis[0].m * axis[1].m, axis[2].m * map.inner, work, kernel);
+      };
+      longest > kSumRun ? launch_one(std::true_type{}) : launch_one(std::false_type{});
     };
     if (y.dtype() != DType::bf16)
       run(y.data<A>());

@@ -46,6 +46,7 @@ class Conv final : public PoolOperator {
     expect_parameters(kName, parameters(x), tensors);
     return pooled_shape(x, tensors[0].size(0), options_.axes(kName, x));
   }
+  bool wants_room(const Dims& /*x*/, std::span<const Tensor> /*parameters*/) const override { return true; }
   Tensor run(const Tensor& x, std::span<const Tensor> tensors, const PoolMode& mode) const override {
     expect_parameters(kName, parameters(x.shape()), tensors);
     ConvOptions o = convolution_options(x.shape());

@@ -104,6 +104,7 @@ class DiffStride final : public PoolOperator {
   Dims output_shape(const Dims& x, std::span<const Tensor> tensors) const override {
     return resized_shape(kName, x, x[1], plan(x, tensors).m);
   }
+  bool wants_room(const Dims& /*x*/, std::span<const Tensor> /*parameters*/) const override { return true; }
   Tensor run(const Tensor& x, std::span<const Tensor> tensors, const PoolMode& /*mode*/) const override {
     const Plan p = plan(x.shape(), tensors);
     const MemoryFormat format = x.format();

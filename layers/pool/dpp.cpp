@@ -16,7 +16,8 @@ struct Dpp {
       "dA = sum dy sum_i (x_i - y) / sum w; dL = sum dy sum_i (x_i - y) rho_i^L log rho_i / sum w",
       "Saeedan, Weber, Goesele, Roth: Detail-preserving pooling in deep networks, CVPR 2018"};
   static constexpr Keeps kKeeps = Keeps::input;
-  // With all weights over s^L, s = max(1, max rho): m; mean - m; y - m; 1 / sum w; mean (x_j - y) h_j / sum w; log s
+  // With all weights over s^L, s = max(1, max rho): m, the maximum, or in a long window the mean, since rho bends
+  // within e of it and many elements lie there; mean - m; y - m; 1 / sum w; mean (x_j - y) h_j / sum w; log s
   static constexpr int kState = 6, kNumbers = 2;
   static constexpr double kEdge = 1e-3;
   struct Options {
@@ -43,6 +44,9 @@ struct Dpp {
   TP_HD TP_INLINE Detail<V> detail(V above_mean, V exponent, V log_s) const {
     const V none = splat<V>(0), edge = splat<V>(Lane<V>(kEdge * kEdge)), half = splat<V>(Lane<V>(0.5));
     const V u = options.asymmetric ? (above_mean < none ? none : above_mean) : above_mean;
+    if constexpr (std::is_same_v<V, double>)
+      if (u * u > 1e200)
+        return {exp_lanes(exponent * (log_lanes(abs_lanes(u)) - log_s)), log_lanes(abs_lanes(u)), 1 / u};
     const V squared = u * u + edge, log_rho = half * log_lanes(squared);
     return {exp_lanes(exponent * (log_rho - log_s)), log_rho, u / squared};
   }
@@ -50,7 +54,19 @@ struct Dpp {
   TP_HD TP_INLINE Pooled<V, kState> reduce(const W& x) const {
     const V a = x.number(0), exponent = x.number(1), none = splat<V>(0), one = splat<V>(1);
     Pooled<V, kState> p;
-    const V m = p.state[0] = x.max(), mean = p.state[1] = x.mean_beyond(m);
+    V m, mean;
+    if (x.real() > kSumRun) {
+      Doubles<V> sum{};
+      x.each([&](V v, int32_t) { sum = sum + widen(v); });
+      sum = sum / static_cast<double>(x.real());
+      m = narrow<V>(sum);
+      mean = narrow<V>(sum - widen(m));
+    } else {
+      m = x.max();
+      mean = x.mean_beyond(m);
+    }
+    p.state[0] = m;
+    p.state[1] = mean;
     V log_s = none;
     x.each([&](V v, int32_t) {
       const V log_rho = detail((v - m) - mean, none, none).log_rho;
@@ -65,6 +81,7 @@ struct Dpp {
     });
     p.state[3] = one / sums[0];
     p.state[2] = mean + sums[1] * p.state[3];
+    p.state[4] = none;  // prepare_pull
     p.state[5] = log_s;
     p.y = m + p.state[2];
     return p;

@@ -13,15 +13,22 @@ namespace tidepool {
 namespace {
 
 /// y (set), and the winners when they are given. Windows may lie behind a norm.
-void reduce(const Plan& p, const Tensor& x, const Tensor& y, const Tensor& winners, const window::Unwritten& norm) {
-  if (p.windows()) return max_forward(p.geometry(), x, y, winners, norm);
+/// Whether a number between two pixels was not finite (CPU).
+bool reduce(const Plan& p, const Tensor& x, const Tensor& y, const Tensor& winners, const window::Unwritten& norm) {
+  if (p.windows()) {
+    max_forward(p.geometry(), x, y, winners, norm);
+    return false;
+  }
   const Tables tables(p, x.device(), false);
+  int strayed = 0;
   dispatch_floating(x.dtype(), kName, [&]<class T>(T) {
     const ForwardKernel<T> kernel{{tables.sampled.axis, p.map.inner, p.options.aggregate, x.data<T>()},
                                   y.data<T>(),
-                                  winners ? winners.data<uint8_t>() : nullptr};
+                                  winners ? winners.data<uint8_t>() : nullptr,
+                                  {x.device() == kCpu ? &strayed : nullptr}};
     parallel_rows(x.device(), p.map.outer * p.m[0] * p.m[1], p.m[2] * p.map.inner, 4 * p.queries(), kernel);
   });
+  return strayed != 0;
 }
 
 /// d alpha and d delta, [6] f64 on the CPU's or x's device: of the cell in a for alpha's three axes, then delta's.
@@ -146,15 +153,15 @@ class DynoPool final : public PoolOperator, public ReadsNorm {
   bool by_channels(const Dims& x, std::span<const Tensor> parameters) const override {
     return !plan(x, parameters).windows();
   }
-  Tensor run(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& /*mode*/) const override {
-    return pooled(x, plan(x.shape(), parameters), parameters);
+  Tensor run(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& mode) const override {
+    return pooled(x, plan(x.shape(), parameters), parameters, mode);
   }
   Tensor forward_through_norm(const NormedMap& map, std::span<const Tensor> parameters,
-                              const PoolMode& /*mode*/) const override {
+                              const PoolMode& mode) const override {
     Plan p = plan(map.shape(), parameters);
     p.map = MapLayout::of(map.shape(), map.raw().format());
     if (!p.windows() || p.map.inner == 1 || !window::reads_behind_norm(p.geometry())) return {};
-    return pooled(map, p, parameters);
+    return pooled(map, p, parameters, mode);
   }
 
   void project(std::span<const Tensor> parameters, const Dims& /*x*/) const override {
@@ -178,7 +185,7 @@ class DynoPool final : public PoolOperator, public ReadsNorm {
 
  private:
   /// Of a map behind a norm only where its samples are whole windows.
-  Tensor pooled(const NormedMap& map, Plan p, std::span<const Tensor> parameters) const {
+  Tensor pooled(const NormedMap& map, Plan p, std::span<const Tensor> parameters, const PoolMode& mode) const {
     const Tensor &x = map.raw(), &alpha = parameters[0];
     const Tensor delta = parameters.size() > 1 ? parameters[1] : Tensor{};
     const MemoryFormat format = x.format();
@@ -189,7 +196,8 @@ class DynoPool final : public PoolOperator, public ReadsNorm {
     const bool max = options_.aggregate == Aggregate::max;
     Tensor winners;
     if (wanted && max) winners = Tensor::empty(y.shape(), {DType::u8, format, y.device()});
-    reduce(p, dense, y, winners, {map.constants(), map.act()});
+    if (reduce(p, dense, y, winners, {map.constants(), map.act()}) && map.written() && near_the_ends(x))
+      return forward_in_f64(x, parameters, mode);
     const Tensor kept = learns || !map.written() || options_.aggregate == Aggregate::soft ? dense : Tensor{};
     const Dims shape = x.shape();
     const Act act = map.act();
@@ -225,7 +233,7 @@ class DynoPool final : public PoolOperator, public ReadsNorm {
       // nearbyint rounds halves to even, as torch.round does
       const double m = std::max(1.0, std::nearbyint(static_cast<double>(p.n[axis]) / p.a[axis]));
       elements *= m;
-      if (m > 0x1p31 || elements > 0x1p31)
+      if (m > 0x1p62 || elements > 0x1p31)
         throw Error(
             "[dynopool] alpha {} enlarges axis {} of {} to {:.0f}: the output would have more than 2^31 elements",
             p.a[axis], i, x.str(), m);

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "core/lane_math.h"
+#include "core/sums.h"
 #include "layers/pool/dynopool_plan.h"
 
 namespace tidepool {
@@ -57,6 +58,7 @@ template <class T>
 struct ForwardKernel : Common<T> {
   T* y;
   uint8_t* winners;
+  Stray stray;
 
   TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
     if (this->aggregate == Aggregate::max)
@@ -80,12 +82,14 @@ struct ForwardKernel : Common<T> {
         winner[i] = splat_int<V>(0);
       }
       int32_t queries = 0;
+      V watch = splat<V>(0);  // NaN once a value is not finite
       this->each_query([&](int32_t q, int32_t a, int32_t b, int32_t c) {
         const Sample &sd = this->axis[0].sample(at.d, a), &sh = this->axis[1].sample(at.h, b),
                      &sw = this->axis[2].sample(w, c);
         TP_UNROLL
         for (int i = 0; i < vectors; ++i) {
           const V value = map.at(sd, sh, sw, i * kLanes<V>);
+          watch = watch + (value - value);
           if constexpr (kAggregate == Aggregate::max) {
             const auto wins = (value > best[i]) | (value != value);
             best[i] = wins ? value : best[i];
@@ -98,9 +102,13 @@ struct ForwardKernel : Common<T> {
         }
         queries = q + 1;
       });
+      stray.see(watch);
       TP_UNROLL
       for (int i = 0; i < vectors; ++i) {
-        if constexpr (kAggregate == Aggregate::avg) best[i] = best[i] / splat<V>(static_cast<Lane<V>>(queries));
+        if constexpr (kAggregate == Aggregate::avg) {
+          stray.see(best[i]);
+          best[i] = best[i] / splat<V>(static_cast<Lane<V>>(queries));
+        }
         if constexpr (kAggregate == Aggregate::soft) {
           V e[8], m;
           const V mean = soft_mean(v[i], queries, e, m);
@@ -170,6 +178,17 @@ struct Spread : Common<T> {
     const int64_t h = row % ah.n, d = row / ah.n % ad.n, outer = row / ah.n / ad.n;
     each_place_run<Acc<T>>(this->inner, lane, count, [&]<class V, int vectors>(int64_t w, int64_t channel) {
       V sum[vectors];
+      Doubles<V> whole[vectors] = {};  // of runs of kSumRun terms
+      int32_t since = 0;
+      bool joined = false;
+      const auto join = [&] {
+        for (int i = 0; i < vectors; ++i) {
+          whole[i] = whole[i] + widen(sum[i]);
+          sum[i] = splat<V>(0);
+        }
+        since = 0;
+        joined = true;
+      };
       TP_UNROLL
       for (int i = 0; i < vectors; ++i) sum[i] = splat<V>(0);
       const auto& [yd, yh, yw] = this->axis;
@@ -183,9 +202,12 @@ struct Spread : Common<T> {
             TP_UNROLL
             for (int i = 0; i < vectors; ++i)
               sum[i] = sum[i] + weight * gradient.template at<V>(out + i * kLanes<V>, q + rw.side);
+            if (++since == kSumRun) join();
           });
         });
       });
+      if (joined)
+        for (int i = 0; i < vectors; ++i) sum[i] = narrow<V>(whole[i] + widen(sum[i]));
       TP_UNROLL
       for (int i = 0; i < vectors; ++i) store(dx + (row * yw.n + w) * this->inner + channel + i * kLanes<V>, sum[i]);
     });

@@ -14,6 +14,7 @@
 
 #include "core/lanes.h"
 #include "core/parallel.h"
+#include "core/sums.h"
 #include "layers/pool/pass.h"
 #include "layers/pool/sampling.h"
 
@@ -67,19 +68,24 @@ struct Across {
     const Acc<T>*a0 = line(0), *a1 = line(1), *a2 = line(2), *a3 = line(3);
     each_lane<Acc<T>>(lane, count, [&]<class V>(int64_t l) {
       const T* p = x + outer * columns * inner + l;
-      V s0 = splat<V>(0), s1 = s0, s2 = s0, s3 = s0;
-      for (int64_t j = 0; j < columns; ++j) {
-        const V v = load<V>(p + j * inner);
-        s0 = s0 + splat<V>(a0[j]) * v;
-        s1 = s1 + splat<V>(a1[j]) * v;
-        s2 = s2 + splat<V>(a2[j]) * v;
-        s3 = s3 + splat<V>(a3[j]) * v;
+      LongSum<V> sum[4];
+      for (int64_t j = 0; j < columns;) {
+        const int64_t end = columns - j > kSumRun ? j + kSumRun : columns;
+        V s0 = splat<V>(0), s1 = s0, s2 = s0, s3 = s0;
+        for (; j < end; ++j) {
+          const V v = load<V>(p + j * inner);
+          s0 = s0 + splat<V>(a0[j]) * v;
+          s1 = s1 + splat<V>(a1[j]) * v;
+          s2 = s2 + splat<V>(a2[j]) * v;
+          s3 = s3 + splat<V>(a3[j]) * v;
+        }
+        sum[0].add(s0, kSumRun);
+        sum[1].add(s1, kSumRun);
+        sum[2].add(s2, kSumRun);
+        sum[3].add(s3, kSumRun);
       }
       U* to = y + (outer * outputs + first + o) * inner + l;
-      store(to, s0);
-      if (o + 1 < rows) store(to + inner, s1);
-      if (o + 2 < rows) store(to + 2 * inner, s2);
-      if (o + 3 < rows) store(to + 3 * inner, s3);
+      for (int64_t i = 0; i < 4 && o + i < rows; ++i) store(to + i * inner, sum[i].total());
     });
   }
 };
@@ -101,9 +107,14 @@ struct Along {
     using V = typename detail::WideOf<Acc<T>>::type;
 #endif
     for (int64_t o = lane; o < lane + count; o += kLanes<V>) {
-      V sum = splat<V>(0);
-      for (int64_t j = 0; j < columns; ++j)
-        sum = sum + splat<V>(static_cast<Acc<T>>(from[j])) * load<V>(a + j * pitch + o);
+      LongSum<V> runs;
+      for (int64_t j = 0; j < columns;) {
+        const int64_t end = columns - j > kSumRun ? j + kSumRun : columns;
+        V run = splat<V>(0);
+        for (; j < end; ++j) run = run + splat<V>(static_cast<Acc<T>>(from[j])) * load<V>(a + j * pitch + o);
+        runs.add(run, kSumRun);
+      }
+      const V sum = runs.total();
       if constexpr (kLanes<V> == 1) {
         store(to + o, sum);
       } else {

@@ -41,17 +41,20 @@ std::array<WindowAxis, 3> WindowOptions::axes(const char* op, const Dims& x) con
     a.d = static_cast<int32_t>(dilation[i]);
     const std::string spread = a.d == 1 ? "" : fmt::format(" with dilation {}", a.d);
     if (2 * a.p > a.k) throw Error("[{}] padding {} is over half the kernel {}", op, a.p, a.k);
-    const int64_t room = a.n + 2 * a.p - int64_t{a.d} * (a.k - 1) - 1;
+    // With ceil_mode, as in torch.nn, a kernel longer than the map may hang over by less than a stride.
+    const int64_t room = a.n + 2 * a.p - int64_t{a.d} * (a.k - 1) - 1 + (ceil_mode ? a.s - 1 : 0);
     if (a.n < 1 || room < 0)
       throw Error("[{}] kernel {}{} does not fit an input of length {} (padding {})", op, a.k, spread, a.n, a.p);
-    a.m = (ceil_mode ? (room + a.s - 1) / a.s : room / a.s) + 1;
+    a.m = room / a.s + 1;
     if (ceil_mode && (a.m - 1) * a.s >= a.n + a.p) --a.m;
     if (a.d == 1) continue;  // a window of neighbours that starts on the map, or ends on it, has a real element
-    for (int64_t o = 0; o < a.m; ++o)
+    for (int64_t o = 0; o < a.m && a.start(o) <= 0; ++o)  // later ones start on the map
       if (a.first(o) >= a.last(o))
         throw Error("[{}] kernel {}{}, padding {}: window {} covers no element of an input of length {}", op, a.k,
                     spread, a.p, o, a.n);
   }
+  const double places = static_cast<double>(all[0].k) * all[1].k * all[2].k;
+  if (places >= 0x1p31) throw Error("[{}] a window of {:.0f} elements: expected fewer than 2^31", op, places);
   return all;
 }
 

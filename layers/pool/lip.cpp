@@ -66,23 +66,23 @@ struct ByAnother {
 
   template <class V, class W>
   TP_HD TP_INLINE V logit(const W& x, int64_t offset) const {
-    return x.at(static_cast<const Lane<V>*>(gates), offset) * splat<V>(Lane<V>(kHighest));
+    return x.at(static_cast<const Acc<typename W::Element>*>(gates), offset) * splat<V>(Lane<V>(kHighest));
   }
   template <class V, class W>
   TP_HD TP_INLINE Pooled<V, kState> reduce(const W& x) const {
     const V m = x.max();
-    V top = splat<V>(-INFINITY), weights = splat<V>(0), weighted = weights;
+    V top = splat<V>(-INFINITY), sums[2];
     x.each_place([&](int64_t offset, int32_t) { top = max_nan(top, logit<V>(x, offset)); });
-    x.each_place([&](int64_t offset, int32_t) {
+    x.totals_of_places(sums, [&](int64_t offset, int32_t, V(&part)[2]) {
       const V w = exp_lanes(logit<V>(x, offset) - top);
-      weights = weights + w;
-      weighted = weighted + w * (x.at(offset) - m);
+      part[0] = part[0] + w;
+      part[1] = part[1] + w * (x.at(offset) - m);
     });
     Pooled<V, kState> p;
     p.state[0] = m;
     p.state[2] = top;
-    p.state[3] = splat<V>(1) / weights;
-    p.state[1] = weighted * p.state[3];
+    p.state[3] = splat<V>(1) / sums[0];
+    p.state[1] = sums[1] * p.state[3];
     p.y = m + p.state[1];
     return p;
   }
@@ -145,6 +145,9 @@ class Lip final : public PoolOperator {
   Dims output_shape(const Dims& x, std::span<const Tensor> tensors) const override {
     expect_parameters(kLipText.name, parameters(x), tensors);
     return pooled_shape(x, x[1], options_.axes(kLipText.name, x));
+  }
+  bool wants_room(const Dims& /*x*/, std::span<const Tensor> /*parameters*/) const override {
+    return options_.logit != Logit::identity;
   }
   Tensor run(const Tensor& x, std::span<const Tensor> tensors, const PoolMode& mode) const override {
     output_shape(x.shape(), tensors);

@@ -61,14 +61,14 @@ struct Lp {
     if (squares()) return dy * r * p.state[1];
     const V size = abs_lanes(r);
     const V slope = exp_lanes((at.window.number(0) - splat<V>(1)) * (log_lanes(size) - p.state[1]));
-    return size > none ? dy * sign_lanes(x_i) * slope : none;
+    return size == none ? none : dy * sign_lanes(x_i) * slope;  // NaN stays
   }
   template <class V, class W, class Give>
   TP_HD TP_INLINE void pull_numbers(const W& x, const Pooled<V, kState>& p, Give&& give) const {
     const V exponent = x.number(0), none = splat<V>(0);
     const V sum = x.sum([&](V v) {
       const V size = abs_lanes(v) * p.state[0], t = exponent * (log_lanes(size) - p.state[1]);
-      return size > none ? t * exp_lanes(t) : none;
+      return size == none ? none : t * exp_lanes(t);
     });
     give(0, 0, p.y * sum / (exponent * exponent));
   }

@@ -49,7 +49,10 @@ struct Mixed {
     Pooled<V, kState> p;
     const V m = x.max_and_first(p.winner);
     p.state[0] = x.mean_beyond(m);
-    p.y = m + (splat<V>(1) - x.number(0)) * p.state[0];
+    const V t = x.number(0), one = splat<V>(1);
+    p.y = t == one ? m : m + (one - t) * p.state[0];
+    if (options.t == 0 && !options.learned)  // avg's number to the last bit
+      p.y = x.sum([](V v) { return v; }) / splat<V>(static_cast<Lane<V>>(x.real()));
     return p;
   }
   template <class V, class E>

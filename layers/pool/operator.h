@@ -51,6 +51,13 @@ class PoolOperator {
   /// Whether vectors of channels are so much faster than the walk over plain memory that a plain map of enough
   /// channels takes the detour: to channels-last, `run`, and back. May throw what output_shape throws.
   virtual bool by_channels(const Dims& x, std::span<const Tensor> parameters) const;
+  /// Whether numbers on the way from x to y may leave f32's range though y does not. Then maps of f32 and bf16 whose
+  /// largest magnitude is beyond 2^100, or under 2^-100, are computed in f64 and rounded.
+  virtual bool wants_room(const Dims& x, std::span<const Tensor> parameters) const;
+  /// `forward` of an f32 or bf16 map in f64, rounded: for an operator that sees for itself that it left f32's range.
+  Tensor forward_in_f64(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& mode) const;
+  /// Whether the largest magnitude of an f32 or bf16 map on the CPU is finite, and near an end of their range.
+  static bool near_the_ends(const Tensor& x);
 };
 
 /// One key of an operator's config.

@@ -6,34 +6,32 @@
 
 namespace tidepool {
 
-/// 1 / M, 0 where M is 0 (or next to it).
+/// 1 / M, 0 where M is 0; f32: infinite where M is denormal (window_kernels.h then takes f64), f64: 0 there.
 template <class V>
 TP_HD TP_INLINE V scale_of(V largest) {
-  constexpr auto kSmallest = static_cast<Lane<V>>(sizeof(Lane<V>) == 4 ? 1e-37 : 1e-307);
+  constexpr auto kSmallest = static_cast<Lane<V>>(sizeof(Lane<V>) == 4 ? 0x1p-149 : 1e-307);
   return largest < splat<V>(kSmallest) ? splat<V>(0) : splat<V>(1) / largest;
 }
 
-/// Powers of 2 that take a window's largest magnitude to [2, 4), and back: exact, where 1 / M would round. 0 where it
-/// is 0 (or next to it).
+/// Powers of 2 that take a window's largest magnitude to [2, 4), and back: exact, where 1 / M would round. Those of the
+/// least normal numbers, denormal ones and 0 are those of twice the least.
 template <class V>
 struct BinaryScale {
   V down, up;
 
   TP_HD TP_INLINE static BinaryScale of(V largest) {
     constexpr bool kFloat = sizeof(Lane<V>) == 4;
-    constexpr auto kSmallest = static_cast<Lane<V>>(kFloat ? 1e-37 : 1e-307);
     constexpr int kDigits = kFloat ? 23 : 52;
     constexpr auto kInfinite = Ints<Lane<V>>(kFloat ? 0xff : 0x7ff) << kDigits;
     Ints<V> bits;
     memcpy(&bits, &largest, sizeof bits);
-    const Ints<V> exponent = bits & kInfinite, up = exponent - (Ints<Lane<V>>(1) << kDigits),
-                  down = kInfinite - exponent;
+    constexpr auto kLeast = Ints<Lane<V>>(2) << kDigits;
+    Ints<V> exponent = bits & kInfinite;
+    exponent = exponent > kLeast ? exponent : Ints<V>{} + kLeast;
+    const Ints<V> up = exponent - (Ints<Lane<V>>(1) << kDigits), down = kInfinite - exponent;
     BinaryScale s;
     memcpy(&s.down, &down, sizeof down);
     memcpy(&s.up, &up, sizeof up);
-    const auto empty = largest < splat<V>(kSmallest);
-    s.down = empty ? splat<V>(0) : s.down;
-    s.up = empty ? splat<V>(0) : s.up;
     return s;
   }
 };

@@ -77,7 +77,7 @@ struct Quantile {
   TP_HD TP_INLINE Pooled<V, kState> reduce(const W& x) const {
     const Between<V> b = between<V>(x);
     const V m = x.max(), low = element(x, b.rank, m), high = element(x, b.rank - 1, low);
-    const V y = low + b.f * (high - low);
+    const V y = b.f == splat<V>(0) ? low : low + b.f * (high - low);
     Pooled<V, kState> p;
     p.y = m != m ? m : y;  // NaN has no rank
     return p;

@@ -1,7 +1,9 @@
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "core/lanes.h"
+#include "core/lane_math.h"
+#include "core/parallel.h"
 #include "core/tape.h"
 #include "layers/fused/normed_map.h"
 #include "layers/pool/operator.h"
@@ -81,16 +83,79 @@ Tensor in_format(const Tensor& x, MemoryFormat format) {
   return y;
 }
 
+/// The same values in another type; recorded.
+Tensor in_type(const Tensor& x, DType type) {
+  if (x.dtype() == type) return x;
+  const Tensor y = x.to(type);
+  Tape::record("type", {x}, {y}, {}, [from = x.dtype()](Pull& pull) { pull.dx(0) = pull.dy().to(from); });
+  return y;
+}
+
+/// What an operator makes of a map without elements: a table of its places would be longer than the map.
+Tensor of_nothing(const Tensor& x, const Dims& shape, std::span<const Tensor> parameters) {
+  const TensorOptions options{x.dtype(), x.format(), x.device()};
+  const Tensor y = Tensor::empty(shape, options);
+  std::vector<Tensor> inputs{x};
+  inputs.insert(inputs.end(), parameters.begin(), parameters.end());
+  Tape::record("nothing", inputs, std::span(&y, 1), inputs, [count = inputs.size()](Pull& pull) {
+    for (size_t i = 0; i < count; ++i)
+      if (pull.needs(i)) pull.dx(i) = Tensor::zeros(pull.saved(i).shape(), pull.saved(i).options());
+  });
+  return y;
+}
+
 }  // namespace
 
 Tensor PoolOperator::forward(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& mode) const {
+  if (x.numel() == 0 && is_floating(x.dtype()))
+    if (const Dims shape = output_shape(x.shape(), parameters); shape.product() == 0)
+      return of_nothing(x, shape, parameters);
+  if (wants_room(x.shape(), parameters) && near_the_ends(x)) return forward_in_f64(x, parameters, mode);
   constexpr int64_t kEnough = kLanes<detail::WideOf<float>::type>;  // a whole vector
   const bool plain = x.rank() > 2 && x.format() == MemoryFormat::plain && x.device() == kCpu;
   if (!plain || x.size(1) < kEnough || !by_channels(x.shape(), parameters)) return run(x, parameters, mode);
   return in_format(run(in_format(x, MemoryFormat::channels_last), parameters, mode), MemoryFormat::plain);
 }
 
+bool PoolOperator::near_the_ends(const Tensor& x) {
+  if (x.device() != kCpu || (x.dtype() != DType::f32 && x.dtype() != DType::bf16)) return false;
+  const Tensor dense = x.contiguous(x.format());
+  constexpr int64_t kChunk = 16384;
+  std::vector<float> most(static_cast<size_t>((x.numel() + kChunk - 1) / kChunk));
+  dispatch_floating(x.dtype(), "pool", [&]<class T>(T) {
+    if constexpr (!std::is_same_v<T, double>) {
+      const T* const p = dense.data<T>();
+      parallel_chunks(x.numel(), kChunk, [&](int64_t begin, int64_t end) {
+        float all = 0;
+        using V = detail::WideOf<float>::type;
+        V lanes = splat<V>(0);
+        each_lane<float>(begin, end - begin, [&]<class W>(int64_t i) {
+          if constexpr (kLanes<W> == 1)
+            all = larger_magnitude(all, load<W>(p + i));
+          else
+            lanes = larger_magnitude(lanes, load<W>(p + i));
+        });
+        for (int l = 0; l < kLanes<V>; ++l) all = larger_magnitude(all, lanes[l]);
+        most[static_cast<size_t>(begin / kChunk)] = all;
+      });
+    }
+  });
+  float all = 0;
+  for (const float m : most) all = larger_magnitude(all, m);
+  return all > 0 && all < INFINITY && (all > 0x1p100f || all < 0x1p-100f);
+}
+
+Tensor PoolOperator::forward_in_f64(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& mode) const {
+  std::vector<Tensor> wide;
+  for (const Tensor& p : parameters) wide.push_back(in_type(p, DType::f64));
+  return in_type(forward(in_type(x, DType::f64), wide, mode), x.dtype());
+}
+
 bool PoolOperator::by_channels(const Dims& /*x*/, std::span<const Tensor> /*parameters*/) const {
+  return false;
+}
+
+bool PoolOperator::wants_room(const Dims& /*x*/, std::span<const Tensor> /*parameters*/) const {
   return false;
 }
 

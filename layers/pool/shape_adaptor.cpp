@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/parallel.h"
+#include "core/sums.h"
 #include "core/tape.h"
 #include "layers/pool/max.h"
 #include "layers/pool/pass.h"
@@ -75,14 +76,14 @@ struct Source {
   template <class V, class D>
   TP_HD TP_INLINE V spread(const D* dy, int64_t row, int64_t w, int64_t channel) const {
     const int64_t outer = row / axis[1].n, h = row % axis[1].n;
-    V sum = splat<V>(0);
+    LongSum<V> sum;
     axis[1].each_reader(h, [&](const Reader& rh) {
       axis[2].each_reader(w, [&](const Reader& rw) {
         const int64_t out = (((outer * axis[1].m + rh.output) * axis[2].m) + rw.output) * inner + channel;
-        sum = sum + splat<V>(static_cast<Lane<V>>(rh.weight * rw.weight)) * load<V>(dy + out);
+        sum.add(splat<V>(static_cast<Lane<V>>(rh.weight * rw.weight)) * load<V>(dy + out));
       });
     });
-    return sum;
+    return sum.total();
   }
 };
 
@@ -91,11 +92,13 @@ struct ForwardKernel {
   Source<T> x, pooled;
   double mix;
   T* y;
+  Stray stray;
 
   TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
     each_place_lane<Acc<T>>(x.inner, lane, count, [&]<class V>(int64_t w, int64_t channel) {
       const V t = splat<V>(static_cast<Lane<V>>(mix)), rest = splat<V>(static_cast<Lane<V>>(1 - mix));
       const V value = rest * pooled.template at<V>(row, w, channel) + t * x.template at<V>(row, w, channel);
+      stray.see(value);
       store(y + (row * x.axis[2].m + w) * x.inner + channel, value);
     });
   }
@@ -223,7 +226,7 @@ class ShapeAdaptor final : public PoolOperator {
   }
 
   bool by_channels(const Dims& /*x*/, std::span<const Tensor> /*parameters*/) const override { return true; }
-  Tensor run(const Tensor& x, std::span<const Tensor> tensors, const PoolMode& /*mode*/) const override {
+  Tensor run(const Tensor& x, std::span<const Tensor> tensors, const PoolMode& mode) const override {
     Plan p = plan(x.shape(), tensors);
     const Tensor& alpha = tensors[0];
     const MemoryFormat format = x.format();
@@ -235,13 +238,16 @@ class ShapeAdaptor final : public PoolOperator {
       winners = Tensor::empty({x.size(0), x.size(1), p.pooled[1], p.pooled[2]}, {DType::u8, format, x.device()});
     const Tensor pooled = pooled_of(p, dense, winners);
     const SampledAxes from_x = resize_axes(p.n, p.m, x.device()), from_pooled = resize_axes(p.pooled, p.m, x.device());
+    int strayed = 0;
     dispatch_floating(x.dtype(), kName, [&]<class T>(T) {
       const ForwardKernel<T> kernel{{from_x.axis, p.map.inner, dense.data<T>()},
                                     {from_pooled.axis, p.map.inner, pooled.data<T>()},
                                     p.mix,
-                                    y.data<T>()};
+                                    y.data<T>(),
+                                    {x.device() == kCpu ? &strayed : nullptr}};
       parallel_rows(x.device(), p.map.outer * p.m[1], p.m[2] * p.map.inner, 16, kernel);
     });
+    if (strayed && near_the_ends(x)) return forward_in_f64(x, tensors, mode);
     const Dims shape = x.shape();
     Tape::record(kName, {x, alpha}, {y}, {winners, Tape::wants({alpha}) ? dense : Tensor{}},
                  [p, shape, format](Pull& pull) { backward(p, shape, format, pull); });

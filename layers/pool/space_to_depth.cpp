@@ -41,6 +41,7 @@ class SpaceToDepth final : public PoolOperator {
       throw Error("[space_to_depth] expected a map of multiples of the block {}, got {}x{}", b, x[2], x[3]);
     return {x[0], tensors[0].size(0), x[2] / b, x[3] / b};
   }
+  bool wants_room(const Dims& /*x*/, std::span<const Tensor> /*parameters*/) const override { return true; }
   Tensor run(const Tensor& x, std::span<const Tensor> tensors, const PoolMode& /*mode*/) const override {
     output_shape(x.shape(), tensors);
     const MemoryFormat format = x.format();

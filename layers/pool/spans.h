@@ -7,6 +7,7 @@
 
 #include "core/lanes.h"
 #include "core/parallel.h"
+#include "core/sums.h"
 #include "layers/pool/pass.h"
 #include "layers/pool/sampling.h"
 
@@ -129,7 +130,7 @@ struct MaxPull {
     each<Acc<T>, kOwn>(inner, lane, count, [&]<class V>(int64_t w, int64_t channel) {
       const int64_t plane = kOwn ? outer * inner + channel : 0;
       const Span cd = axis[0].covers(plane, d), ch = axis[1].covers(plane, h), cw = axis[2].covers(plane, w);
-      V sum = splat<V>(0);
+      LongSum<V> sum;
       for (int32_t od = cd.begin; od < cd.end; ++od)
         for (int32_t oh = ch.begin; oh < ch.end; ++oh) {
           const Span sd = axis[0].window(plane, od), sh = axis[1].window(plane, oh);
@@ -139,11 +140,11 @@ struct MaxPull {
             const Span sw = axis[2].window(plane, ow);
             const int64_t at = (line + ow) * inner + channel;
             const auto mine = splat_int<V>(static_cast<int>(above * sw.length() + w - sw.begin));
-            sum = sum + (load_int<V>(winners + at) == mine ? load<V>(dy + at) : splat<V>(0));
+            sum.add(load_int<V>(winners + at) == mine ? load<V>(dy + at) : splat<V>(0));
           }
         }
       const int64_t at = (row * axis[2].n + w) * inner + channel;
-      store(dx + at, add ? load<V>(dx + at) + sum : sum);
+      store(dx + at, add ? load<V>(dx + at) + sum.total() : sum.total());
     });
   }
 };

@@ -18,6 +18,7 @@ class Spectral final : public PoolOperator {
     expect_parameters(kName, {}, parameters);
     return resized_shape(kName, x, x[1], m);
   }
+  bool wants_room(const Dims& /*x*/, std::span<const Tensor> /*parameters*/) const override { return true; }
   Tensor run(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& /*mode*/) const override {
     const Dims shape = x.shape();
     output_shape(shape, parameters);

@@ -35,28 +35,30 @@ struct Stochastic {
     const V all = x.sum([&](V v) { return v > none ? v * scale : none; });
     Pooled<V, kState> p;
     p.winner = splat_int<V>(x.first_index());
-    V chosen = none;  // x_i - m
+    p.state[0] = scale;
+    p.state[1] = none;
+    p.state[2] = positive ? one / all : none;
+    const V mean = m + x.mean_beyond(m);
     if (options.training) {
-      chosen = draw(x, x.uniform(options.seed, options.step) * all, scale, p.winner) - m;
+      const V drawn = draw(x, x.uniform(options.seed, options.step) * all, scale, p.winner);
+      p.y = positive ? drawn + (scale - scale) : mean;  // NaN where the scale is infinite
     } else {
       const V weighted = x.sum([&](V v) { return v > none ? v * scale * (v - m) : none; });
-      chosen = positive ? weighted / all : none;
+      const V chosen = positive ? weighted / all : none;  // sum p_i (x_i - m)
+      p.state[1] = one + chosen * scale;
+      p.y = positive ? m + chosen : mean;
     }
-    p.state[0] = scale;
-    p.state[1] = one + chosen * scale;
-    p.state[2] = positive ? one / all : none;
-    const V below = x.mean_beyond(m);
-    p.y = m + (positive ? chosen : below);
     return p;
   }
   /// The first element at which the running sum passes the target: the last positive one before which it has not.
   template <class V, class W>
   TP_HD TP_INLINE V draw(const W& x, V target, V scale, Ints<V>& winner) const {
-    V before = splat<V>(0), drawn = before;
+    LongSum<V> before;
+    V drawn = splat<V>(0);
     x.each([&](V v, int32_t index) {
       const V share = v > splat<V>(0) ? v * scale : splat<V>(0);
-      winner = (before <= target) & (v > splat<V>(0)) ? splat_int<V>(index) : winner;
-      before = before + share;
+      winner = (before.total() <= target) & (v > splat<V>(0)) ? splat_int<V>(index) : winner;
+      before.add(share);
     });
     x.each([&](V v, int32_t index) { drawn = winner == splat_int<V>(index) ? v : drawn; });
     return drawn;
@@ -64,14 +66,14 @@ struct Stochastic {
   template <class V, class E>
   TP_HD TP_INLINE V pull(V dy, V x_i, const E& at, const Pooled<V, kState>& p) const {
     const V none = splat<V>(0), mean = dy / splat<V>(static_cast<Lane<V>>(at.real));
-    const auto positive = p.state[2] > none;
+    const auto only_mean = p.state[2] == none;
     const V r = x_i * p.state[0];
     V one = options.training ? splat<V>(1) : (r + r - p.state[1]) * p.state[2];
     if (options.training)
       one = p.winner == splat_int<V>(at.index) ? one : none;
     else
       one = x_i > none ? one : none;
-    return positive ? dy * one : mean;
+    return only_mean ? mean : dy * one + (p.state[2] - p.state[2]);  // NaN stays
   }
 };
 

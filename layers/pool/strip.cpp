@@ -211,6 +211,7 @@ class Strip final : public PoolOperator {
     return x;
   }
 
+  bool wants_room(const Dims& /*x*/, std::span<const Tensor> /*parameters*/) const override { return true; }
   bool by_channels(const Dims& /*x*/, std::span<const Tensor> /*parameters*/) const override { return true; }
   Tensor run(const Tensor& x, std::span<const Tensor> tensors, const PoolMode& /*mode*/) const override {
     const Dims shape = output_shape(x.shape(), tensors);

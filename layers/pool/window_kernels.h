@@ -5,6 +5,7 @@
 
 #include "core/lanes.h"
 #include "core/parallel.h"
+#include "core/sums.h"
 #include "layers/pool/behind_norm.h"
 #include "layers/pool/geometry.h"
 #include "layers/pool/number.h"
@@ -111,6 +112,58 @@ struct AsFixed {
   }
 };
 
+// f32 has an end where a formula in f64 has none: a difference or a sum of large elements is infinite, and so is one
+// over a denormal number. An operator need not mind: what comes out infinite or NaN of finite elements is computed
+// again in f64, a lane at a time, and rounded.
+
+/// Whether this can happen.
+template <class Op, class V>
+constexpr bool may_overflow() {
+  return std::is_same_v<Lane<V>, float> && !is_first_of_largest<Op>();
+}
+template <class V, int kState>
+TP_HD TP_INLINE V sum_of(const Pooled<V, kState>& p) {
+  V sum = p.y;
+  for (int i = 0; i < kState; ++i) sum = sum + p.state[i];
+  return sum;
+}
+/// Sets p to what `reduce` and prepare_pull give in f64, and is true; false where an element is not finite.
+template <class Op, class E>
+TP_HD bool reduce_exact(const Op& op, const E& window, Pooled<double, Op::kState>& p) {
+  bool finite = true;
+  window.each([&](double v, int32_t) { finite = finite && v - v == 0; });
+  if (!finite) return false;
+  p = op.template reduce<double>(window);
+  prepare_pull(op, window, p);
+  return true;
+}
+/// Mends p, which is not finite: winners are set, and the state becomes NaN, so that whoever reads it comes to mend
+/// too.
+template <class Op, class W, class P>
+TP_HD TP_COLD void mend_state(const Op op, const W window, P& p) {
+  for (int l = 0; l < kLanes<typename W::Value>; ++l) {
+    Pooled<double, Op::kState> exact;
+    if (!reduce_exact(op, window.exact(l), exact)) continue;
+    for (int i = 0; i < Op::kState; ++i) set_lane(p.state[i], l, NAN);
+    if constexpr (has_winner<Op>()) set_lane(p.winner, l, exact.winner);
+  }
+}
+/// Mends the gradients of a window's elements, where elements and dy are finite.
+template <class Op, class W, class T>
+TP_HD TP_COLD void mend_pull(const Op op, const W window, const typename W::Value gradient, T* dx) {
+  for (int l = 0; l < kLanes<typename W::Value>; ++l) {
+    const auto one = window.exact(l);
+    using E = std::decay_t<decltype(one)>;
+    Pooled<double, Op::kState> p;
+    const auto dy = static_cast<double>(get_lane(gradient, l));
+    if (dy - dy != 0 || !reduce_exact(op, one, p)) continue;
+    one.each_place([&](int64_t offset, int32_t index) {
+      const WindowElement<E> at{{index, one.real(), one.counted()}, one, offset};
+      dx[offset] = static_cast<T>(static_cast<Acc<T>>(op.template pull<double>(dy, one.at(offset), at, p)));
+    });
+  }
+}
+
 /// y of every window; with `winners` its winner, with `state` what `pull` needs (kState maps).
 template <class Op, class T, class I, Form kForm, bool kAlong>
 struct Forward {
@@ -125,16 +178,21 @@ struct Forward {
 
   TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
     walk_rows(g, numbers, row, row + 1, lane, count);
+    mend(row, row + 1, lane, count);
   }
   void rows(int64_t begin, int64_t end, int64_t lanes) const {
     const WindowGeometry geometry = g;  // copies: for all that a compiler knows, a store may change what `this` has
     const auto all = numbers.settled();
     if constexpr (gathered<Op>() > 0)
       if (!state) {
-        if (all.fixed()) return halve_rows(geometry, all, begin, end, lanes, AsFixed{});
-        return halve_rows(geometry, all, begin, end, lanes, AsItIs{});
+        if (all.fixed())
+          halve_rows(geometry, all, begin, end, lanes, AsFixed{});
+        else
+          halve_rows(geometry, all, begin, end, lanes, AsItIs{});
+        return mend(begin, end, 0, lanes);
       }
     walk_rows(geometry, all, begin, end, 0, lanes);
+    mend(begin, end, 0, lanes);
   }
 
  private:
@@ -151,12 +209,21 @@ struct Forward {
       using W = std::decay_t<decltype(window)>;
       using V = typename W::Value;
       auto p = pool.template reduce<V>(Once<W>{window});
+      if constexpr (Op::kKeeps == Keeps::input)
+        if (to_state) {
+          prepare_pull(pool, window, p);
+          if constexpr (may_overflow<Op, V>())
+            if (!all_finite(sum_of(p))) {
+              auto mended = p;  // a copy, so that p stays in registers
+              mend_state(pool, window, mended);
+              p = mended;
+            }
+        }
       if (to) store(to + out, p.y);
       if constexpr (has_winner<Op>())
         if (to_winners) store_int<V>(to_winners + out, p.winner);
       if constexpr (Op::kKeeps == Keeps::input)
         if (to_state) {
-          prepare_pull(pool, window, p);
           TP_UNROLL
           for (int i = 0; i < Op::kState; ++i) store(to_state + i * maps + out, p.state[i]);
         }
@@ -195,6 +262,54 @@ struct Forward {
           store(to + out, p.y);
         });
       }
+  }
+  /// Looks over results that are just written, whole rows or `count` lanes of one, apart from the loops that made them:
+  /// these have no register to spare.
+  TP_HD TP_APART void mend(int64_t begin, int64_t end, int64_t lane, int64_t count) const {
+    if constexpr (may_overflow<Op, Acc<T>>()) {
+      using V = Acc<T>;
+      if (!y) return;
+      const int64_t first = begin * g.axis[2].m * g.map.inner + lane, all = (end - begin) * count;
+      V rest = 0;  // 0, or NaN once a number is not finite
+#if !defined(__CUDACC__)
+      auto watch = splat<typename detail::WideOf<V>::type>(0);
+#endif
+      const T* const from = y;
+      each_lane<V>(first, all, [&]<class L>(int64_t i) {
+        const L v = load<L>(from + i);
+        if constexpr (kLanes<L> == 1) {
+          rest = rest + (v - v);
+        } else {
+#if !defined(__CUDACC__)
+          watch = watch + (v - v);
+#endif
+        }
+      });
+#if !defined(__CUDACC__)
+      if (all_finite(watch) && all_finite(rest)) return;
+#else
+      if (all_finite(rest)) return;
+#endif
+      mend_outputs(first, first + all);
+    }
+  }
+  TP_HD TP_COLD void mend_outputs(int64_t first, int64_t last) const {
+    const WindowAxis &ad = g.axis[0], &ah = g.axis[1], &aw = g.axis[2];
+    const int64_t inner = g.map.inner, lanes = aw.m * inner;
+    for (int64_t out = first; out < last; ++out) {
+      const double seen = load_exact(y + out);
+      if (seen - seen == 0) continue;
+      const RowPlace at(g, out / lanes);
+      const int64_t w = out % lanes / inner, c = out % inner;
+      const int64_t row = (at.outer * ad.n + ad.start(at.d)) * ah.n + ah.start(at.h);
+      const auto window = make_window<double, Form::any, false>(g, numbers.all, x, at.outer, at.d, at.h, w,
+                                                                (row * aw.n + aw.start(w)) * inner + c, c);
+      Pooled<double, Op::kState> exact;
+      if (!reduce_exact(op, window, exact)) continue;
+      y[out] = static_cast<T>(static_cast<Acc<T>>(exact.y));
+      if constexpr (has_winner<Op>())
+        if (winners) winners[out] = static_cast<I>(exact.winner);
+    }
   }
 };
 
@@ -236,10 +351,14 @@ struct Own {
         p = pool.template reduce<V>(window);
         prepare_pull(pool, window, p);
       }
+      V watch = splat<V>(0);  // not finite where a number on the way is not
+      if constexpr (has_winner<Op>() && Op::kKeeps == Keeps::input) watch = sum_of(p);
       const auto pull = [&](V v, int32_t index, int64_t offset) {
         using W = std::decay_t<decltype(window)>;
-        return pool.template pull<V>(gradient, v,
-                                     WindowElement<W>{{index, window.real(), window.counted()}, window, offset}, p);
+        const V give = pool.template pull<V>(
+            gradient, v, WindowElement<W>{{index, window.real(), window.counted()}, window, offset}, p);
+        if constexpr (Op::kKeeps == Keeps::input) watch = watch + give;
+        return give;
       };
       if constexpr (kForm == Form::two) {
         int64_t at[4];
@@ -264,6 +383,8 @@ struct Own {
             store(to + offset, v);
         });
       }
+      if constexpr (Op::kKeeps == Keeps::input && may_overflow<Op, V>())
+        if (!all_finite(watch)) mend_pull(pool, one, gradient, to);
     };
     const T* const from_x = x;
     for (RowPlace at(geometry, begin); at.row < end; at.next(geometry))
@@ -297,7 +418,8 @@ struct Gather {
       const int64_t w0 = aw.first_covering(w), w1 = aw.last_covering(w);
       const int64_t in = (row * aw.n + w) * inner;
       each_run<A>(c, run, [&]<class V>(int64_t channel) {
-        V v = splat<V>(0), sum = splat<V>(0);
+        V v = splat<V>(0);
+        LongSum<V> sum;
         if constexpr (Op::kKeeps == Keeps::input) v = load<V>(x + in + channel);
         for (int64_t od = d0; od <= d1; ++od) {
           int64_t ed, eh, ew;
@@ -321,19 +443,63 @@ struct Gather {
                 const auto window =
                     make_window<V, Form::any, false>(g, numbers.all, x, outer, od, oh, ow, base, channel);
                 const WindowElement<std::decay_t<decltype(window)>> at{place, window, in + channel};
-                sum = sum + op.template pull<V>(gradient, v, at, p);
+                sum.add(op.template pull<V>(gradient, v, at, p));
               } else {
-                sum = sum + op.template pull<V>(gradient, v, place, p);
+                sum.add(op.template pull<V>(gradient, v, place, p));
               }
             }
           }
         }
-        store(dx + in + channel, sum);
+        V total = sum.total();
+        if constexpr (may_overflow<Op, V>())
+          if (!all_finite(total)) {
+            V mended = total;
+            for (int l = 0; l < kLanes<V>; ++l) mend_lane(row, w, channel + l, l, mended);
+            total = mended;
+          }
+        store(dx + in + channel, total);
       });
       lane += run;
       c = 0;
       ++w;
     }
+  }
+
+ private:
+  /// Lane l of a sum that is not finite, in f64; as it is where an element or dy is not finite.
+  template <class V>
+  TP_HD TP_COLD void mend_lane(int64_t row, int64_t w, int64_t channel, int l, V& lanes) const {
+    const WindowAxis &ad = g.axis[0], &ah = g.axis[1], &aw = g.axis[2];
+    const int64_t inner = g.map.inner;
+    const int64_t h = row % ah.n, d = row / ah.n % ad.n, outer = row / ah.n / ad.n;
+    const int64_t in = (row * aw.n + w) * inner + channel;
+    double v = 0, sum = 0;
+    if constexpr (Op::kKeeps == Keeps::input) v = load_exact(x + in);
+    for (int64_t od = ad.first_covering(d); od <= ad.last_covering(d); ++od) {
+      int64_t ed, eh, ew;
+      if (!ad.holds(od, d, ed)) continue;
+      for (int64_t oh = ah.first_covering(h); oh <= ah.last_covering(h); ++oh) {
+        if (!ah.holds(oh, h, eh)) continue;
+        for (int64_t ow = aw.first_covering(w); ow <= aw.last_covering(w); ++ow) {
+          if (!aw.holds(ow, w, ew)) continue;
+          const int64_t out = (((outer * ad.m + od) * ah.m + oh) * aw.m + ow) * inner + channel;
+          const int64_t base =
+              (((outer * ad.n + ad.start(od)) * ah.n + ah.start(oh)) * aw.n + aw.start(ow)) * inner + channel;
+          const auto window =
+              make_window<double, Form::any, false>(g, numbers.all, x, outer, od, oh, ow, base, channel);
+          const WindowElement<std::decay_t<decltype(window)>> at{
+              {static_cast<int32_t>((ed * ah.k + eh) * aw.k + ew), window.real(), window.counted()}, window, in};
+          Pooled<double, Op::kState> p{};
+          const double gradient = load_exact(dy + out);
+          if (gradient - gradient != 0) return;
+          if constexpr (Op::kKeeps == Keeps::input)
+            if (!reduce_exact(op, window, p)) return;
+          if constexpr (has_winner<Op>()) p.winner = load_int<double>(winners + out);
+          sum += op.template pull<double>(gradient, v, at, p);
+        }
+      }
+    }
+    set_lane(lanes, l, sum);
   }
 };
 
@@ -383,18 +549,50 @@ struct NumberPull {
                                 using V = typename std::decay_t<decltype(window)>::Value;
                                 const auto p = op.template reduce<V>(window);
                                 const V gradient = load<V>(dy + out);
+                                if constexpr (may_overflow<Op, V>())
+                                  if (!all_finite(sum_of(p))) return add_exact(window, gradient, chunk);
                                 op.template pull_numbers<V>(window, p, [&](int k, auto j, V slope) {
                                   const NumberSums& s = wanted[k];
                                   if (!s.sums) return;
                                   const Per per = numbers.all[k].per;
                                   const int64_t unit = window.unit(per) * (window.spread(per) ? 1 : s.kSlots);
                                   double* const sums = s.sums + chunk * s.count * s.slots + unit;
+                                  V term = gradient * slope;
+                                  if constexpr (may_overflow<Op, V>())
+                                    if (!all_finite(term)) {
+                                      add_exact(window, gradient, chunk, k, j);
+                                      term = splat<V>(0);
+                                    }
                                   if constexpr (std::is_integral_v<decltype(j)>)
-                                    add_widened<V>(sums + j * s.slots, gradient * slope);
+                                    add_widened<V>(sums + j * s.slots, term);
                                   else
-                                    add_lanes<V>(sums, j, s.slots, gradient * slope);
+                                    add_lanes<V>(sums, j, s.slots, term);
                                 });
                               });
+  }
+
+ private:
+  /// Adds in f64 what a window gives, a lane at a time; to element `only_j` of number `only` alone where one is named.
+  template <class W, class J = int32_t>
+  TP_HD TP_COLD void add_exact(const W window, const typename W::Value gradient, int64_t chunk, int only = -1,
+                               J only_j = {}) const {
+    for (int l = 0; l < kLanes<typename W::Value>; ++l) {
+      const auto one = window.exact(l);
+      int64_t wanted_j;
+      if constexpr (std::is_integral_v<J>)
+        wanted_j = only_j;
+      else
+        wanted_j = only_j[l];
+      const auto p = op.template reduce<double>(one);
+      const auto of_lane = static_cast<double>(get_lane(gradient, l));
+      op.template pull_numbers<double>(one, p, [&](int k, int64_t j, double slope) {
+        const NumberSums& s = wanted[k];
+        if (!s.sums || (only >= 0 && (k != only || j != wanted_j))) return;
+        const Per per = numbers.all[k].per;
+        const int64_t unit = window.spread(per) ? one.unit(per) : one.unit(per) * s.kSlots + l;
+        s.sums[chunk * s.count * s.slots + j * s.slots + unit] += of_lane * slope;
+      });
+    }
   }
 };
 

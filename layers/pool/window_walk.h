@@ -5,6 +5,7 @@
 
 #include "core/lanes.h"
 #include "core/philox.h"
+#include "core/sums.h"
 #include "layers/pool/geometry.h"
 #include "layers/pool/number.h"
 
@@ -30,6 +31,7 @@ enum class Form : uint8_t { any, two };
 template <class V, class T, Form kForm, bool kAlong>
 struct Window {
   using Value = V;
+  using Element = T;
   static constexpr Form kElements = kForm;
   const T* x = nullptr;  ///< the map's
   int64_t base = 0;      ///< offset of the element (0, 0, 0), real or not
@@ -60,7 +62,9 @@ struct Window {
   /// The same of another map of x's shape and layout.
   template <class U>
   TP_HD TP_INLINE V at(const U* map, int64_t offset) const {
-    if constexpr (!kAlong)
+    if constexpr (std::is_same_v<V, double>)
+      return load_exact(map + offset);
+    else if constexpr (!kAlong)
       return load<V>(map + offset);
     else
       return load_strided<V>(map + offset, kForm == Form::two ? 2 : lane_step);
@@ -88,26 +92,71 @@ struct Window {
           __builtin_prefetch(x + base + row * step[1] + i * (kAlong ? kLanes<V> : step[2]) + kAhead);
 #endif
   }
-  /// Adds to n totals at once: f(value, index, totals). A row of the window is summed by itself, so that a large window
-  /// costs few digits.
+  /// Adds to n totals at once: f(value, index, totals). Rows of the window are summed by themselves, at most kSumRun
+  /// elements at a time, and runs of rows join in f64, so that a large window costs no digits.
   template <int n, class F>
   TP_HD TP_INLINE void totals(V (&total)[n], F&& f) const {
-    for (int i = 0; i < n; ++i) total[i] = splat<V>(0);
     if constexpr (kForm == Form::two) {
+      for (int i = 0; i < n; ++i) total[i] = splat<V>(0);
       V v[4];  // first: GCC may leave f a call, for which the window would have to lie in memory
       each([&](V one, int32_t index) { v[index] = one; });
       TP_UNROLL
       for (int32_t i = 0; i < 4; ++i) f(v[i], i, total);
     } else {
-      for (int32_t a = first[0]; a < last[0]; ++a)
-        for (int32_t b = first[1]; b < last[1]; ++b) {
-          V row[n];
-          for (int i = 0; i < n; ++i) row[i] = splat<V>(0);
-          for (int32_t c = first[2]; c < last[2]; ++c)
-            f(at(base + a * step[0] + b * step[1] + c * step[2]), (a * size[1] + b) * size[2] + c, row);
-          for (int i = 0; i < n; ++i) total[i] = total[i] + row[i];
-        }
+      totals_of_places(total, [&](int64_t offset, int32_t index, V(&part)[n]) { f(at(offset), index, part); });
     }
+  }
+  /// The same with f(offset, index, totals).
+  template <int n, class F>
+  TP_HD TP_INLINE void totals_of_places(V (&total)[n], F&& f) const {
+    for (int i = 0; i < n; ++i) total[i] = splat<V>(0);
+    if constexpr (kForm == Form::two) {
+      each_place([&](int64_t offset, int32_t index) { f(offset, index, total); });
+    } else {
+      Doubles<V> whole[n] = {};
+      int32_t since = 0;
+      bool joined = false;
+      for (int32_t a = first[0]; a < last[0]; ++a)
+        for (int32_t b = first[1]; b < last[1]; ++b)
+          for (int32_t c = first[2]; c < last[2];) {
+            const int32_t end = last[2] - c > kSumRun ? c + kSumRun : last[2];
+            V row[n];
+            for (int i = 0; i < n; ++i) row[i] = splat<V>(0);
+            since += end - c;
+            for (; c < end; ++c)
+              f(base + a * step[0] + b * step[1] + c * step[2], (a * size[1] + b) * size[2] + c, row);
+            for (int i = 0; i < n; ++i) total[i] = total[i] + row[i];
+            if (since < kSumRun) continue;
+            for (int i = 0; i < n; ++i) {
+              whole[i] = whole[i] + widen(total[i]);
+              total[i] = splat<V>(0);
+            }
+            since = 0;
+            joined = true;
+          }
+      if (joined)
+        for (int i = 0; i < n; ++i) total[i] = narrow<V>(whole[i] + widen(total[i]));
+    }
+  }
+  /// The window of lane l, whose elements are seen in f64.
+  TP_HD Window<double, T, Form::any, false> exact(int l) const {
+    Window<double, T, Form::any, false> w;
+    w.x = x;
+    w.base = base + (kAlong ? int64_t{lane_step} * l : l);
+    for (int i = 0; i < 3; ++i) {
+      w.step[i] = step[i];
+      w.first[i] = kForm == Form::two ? 0 : first[i];
+      w.size[i] = kForm == Form::two ? (i == 0 ? 1 : 2) : size[i];
+      w.last[i] = kForm == Form::two ? w.size[i] : last[i];
+    }
+    w.counted_places = counted();
+    w.numbers = numbers;
+    w.image = image;
+    w.channel = channel + (kAlong ? 0 : l);
+    w.place = place + (kAlong ? l : 0);
+    w.channels = channels;
+    w.places = places;
+    return w;
   }
   template <class F>
   TP_HD TP_INLINE V sum(F&& f) const {
