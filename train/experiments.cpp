@@ -401,7 +401,8 @@ Plan make_plan(const std::string& table, const PlanOptions& options) {
 std::optional<RunResult> saved_result(const PlannedRun& run) {
   const fs::path config = run.folder / "config.json", result = run.folder / "result.json";
   if (!fs::exists(config)) return std::nullopt;
-  if (const std::string differs = difference(read_json(config), run.config.resolved); !differs.empty())
+  if (const std::string differs = difference(completed_config(read_json(config)), run.config.resolved);
+      !differs.empty())
     throw Error("{}: holds a run with another config ({}); another --out keeps both", run.folder.string(), differs);
   if (!fs::exists(result)) return std::nullopt;
   try {

@@ -120,7 +120,8 @@ class Run {
   }
 
   RunResult go() {
-    if (const auto saved = directory_.config()) check_same_run(*saved, config_.resolved, directory_.folder());
+    if (const auto saved = directory_.config())
+      check_same_run(completed_config(*saved), config_.resolved, directory_.folder());
     directory_.write_json("config.json", config_.resolved);
     Json provenance = options_.provenance;
     provenance["seed"] = config_.train.seed;
