@@ -119,15 +119,16 @@ int64_t correct_top(const Tensor& logits, const Tensor& labels, int64_t k) {
     using A = Acc<T>;
     for (int64_t i = 0; i < x.size(0); ++i) {
       const T* row = x.data<T>() + i * classes;
-      const A own = static_cast<A>(row[label.data<int64_t>()[i]]);
-      int64_t larger = 0;
+      const int64_t at = label.data<int64_t>()[i];
+      const A own = static_cast<A>(row[at]);
+      int64_t before = 0;
       bool ordered = true;
       for (int64_t j = 0; j < classes; ++j) {
         const A v = static_cast<A>(row[j]);
         ordered = ordered && v == v;
-        larger += v > own;
+        before += v > own || (v == own && j < at);
       }
-      correct += ordered && larger < k;
+      correct += ordered && before < k;
     }
   });
   return correct;

@@ -10,7 +10,9 @@ namespace tidepool {
 /// torch. Throws Error("[cross_entropy] ...").
 Tensor cross_entropy(const Tensor& logits, const Tensor& labels, double label_smoothing = 0.0);
 
-/// How many rows have fewer than k logits that are strictly larger than their label's. A row with NaN counts as wrong.
+/// How many rows have their label among the k classes that rank first: larger logits first, of equal ones the lower
+/// index. With k = 1 that is one prediction per row, the first index of the largest logit. A row with NaN counts as
+/// wrong.
 int64_t correct_top(const Tensor& logits, const Tensor& labels, int64_t k);
 
 }  // namespace tidepool

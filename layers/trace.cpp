@@ -70,7 +70,8 @@ std::vector<Slope> Trace::gmacs_gradient() const {
       double others = static_cast<double>(layer.macs_per_place) / 1e9;
       for (size_t i = 0; i < lengths.size(); ++i)
         if (i != axis) others *= static_cast<double>(lengths[i].value);
-      for (const Slope& s : lengths[axis].slopes) accumulate(gradient, s.parameter, s.element, others * s.value);
+      for (const Slope& s : lengths[axis].slopes)
+        if (s.value != 0) accumulate(gradient, s.parameter, s.element, others * s.value);
     }
   }
   return gradient;

@@ -11,7 +11,7 @@
 
 namespace tidepool {
 
-/// d length / d parameter[element].
+/// d length / d parameter[element]. A value of 0 says that the length follows the parameter, without a gradient.
 struct Slope {
   Tensor parameter;
   int64_t element = 0;
@@ -53,6 +53,7 @@ struct TracedLayer {
   int64_t macs_per_place =
       0;  ///< multiply-adds of one image, a place of the output (convolutions and linear layers only)
   std::optional<TracedConvolution> convolution = {};
+  bool batch_statistics = false;  ///< training normalises by the batch: it needs more than one value per channel
 
   int64_t macs() const;
 };

@@ -1,12 +1,37 @@
 #include "models/network.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "core/elementwise.h"
+#include "models/nodes.h"
 #include "models/registry.h"
 #include "models/stream.h"
 
 namespace tidepool {
 namespace {
+
+std::vector<Dims> dims_of(std::span<const TracedShape> x) {
+  std::vector<Dims> dims;
+  for (const TracedShape& shape : x) dims.push_back(shape.dims());
+  return dims;
+}
+
+std::string lengths_of(const Dims& x) {
+  return fmt::format("{}", fmt::join(x.begin() + 2, x.end(), "x"));
+}
+
+// Whether an operator's bounds let a parameter of it move: those with r_min = r_max do not.
+bool can_move(const NodeOperator& op, const NodeTensors& tensors, size_t index, std::span<const Dims> x) {
+  const auto far = [&](double value) {
+    NodeTensors copies;
+    for (const Tensor& t : tensors.parameters) copies.parameters.push_back(t.clone());
+    copies.parameters[index].fill(value);
+    op.project(x, copies);
+    return copies.parameters[index].values();
+  };
+  return far(-1e30) != far(1e30);
+}
 
 TracedShape image_shape(const NetworkOptions& options) {
   Dims input = options.input;
@@ -17,22 +42,20 @@ TracedShape image_shape(const NetworkOptions& options) {
 }  // namespace
 
 template <class Each>
-std::vector<TracedShape> Network::walk(Trace& trace, const Each& each) const {
+std::vector<TracedShape> Network::walk(Trace& trace, const Each& each, bool config) const {
   std::vector<TracedShape> shapes(graph_.nodes.size());
   shapes[0] = image_shape(options_);
   for (size_t i = 1; i < graph_.nodes.size(); ++i) {
     const Node& node = graph_.nodes[i];
     std::vector<TracedShape> x;
-    std::vector<Dims> dims;
-    for (const int32_t input : node.inputs) {
-      x.push_back(shapes[static_cast<size_t>(input)]);
-      dims.push_back(x.back().dims());
-    }
+    for (const int32_t input : node.inputs) x.push_back(shapes[static_cast<size_t>(input)]);
     try {
-      each(i, dims);
+      each(i, std::span<const TracedShape>(x));
       shapes[i] = node.op->trace(x, tensors_[i], node.name, trace);
     } catch (const Error& e) {
-      throw Error("{}: {}", node.origin, e.what());
+      const std::string learned = learned_by(x[0]);
+      throw Error("{}: {}{}{}", config ? node.origin : node.name, e.what(),
+                  learned.empty() ? "" : "; the size of its input is learned: ", learned);
     }
   }
   return shapes;
@@ -49,8 +72,9 @@ Network::Network(Graph graph, const NetworkOptions& options)
     for (const int32_t input : node.inputs) ++readers_[static_cast<size_t>(input)];
   ++readers_[static_cast<size_t>(graph_.output)];
   Trace unused;
-  walk(unused, [&](size_t i, std::span<const Dims> x) {
+  const auto make = [&](size_t i, std::span<const TracedShape> inputs) {
     const Node& node = graph_.nodes[i];
+    const std::vector<Dims> x = dims_of(inputs);
     for (const ParameterSpec& spec : node.op->parameters(x)) {
       const std::string& owner = spec.kind == ParameterKind::shape ? node.shape_owner : node.name;
       tensors_[i].parameters.push_back(parameter(owner + "." + spec.name, spec));
@@ -60,7 +84,9 @@ Network::Network(Graph graph, const NetworkOptions& options)
       buffers_.push_back({node.name + "." + spec.name, Tensor::full(spec.shape, spec.value, {.dtype = dtype})});
       tensors_[i].buffers.push_back(buffers_.back().value);
     }
-  });
+  };
+  walk(unused, make, /*config=*/true);
+  expect_sizes_may_change();
 }
 
 Tensor Network::parameter(const std::string& name, const ParameterSpec& spec) {
@@ -77,13 +103,64 @@ Tensor Network::parameter(const std::string& name, const ParameterSpec& spec) {
 
 Trace Network::trace() const {
   Trace trace;
-  walk(trace, [](size_t, std::span<const Dims>) {});
+  walk(trace, [](size_t, std::span<const TracedShape>) {});
   return trace;
 }
 
 void Network::project() {
+  for (const Parameter& p : parameters_)
+    if ((p.kind == ParameterKind::shape || p.kind == ParameterKind::number) && !all_finite(p.value))
+      throw Error("the parameter {} is not finite", p.name);
   Trace unused;
-  walk(unused, [&](size_t i, std::span<const Dims> x) { graph_.nodes[i].op->project(x, tensors_[i]); });
+  walk(unused, [&](size_t i, std::span<const TracedShape> x) { graph_.nodes[i].op->project(dims_of(x), tensors_[i]); });
+}
+
+void Network::expect_sizes_may_change() const {
+  std::vector<Tensor> moving;
+  const auto moves = [&](const TracedLength& length) {
+    return std::any_of(length.slopes.begin(), length.slopes.end(), [&](const Slope& s) {
+      return std::any_of(moving.begin(), moving.end(), [&](const Tensor& t) { return t.shares_storage(s.parameter); });
+    });
+  };
+  Trace unused;
+  const auto check = [&](size_t i, std::span<const TracedShape> inputs) {
+    const NodeOperator& op = *graph_.nodes[i].op;
+    const TracedShape& x = inputs[0];
+    const std::vector<Dims> dims = dims_of(inputs);
+    const auto* pool = dynamic_cast<const PoolNode*>(&op);
+    for (size_t axis = 0; pool && axis < x.lengths.size(); ++axis) {
+      if (!moves(x.lengths[axis])) continue;
+      // A least size is legal to ask for: a map may never shrink to it. But what serves n and not n + 1 breaks as soon
+      // as the size changes: multiples of a block, a parameter per position.
+      const int k = 2 + static_cast<int>(axis);
+      for (Dims larger = dims[0]; larger[k] < 2 * dims[0][k];) {
+        ++larger[k];
+        try {
+          pool->op().output_shape(larger, tensors_[i].parameters);
+        } catch (const Error& e) {
+          throw Error("[{}] serves a map of {}, but not every larger one: with {} {}", op.kind(), lengths_of(dims[0]),
+                      lengths_of(larger), e.what());
+        }
+      }
+    }
+    for (size_t k = 0; k < tensors_[i].parameters.size(); ++k)
+      for (const Parameter& p : parameters_)
+        if (p.kind == ParameterKind::shape && p.value.shares_storage(tensors_[i].parameters[k]) &&
+            can_move(op, tensors_[i], k, dims))
+          moving.push_back(p.value);
+  };
+  walk(unused, check, /*config=*/true);
+}
+
+std::string Network::learned_by(const TracedShape& x) const {
+  std::vector<std::string> names;
+  for (const Parameter& p : parameters_)
+    if (std::any_of(x.lengths.begin(), x.lengths.end(), [&](const TracedLength& length) {
+          return std::any_of(length.slopes.begin(), length.slopes.end(),
+                             [&](const Slope& s) { return s.parameter.shares_storage(p.value); });
+        }))
+      names.push_back(p.name);
+  return fmt::format("{}", fmt::join(names, ", "));
 }
 
 std::vector<std::pair<std::string, Tensor>> Network::state() const {
@@ -95,7 +172,7 @@ std::vector<std::pair<std::string, Tensor>> Network::state() const {
 
 std::vector<std::pair<std::string, Dims>> Network::slot_shapes() const {
   Trace unused;
-  const std::vector<TracedShape> all = walk(unused, [](size_t, std::span<const Dims>) {});
+  const std::vector<TracedShape> all = walk(unused, [](size_t, std::span<const TracedShape>) {});
   std::vector<std::pair<std::string, Dims>> shapes;
   for (const Slot& slot : graph_.slots) {
     const Dims dims = all[static_cast<size_t>(slot.node)].dims();

@@ -39,8 +39,9 @@ class Network {
   Tensor forward(const Tensor& x, const ForwardMode& mode) const;
   /// Shapes, parameters and multiply-adds of every node as the shape parameters stand now.
   Trace trace() const;
-  /// Brings every operator's parameters back into their legal range: one walk, in which each slot's are projected with
-  /// the length that those before it give.
+  /// Brings every operator's parameters into their bounds: one walk, in which each slot's are projected with the input
+  /// that the slots before it give. To be called after every update and every load, before anything reads them. Throws
+  /// Error naming a parameter that is not finite, or the slot whose operator the map before it does not fit.
   void project();
 
   const NetworkOptions& options() const { return options_; }
@@ -55,9 +56,15 @@ class Network {
 
  private:
   Tensor parameter(const std::string& name, const ParameterSpec& spec);
-  // Calls each(node, shapes of its inputs) and traces the node, in order; shapes of all nodes.
+  // Throws Error naming both slots where an operator serves its map, but not every larger one, and a parameter of
+  // another slot changes the size of that map while it learns.
+  void expect_sizes_may_change() const;
+  // "pool1.alpha, pool2.alpha": the parameters that decide the lengths of x; "" when they are fixed.
+  std::string learned_by(const TracedShape& x) const;
+  // Calls each(node, its inputs) and traces the node, in order; shapes of all nodes. Errors name the layer, or with
+  // `config` the key that put it there.
   template <class Each>
-  std::vector<TracedShape> walk(Trace& trace, const Each& each) const;
+  std::vector<TracedShape> walk(Trace& trace, const Each& each, bool config = false) const;
 
   Graph graph_;
   NetworkOptions options_;

@@ -90,7 +90,9 @@ Tensor BatchNormNode::run(std::span<const Tensor> x, const NodeTensors& tensors,
 
 TracedShape BatchNormNode::trace(std::span<const TracedShape> x, const NodeTensors& tensors, const std::string& name,
                                  Trace& trace) const {
-  return row(trace, name, kind(), x[0], count_of(tensors.parameters));
+  row(trace, name, kind(), x[0], count_of(tensors.parameters));
+  trace.layers.back().batch_statistics = true;
+  return x[0];
 }
 
 Tensor ActivationNode::run(std::span<const Tensor> x, const NodeTensors& /*tensors*/,

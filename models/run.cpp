@@ -31,6 +31,17 @@ class Values {
   std::vector<NormedMap> values_;
 };
 
+// work() in the scope of a layer, which its errors name.
+template <class Work>
+auto in_layer(const std::string& name, const Work& work) {
+  const LayerScope scope(name);
+  try {
+    return work();
+  } catch (const Error& e) {
+    throw Error("{}: {}", name, e.what());
+  }
+}
+
 }  // namespace
 
 Tensor Network::forward(const Tensor& x, const ForwardMode& mode) const {
@@ -40,14 +51,15 @@ Tensor Network::forward(const Tensor& x, const ForwardMode& mode) const {
 
   const auto run_one = [&](int32_t i) {
     const Node& node = node_of(i);
-    const LayerScope scope(node.name);
     ForwardMode own = mode;
     own.seed ^= stream_of(node.name);
-    if (const auto* pool = dynamic_cast<const PoolNode*>(node.op.get()))
-      return pool_forward(pool->op(), values.map(node.inputs[0]), tensors(i).parameters, pool->pool_mode(own));
-    std::vector<Tensor> inputs;
-    for (const int32_t v : node.inputs) inputs.push_back(values.tensor(v));
-    return node.op->run(inputs, tensors(i), own);
+    return in_layer(node.name, [&] {
+      if (const auto* pool = dynamic_cast<const PoolNode*>(node.op.get()))
+        return pool_forward(pool->op(), values.map(node.inputs[0]), tensors(i).parameters, pool->pool_mode(own));
+      std::vector<Tensor> inputs;
+      for (const int32_t v : node.inputs) inputs.push_back(values.tensor(v));
+      return node.op->run(inputs, tensors(i), own);
+    });
   };
   // Convolution, norm and activation as one operator where layers/fused/ serves the shapes.
   const auto run_conv_norm = [&](const ScheduledStep& step) -> NormedMap {
@@ -60,13 +72,11 @@ Tensor Network::forward(const Tensor& x, const ForwardMode& mode) const {
                        n.buffers[0],    n.buffers[1]};
     const NormedMap in = values.map(node_of(step.node).inputs[0]);
     const BatchNormOptions options = norm.options(mode.training, act);
-    if (conv_norm_serves(in, all)) {
-      const LayerScope scope(node_of(step.node).name);
-      return conv_norm(in, all, conv.options(), options);
-    }
+    if (conv_norm_serves(in, all))
+      return in_layer(node_of(step.node).name, [&] { return conv_norm(in, all, conv.options(), options); });
     const Tensor y = run_one(step.node);
-    const LayerScope scope(node_of(step.norm).name);
-    return batch_norm(y, all.gamma, all.beta, all.running_mean, all.running_var, options);
+    return in_layer(node_of(step.norm).name,
+                    [&] { return batch_norm(y, all.gamma, all.beta, all.running_mean, all.running_var, options); });
   };
 
   for (const ScheduledStep& step : mode.fuse&& options_.fuse ? fused_ : plain_) {

@@ -2,6 +2,7 @@
 #include <fmt/ranges.h>
 
 #include "core/error.h"
+#include "tools/bench_beside.h"
 #include "tools/bench_ops.h"
 #include "tools/bench_step.h"
 #include "tools/command.h"
@@ -20,7 +21,11 @@ int run(const Call& call) {
   if (call.argument() == "ops") return bench_ops(call);
   if (call.argument() == "step" || call.argument() == "conv") {
     refuse_options(call, "bench " + call.argument(), names_of(bench_ops_options()));
-    return call.argument() == "step" ? bench_step(call) : bench_conv(call);
+    if (call.argument() == "conv") {
+      refuse_options(call, "bench conv", {"beside", "copy"});
+      return bench_conv(call);
+    }
+    return call.flag("copy") ? bench_copy(call) : call.flag("beside") ? bench_beside(call) : bench_step(call);
   }
   throw Error("expected {}, got '{}'{}", fmt::join(kWhat, " or "), call.argument(),
               did_you_mean(call.argument(), kWhat));
@@ -42,6 +47,7 @@ const Registered registered(
          "step: the whole training step by kind of work, beside its convolutions alone (ours, and oneDNN's direct "
          "ones)\n"
          "in the same turns, on made-up images. Without CONFIG: vgg16, width 1, 2x2 max pooling, batch 128, f32.\n"
+         "step --beside: both processes together should do the work of one alone: 1.00 of half the lone speed each.\n"
          "conv: every convolution of CONFIG by oneDNN and by Winograd's F(2x2) and F(4x4) (with sides of 1 to 5 that\n"
          "suit the map), and where the rule that chooses was wrong by more than 10%.\n"
          "ops: every pooling operator that shrinks a map by 2, in both layouts, beside a plain copy and oneDNN's own\n"

@@ -130,7 +130,7 @@ std::vector<Option> bench_ops_options() {
 int bench_ops(const Call& call) {
   if (!call.argument(1).empty())
     throw Error("unexpected argument '{}': `bench ops` takes operators with --op", call.argument(1));
-  refuse_options(call, "bench ops", {"set", "steps", "seed"});
+  refuse_options(call, "bench ops", {"set", "steps", "beside", "copy", "seed"});
   std::vector<PoolRequest> requests = pool_requests(call);
   const Dims shape = size_of_option(call);
   const DType dtype = dtype_of(call);

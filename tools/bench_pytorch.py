@@ -102,9 +102,8 @@ def main():
     print(json.dumps(dict(
         images_per_second=round(a.batch / median, 2), step_ms=round(median * 1e3, 2), fastest_ms=round(min(times) * 1e3, 2),
         slowest_ms=round(max(times) * 1e3, 2), first_ms=round(first * 1e3, 2), peak_bytes=peak, network=a.network,
-        size=a.size, width=a.width, batch=a.batch,
-        dtype=a.dtype, mode=a.mode, eval=a.eval, threads=torch.get_num_threads(), steps=a.steps,
-        torch=torch.__version__,
+        size=a.size, width=a.width, batch=a.batch, dtype=a.dtype, mode=a.mode, eval=a.eval,
+        threads=torch.get_num_threads(), steps=a.steps, torch=torch.__version__,
         parameters=sum(q.numel() for q in model.parameters()))))
 
 

@@ -83,9 +83,15 @@ std::optional<DataPlace> find_data(const std::string& data_set, std::string_view
   return std::nullopt;
 }
 
+std::optional<fs::path> available_data(const std::string& data_set, std::string_view option,
+                                       std::string_view config_root) {
+  if (!needs_files(data_set)) return fs::path();
+  const auto place = find_data(data_set, option, config_root);
+  return place ? std::optional(place->folder) : std::nullopt;
+}
+
 fs::path require_data(const std::string& data_set, std::string_view option, std::string_view config_root) {
-  if (!needs_files(data_set)) return {};
-  if (const auto place = find_data(data_set, option, config_root)) return place->folder;
+  if (const auto folder = available_data(data_set, option, config_root)) return *folder;
   std::string looked;
   for (const DataPlace& place : data_places(option, config_root)) {
     looked += fmt::format("{}{} ({})", looked.empty() ? "" : ", ", place.folder.string(), place.said_by);

@@ -24,6 +24,10 @@ std::vector<DataPlace> data_places(std::string_view option, std::string_view con
 std::optional<DataPlace> find_data(const std::string& data_set, std::string_view option,
                                    std::string_view config_root = {});
 
+/// The folder alone, "" for a data set that needs none; none when a data set's files are nowhere.
+std::optional<std::filesystem::path> available_data(const std::string& data_set, std::string_view option,
+                                                    std::string_view config_root = {});
+
 /// The same; throws Error that names every place looked at and the command that fetches the data set, when there is
 /// none and the data set needs files. Returns "" for one that needs none.
 std::filesystem::path require_data(const std::string& data_set, std::string_view option,

@@ -20,8 +20,8 @@ int run(const Call& call) {
   if (call.given("output") && std::filesystem::exists(output) && std::filesystem::equivalent(output, saved.checkpoint))
     throw Error("--output: {} is the checkpoint itself", output.string());
   const auto network = make_run_network(config);
-  load_state(saved.file, network->state(), "", saved.checkpoint);
-  const RunData data = open_data(config.data, data_root_of(call, config.data));
+  load_weights(saved.file, *network, saved.checkpoint);
+  const RunData data = open_test_data(config.data, data_root_of(call, config.data));
   Loader loader(data.test, data.normalisation, loader_options(config, false));
   Tensor logits;
   const Evaluation e = evaluate(*network, loader, call.given("output") ? &logits : nullptr, data.test->size());
@@ -46,7 +46,11 @@ const Registered registered(
                   .value = "FILE",
                   .says = "write `logits` (images x classes, in the data set's order)"},
                  json_option()},
-     .details = "A run directory stands for its last.safetensors; name best.safetensors to have that.\n",
+     .details =
+         "A run directory stands for its last.safetensors; name best.safetensors to have that. Data, normalisation\n"
+         "and network are the run's own where --set and --data do not say otherwise; a moving average of the\n"
+         "weights (optim.ema) is what is evaluated where there is one. A network that --set changes must have\n"
+         "the checkpoint's tensors.\n",
      .run = run});
 
 }  // namespace

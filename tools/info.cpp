@@ -4,6 +4,7 @@
 
 #include "core/allocator.h"
 #include "tools/command.h"
+#include "tools/data_root.h"
 #include "tools/run_config.h"
 #include "train/step.h"
 
@@ -34,6 +35,23 @@ StepMemory measure(const Config& config, Network& network) {
   return memory;
 }
 
+// data.normalize in numbers; "measure" where the images to be measured are not there.
+Json normalize_of(const DataConfig& config) {
+  const Json stated = stated_normalize(config);
+  if (!stated.is_string()) return stated;
+  const auto root = available_data(config.name, "", config.root);
+  return root ? measured_normalize(config, *root) : stated;
+}
+
+std::string normalize_text(const Json& normalize) {
+  if (normalize.is_string()) return "the mean and std of the training images, which were not found here";
+  const auto numbers = [&](const char* key) {
+    return fmt::format("{:.4f}", fmt::join(normalize.at(key).get<std::vector<double>>(), " "));
+  };
+  return fmt::format("mean {}, std {}{}", numbers("mean"), numbers("std"),
+                     normalize.contains("from") ? fmt::format(" ({})", normalize["from"].get<std::string>()) : "");
+}
+
 std::string shape_text(const Dims& shape) {
   return Dims(std::span(shape.begin() + 1, shape.end())).str();
 }
@@ -43,6 +61,7 @@ int run(const Call& call) {
   const auto network = make_run_network(config);
   const Trace trace = network->trace();  // before the step moves a shape
   const StepMemory memory = measure(config, *network);
+  const Json normalize = normalize_of(config.data);
   const auto saved_of = [&](const std::string& name) {
     const auto found = memory.saved.find(name);
     return found == memory.saved.end() ? size_t{0} : found->second;
@@ -66,6 +85,7 @@ int run(const Call& call) {
                 {"gmacs_penalty", memory.gmacs_penalty},
                 {"batch", config.train.batch},
                 {"dtype", config.train.dtype},
+                {"normalize", normalize},
                 {"saved_bytes", memory.saved_bytes},
                 {"peak_bytes", memory.peak_bytes},
                 {"layers", layers}});
@@ -82,6 +102,7 @@ int run(const Call& call) {
   print(fmt::format("{:.4f} GMACs an image; a training step at batch {} in {} takes {:.1f} MiB at its peak\n",
                     trace.gmacs(), config.train.batch, config.train.dtype,
                     static_cast<double>(memory.peak_bytes) / (1 << 20)));
+  print(fmt::format("images are normalised by {}\n", normalize_text(normalize)));
   return 0;
 }
 
@@ -90,7 +111,8 @@ const Registered registered(
      .says = "a table of a network's layers: shapes, parameters, multiply-adds, memory",
      .arguments = {"CONFIG"},
      .options = {set_option(), seed_option("", "in place of train.seed"), json_option()},
-     .details = "Memory is measured in one training step on made-up images; no data set is needed.\n",
+     .details = "Memory is measured in one training step on made-up images; no data set is needed, but for the\n"
+                "numbers of data.normalize where those are to be measured.\n",
      .run = run});
 
 }  // namespace

@@ -34,15 +34,26 @@ std::vector<std::string> config_sets(const Call& call) {
 }
 
 Config config_of(const Call& call, size_t i, const std::string& otherwise) {
+  return config_in(call, expand_home(call.argument(i).empty() ? otherwise : call.argument(i)));
+}
+
+Config config_in(const Call& call, const std::filesystem::path& file) {
   std::vector<std::string> sets = config_sets(call);
   if (call.given("seed")) sets.push_back(fmt::format("train.seed={}", call.seed()));
   if (call.given("device")) call.device();  // refused under its own name
   if (call.given("device")) sets.push_back(fmt::format("train.device={}", call.text("device")));
-  const std::string& name = call.argument(i).empty() ? otherwise : call.argument(i);
-  Config config = load_config(expand_home(name), sets);
+  Config config = load_config(file, sets);
   if (parse_device(config.train.device) != kCpu)
     throw Error("train.device: networks run on the CPU in this version; cuda serves `tidepool op`");
   return config;
+}
+
+std::string shell_word(const std::string& word) {
+  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%";
+  if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) return word;
+  std::string out = "'";
+  for (const char c : word) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return out + "'";
 }
 
 std::filesystem::path data_root_of(const Call& call, const DataConfig& config) {

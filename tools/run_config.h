@@ -19,6 +19,12 @@ std::vector<std::string> config_sets(const Call& call);
 /// and --device applied. Throws Error for a device that networks do not run on.
 Config config_of(const Call& call, size_t i = 0, const std::string& otherwise = {});
 
+/// The same with the config in `file`.
+Config config_in(const Call& call, const std::filesystem::path& file);
+
+/// A word as a shell reads it back.
+std::string shell_word(const std::string& word);
+
 /// The folder of the config's data set; see require_data.
 std::filesystem::path data_root_of(const Call& call, const DataConfig& config);
 

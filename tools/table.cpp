@@ -70,15 +70,6 @@ Images find_images(const Call& call) {
   return images;
 }
 
-// A word as a shell reads it back.
-std::string quoted(const std::string& word) {
-  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%";
-  if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) return word;
-  std::string out = "'";
-  for (const char c : word) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return out + "'";
-}
-
 std::vector<std::string> command_line(const Call& call) {
   std::vector<std::string> words{"tidepool", "table", call.argument()};
   for (const char* option : {"scale", "seeds", "only", "jobs", "data", "out"})
@@ -204,7 +195,8 @@ RunResult run_in_process(const PlannedRun& run, const RunOptions& options, int t
   config["train"]["log_every"] = std::min<int64_t>(run.config.train.log_every, 10);  // for the bar
   write_file_atomically(config_file, config.dump(2) + "\n");
 
-  std::vector<std::string> command{"tidepool", "train", config_file.string(), "--out", run.folder.string(), "--resume"};
+  std::vector<std::string> command{"tidepool", "train", config_file.string(), "--out", run.folder.string()};
+  if (options.resume) command.push_back("--resume");
   if (!options.data_root.empty()) command.insert(command.end(), {"--data", options.data_root.string()});
   std::vector<std::string> environment{fmt::format("OMP_NUM_THREADS={}", threads)};
   for (char** variable = environ; *variable; ++variable)
@@ -267,7 +259,9 @@ class TableBar {
     const Config& config = runs_[i].config;
     const auto of = [](int64_t n) { return static_cast<double>(n); };
     const double all = of(config.data.train_images.value_or(kAllImages)) * of(config.train.epochs);
-    return config.train.max_steps ? std::min(all, of(planned_steps(config, kAllImages)) * of(config.train.batch)) : all;
+    return config.train.max_steps || config.data.drop_last
+               ? std::min(all, of(planned_steps(config, kAllImages)) * of(config.train.batch))
+               : all;
   }
   static int64_t whole(double images) { return static_cast<int64_t>(std::min(images, 0x1p62)); }
   void name(size_t i) {
@@ -333,7 +327,10 @@ int run(const Call& call) {
   const int threads = std::max(1, cpu_threads() / static_cast<int>(jobs));
   const std::vector<std::string> command = command_line(call);
   std::string command_text;
-  for (const std::string& each : command) command_text += (command_text.empty() ? "" : " ") + quoted(each);
+  for (const std::string& each : command) {
+    if (!command_text.empty()) command_text += ' ';
+    command_text += shell_word(each);
+  }
   ReportFacts facts{.data = images.says,
                     .revision = *kRevision ? fmt::format("{} (tidepool {})", kRevision, kVersion) : "",
                     .command = command_text,

@@ -9,6 +9,7 @@
 #include "tools/signals.h"
 #include "tools/work_timer.h"
 #include "train/run.h"
+#include "train/same_run.h"
 
 namespace tidepool {
 namespace {
@@ -24,10 +25,35 @@ std::string epoch_line(const EpochSummary& e) {
   return fitted_line(parts, "  ", terminal_width(STDERR_FILENO));
 }
 
+namespace fs = std::filesystem;
+
+// What is trained, and where.
+struct Request {
+  Config config;
+  fs::path out;
+};
+
+// With --resume and without --out the argument may be the run directory itself, whose config is then the run's.
+Request request_of(const Call& call) {
+  const fs::path named = expand_home(call.argument());
+  if (call.flag("resume") && fs::is_directory(named)) {
+    if (call.given("out")) throw Error("--out: {} is a run directory already, to be resumed as it is", named.string());
+    if (!fs::exists(named / "config.json"))
+      throw Error("{}: expected a run directory to resume, it holds no config.json", named.string());
+    return {.config = config_in(call, named / "config.json"), .out = named};
+  }
+  Request request{.config = config_of(call), .out = {}};
+  request.out = call.given("out") ? call.path("out") : fs::path("runs") / request.config.name;
+  if (call.flag("resume")) request.config = resumed_config(request.config, request.out);
+  return request;
+}
+
 int run(const Call& call) {
-  const Config config = config_of(call);
-  const auto out = call.given("out") ? call.path("out") : std::filesystem::path("runs") / config.name;
+  const Request request = request_of(call);
+  const Config& config = request.config;
+  const fs::path& out = request.out;
   std::vector<std::string> command{"tidepool", "train", call.argument(), "--seed", std::to_string(config.train.seed)};
+  if (call.flag("resume")) command.insert(command.begin() + 2, "--resume");
   for (const std::string& set : config_sets(call)) command.insert(command.end(), {"--set", set});
 
   catch_stop_signals();
@@ -64,8 +90,8 @@ int run(const Call& call) {
   if (profiled) timer.write_trace(out / "trace.json");
   const int64_t steps = last_step - first_step;
   if (!result.finished) {
-    fmt::print(stderr, "tidepool train: stopped after step {}; `--resume --out {}` goes on\n", result.steps,
-               out.string());
+    fmt::print(stderr, "tidepool train: stopped after step {}; `tidepool train --resume {}` resumes it\n", result.steps,
+               shell_word(out.string()));
     return stop_status();
   }
   if (call.json()) {
@@ -100,12 +126,14 @@ const Registered registered(
                  data_option(),
                  {.name = "out", .value = "DIR", .says = "the run directory (runs/NAME)"},
                  {.name = "profile", .says = "print where the time went, and write DIR/trace.json"},
-                 {.name = "resume", .says = "go on where the run directory stands"},
+                 {.name = "resume", .says = "resume a run: CONFIG is its directory, or --out is and CONFIG its config"},
                  seed_option("", "in place of train.seed"),
                  json_option()},
      .details =
          "CONFIG is a file, or the name of one in configs/ (here or beside the program's source) or compiled in:\n"
          "cifar100_vgg16.json ... The log says which file was read.\n"
+         "`tidepool train --resume RUN` resumes the run in the directory RUN with its own config, data and\n"
+         "settings; --set may change only keys that do not decide weights (data.workers, train.max_steps ...).\n"
          "Ctrl-C finishes the step, saves a checkpoint and exits with 130.\n",
      .run = run});
 

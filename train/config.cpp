@@ -12,6 +12,7 @@
 
 #include "core/error.h"
 #include "core/text.h"
+#include "data/named_normalisation.h"
 #include "train/optimizers/rule.h"
 #include "train/schema.h"
 
@@ -354,9 +355,11 @@ DataConfig parse_data(const Json& json) {
   data.variant.factor = get_or(variant, "factor", data.variant.factor);
   data.variant.grid = get_or(variant, "grid", data.variant.grid);
   data.variant.size = get_or(variant, "size", data.variant.size);
+  data.normalize = json.at("normalize");
   data.augment = get<std::string>(json, "augment") == "standard";
   data.padding = get<int64_t>(json, "padding");
   data.shuffle = get<bool>(json, "shuffle");
+  data.drop_last = get<bool>(json, "drop_last");
   data.train_images = get_optional<int64_t>(json, "train_images");
   data.test_images = get_optional<int64_t>(json, "test_images");
   data.seed = get<uint64_t>(json, "seed");
@@ -439,6 +442,15 @@ void check_together(const Config& config, const Origins& origins) {
   if (config.name.size() > kLongestName) {
     fail("name",
          fmt::format("expected at most {} bytes, as a folder's name has, got {}", kLongestName, config.name.size()));
+  }
+  if (const Json& normalize = config.data.normalize; normalize.is_string()) {
+    std::vector<std::string> names = {"measure"};
+    for (const NamedNormalisation& known : kNamedNormalisations) names.emplace_back(known.name);
+    if (std::find(names.begin(), names.end(), normalize) == names.end()) {
+      fail("data.normalize",
+           fmt::format(R"(expected one of {} or {{"mean": [...], "std": [...]}}; got {}{})", fmt::join(names, ", "),
+                       brief_json(normalize), did_you_mean(normalize.get<std::string>(), names)));
+    }
   }
   const OptimConfig& optim = config.optim;
   const OptimizerDescription& optimizer = find_optimizer(optim.name);

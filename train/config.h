@@ -28,9 +28,12 @@ struct DataConfig {
   std::string name = "cifar100";  // cifar100, procedural
   std::string root;               // "": the usual places
   VariantConfig variant;
+  /// "measure", the name of known constants, or {"mean": [...], "std": [...]} with one number per channel.
+  Json normalize = "measure";
   bool augment = true;  // "standard": zero padding, random crop, horizontal flip
   int64_t padding = 4;  // pixels on each side
   bool shuffle = true;
+  bool drop_last = false;               // leave out an epoch's last batch when it is not full
   std::optional<int64_t> train_images;  // none: all there are
   std::optional<int64_t> test_images;
   uint64_t seed = 0;     // of the procedural images

@@ -12,6 +12,7 @@
 #include "core/safetensors.h"
 #include "layers/pool/prepared.h"
 #include "train/optimizer.h"
+#include "train/same_run.h"
 
 namespace tidepool {
 namespace fs = std::filesystem;
@@ -212,27 +213,6 @@ std::vector<std::pair<std::string, std::string>> pooling_caption(std::span<const
   return all;
 }
 
-// The first place at which the configs differ in what decides the run; "" when they are the same run.
-std::string difference(const Json& saved, const Json& now) {
-  static const std::vector<std::string> kFree{
-      "/data/root",    "/data/workers", "/data/prefetch", "/train/log_every", "/train/checkpoint_every",
-      "/train/device", "/name"};
-  const Json a = saved.flatten(), b = now.flatten();
-  const auto shown = [](const Json& flat, const std::string& pointer) {
-    return flat.contains(pointer) ? brief_json(flat.at(pointer)) : std::string("absent");
-  };
-  for (const Json* one : {&a, &b})
-    for (const auto& [pointer, value] : one->items()) {
-      if (std::find(kFree.begin(), kFree.end(), pointer) != kFree.end()) continue;
-      const Json& other = one == &a ? b : a;
-      if (other.contains(pointer) && other.at(pointer) == value) continue;
-      std::string key = pointer.substr(1);
-      std::replace(key.begin(), key.end(), '/', '.');
-      return fmt::format("{} was {}, is {}", key, shown(a, pointer), shown(b, pointer));
-    }
-  return "";
-}
-
 }  // namespace
 
 // The rate of the shape parameters: their gradient is a small mean in large noise (quarter-width VGG-16, CIFAR-100,
@@ -357,7 +337,7 @@ int64_t planned_steps(const Config& config, int64_t images) {
   images = config.data.train_images.value_or(images);
   const int64_t batch = config.train.batch;
   // No overflow: the schema holds images, batch and epochs below 2^31 each.
-  const int64_t steps = (images / batch + (images % batch == 0 ? 0 : 1)) * config.train.epochs;
+  const int64_t steps = (images / batch + (config.data.drop_last || images % batch == 0 ? 0 : 1)) * config.train.epochs;
   return std::min(steps, config.train.max_steps.value_or(steps));
 }
 
@@ -401,7 +381,7 @@ Plan make_plan(const std::string& table, const PlanOptions& options) {
 std::optional<RunResult> saved_result(const PlannedRun& run) {
   const fs::path config = run.folder / "config.json", result = run.folder / "result.json";
   if (!fs::exists(config)) return std::nullopt;
-  if (const std::string differs = difference(completed_config(read_json(config)), run.config.resolved);
+  if (const std::string differs = config_difference(read_json(config), run.config.resolved, config.string());
       !differs.empty())
     throw Error("{}: holds a run with another config ({}); another --out keeps both", run.folder.string(), differs);
   if (!fs::exists(result)) return std::nullopt;
@@ -413,7 +393,7 @@ std::optional<RunResult> saved_result(const PlannedRun& run) {
 }
 
 bool same_function(const PlannedRun& a, const RunResult& of_a, const PlannedRun& b, const RunResult& of_b) {
-  if (difference(a.config.resolved, b.config.resolved).empty()) return true;
+  if (config_difference(a.config.resolved, b.config.resolved, "config").empty()) return true;
   if (!of_a.loss_last || of_a.loss_last != of_b.loss_last || of_a.top1_last != of_b.top1_last ||
       of_a.top1_best != of_b.top1_best || of_a.steps != of_b.steps || of_a.shapes != of_b.shapes)
     return false;
@@ -477,7 +457,7 @@ std::vector<RunOutcome> execute(const Plan& plan, const ExecuteOptions& options)
         RunOptions run_options;
         run_options.out = run.folder;
         run_options.data_root = options.data_root;
-        run_options.resume = true;
+        run_options.resume = fs::exists(run.folder / "config.json");
         run_options.provenance = options.provenance;
         run_options.stop = stop;
         run_options.progress = [&](const RunProgress& progress) {

@@ -6,9 +6,11 @@
 
 #include "core/allocator.h"
 #include "core/dnn.h"
+#include "core/elementwise.h"
 #include "core/tape.h"
 #include "train/ema.h"
 #include "train/run_directory.h"
+#include "train/same_run.h"
 #include "train/setup.h"
 #include "train/step.h"
 
@@ -76,28 +78,32 @@ struct EpochSums {
   }
 };
 
-// What --resume may change: nothing that decides the weights.
-void check_same_run(const Json& saved, const Json& now, const std::filesystem::path& folder) {
-  static const std::vector<std::string> free_keys{
-      "data.root",       "data.workers",           "data.prefetch", "train.log_every",
-      "train.max_steps", "train.checkpoint_every", "train.device",  "name"};
-  const Json a = saved.flatten(), b = now.flatten();
-  const auto dotted = [](std::string pointer) {
-    std::replace(pointer.begin(), pointer.end(), '/', '.');
-    return pointer.substr(1);
-  };
-  const auto compare = [&](const Json& one, const Json& other) {
-    for (const auto& [pointer, value] : one.items()) {
-      const std::string key = dotted(pointer);
-      if (std::find(free_keys.begin(), free_keys.end(), key) != free_keys.end()) continue;
-      if (!other.contains(pointer) || other.at(pointer) != value)
-        throw Error("{}: --resume with another config: {} was {}, is {}", folder.string(), key,
-                    a.contains(pointer) ? brief_json(a.at(pointer)) : "absent",
-                    b.contains(pointer) ? brief_json(b.at(pointer)) : "absent");
-    }
-  };
-  compare(a, b);
-  compare(b, a);
+// `steps`, those of an epoch. Throws Error when there are none, or when the smallest batch leaves a batch norm of the
+// network as it starts with one value per channel.
+int64_t checked_epoch(int64_t steps, const Config& config, int64_t images, const Trace& trace) {
+  const int64_t batch = config.train.batch, rest = images % batch;
+  const bool drop = config.data.drop_last;
+  if (steps < 1)
+    throw Error("data.drop_last: {} training images make no batch of {}: an epoch has no step", images, batch);
+  const int64_t least = rest > 0 && !drop ? rest : batch;
+  for (const TracedLayer& layer : trace.layers) {
+    int64_t values = least;
+    for (const TracedLength& length : layer.output.lengths) values *= length.value;
+    if (!layer.batch_statistics || values > 1) continue;
+    const std::string which = least == batch
+                                  ? "train.batch 1"
+                                  : fmt::format("the last batch, one of {} images in batches of {},", images, batch);
+    throw Error("{}: batch norm needs more than one value per channel, and {} gives it one pixel of one image{}",
+                layer.name, which, least == batch ? "" : "; data.drop_last=true leaves that batch out");
+  }
+  return steps;
+}
+
+int64_t checked_steps(int64_t steps_per_epoch, int64_t epochs) {
+  int64_t steps = 0;
+  if (__builtin_mul_overflow(steps_per_epoch, epochs, &steps))
+    throw Error("train.epochs: {} epochs of {} steps are more steps than can be counted", epochs, steps_per_epoch);
+  return steps;
 }
 
 class Run {
@@ -109,26 +115,24 @@ class Run {
         data_(open_data(config.data, options.data_root)),
         loader_(data_.train, data_.normalisation, loader_options(config, true)),
         test_loader_(data_.test, data_.normalisation, loader_options(config, false)),
-        steps_per_epoch_(loader_.batches()),
-        schedule_steps_(steps_per_epoch_ * config.train.epochs),
+        steps_per_epoch_(checked_epoch(loader_.batches(), config, data_.train->size(), network_->trace())),
+        schedule_steps_(checked_steps(steps_per_epoch_, config.train.epochs)),
         total_steps_(std::min(schedule_steps_, config.train.max_steps.value_or(schedule_steps_))),
         optimizer_(config.optim, network_->parameters(), steps_per_epoch_, schedule_steps_),
         stepper_(*network_, optimizer_, config.loss, config.train.seed),
         directory_(options.out, options.resume) {
     if (config.optim.ema) average_.emplace(network_->state(), *config.optim.ema);
+    config_.resolved["data"]["normalize"] = data_.normalize;
+    if (!options.data_root.empty())
+      config_.resolved["data"]["root"] = std::filesystem::absolute(options.data_root).lexically_normal().string();
     stepper_.after_backward = [this] { gather_shape_gradients(); };
   }
 
   RunResult go() {
-    if (const auto saved = directory_.config())
-      check_same_run(completed_config(*saved), config_.resolved, directory_.folder());
-    directory_.write_json("config.json", config_.resolved);
-    Json provenance = options_.provenance;
-    provenance["seed"] = config_.train.seed;
-    provenance["config_files"] = config_.files;
-    directory_.write_json("provenance.json", provenance);
     const bool resumed = std::filesystem::exists(directory_.last());
     if (resumed) restore();
+    directory_.write_json("config.json", config_.resolved);
+    write_provenance();
     directory_.open_logs(resumed ? step_ : RunDirectory::kFromTheStart);
     Allocator::of(kCpu).reset_peak();
     log_config_files(config_);
@@ -138,7 +142,7 @@ class Run {
     while (true) {
       if (evaluation_due() && !evaluate_now()) return stopped();
       epoch_ended();
-      if (step_ == total_steps_) break;
+      if (step_ >= total_steps_) break;
       if (!train_epoch(step_ / steps_per_epoch_)) return stopped();
       shape_gradients_.clear();
       if (!evaluation_due()) save();
@@ -174,7 +178,7 @@ class Run {
                 {"task_loss", losses.task},
                 {"gmacs_loss", losses.gmacs},
                 {"lr", rate}};
-      const bool whole = step_ % config_.train.log_every == 0 || step_ % steps_per_epoch_ == 0 || step_ == total_steps_;
+      const bool whole = step_ % config_.train.log_every == 0 || step_ % steps_per_epoch_ == 0 || step_ >= total_steps_;
       const double speed = static_cast<double>(window_images) / seconds_since(window_begin);
       if (whole) {
         line["images_per_second"] = speed;
@@ -204,29 +208,49 @@ class Run {
       Tape::worked("other");
       if (options_.stop && options_.stop()) return false;
       const auto& every = config_.train.checkpoint_every;
-      if (every && step_ % *every == 0 && step_ % steps_per_epoch_ != 0 && step_ != total_steps_) save();
+      if (every && step_ % *every == 0 && step_ % steps_per_epoch_ != 0 && step_ < total_steps_) save();
     }
     return true;
+  }
+
+  // Of the first command; those that resumed the run stand behind it.
+  void write_provenance() {
+    Json now = options_.provenance;
+    now["seed"] = config_.train.seed;
+    now["config_files"] = config_.files;
+    if (auto first = directory_.provenance()) {
+      (*first)["resumed"].push_back(std::move(now));
+      now = std::move(*first);
+    }
+    directory_.write_json("provenance.json", now);
   }
 
   // At the end of the run, and of every eval_every-th epoch, unless this very step has been evaluated before a stop.
   bool evaluation_due() const {
     if (step_ == 0 || evaluated_step_ == step_) return false;
-    if (step_ == total_steps_) return true;
+    if (step_ >= total_steps_) return true;
     return step_ % steps_per_epoch_ == 0 && step_ / steps_per_epoch_ % config_.train.eval_every == 0;
   }
 
   // Evaluates and saves. False when it was stopped.
   bool evaluate_now() {
+    check_finite();  // best is written before last
     if (average_) average_->swap();
     Tape::worked("other");
     Evaluation e;
     {
       const Tape::Watching nobody(nullptr);  // a profile tells an evaluation from the steps, not its layers
-      e = evaluate(*network_, test_loader_, nullptr, 0, options_.stop);
+      try {
+        e = evaluate(*network_, test_loader_, nullptr, 0, options_.stop);
+      } catch (const Error& error) {
+        throw Failure("step {}: evaluation: {}", step_, error.what());
+      }
     }
     Tape::worked("evaluation");
     const bool stopped = options_.stop && options_.stop();
+    // The weights are finite and the network's answers are not: in training the next step would have said so.
+    if (!stopped && !std::isfinite(e.loss) && step_ >= total_steps_)
+      throw Failure("step {}: the loss on the test images is {}", step_, e.loss);
     if (!stopped) {
       top1_last_ = e.top1;
       loss_last_ = e.loss;
@@ -236,7 +260,7 @@ class Run {
                       {"test_top1", e.top1},
                       {"test_top5", e.top5},
                       {"test_loss", e.loss}});
-      if (!top1_best_ || e.top1 > *top1_best_) {
+      if (std::isfinite(e.loss) && (!top1_best_ || e.top1 > *top1_best_)) {
         top1_best_ = e.top1;
         SafetensorsFile file;
         for (const auto& [name, value] : network_->state()) file.tensors[name] = value;
@@ -262,6 +286,18 @@ class Run {
                             .images_per_second = static_cast<double>(epoch_.images) / std::max(epoch_.seconds, 1e-9),
                             .seconds = epoch_.seconds});
     epoch_ = {};
+  }
+
+  // Throws Failure when something that a checkpoint holds is not finite: the one on disk, of an earlier step, stays.
+  void check_finite() const {
+    const auto check = [&](const char* what, const std::vector<std::pair<std::string, Tensor>>& tensors) {
+      for (const auto& [name, value] : tensors)
+        if (!all_finite(value))
+          throw Failure("step {}: {}{} is not finite after the update; no checkpoint is written", step_, what, name);
+    };
+    check("", network_->state());
+    check("the optimizer's ", optimizer_.state());
+    if (average_) check("the average of ", average_->average());
   }
 
   RunResult stopped() {
@@ -305,11 +341,13 @@ class Run {
     return {{"format", "pt"},
             {"step", std::to_string(step_)},
             {"config", config_.resolved.dump()},
+            {"normalize", data_.normalize.dump()},
             {"progress", progress.dump()}};
   }
 
   // Random numbers and the order of the data are functions of (seed, epoch, step): the step is all of their state.
   void save() {
+    check_finite();
     SafetensorsFile file;
     for (const auto& [name, value] : network_->state()) file.tensors[name] = value;
     for (const auto& [name, value] : optimizer_.state()) file.tensors["state/optimizer/" + name] = value;
@@ -325,14 +363,22 @@ class Run {
   void restore() {
     const auto path = directory_.last();
     const SafetensorsFile file = read_safetensors(path);
-    load_state(file, network_->state(), "", path);
+    load_network(file, *network_, path);
     load_state(file, optimizer_.state(), "state/optimizer/", path);
     if (average_) load_state(file, average_->average(), "state/average/", path);
     const auto position = file.tensors.find("state/position");
     const auto saved = file.metadata.find("progress");
     if (position == file.tensors.end() || saved == file.metadata.end())
       throw Error("{}: expected a checkpoint of tidepool, it does not say where the run stands", path.string());
-    step_ = static_cast<int64_t>(position->second.values()[0]);
+    const std::vector<double> stands = position->second.values();  // steps, whole epochs, steps since
+    if (stands.size() != 3 || stands[0] < 0 ||
+        stands[0] != stands[1] * static_cast<double>(steps_per_epoch_) + stands[2])
+      throw Error("{}: state/position: expected steps, whole epochs and steps since, of epochs of {} steps; got {}",
+                  path.string(), steps_per_epoch_, fmt::join(stands, ", "));
+    step_ = static_cast<int64_t>(stands[0]);
+    if (step_ > total_steps_)
+      throw Error("{}: has done {} steps already, and {} ends it after {}", directory_.folder().string(), step_,
+                  total_steps_ < schedule_steps_ ? "train.max_steps" : "train.epochs", total_steps_);
     try {
       restore_progress(parse_json(saved->second, path.string() + " (progress)"));
     } catch (const Json::exception& error) {  // a key is missing, or its value of another type
@@ -355,6 +401,7 @@ class Run {
   }
 
   RunResult finish() {
+    if (average_) average_->swap();  // the shapes and costs are those of the network that was evaluated
     const Trace trace = network_->trace();
     const RunResult result{.finished = true,
                            .top1_last = top1_last_,
@@ -367,6 +414,7 @@ class Run {
                            .images_per_second = seconds_ > 0 ? static_cast<double>(images_) / seconds_ : 0,
                            .peak_bytes = peak_bytes(),
                            .shapes = network_->slot_shapes()};
+    if (average_) average_->swap();
     directory_.write_json("result.json", result.json());
     return result;
   }
@@ -427,7 +475,7 @@ RunResult RunResult::from_json(const Json& json) {
 RunResult train_run(const Config& config, const RunOptions& options) {
   flush_denormals();
   dnn_forget_weights();
-  return Run(config, options).go();
+  return Run(options.resume ? resumed_config(config, options.out) : config, options).go();
 }
 
 }  // namespace tidepool

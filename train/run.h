@@ -35,7 +35,7 @@ struct EpochSummary {
 struct RunOptions {
   std::filesystem::path out;        ///< the run directory
   std::filesystem::path data_root;  ///< of the data set's files; unused by one that is made up
-  bool resume = false;              ///< go on where the directory stands; from the start where it holds no checkpoint
+  bool resume = false;  ///< resume the run in `out`, which must hold one; from the start where it has no checkpoint
   /// Revision, command and library versions, saved beside the config.
   Json provenance = Json::object();
   /// Called after every step.
@@ -62,7 +62,8 @@ struct RunResult {
   static RunResult from_json(const Json& json);
 };
 
-/// Trains. Throws Error for a wrong request (config, data, a directory that holds another run), Failure when the loss
+/// Trains. Throws Error for a wrong request (config, data, a directory that holds another run, or to be
+/// resumed none), Failure when the loss
 /// is not finite or the disk refuses. A run killed at any moment and resumed ends with the same weights, bit for bit.
 RunResult train_run(const Config& config, const RunOptions& options);
 

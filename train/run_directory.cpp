@@ -4,15 +4,19 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "core/atomic_file.h"
 
 namespace tidepool {
 namespace fs = std::filesystem;
 namespace {
+
+constexpr const char *kState = "state/", *kAverage = "state/average/";
 
 // Rewrites a file with the lines that `keep` wants; a last line without its end is dropped.
 template <class Keep>
@@ -47,7 +51,7 @@ RunDirectory::RunDirectory(fs::path folder, bool resume) : folder_(std::move(fol
     if (flock(lock_, LOCK_EX | LOCK_NB) != 0)
       throw Error("{}: another process trains in this folder", folder_.string());
     if (!resume && fs::exists(folder_ / "config.json"))
-      throw Error("{}: holds a run already; --resume goes on with it, another --out starts a new one",
+      throw Error("{0}: holds a run already; `tidepool train --resume {0}` resumes it, another --out starts a new one",
                   folder_.string());
   } catch (...) {
     ::close(lock_);
@@ -64,9 +68,9 @@ RunDirectory::~RunDirectory() {
   ::close(lock_);
 }
 
-std::optional<Json> RunDirectory::config() const {
-  if (!fs::exists(folder_ / "config.json")) return std::nullopt;
-  return read_json(folder_ / "config.json");
+std::optional<Json> RunDirectory::provenance() const {
+  if (!fs::exists(folder_ / "provenance.json")) return std::nullopt;
+  return read_json(folder_ / "provenance.json");
 }
 
 std::optional<Json> RunDirectory::result() const {
@@ -128,14 +132,58 @@ SavedRun open_saved_run(const fs::path& path) {
   return run;
 }
 
+namespace {
+
+void load_and_project(const SafetensorsFile& file, Network& network, const std::string& prefix, const fs::path& path) {
+  load_state(file, network.state(), prefix, path);
+  try {
+    network.project();
+  } catch (const Error& e) {
+    throw Error("{}: {}", path.string(), e.what());
+  }
+}
+
+}  // namespace
+
+void load_network(const SafetensorsFile& file, Network& network, const fs::path& path) {
+  load_and_project(file, network, "", path);
+}
+
+void load_weights(const SafetensorsFile& file, Network& network, const fs::path& path) {
+  const auto average = file.tensors.lower_bound(kAverage);
+  const bool averaged = average != file.tensors.end() && average->first.starts_with(kAverage);
+  load_and_project(file, network, averaged ? kAverage : "", path);
+}
+
 void load_state(const SafetensorsFile& file, const std::vector<std::pair<std::string, Tensor>>& state,
                 const std::string& prefix, const fs::path& path) {
+  std::vector<std::string> missing, left_over, misfits;
+  std::set<std::string> wanted;
   for (const auto& [name, value] : state) {
+    wanted.insert(prefix + name);
     const auto found = file.tensors.find(prefix + name);
-    if (found == file.tensors.end()) throw Error("{}: the tensor '{}' is missing", path.string(), prefix + name);
-    if (found->second.shape() != value.shape())
-      throw Error("{}: tensor '{}': expected the shape {}, got {}", path.string(), prefix + name, value.shape().str(),
-                  found->second.shape().str());
+    if (found == file.tensors.end())
+      missing.push_back(prefix + name);
+    else if (found->second.shape() != value.shape())
+      misfits.push_back(fmt::format("tensor '{}': expected the shape {}, got {}", prefix + name, value.shape().str(),
+                                    found->second.shape().str()));
+  }
+  for (const auto& [name, value] : file.tensors)
+    if (name.starts_with(prefix) && (!prefix.empty() || !name.starts_with(kState)) && !wanted.contains(name))
+      left_over.push_back(name);
+  if (!missing.empty() || !left_over.empty() || !misfits.empty()) {
+    std::string says;
+    const auto add = [&](const char* what, const std::vector<std::string>& names) {
+      constexpr size_t kShown = 16;
+      if (names.empty()) return;
+      says +=
+          fmt::format("; {}{}", what, fmt::join(names.begin(), names.begin() + std::min(kShown, names.size()), ", "));
+      if (names.size() > kShown) says += fmt::format(" and {} more", names.size() - kShown);
+    };
+    add("missing: ", missing);
+    add("left over: ", left_over);
+    add("", misfits);
+    throw Error("{}: its tensors do not fit the network{}", path.string(), says);
   }
   for (const auto& [name, value] : state) {
     value.copy_from(file.tensors.at(prefix + name));

@@ -9,6 +9,7 @@
 
 #include "core/json.h"
 #include "core/safetensors.h"
+#include "models/network.h"
 
 namespace tidepool {
 
@@ -25,8 +26,8 @@ class RunDirectory {
   std::filesystem::path last() const { return folder_ / "last.safetensors"; }
   std::filesystem::path best() const { return folder_ / "best.safetensors"; }
 
-  /// The config of the run that the folder holds, if it holds one.
-  std::optional<Json> config() const;
+  /// provenance.json of the run that the folder holds, if it holds one.
+  std::optional<Json> provenance() const;
   std::optional<Json> result() const;
   void write_json(const char* name, const Json& json);
 
@@ -53,8 +54,18 @@ struct SavedRun {
 /// Throws Error when there is no such run, or the file is no checkpoint of ours.
 SavedRun open_saved_run(const std::filesystem::path& path);
 
-/// Copies the tensors of `state` from a checkpoint; Error for one that is missing or has another shape.
+/// Copies the parameters and buffers of a network from a checkpoint, and projects the parameters. Throws Error naming
+/// the file.
+void load_network(const SafetensorsFile& file, Network& network, const std::filesystem::path& path);
+
+/// Copies the tensors of `state` from those of a checkpoint whose names begin with `prefix` (with "": all but
+/// "state/..."). Throws Error, before anything is copied, unless they are the same names and shapes; it names what is
+/// missing and left over.
 void load_state(const SafetensorsFile& file, const std::vector<std::pair<std::string, Tensor>>& state,
                 const std::string& prefix, const std::filesystem::path& path);
+
+/// The same with the weights of a checkpoint that are evaluated: the moving average where it holds one
+/// ("state/average/..."), else those under the names of the network. For everything that uses a trained network.
+void load_weights(const SafetensorsFile& file, Network& network, const std::filesystem::path& path);
 
 }  // namespace tidepool

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "data/named_normalisation.h"
 #include "data/normalisation.h"
 
 namespace tidepool {
@@ -12,17 +13,55 @@ VariantOptions variant_options(const VariantConfig& v) {
   return {.type = v.type, .factor = static_cast<double>(v.factor), .grid = v.grid, .size = v.size};
 }
 
+std::shared_ptr<const Source> open_split(const DataConfig& config, const std::filesystem::path& root, Split split) {
+  return make_source(config.name, {.split = split,
+                                   .root = root,
+                                   .images = split == Split::kTrain ? config.train_images : config.test_images,
+                                   .seed = config.seed});
+}
+
+Json measure(const Source& train, const DataConfig& config) {
+  const Normalisation measured = measure_normalisation(train, variant_options(config.variant));
+  return {{"mean", measured.mean}, {"std", measured.stddev}, {"from", "measure"}};
+}
+
 }  // namespace
 
+Json stated_normalize(const DataConfig& config) {
+  Json numbers = config.normalize;
+  if (numbers.is_string())
+    for (const NamedNormalisation& known : kNamedNormalisations)
+      if (config.normalize == known.name) numbers = {{"mean", known.mean}, {"std", known.stddev}, {"from", known.name}};
+  if (numbers.is_string()) return numbers;
+  const auto channels = static_cast<size_t>(source_format(config.name).shape.channels);
+  for (const char* key : {"mean", "std"})
+    if (numbers.at(key).size() != channels)
+      throw Error("data.normalize.{}: expected {} numbers, one per channel of {}, got {}", key, channels, config.name,
+                  brief_json(numbers.at(key)));
+  return numbers;
+}
+
+Json measured_normalize(const DataConfig& config, const std::filesystem::path& root) {
+  Json numbers = stated_normalize(config);
+  return numbers.is_string() ? measure(*open_split(config, root, Split::kTrain), config) : numbers;
+}
+
+RunData open_test_data(const DataConfig& config, const std::filesystem::path& root) {
+  RunData data;
+  data.normalize = stated_normalize(config);
+  if (data.normalize.is_string()) {
+    data.train = open_split(config, root, Split::kTrain);
+    data.normalize = measure(*data.train, config);
+  }
+  data.test = open_split(config, root, Split::kTest);
+  data.normalisation = {.mean = data.normalize.at("mean").get<std::vector<float>>(),
+                        .stddev = data.normalize.at("std").get<std::vector<float>>()};
+  return data;
+}
+
 RunData open_data(const DataConfig& config, const std::filesystem::path& root) {
-  const auto open = [&](Split split, std::optional<int64_t> images) {
-    return std::shared_ptr<const Source>(
-        make_source(config.name, {.split = split, .root = root, .images = images, .seed = config.seed}));
-  };
-  RunData data{.train = open(Split::kTrain, config.train_images),
-               .test = open(Split::kTest, config.test_images),
-               .normalisation = {}};
-  data.normalisation = measure_normalisation(*data.train, variant_options(config.variant));
+  RunData data = open_test_data(config, root);
+  if (!data.train) data.train = open_split(config, root, Split::kTrain);
   return data;
 }
 
@@ -33,7 +72,7 @@ LoaderOptions loader_options(const Config& config, bool training) {
           .shuffle = config.data.shuffle,
           .augment = {.type = config.data.augment ? "standard" : "none", .padding = config.data.padding},
           .variant = variant_options(config.data.variant),
-          .drop_last = false,
+          .drop_last = training && config.data.drop_last,
           .workers = config.data.workers,
           .prefetch = config.data.prefetch};
 }

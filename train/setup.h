@@ -2,6 +2,7 @@
 #pragma once
 #include <filesystem>
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "data/loader.h"
 #include "data/source.h"
@@ -11,16 +12,25 @@
 
 namespace tidepool {
 
-/// Both splits of a run's data set and the statistics of its variant.
+/// A run's data set and how its images are normalised.
 struct RunData {
   std::shared_ptr<const Source> train, test;
   Normalisation normalisation;
+  Json normalize;  ///< data.normalize as numbers; see stated_normalize
 
-  ImageShape shape() const { return train->shape(); }
+  ImageShape shape() const { return test->shape(); }
 };
 
-/// Throws Error naming the key or file.
+/// Both splits. Throws Error naming the key or file.
 RunData open_data(const DataConfig& config, const std::filesystem::path& root);
+/// For evaluation: `train` is null where data.normalize does not ask for its images.
+RunData open_test_data(const DataConfig& config, const std::filesystem::path& root);
+
+/// data.normalize as {"mean": [...], "std": [...]}, with "from" where a word stood for them; "measure" as it is.
+/// Throws Error when the numbers are not one per channel of the data set.
+Json stated_normalize(const DataConfig& config);
+/// The same with "measure" measured, in a pass over the training images; `root` as for open_data.
+Json measured_normalize(const DataConfig& config, const std::filesystem::path& root);
 
 LoaderOptions loader_options(const Config& config, bool training);
 

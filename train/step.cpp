@@ -35,9 +35,14 @@ StepLosses Stepper::gradients(const TensorBatch& batch, int64_t step) {
   Tensor loss;
   {
     const Tape::Scope scope(&tape_);
-    const Tensor logits =
-        network_.forward(batch.images, {.training = true, .seed = seed_, .step = static_cast<uint64_t>(step)});
-    loss = cross_entropy(logits, batch.labels, loss_.label_smoothing);
+    try {
+      const Tensor logits =
+          network_.forward(batch.images, {.training = true, .seed = seed_, .step = static_cast<uint64_t>(step)});
+      loss = cross_entropy(logits, batch.labels, loss_.label_smoothing);
+    } catch (const Error& e) {
+      if (step == 0) throw;  // wrong from the start; later it is what the network has learned
+      throw Failure("step {}: {}", step + 1, e.what());
+    }
   }
   const Trace trace = network_.trace();
   StepLosses losses{.task = loss.item(), .gmacs = trace.gmacs(), .total = 0};
@@ -54,7 +59,11 @@ StepLosses Stepper::step(const TensorBatch& batch, int64_t step) {
   if (after_backward) after_backward();
   Tape::worked("other");
   optimizer_.step(step);
-  network_.project();
+  try {
+    network_.project();
+  } catch (const Error& e) {
+    throw Failure("step {}: after the update: {}", step + 1, e.what());
+  }
   Tape::worked("optimizer");
   return losses;
 }
@@ -78,6 +87,7 @@ void Stepper::explain(const TensorBatch& batch, int64_t step, double loss) {
 
 Evaluation evaluate(Network& network, Loader& loader, Tensor* logits, int64_t images,
                     const std::function<bool()>& stop) {
+  network.project();
   const Tape::Scope none(nullptr);
   const DType dtype = network.options().dtype;
   Evaluation sum;

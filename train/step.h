@@ -25,7 +25,8 @@ class Stepper {
 
   /// Step number `step` (from 0) on a batch; its losses are those before the update. Throws Failure when the loss is
   /// not finite, naming the step (from 1) and the layer in which the first non-finite value stood; nothing is updated
-  /// then.
+  /// then. Failure too when a learned size has become one that a layer cannot take, or a learned number is not finite
+  /// after the update.
   StepLosses step(const TensorBatch& batch, int64_t step);
   /// Forward and backward alone: gradients are left in the parameters.
   StepLosses gradients(const TensorBatch& batch, int64_t step);
@@ -54,7 +55,8 @@ struct Evaluation {
   int64_t images = 0;
 };
 
-/// Runs the network in evaluation mode over a whole loader (made with training = false). `logits`, when given, is
+/// Runs the network in evaluation mode over a whole loader (made with training = false); projects its parameters first:
+/// an average of legal ones need not be legal. `logits`, when given, is
 /// filled with (images, classes) in the data set's order, f32 (f64 in an f64 network). Stops early, with what it has,
 /// when stop() is true.
 Evaluation evaluate(Network& network, Loader& loader, Tensor* logits = nullptr, int64_t images = 0,

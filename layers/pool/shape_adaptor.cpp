@@ -254,8 +254,8 @@ class ShapeAdaptor final : public PoolOperator {
     TracedShape y{.n = x.n, .c = x.c, .lengths = {}};
     for (size_t i = 0; i < 2; ++i) {
       TracedLength m = x.lengths[i].then(p.m[1 + i], p.scale);
-      if (options_.grad == Grad::straight_through)
-        m.add(tensors[0], 0, static_cast<double>(p.n[1 + i]) * (options_.r2 - options_.r1) * p.mix * (1 - p.mix));
+      const double slope = static_cast<double>(p.n[1 + i]) * (options_.r2 - options_.r1) * p.mix * (1 - p.mix);
+      m.add(tensors[0], 0, options_.grad == Grad::straight_through ? slope : 0);
       y.lengths.push_back(std::move(m));
     }
     return y;

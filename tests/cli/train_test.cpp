@@ -73,6 +73,160 @@ TEST_F(TrainCommand, RefusesWhatWouldHarmARun) {
   expect_refused({"eval", "x.st"}, {"x.st", "expected a checkpoint of tidepool"});
 }
 
+TEST_F(TrainCommand, EvaluatesTheMovingAverage) {
+  const nlohmann::json result = done({"train", "run.json", "--out", "a", "--set", "optim.ema=0.95", "--json"}).json();
+  const nlohmann::json last = done({"eval", "a", "--json"}).json();
+  EXPECT_EQ(last["loss"], result["loss_last"]);
+  EXPECT_EQ(last["top1"], result["top1_last"]);
+  EXPECT_EQ(done({"eval", "a/best.safetensors", "--json"}).json()["top1"], result["top1_best"]);
+  // The average and the weights differ, and the shapes of the result are those of the network that was evaluated.
+  std::map<std::string, Tensor> tensors = read("a/last.safetensors");
+  EXPECT_NE(tensors.at("classifier.weight").values(), tensors.at("state/average/classifier.weight").values());
+  const auto metadata = read_safetensors(file("a/last.safetensors")).metadata;
+  std::map<std::string, Tensor> averages;
+  for (const auto& [name, tensor] : tensors)
+    if (name.starts_with("state/average/")) averages[name.substr(14)] = tensor;
+  write_safetensors(file("averages.st"), {averages, metadata});
+  EXPECT_EQ(done({"eval", "averages.st", "--json"}).json(), last);
+  tensors.erase("state/average/pool1.alpha");
+  write_safetensors(file("partly.st"), {tensors, metadata});
+  expect_refused({"eval", "partly.st"}, {"missing: state/average/pool1.alpha"});
+}
+
+TEST_F(TrainCommand, NormalisesAsTheRunDid) {
+  const nlohmann::json result = done({"train", "run.json", "--out", "a", "--json"}).json();
+  const auto config_of = [&](const std::string& run) {
+    return nlohmann::json::parse(text_of(file(run + "/config.json")));
+  };
+  const nlohmann::json numbers = config_of("a")["data"]["normalize"];
+  for (const char* key : {"mean", "std"}) EXPECT_EQ(numbers.at(key).size(), 3u);
+  for (const char* checkpoint : {"a/last.safetensors", "a/best.safetensors"})
+    EXPECT_EQ(nlohmann::json::parse(read_safetensors(file(checkpoint)).metadata.at("normalize")), numbers);
+  EXPECT_EQ(done({"info", "a/config.json", "--json"}).json()["normalize"], numbers);
+  EXPECT_EQ(done({"info", "run.json", "--json"}).json()["normalize"], numbers) << "the images are there";
+  EXPECT_EQ(done({"info", "cifar100_vgg16.json", "--set", "model.width=0.1", "--json"}).json()["normalize"], "measure");
+
+  // Other training images change nothing, unless they are to be measured.
+  const auto loss = [&](const std::string& set) { return done({"eval", "a", "--set", set, "--json"}).json()["loss"]; };
+  EXPECT_EQ(loss("data.train_images=20"), result["loss_last"]);
+  const std::vector<std::string> measured{
+      "eval", "a", "--set", "data.train_images=20", "--set", "data.normalize=measure", "--json"};
+  EXPECT_NE(done(measured).json()["loss"], result["loss_last"]);
+  EXPECT_NE(loss("data.normalize=imagenet"), result["loss_last"]);
+
+  done({"train", "run.json", "--out", "named", "--set", "data.normalize=cifar100", "--set", "train.max_steps=1"});
+  EXPECT_EQ(config_of("named")["data"]["normalize"]["mean"], (std::vector<double>{0.5071, 0.4865, 0.4409}));
+  EXPECT_EQ(config_of("named")["data"]["normalize"]["std"], (std::vector<double>{0.2673, 0.2564, 0.2762}));
+  done({"train", "run.json", "--out", "given", "--set", R"(data.normalize={"mean": [0, 0.1, 0.2], "std": [1, 1, 2]})",
+        "--set", "train.max_steps=1"});
+  EXPECT_EQ(config_of("given")["data"]["normalize"],
+            nlohmann::json::parse(R"({"mean": [0, 0.1, 0.2], "std": [1, 1, 2]})"));
+
+  const auto refused = [&](const std::string& value, const std::vector<std::string>& words) {
+    expect_refused({"train", "run.json", "--out", "b", "--set", "data.normalize=" + value}, words);
+  };
+  refused("imagnet", {"data.normalize", "measure, cifar100, imagenet", "did you mean 'imagenet'"});
+  refused(R"({"mean": [0, 0], "std": [1, 1, 1]})", {"data.normalize.mean", "3 numbers, one per channel of procedural"});
+  refused(R"({"mean": [0, 0, 0]})", {"data.normalize", "needs a key 'std'"});
+  refused(R"({"mean": [0, 0, 0], "std": [1, 0, 1]})", {"data.normalize.std.1", "not below"});
+  refused("7", {"data.normalize", "expected a string or an object"});
+  expect_refused({"info", "run.json", "--set", R"(data.normalize={"mean": [0], "std": [1]})"}, {"data.normalize.mean"});
+}
+
+TEST_F(TrainCommand, TiesAreOnePredictionPerImage) {
+  done({"train", "run.json", "--out", "a", "--set", "train.max_steps=0"});
+  SafetensorsFile last = read_safetensors(file("a/last.safetensors"));
+  last.tensors.at("classifier.weight").fill(0);
+  write_safetensors(file("tied.st"), last);
+  const nlohmann::json tied = done({"eval", "tied.st", "--output", "logits.st", "--json"}).json();
+  for (const double logit : read("logits.st").at("logits").values()) ASSERT_EQ(logit, 0);
+  EXPECT_EQ(tied["top1"], 0.05) << "the images of class 0 of 20";
+  EXPECT_EQ(tied["top5"], 0.25);
+}
+
+TEST_F(TrainCommand, EvalRefusesAnotherNetwork) {
+  done({"train", "run.json", "--out", "a", "--set", "train.max_steps=1"});
+  expect_refused({"eval", "a", "--set", R"(model.pool={"default": {"type": "max", "kernel": 2}})"},
+                 {"last.safetensors", "do not fit the network", "left over: pool1.alpha, pool2.alpha"});
+  done({"train", "run.json", "--out", "max", "--set", "train.max_steps=1", "--set",
+        R"(model.pool={"default": {"type": "max", "kernel": 2}})", "--set", "optim.groups=[]"});
+  expect_refused({"eval", "max", "--set", "model.pool.pool2.type=dynopool"}, {"missing: pool2.alpha"});
+  expect_refused({"eval", "max", "--set", "model.conv_bias=true"}, {"missing: features.0.bias", "features.40.bias"});
+  done({"eval", "max", "--set", "model.pool.default.type=avg"});  // the tensors fit
+}
+
+TEST_F(TrainCommand, ResumesARunByItsDirectory) {
+  done({"train", "run.json", "--out", "whole", "--set", "optim.lr=0.03"});
+  done({"train", "run.json", "--out", "a", "--set", "optim.lr=0.03", "--set", "train.max_steps=7"});
+  std::filesystem::remove(file("run.json"));  // the run has everything
+  done({"train", "--resume", "a", "--set", "train.max_steps=null", "--set", "data.workers=0"});
+  expect_same_run("whole", "a");
+  EXPECT_EQ(nlohmann::json::parse(text_of(file("a/config.json")))["optim"]["lr"], 0.03);
+
+  const std::string before = text_of(file("a/config.json"));
+  for (const auto& [set, words] :
+       std::map<std::string, std::string>{{"optim.lr=0.1", "optim.lr was 0.03, is 0.1"},
+                                          {"data.variant.type=tile", "data.variant.type was \"none\", is \"tile\""},
+                                          {"data.normalize=imagenet", "data.normalize"}})
+    expect_refused({"train", "--resume", "a", "--set", set}, {"a", "--resume with another config", words});
+  expect_refused({"train", "--resume", "a", "--seed", "9"}, {"train.seed was 1, is 9"});
+  EXPECT_EQ(text_of(file("a/config.json")), before);
+
+  write("other.json", before);
+  expect_refused({"train", "--resume", "a", "--out", "b"}, {"--out", "a is a run directory already"});
+  expect_refused({"train", "--resume", "absent"}, {"absent: no such run directory or config"});
+  std::filesystem::create_directories(file("empty"));
+  expect_refused({"train", "--resume", "empty"}, {"empty", "holds no config.json"});
+  expect_refused({"train", "other.json", "--resume", "--out", "empty"}, {"empty", "holds no config.json"});
+  expect_refused({"train", "other.json", "--resume", "--out", "absent"}, {"absent", "holds no config.json"});
+
+  // Killed before its first checkpoint: from the start.
+  for (const char* name : {"last.safetensors", "best.safetensors", "result.json"})
+    std::filesystem::remove(file("a") / name);
+  done({"train", "--resume", "a"});
+  expect_same_run("whole", "a");
+}
+
+TEST_F(TrainCommand, FindsTheDataOfTheRun) {
+  std::string train, test;  // in CIFAR-100's layout
+  Random random(3, 0);
+  for (int image = 0; image < 100; ++image) {
+    std::string& file = image < 80 ? train : test;
+    file += {'\0', static_cast<char>(random.below(100))};
+    for (int i = 0; i < 3072; ++i) file += static_cast<char>(random.below(256));
+  }
+  write("elsewhere/cifar-100-binary/train.bin", train);
+  write("elsewhere/cifar-100-binary/test.bin", test);
+  write("cifar.json", R"({"model": {"width": 0.0625}, "optim": {"lr": 0.01}, "train": {"epochs": 2, "batch": 16}})");
+  const nlohmann::json result =
+      done({"train", "cifar.json", "--data", "elsewhere", "--out", "a", "--set", "train.max_steps=6", "--json"}).json();
+  EXPECT_EQ(nlohmann::json::parse(text_of(file("a/config.json")))["data"]["root"],
+            file("elsewhere/cifar-100-binary").string());
+  EXPECT_EQ(done({"eval", "a", "--json"}).json()["loss"], result["loss_last"]);
+  std::filesystem::rename(file("a"), file("moved"));
+  EXPECT_EQ(done({"eval", "moved", "--json"}).json()["loss"], result["loss_last"]);
+  EXPECT_EQ(done({"train", "--resume", "moved", "--set", "train.max_steps=null", "--json"}).json()["steps"], 10);
+  done({"train", "cifar.json", "--out", "moved", "--resume"});
+  std::filesystem::rename(file("elsewhere"), file("there"));
+  expect_refused({"eval", "moved"}, {"cifar100", "elsewhere", "data.root"});
+  done({"eval", "moved", "--data", "there"});
+}
+
+// Checkpoint and config as a program wrote them that knew neither data.normalize nor the folder of the data.
+TEST_F(TrainCommand, ARunOfAnOlderProgramEvaluates) {
+  const nlohmann::json result = done({"train", "run.json", "--out", "a", "--json"}).json();
+  SafetensorsFile last = read_safetensors(file("a/last.safetensors"));
+  nlohmann::json config = nlohmann::json::parse(last.metadata.at("config"));
+  config["data"].erase("normalize");
+  config["data"].erase("root");
+  last.metadata["config"] = config.dump();
+  last.metadata.erase("normalize");
+  write_safetensors(file("a/last.safetensors"), last);
+  write("a/config.json", config.dump());
+  EXPECT_EQ(done({"eval", "a", "--json"}).json()["loss"], result["loss_last"]);
+  EXPECT_EQ(done({"train", "--resume", "a", "--json"}).json()["loss_last"], result["loss_last"]);
+}
+
 TEST_F(TrainCommand, ALossThatIsNotFiniteIsAFailure) {
   const Outcome outcome = run({"train", "run.json", "--out", "a", "--set", "optim.lr=1e30", "--json", "--set",
                                "optim.schedule.warmup_epochs=0"});
@@ -90,9 +244,9 @@ TEST_F(TrainCommand, CtrlCSavesAndResumesBitEqual) {
   kill(child, SIGINT);
   const Outcome stopped = finish(child);
   EXPECT_EQ(stopped.status, 130) << stopped.err;
-  EXPECT_NE(stopped.err.find("--resume"), std::string::npos);
+  EXPECT_NE(stopped.err.find("`tidepool train --resume parts`"), std::string::npos) << stopped.err;
   EXPECT_FALSE(std::filesystem::exists(file("parts/result.json")));
-  done({"train", "run.json", "--out", "parts", "--resume"});
+  done({"train", "--resume", "parts"});
   expect_same_run("whole", "parts");
 
   const pid_t second = start({"train", "run.json", "--out", "term"});
@@ -112,7 +266,9 @@ TEST_F(TrainCommand, KilledTwentyTimesAndResumedIsBitEqual) {
   int killed = 0;
   for (int attempt = 0; killed < 20; ++attempt) {
     ASSERT_LT(attempt, 200);
-    const pid_t child = start({"train", "run.json", "--out", "parts", "--resume"});
+    std::vector<std::string> call{"train", "run.json", "--out", "parts"};
+    if (std::filesystem::exists(file("parts/config.json"))) call = {"train", "--resume", "parts"};
+    const pid_t child = start(call);
     // Up to the whole run's length: start-up, steps, evaluations and checkpoints are all hit.
     std::this_thread::sleep_for(std::chrono::duration<double>(0.6 * whole * random.uniform()));
     kill(child, SIGKILL);
@@ -126,7 +282,7 @@ TEST_F(TrainCommand, KilledTwentyTimesAndResumedIsBitEqual) {
       whole = std::max(0.2, 0.7 * whole);  // the first run may have been slow: other work ran beside it
     }
   }
-  done({"train", "run.json", "--out", "parts", "--resume"});
+  done({"train", "--resume", "parts"});
   expect_same_run("whole", "parts");
   std::set<std::string> left;
   for (const auto& entry : std::filesystem::directory_iterator(file("parts"))) {

@@ -395,17 +395,22 @@ TEST(CrossEntropy, ErrorsAtTheDoor) {
 
 TEST(CorrectTop, RanksTiesAndNan) {
   const Tensor x = Tensor::from<double>({3,   2,   1, 0,  // label 1: rank 1
-                                         1,   1,   1, 1,  // tied: rank 0
+                                         1,   1,   1, 1,  // label 2, tied with lower indices 0 and 1: rank 2
                                          0,   1,   2, 3,  // label 0: rank 3
                                          5,   NAN, 0, 0,  // wrong, whatever the label
                                          NAN, 5,   0, 0},
                                         {5, 4});
   const Tensor label = Tensor::from<int64_t>({1, 2, 0, 0, 0}, {5});
+  const Tensor every = Tensor::from<int64_t>({0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, {10});
   for (const DType t : kTypes) {
-    EXPECT_EQ(correct_top(x.to(t), label, 1), 1);
-    EXPECT_EQ(correct_top(x.to(t), label, 2), 2);
+    EXPECT_EQ(correct_top(x.to(t), label, 1), 0);
+    EXPECT_EQ(correct_top(x.to(t), label, 2), 1);
+    EXPECT_EQ(correct_top(x.to(t), label, 3), 2);
     EXPECT_EQ(correct_top(x.to(t), label, 4), 3);
     EXPECT_EQ(correct_top(x.to(t), label, 9), 3);
+    EXPECT_EQ(correct_top(Tensor::full({10, 10}, -INFINITY).to(t), every, 1), 1) << "one prediction per image";
+    EXPECT_EQ(correct_top(Tensor::full({10, 10}, 0.5).to(t), every, 5), 5);
+    EXPECT_EQ(correct_top(Tensor::full({10, 10}, NAN).to(t), every, 10), 0);
   }
   EXPECT_EQ(correct_top(Tensor::zeros({0, 4}), Tensor::zeros({0}, {DType::i64}), 1), 0);
   EXPECT_EQ(error_of([&] { correct_top(x, label, 0); }), "[correct_top] expected k >= 1, got 0");

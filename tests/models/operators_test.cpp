@@ -97,6 +97,24 @@ TEST(Slots, ExactMathReachesOperators) {
   for (size_t i = 0; i < fast.size(); ++i) EXPECT_NEAR(fast[i], exact[i], 1e-3);
 }
 
+// One walk: each slot's bounds follow from the map that the slots before it give once they are in theirs.
+TEST(Slots, AreProjectedInTheirOrder) {
+  const auto network = make_network({.width = 1.0 / 16}, {{"default", {{"type", "max"}, {"kernel", 1}}},
+                                                          {"pool1", {{"type", "dynopool"}}},
+                                                          {"pool2", {{"type", "diffstride"}, {"smoothness", 1}}}});
+  const auto value = [&](const std::string& name) {
+    for (const Parameter& p : network->parameters())
+      if (p.name == name) return p.value;
+    throw Error("no parameter {}", name);
+  };
+  value("pool1.alpha").copy_from(Tensor::from<double>({-3, 100}, {2}));
+  value("pool2.stride").copy_from(Tensor::from<double>({100, 100}, {2}));
+  network->project();
+  EXPECT_EQ(value("pool1.alpha").values(), (std::vector<double>{0.5, 16}));
+  EXPECT_EQ(value("pool2.stride").values(), (std::vector<double>{32, 1})) << "half of a map of 64x2";
+  EXPECT_EQ(network->slot_shapes()[1].second, (Dims{4, 2}));
+}
+
 TEST(Slots, RefuseWhatDoesNotResize) {
   for (const PoolDescription* d : pool_operators()) {
     if (d->resizes) continue;

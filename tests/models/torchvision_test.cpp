@@ -9,6 +9,10 @@ struct Case {
   Json pool = Json::object();
 };
 
+void PrintTo(const Case& one, std::ostream* out) {
+  *out << one.options.name;
+}
+
 std::vector<Case> cases() {
   return {
       {{.name = "efficientnet_b0", .dropout = 0.0, .stochastic_depth = 0.0}},

@@ -57,7 +57,7 @@ class ExperimentsTest : public testing::Test {
   // A runner that writes such a folder and says which rows it ran.
   Runner runner() {
     return [this](const PlannedRun& run, const RunOptions& run_options) {
-      EXPECT_TRUE(run_options.resume);
+      EXPECT_EQ(run_options.resume, fs::exists(run.folder / "config.json"));
       EXPECT_EQ(run_options.out, run.folder);
       {
         const std::lock_guard lock(mutex_);
@@ -299,6 +299,8 @@ TEST_F(ExperimentsTest, PlannedSteps) {
   o.sets.push_back("data.train_images=null");
   o.sets.push_back("train.max_steps=null");
   EXPECT_EQ(planned_steps(make_plan("1", o).runs[0].config, 600), 4);
+  o.sets.push_back("data.drop_last=true");
+  EXPECT_EQ(planned_steps(make_plan("1", o).runs[0].config, 800), 4);
 }
 
 TEST_F(ExperimentsTest, RunsWhatIsMissingAndReadsTheRest) {

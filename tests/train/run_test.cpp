@@ -109,6 +109,66 @@ TEST_F(RunTest, RefusesAFolderThatHoldsARun) {
   }
 }
 
+TEST_F(RunTest, ResumesOnlyARun) {
+  fs::create_directories(folder_ / "empty");
+  for (const char* name : {"absent", "empty"}) {
+    EXPECT_THROW(train_run(config(), options(name, true)), Error);
+    EXPECT_FALSE(fs::exists(folder_ / name / ".lock")) << "nothing is written";
+  }
+}
+
+// What older programs saved, before the run's numbers and folder of data stood in its config.
+TEST_F(RunTest, ARunOfAnOlderProgramResumes) {
+  train_run(config(), options("whole"));
+  train_run(config({"train.max_steps=4"}), options("old"));
+  Json saved = read_json(folder_ / "old" / "config.json");
+  saved["data"].erase("normalize");
+  saved["data"].erase("root");
+  std::ofstream(folder_ / "old" / "config.json") << saved.dump();
+  train_run(config(), options("old", true));
+  expect_same_tensors(folder_ / "whole" / "last.safetensors", folder_ / "old" / "last.safetensors");
+  EXPECT_TRUE(read_json(folder_ / "old" / "config.json")["data"]["normalize"].is_object());
+}
+
+TEST_F(RunTest, ResumesWithItsOwnNormalisation) {
+  train_run(config({"train.max_steps=4"}), options("a"));
+  Json saved = read_json(folder_ / "a" / "config.json");
+  Json& numbers = saved["data"]["normalize"];
+  EXPECT_EQ(numbers["from"], "measure");
+  numbers["mean"] = {0.5, 0.25, 0.125};
+  std::ofstream(folder_ / "a" / "config.json") << saved.dump();
+  train_run(config(), options("a", true));  // where "measure" stands the saved numbers are meant
+  const SafetensorsFile last = read_safetensors(folder_ / "a" / "last.safetensors");
+  for (const Json& at :
+       {read_json(folder_ / "a" / "config.json")["data"]["normalize"],
+        Json::parse(last.metadata.at("config"))["data"]["normalize"], Json::parse(last.metadata.at("normalize"))})
+    EXPECT_EQ(at, numbers);
+  for (const char* other : {"data.normalize=imagenet", R"(data.normalize={"mean": [0, 0, 0], "std": [1, 1, 1]})"}) {
+    try {
+      train_run(config({other}), options("a", true));
+      FAIL() << other << " was accepted";
+    } catch (const Error& e) {
+      EXPECT_NE(std::string(e.what()).find("data.normalize"), std::string::npos) << e.what();
+    }
+  }
+  train_run(config({"data.normalize=" + numbers.dump()}), options("a", true));
+}
+
+TEST_F(RunTest, ProvenanceKeepsTheFirstCommand) {
+  RunOptions o = options("a");
+  o.provenance = {{"command", "first"}};
+  train_run(config({"train.max_steps=1"}), o);
+  o.resume = true;
+  for (const char* command : {"second", "third"}) {
+    o.provenance = {{"command", command}};
+    train_run(config({"train.max_steps=2"}), o);
+  }
+  const Json said = read_json(folder_ / "a" / "provenance.json");
+  EXPECT_EQ(said["command"], "first");
+  ASSERT_EQ(said["resumed"].size(), 2u);
+  EXPECT_EQ(said["resumed"][1]["command"], "third");
+}
+
 TEST_F(RunTest, OneProcessAtATime) {
   const RunDirectory held(folder_ / "a", false);
   EXPECT_THROW(RunDirectory(folder_ / "a", true), Error);
@@ -119,7 +179,7 @@ TEST_F(RunTest, StoppedAfterEveryStepAndResumedIsBitEqual) {
   int64_t parts = 0;
   for (bool finished = false; !finished; ++parts) {
     ASSERT_LT(parts, 40);
-    RunOptions o = options("parts", true);
+    RunOptions o = options("parts", parts > 0);
     int64_t asked = 0;  // asked after every step and evaluated batch: stopped after one to seven of them
     o.stop = [&] { return ++asked > parts % 7; };
     finished = train_run(config(), o).finished;
