@@ -13,6 +13,7 @@
 #include "core/error.h"
 #include "core/json.h"
 #include "train/lr_schedule.h"
+#include "train/optimizers/rule.h"
 #include "train/schema.h"
 
 namespace tidepool {
@@ -420,6 +421,74 @@ TEST_F(ConfigTest, SchemaDescribesEveryProperty) {
   const Json schema = Json::parse(*embedded_config("schema.json"));
   ASSERT_TRUE(schema.contains("properties"));
   expect_descriptions(schema, "");
+}
+
+TEST_F(ConfigTest, SchemaHasTheOptimizersKeys) {
+  const Json schema = parse_json(*embedded_config("schema.json"), "schema.json");
+  Json now = schema;
+  describe_optimizers(now);
+  const auto optim = [](const Json& whole) { return whole["properties"]["optim"]["properties"]; };
+  EXPECT_TRUE(schema == now) << "configs/schema.json: properties of optim and of its groups should be\n" << optim(now);
+  // and no others than those and the groups'
+  const std::set<std::string> common{"name", "lr", "weight_decay", "grad_clip", "ema", "groups", "schedule"};
+  for (const auto& item : optim(schema).items()) {
+    const auto has = [&](const OptimizerDescription* each) { return optimizer_keys(*each).contains(item.key()); };
+    const auto all = optimizers();
+    EXPECT_TRUE(common.contains(item.key()) || std::any_of(all.begin(), all.end(), has)) << item.key();
+  }
+}
+
+TEST_F(ConfigTest, KeysOfTheChosenOptimizer) {
+  const auto options = [](const std::string& text, const Sets& sets = {}) {
+    return load_config_text(text, "c.json", sets).optim.options.dump();
+  };
+  const std::string sgd = R"({"momentum":0.9,"nesterov":true})", adamw = R"({"betas":[0.9,0.999],"eps":1e-08})",
+                    rmsprop = R"({"alpha":0.99,"eps":1e-08,"momentum":0,"centered":false})";
+  EXPECT_EQ(options("{}"), sgd);
+  EXPECT_EQ(options(R"({"optim": {"name": "adamw"}})"), adamw);
+  EXPECT_EQ(options(R"({"optim": {"name": "rmsprop"}})"), rmsprop);
+  EXPECT_EQ(options("{}", {"optim.name=rmsprop"}), rmsprop);
+  // Another optimizer: keys of the old one go, in the base and in the file, but not those that a --set gives.
+  EXPECT_EQ(options(R"({"extends": "cifar100_vgg16.json", "optim": {"name": "rmsprop"}})"), rmsprop);
+  EXPECT_EQ(options(R"({"optim": {"momentum": 0.8}})", {"optim.name=rmsprop"}), rmsprop);
+  for (const Sets& sets :
+       {Sets{"optim.name=rmsprop", "optim.momentum=0.8"}, {"optim.momentum=0.8", "optim.name=rmsprop"}})
+    EXPECT_EQ(options("{}", sets), R"({"alpha":0.99,"eps":1e-08,"momentum":0.8,"centered":false})");
+  EXPECT_EQ(options(R"({"extends": "toy_procedural.json"})", {"optim.name=adamw"}), adamw);
+  EXPECT_EQ(options(R"({"extends": "cifar100_vgg16.json", "optim": {"name": "sgd", "momentum": 0.8}})"),
+            R"({"momentum":0.8,"nesterov":true})");
+  const Config config = load_config_text(R"({"extends": "toy_procedural.json", "optim": {"name": "adamw"}})");
+  EXPECT_EQ(config.optim.groups.at(0).options, Json::object());
+  EXPECT_FALSE(config.resolved["optim"].contains("momentum"));
+  // Written for an optimizer that has no such key.
+  EXPECT_TRUE(says(error_of(R"({"optim": {"name": "adamw", "momentum": 0}})"),
+                   {"c.json:1:29: optim.momentum: adamw has no such key, but rmsprop and sgd", "betas, eps"}));
+  EXPECT_TRUE(says(error_of(R"({"optim": {"betas": [0.9, 0.99]}})"), {"optim.betas: sgd has no such key, but adamw"}));
+  EXPECT_TRUE(says(error_of("{}", {"optim.name=rmsprop", "optim.nesterov=true"}),
+                   {"--set optim.nesterov=true: optim.nesterov: rmsprop has no such key, but sgd", "alpha"}));
+  EXPECT_TRUE(says(error_of("{}", {"optim.nesterov=true", "optim.name=rmsprop"}), {"optim.nesterov: rmsprop"}));
+  EXPECT_TRUE(says(error_of(R"({"optim": {"name": "adamw", "groups": [{"match": "*", "momentum": 0.5}]}})"),
+                   {"optim.groups.0.momentum: adamw has no such key"}));
+  EXPECT_TRUE(says(error_of(R"({"optim": {"name": "rmsprop", "alpha": 1}})"), {"optim.alpha", "below 1, got 1"}));
+  EXPECT_TRUE(says(error_of(R"({"optim": {"name": "rmsprop", "centered": 1}})"), {"optim.centered", "true or false"}));
+  EXPECT_TRUE(says(error_of(R"({"optim": {"name": "RMSProp"}})"), {"optim.name", "did you mean 'rmsprop'"}));
+}
+
+// A run that an older version saved has the keys of all optimizers.
+TEST_F(ConfigTest, SavedKeysOfOtherOptimizersGo) {
+  const std::string saved = R"({"optim": {"name": "adamw", "lr": 0.01, "momentum": 0.9, "nesterov": true,
+      "betas": [0.8, 0.99], "eps": 1e-6, "groups": [{"match": "*.alpha", "momentum": 0.9, "lr": 0.1}]}})";
+  write("run/provenance.json", "{}");
+  const fs::path file = write("run/config.json", saved);
+  const Config config = load_config(file);
+  const std::string options = R"({"betas":[0.8,0.99],"eps":1e-06})";
+  EXPECT_EQ(config.optim.options.dump(), options);
+  EXPECT_EQ(config.optim.groups.at(0).options, Json::object());
+  EXPECT_EQ(load_config(write("mine.json", R"({"extends": "run/config.json"})")).optim.options.dump(), options);
+  const Json completed = completed_config(Json::parse(saved));
+  EXPECT_FALSE(completed["optim"].contains("momentum"));
+  EXPECT_EQ(completed["optim"], config.resolved["optim"]);
+  EXPECT_TRUE(says(error_of(saved), {"optim.momentum: adamw has no such key"}));
 }
 
 TEST_F(ConfigTest, SchemaFindsItsOwnSlips) {

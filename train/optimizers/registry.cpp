@@ -25,16 +25,22 @@ const OptimizerDescription& find_optimizer(const std::string& name) {
   throw Error("unknown optimizer '{}'{}; known: {}", name, did_you_mean(name, names), fmt::join(names, ", "));
 }
 
+namespace {
+
+// A whole number without its ".0".
+Json as_json(double v) {
+  return v == std::floor(v) ? Json(static_cast<int64_t>(v)) : Json(v);
+}
+
+}  // namespace
+
 OptimizerKeys::OptimizerKeys(const Json* values)
     : values_(values), described_(std::make_unique<Json>(Json::object())) {}
 OptimizerKeys::~OptimizerKeys() = default;
 
 OptimizerKeys::Limits OptimizerKeys::Limits::limit(const char* keyword, double bound) const {
   Json& node = node_->contains("items") ? (*node_)["items"] : *node_;
-  if (bound == std::floor(bound))
-    node[keyword] = static_cast<int64_t>(bound);  // a schema says 0, not 0.0
-  else
-    node[keyword] = bound;
+  node[keyword] = as_json(bound);
   return *this;
 }
 
@@ -46,7 +52,7 @@ const Json* OptimizerKeys::find(const char* name, const Json& schema, const char
 }
 
 OptimizerKeys::Limits OptimizerKeys::number(const char* name, double& v, const char* says) {
-  if (const Json* value = find(name, {{"type", "number"}, {"default", v}}, says)) v = value->get<double>();
+  if (const Json* value = find(name, {{"type", "number"}, {"default", as_json(v)}}, says)) v = value->get<double>();
   return Limits(&(*described_)[name]);
 }
 
@@ -83,35 +89,34 @@ const Json& optimizer_keys(const OptimizerDescription& optimizer) {
 }
 
 void describe_optimizers(Json& schema) {
-  Json names = Json::array(), keys = Json::object();
-  std::string says = "The optimizer.";
+  Json& optim = schema.at("properties").at("optim").at("properties");
+  Json& group = optim.at("groups").at("items").at("properties");
+  Json names = Json::array(), known = Json::object();
+  std::string all = "The optimizer.";
   for (const OptimizerDescription* each : optimizers()) {
     names.push_back(each->name);
-    says += fmt::format(" {}: {}.", each->name, each->says);
+    all += fmt::format(" {}: {}.", each->name, each->says);
     for (const auto& [key, described] : optimizer_keys(*each).items()) {
-      Json node = described;
-      // No default: each optimizer has its own.
-      const std::string of_this = fmt::format("{}: {} (default: {}).", each->name,
-                                              node["description"].get<std::string>(), node["default"].dump());
+      Json node = described;  // without a default, which each optimizer has of its own
+      const std::string start = node["default"].dump();
+      const std::string says = fmt::format("{}: {}", each->name, node["description"].get<std::string>());
       node.erase("default");
       node.erase("description");
-      if (!keys.contains(key)) {
-        keys[key] = node;
-        keys[key]["description"] = of_this;
-        continue;
-      }
-      const std::string before = keys[key]["description"].get<std::string>();
-      Json same = keys[key];
-      same.erase("description");
-      if (same != node) throw Failure("the key '{}' of {} has another type or range in {}", key, each->name, before);
-      keys[key]["description"] = before + " " + of_this;
+      const bool first = !known.contains(key);
+      if (!first && known[key] != node)
+        throw Failure("the key '{}' of {} has another type or range in another optimizer", key, each->name);
+      known[key] = node;
+      const auto put = [&](Json& properties, const std::string& text) {
+        const std::string before = first ? "" : properties[key]["description"].get<std::string>() + " ";
+        properties[key] = node;
+        properties[key]["description"] = before + text;
+      };
+      put(optim, fmt::format("{} (default: {}).", says, start));
+      put(group, says + ".");
     }
   }
-  Json& optim = schema.at("properties").at("optim").at("properties");
   optim["name"]["enum"] = names;
-  optim["name"]["description"] = says;
-  Json& group = optim.at("groups").at("items").at("properties");
-  for (const auto& [key, node] : keys.items()) optim[key] = group[key] = node;
+  optim["name"]["description"] = all;
 }
 
 }  // namespace tidepool
