@@ -3,10 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <numbers>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -431,7 +433,8 @@ TEST_F(ConfigTest, SchemaHasTheOptimizersKeys) {
   EXPECT_TRUE(schema == now) << "configs/schema.json: properties of optim and of its groups should be\n" << optim(now);
   // and no others than those and the groups'
   const std::set<std::string> common{"name", "lr", "weight_decay", "grad_clip", "ema", "groups", "schedule"};
-  for (const auto& item : optim(schema).items()) {
+  const Json keys = optim(schema);
+  for (const auto& item : keys.items()) {
     const auto has = [&](const OptimizerDescription* each) { return optimizer_keys(*each).contains(item.key()); };
     const auto all = optimizers();
     EXPECT_TRUE(common.contains(item.key()) || std::any_of(all.begin(), all.end(), has)) << item.key();
