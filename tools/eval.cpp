@@ -14,8 +14,8 @@ namespace {
 
 int run(const Call& call) {
   const SavedRun saved = open_saved_run(expand_home(call.argument()));
-  const Config config =
-      load_config_text(saved.config.dump(), saved.checkpoint.string() + " (config)", call.texts("set"));
+  const Config config = load_config_text(completed_config(saved.config).dump(), saved.checkpoint.string() + " (config)",
+                                         call.texts("set"));
   const std::filesystem::path output = call.given("output") ? call.path("output") : std::filesystem::path();
   if (call.given("output") && std::filesystem::exists(output) && std::filesystem::equivalent(output, saved.checkpoint))
     throw Error("--output: {} is the checkpoint itself", output.string());

@@ -13,6 +13,7 @@
 #include "core/error.h"
 #include "core/text.h"
 #include "data/named_normalisation.h"
+#include "train/optimizers/rule.h"
 #include "train/schema.h"
 
 namespace tidepool {
@@ -31,8 +32,58 @@ namespace {
 namespace fs = std::filesystem;
 
 const Schema& schema() {
-  static const Schema kSchema(*embedded_config("schema.json"), "schema.json");
+  static const Schema kSchema = [] {
+    Json text = parse_json(*embedded_config("schema.json"), "schema.json");
+    describe_optimizers(text);
+    return Schema(text.dump(), "schema.json");
+  }();
   return kSchema;
+}
+
+// The optimizer that a config's `optim` names; null when that is no optimizer.
+const OptimizerDescription* named_optimizer(const Json& optim) {
+  const Json name = optim.is_object() && optim.contains("name") ? optim["name"] : Json(OptimConfig{}.name);
+  for (const OptimizerDescription* each : optimizers())
+    if (name == each->name) return each;
+  return nullptr;
+}
+
+// Calls f(object, key, path) for each key of any optimizer's own that `optim` or a group of it says.
+template <class F>
+void each_optimizer_key(Json& optim, const F& f) {
+  const auto visit = [&](Json& object, const std::string& path) {
+    if (!object.is_object()) return;
+    std::set<std::string> keys;
+    for (const OptimizerDescription* each : optimizers())
+      for (const auto& item : optimizer_keys(*each).items())
+        if (object.contains(item.key())) keys.insert(item.key());
+    for (const std::string& key : keys) f(object, key, join_path(path, key));
+  };
+  visit(optim, "optim");
+  if (!optim.is_object() || !optim.contains("groups") || !optim["groups"].is_array()) return;
+  for (size_t i = 0; i < optim["groups"].size(); ++i) visit(optim["groups"][i], fmt::format("optim.groups.{}", i));
+}
+
+// Keys that the named optimizer does not have go: a run saved by an older version has those of all optimizers.
+void drop_other_optimizers_keys(Json& config) {
+  if (!config.is_object() || !config.contains("optim")) return;
+  const OptimizerDescription* optimizer = named_optimizer(config["optim"]);
+  if (!optimizer) return;
+  const Json& own = optimizer_keys(*optimizer);
+  each_optimizer_key(config["optim"], [&](Json& object, const std::string& key, const std::string&) {
+    if (!own.contains(key)) object.erase(key);
+  });
+}
+
+// The schema's defaults, and those of the named optimizer's own keys.
+void fill_defaults(Json& value) {
+  schema().fill_defaults(value);
+  if (!value.is_object() || !value.contains("optim") || !value["optim"].is_object()) return;
+  const OptimizerDescription* optimizer = named_optimizer(value["optim"]);
+  if (!optimizer) return;
+  for (const auto& item : optimizer_keys(*optimizer).items())
+    if (!value["optim"].contains(item.key())) value["optim"][item.key()] = item.value()["default"];
+  schema().fill_defaults(value);  // for the order
 }
 
 struct Source {
@@ -104,11 +155,17 @@ std::optional<fs::path> file_in_config_folders(const std::string& name) {
   return std::nullopt;
 }
 
+bool is_saved_run(const fs::path& file) {
+  std::error_code code;
+  const fs::path real = fs::weakly_canonical(file, code);
+  return real.filename() == "config.json" && is_file(real.parent_path() / "provenance.json");
+}
+
 bool is_shipped(const fs::path& file) {
   std::error_code code;
   const fs::path real = fs::weakly_canonical(file, code);
   const std::string name = real.filename().string();
-  if (name == "config.json" && is_file(real.parent_path() / "provenance.json")) return true;  // of a saved run
+  if (is_saved_run(file)) return true;
   return real.parent_path().filename() == "configs" && embedded_config(name).has_value();
 }
 
@@ -148,6 +205,7 @@ Source read_source(const std::string& name, const std::optional<fs::path>& folde
   source.shipped = !on_disk || is_shipped(file);
   if (on_disk) {
     source.value = read_json(file.lexically_normal(), &source.origins);
+    if (is_saved_run(file)) drop_other_optimizers_keys(source.value);
   } else {
     source.value = parse_json(*embedded_config(*embedded), origin, &source.origins);
   }
@@ -167,6 +225,12 @@ Source with_bases(Source source, const std::string& origin, const std::optional<
   source.value.erase("extends");
   source.value.erase("$schema");
   base.value.erase("$schema");
+  if (base.value.contains("optim") && source.value.contains("optim") && source.value["optim"].is_object() &&
+      source.value["optim"].contains("name") &&
+      named_optimizer(source.value["optim"]) != named_optimizer(base.value["optim"]))
+    each_optimizer_key(base.value["optim"], [](Json& object, const std::string& key, const std::string&) {
+      object.erase(key);  // another optimizer, as another type: the keys of the base's go
+    });
   merge(base.value, source.value);
   for (auto& [path, place] : source.origins) base.origins[path] = place;
   base.files.insert(base.files.begin(), source.files.begin(), source.files.end());
@@ -230,6 +294,10 @@ void apply_set(Source& source, const std::string& set) {
           if (said == source.origins.end() || !said->second.starts_with(kSet)) at->erase(other);
         }
       }
+      if (path == "optim.name" && last && at->contains(key) && (*at)[key] != value)  // likewise
+        each_optimizer_key(*at, [&](Json& object, const std::string& other, const std::string& where) {
+          if (!origin_of(source.origins, where).starts_with(kSet)) object.erase(other);
+        });
       if (!at->contains(key) || (!last && (*at)[key].is_null())) {
         (*at)[key] = last ? Json() : Json::object();
         source.origins[here] = origin;
@@ -319,11 +387,14 @@ OptimConfig parse_optim(const Json& json) {
   OptimConfig optim;
   optim.name = get<std::string>(json, "name");
   optim.lr = get<double>(json, "lr");
-  optim.momentum = get<double>(json, "momentum");
-  optim.nesterov = get<bool>(json, "nesterov");
-  optim.beta1 = json.at("betas").at(0).get<double>();
-  optim.beta2 = json.at("betas").at(1).get<double>();
-  optim.eps = get<double>(json, "eps");
+  const Json& own = optimizer_keys(find_optimizer(optim.name));
+  const auto options_of = [&](const Json& object) {
+    Json options = Json::object();
+    for (const auto& item : own.items())
+      if (object.contains(item.key())) options[item.key()] = object[item.key()];
+    return options;
+  };
+  optim.options = options_of(json);
   optim.weight_decay = get<double>(json, "weight_decay");
   optim.grad_clip = get_optional<double>(json, "grad_clip");
   optim.ema = get_optional<double>(json, "ema");
@@ -332,7 +403,7 @@ OptimConfig parse_optim(const Json& json) {
     ParamGroupConfig group;
     group.match = get<std::string>(each, "match");
     group.lr = get_or(each, "lr", optim.lr);
-    group.momentum = get_or(each, "momentum", optim.momentum);
+    group.options = options_of(each);
     group.weight_decay = get_optional<double>(each, "weight_decay");
     group.first_epoch = get<int64_t>(each, "first_epoch");
     group.every = get<int64_t>(each, "every");
@@ -382,10 +453,21 @@ void check_together(const Config& config, const Origins& origins) {
     }
   }
   const OptimConfig& optim = config.optim;
-  if (optim.name == "sgd" && optim.nesterov && optim.momentum == 0) {
-    fail("optim.nesterov",
-         "true needs a momentum above 0, got optim.momentum 0; say optim.nesterov=false for plain SGD");
-  }
+  const OptimizerDescription& optimizer = find_optimizer(optim.name);
+  Json said_optim = config.resolved["optim"];
+  each_optimizer_key(said_optim, [&](Json&, const std::string& key, const std::string& path) {
+    const Json& own = optimizer_keys(optimizer);
+    if (own.contains(key)) return;
+    std::vector<std::string> having, keys;
+    for (const OptimizerDescription* each : optimizers())
+      if (optimizer_keys(*each).contains(key)) having.push_back(each->name);
+    for (const auto& item : own.items()) keys.push_back(item.key());
+    fail(path, fmt::format("{} has no such key, but {}; its own keys are {}", optim.name, fmt::join(having, " and "),
+                           fmt::join(keys, ", ")));
+  });
+  OptimizerKeys keys(&optim.options);
+  optimizer.keys(keys);
+  if (const auto& complaint = keys.complaint()) fail("optim." + complaint->first, complaint->second);
   const auto check_schedule = [&](const ScheduleConfig& schedule, const std::string& path,
                                   const std::string& warmup_path) {
     if (config.train.epochs > 0 && schedule.warmup_epochs > static_cast<double>(config.train.epochs)) {
@@ -426,13 +508,13 @@ Config finish(Source source, const std::string& name, std::span<const std::strin
   source.value.erase("$schema");
   source.value.erase("extends");
   // Defaults before the sets, so that a set can change a part of one, as optim.betas.0; and again for what they add.
-  schema().fill_defaults(source.value);
+  fill_defaults(source.value);
   for (const std::string& set : sets) {
     apply_set(source, set);
-    schema().fill_defaults(source.value);
+    fill_defaults(source.value);
   }
   if (!source.value.contains("name")) source.value["name"] = name;
-  schema().fill_defaults(source.value);
+  fill_defaults(source.value);
   schema().validate(source.value, source.origins);
 
   Config config;
@@ -473,6 +555,12 @@ Config load_config_text(std::string_view text, std::string_view origin, std::spa
   source.value = parse_json(text, origin, &source.origins);
   source = with_bases(std::move(source), std::string(origin), folder, {});
   return finish(std::move(source), fs::path(origin).stem().string(), sets);
+}
+
+Json completed_config(Json saved) {
+  drop_other_optimizers_keys(saved);
+  fill_defaults(saved);
+  return saved;
 }
 
 void log_config_files(const Config& config) {

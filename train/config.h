@@ -70,12 +70,12 @@ struct ScheduleConfig {
   double gamma = 0.1;              // step
 };
 
-/// Parameters whose name matches; the first group that matches has them. What a group does not say, the optimizer's
-/// own keys say, and they are filled in here.
+/// Parameters whose name matches; the first group that matches has them. What a group does not say is as in `optim`,
+/// and filled in here, but for `options`.
 struct ParamGroupConfig {
   std::string match;  // glob over parameter names: * any characters, ? one
   double lr = 0.1;
-  double momentum = 0.9;
+  Json options = Json::object();       // the optimizer's own keys that the group says
   std::optional<double> weight_decay;  // none: the optimizer's, and 0 for batch norms, biases and shape parameters
   int64_t first_epoch = 0;             // epochs that pass before these parameters move
   int64_t every = 1;                   // an update every so many steps
@@ -84,13 +84,9 @@ struct ParamGroupConfig {
 };
 
 struct OptimConfig {
-  std::string name = "sgd";  // sgd, adamw
+  std::string name = "sgd";  // of train/optimizers/
   double lr = 0.1;
-  double momentum = 0.9;  // sgd
-  bool nesterov = true;   // sgd
-  double beta1 = 0.9;     // adamw
-  double beta2 = 0.999;   // adamw
-  double eps = 1e-8;      // adamw
+  Json options = Json::object();  // the optimizer's own keys; one that is absent has its default
   double weight_decay = 5e-4;
   std::optional<double> grad_clip;  // largest global norm of the gradient
   std::optional<double> ema;        // decay of the moving average of the weights
@@ -135,6 +131,10 @@ Config load_config(const std::filesystem::path& file, std::span<const std::strin
 /// The same from text. `origin` names it in errors; `extends` is relative to `folder`.
 Config load_config_text(std::string_view text, std::string_view origin = "config",
                         std::span<const std::string> sets = {}, const std::filesystem::path& folder = ".");
+
+/// A config as some version of the program saved it, as this one would save it: newer keys have their defaults, which
+/// are the old behaviour, and keys of an optimizer that the config does not name go. Checks nothing.
+Json completed_config(Json saved);
 
 /// Says on the log what files a config was read from; the same files once in a process.
 void log_config_files(const Config& config);

@@ -1,22 +1,24 @@
-// Optimizers with parameter groups. They update the f32 (f64) master weights in place.
+// Parameter groups: which parameters an optimizer's update is for, at what rate and when. Updates are of the f32 (f64)
+// master weights, in place; the optimizers themselves are in train/optimizers/.
 #pragma once
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "layers/parameter.h"
 #include "train/config.h"
+#include "train/optimizers/rule.h"
 
 namespace tidepool {
 
 /// True when `name` fits the glob: * any characters, ? one.
 bool glob_match(const std::string& pattern, const std::string& name);
 
-/// SGD with (Nesterov) momentum as torch.optim.SGD defines it, or AdamW (Loshchilov & Hutter, ICLR 2019).
 class Optimizer {
  public:
-  /// Warns of a group that matches no parameter.
+  /// Warns of a group that matches no parameter. Throws Error for a name that is no optimizer's.
   Optimizer(const OptimConfig& config, const std::vector<Parameter>& parameters, int64_t steps_per_epoch,
             int64_t total_steps);
 
@@ -31,16 +33,18 @@ class Optimizer {
  private:
   struct Slot {
     Parameter parameter;
-    int group = -1;  // -1: none
+    size_t group = 0;  // 0: none; else a place in the config's groups, from 1
     double weight_decay = 0;
-    Tensor first, second;  // momentum; or the two moments of AdamW
+    std::vector<Tensor> state;  // as the group's rule says
   };
-  double group_rate(const Slot& slot, int64_t step) const;
-  bool due(const Slot& slot, int64_t step) const;
+  const ParamGroupConfig* config_of(size_t group) const { return group == 0 ? nullptr : &config_.groups[group - 1]; }
+  double group_rate(size_t group, int64_t step) const;
+  bool due(size_t group, int64_t step) const;
   double clip_scale() const;
 
   OptimConfig config_;
   int64_t steps_per_epoch_, total_steps_;
+  std::vector<std::unique_ptr<UpdateRule>> rules_;  // a group's
   std::vector<Slot> slots_;
 };
 

@@ -34,7 +34,7 @@ std::string config_difference(const Json& saved, const Json& now, std::string_vi
     return std::find(std::begin(kFree), std::end(kFree), key) != std::end(kFree) ||
            std::find(ignored.begin(), ignored.end(), key) != ignored.end();
   };
-  const Json filled = load_config_text(saved.dump(), origin).resolved;
+  const Json filled = load_config_text(completed_config(saved).dump(), origin).resolved;
   const Json a = comparable(filled, now).flatten(), b = comparable(now, filled).flatten();
   const auto shown = [](const Json& flat, const std::string& pointer) {
     return flat.contains(pointer) ? brief_json(flat.at(pointer)) : std::string("absent");

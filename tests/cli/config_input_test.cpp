@@ -178,6 +178,34 @@ TEST_F(ConfigInput, HintsKnowTheNamesOfOthers) {
   EXPECT_EQ(other.err.find("did you mean"), std::string::npos) << other.err;
 }
 
+TEST_F(ConfigInput, KeysOfAnotherOptimizer) {
+  refuse_set("optim.alpha=0.9", {"optim.alpha: sgd has no such key, but rmsprop", "momentum, nesterov"});
+  refuse_set(R"(optim={"name": "rmsprop", "betas": [0.9, 0.99]})", {"optim.betas: rmsprop has no such key, but adamw"});
+  refuse_set(R"(optim={"name": "rmsprop", "momentum": -1})", {"optim.momentum", "not below 0"});
+  refuse_set("optim.name=rmspop", {"did you mean 'rmsprop'"});
+  EXPECT_FALSE(std::filesystem::exists(file("runs")));
+}
+
+TEST_F(ConfigInput, RmspropTrainsAndResumes) {
+  const std::vector<std::string> sets{"--set", "optim.name=rmsprop", "--set", "optim.lr=0.001",
+                                      "--set", "optim.momentum=0.9", "--set", "optim.centered=true",
+                                      "--set", "train.max_steps=4"};
+  const auto train = [&](std::vector<std::string> more) {
+    std::vector<std::string> call{"train", "tiny.json"};
+    call.insert(call.end(), sets.begin(), sets.end());
+    call.insert(call.end(), more.begin(), more.end());
+    done(call);
+  };
+  train({"--out", "whole"});
+  train({"--out", "parts", "--set", "train.max_steps=2"});
+  train({"--out", "parts", "--resume"});
+  const auto whole = read("whole/last.safetensors"), parts = read("parts/last.safetensors");
+  for (const char* kept : {"square_average", "momentum", "gradient_average"})
+    EXPECT_TRUE(whole.contains(std::string("state/optimizer/features.0.weight/") + kept)) << kept;
+  ASSERT_EQ(whole.size(), parts.size());
+  for (const auto& [name, value] : whole) EXPECT_EQ(value.values(), parts.at(name).values()) << name;
+}
+
 TEST_F(ConfigInput, ShortOptions) {
   done({"train", "tiny.json", "--out", "a", "--epochs", "1", "--lr", ".025", "--batch-size", "20"});
   const nlohmann::json saved = nlohmann::json::parse(text_of(file("a/config.json")));

@@ -78,8 +78,7 @@ class NetworkGolden {
     OptimConfig optim;
     optim.name = "sgd";
     optim.lr = steps.at("lr").get<double>();
-    optim.momentum = steps.at("momentum").get<double>();
-    optim.nesterov = steps.at("nesterov").get<bool>();
+    optim.options = {{"momentum", steps.at("momentum")}, {"nesterov", steps.at("nesterov")}};
     optim.weight_decay = steps.at("weight_decay").get<double>();
     optim.schedule.type = ScheduleType::kConstant;
     const auto count = steps.at("count").get<int64_t>();

@@ -3,16 +3,19 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <numbers>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "core/error.h"
 #include "core/json.h"
 #include "train/lr_schedule.h"
+#include "train/optimizers/rule.h"
 #include "train/schema.h"
 
 namespace tidepool {
@@ -98,7 +101,7 @@ TEST_F(ConfigTest, SpecExampleLoads) {
   const ParamGroupConfig& group = config.optim.groups[0];
   EXPECT_EQ(group.match, "*.alpha");
   EXPECT_EQ(group.lr, 0.001);
-  EXPECT_EQ(group.momentum, 0.9);  // the optimizer's
+  EXPECT_FALSE(group.options.contains("momentum"));  // the optimizer's
   EXPECT_EQ(group.weight_decay, 0.0);
   EXPECT_EQ(group.first_epoch, 3);
   EXPECT_EQ(group.schedule.type, ScheduleType::kCosine);
@@ -136,11 +139,6 @@ TEST_F(ConfigTest, StructDefaultsAreTheSchemas) {
   EXPECT_EQ(config.loss.gmacs_lambda, plain.loss.gmacs_lambda);
   EXPECT_EQ(config.optim.name, plain.optim.name);
   EXPECT_EQ(config.optim.lr, plain.optim.lr);
-  EXPECT_EQ(config.optim.momentum, plain.optim.momentum);
-  EXPECT_EQ(config.optim.nesterov, plain.optim.nesterov);
-  EXPECT_EQ(config.optim.beta1, plain.optim.beta1);
-  EXPECT_EQ(config.optim.beta2, plain.optim.beta2);
-  EXPECT_EQ(config.optim.eps, plain.optim.eps);
   EXPECT_EQ(config.optim.weight_decay, plain.optim.weight_decay);
   EXPECT_EQ(config.optim.grad_clip, plain.optim.grad_clip);
   EXPECT_EQ(config.optim.ema, plain.optim.ema);
@@ -226,8 +224,7 @@ TEST_F(ConfigTest, Ranges) {
 
 TEST_F(ConfigTest, KeysTogether) {
   EXPECT_TRUE(says(error_of(R"({"optim": {"momentum": 0}})"), {"optim.nesterov", "optim.momentum 0"}));
-  EXPECT_EQ(load_config_text(R"({"optim": {"momentum": 0, "nesterov": false}})").optim.momentum, 0);
-  EXPECT_EQ(load_config_text(R"({"optim": {"name": "adamw", "momentum": 0}})").optim.name, "adamw");
+  EXPECT_EQ(load_config_text(R"({"optim": {"momentum": 0, "nesterov": false}})").optim.options["momentum"], 0);
   EXPECT_TRUE(
       says(error_of(R"({"optim": {"schedule": {"type": "cosine", "warmup_epochs": 3}}, "train": {"epochs": 2}})"),
            {"c.json:1:43: optim.schedule.warmup_epochs", "3 epochs", "train.epochs is 2"}));
@@ -309,8 +306,8 @@ TEST_F(ConfigTest, SetForms) {
   const Config config =
       load_config(file, Sets{"optim.lr=1e-3", "train.max_steps=1e3", "train.epochs=12", "data.root=/data/x",
                              "data.train_images=null", "data.shuffle=false", "name=5", "optim.groups.0.lr=0.25",
-                             "optim.betas=[0.8, 0.9]", "optim.betas.1=0.95", "model.pool.pool3.type=soft",
-                             "optim.groups.1.match=*.bias", "train.epochs=13"});
+                             "optim.name=adamw", "optim.betas=[0.8, 0.9]", "optim.betas.1=0.95",
+                             "model.pool.pool3.type=soft", "optim.groups.1.match=*.bias", "train.epochs=13"});
   EXPECT_EQ(config.optim.lr, 1e-3);
   EXPECT_EQ(config.train.max_steps, 1000);
   EXPECT_TRUE(config.resolved["train"]["max_steps"].is_number_integer());
@@ -322,12 +319,12 @@ TEST_F(ConfigTest, SetForms) {
   EXPECT_EQ(config.optim.groups[0].lr, 0.25);
   EXPECT_EQ(config.optim.groups[1].match, "*.bias");
   EXPECT_FALSE(config.optim.groups[1].weight_decay.has_value());
-  EXPECT_EQ(config.optim.beta1, 0.8);
-  EXPECT_EQ(config.optim.beta2, 0.95);
+  EXPECT_EQ(config.optim.options.dump(), R"({"betas":[0.8,0.95],"eps":1e-08})");
   EXPECT_EQ(config.model.pool["pool3"].dump(), R"({"type":"soft"})");
   EXPECT_EQ(config.model.pool["default"]["type"], "dynopool");
   EXPECT_EQ(config.train.epochs, 13);                                                  // the last one holds
-  EXPECT_EQ(load_config_text("{}", "c", Sets{"optim.betas.0=0.5"}).optim.beta1, 0.5);  // part of a default
+  EXPECT_EQ(load_config_text("{}", "c", Sets{"optim.name=adamw", "optim.betas.0=0.5"}).optim.options["betas"].dump(),
+            "[0.5,0.999]");  // part of a default
   EXPECT_EQ(load_config_text("{}", "c", Sets{R"(name="a=b")"}).name, "a=b");
 }
 
@@ -428,6 +425,75 @@ TEST_F(ConfigTest, SchemaDescribesEveryProperty) {
   const Json schema = Json::parse(*embedded_config("schema.json"));
   ASSERT_TRUE(schema.contains("properties"));
   expect_descriptions(schema, "");
+}
+
+TEST_F(ConfigTest, SchemaHasTheOptimizersKeys) {
+  const Json schema = parse_json(*embedded_config("schema.json"), "schema.json");
+  Json now = schema;
+  describe_optimizers(now);
+  const auto optim = [](const Json& whole) { return whole["properties"]["optim"]["properties"]; };
+  EXPECT_TRUE(schema == now) << "configs/schema.json: properties of optim and of its groups should be\n" << optim(now);
+  // and no others than those and the groups'
+  const std::set<std::string> common{"name", "lr", "weight_decay", "grad_clip", "ema", "groups", "schedule"};
+  const Json keys = optim(schema);
+  for (const auto& item : keys.items()) {
+    const auto has = [&](const OptimizerDescription* each) { return optimizer_keys(*each).contains(item.key()); };
+    const auto all = optimizers();
+    EXPECT_TRUE(common.contains(item.key()) || std::any_of(all.begin(), all.end(), has)) << item.key();
+  }
+}
+
+TEST_F(ConfigTest, KeysOfTheChosenOptimizer) {
+  const auto options = [](const std::string& text, const Sets& sets = {}) {
+    return load_config_text(text, "c.json", sets).optim.options.dump();
+  };
+  const std::string sgd = R"({"momentum":0.9,"nesterov":true})", adamw = R"({"betas":[0.9,0.999],"eps":1e-08})",
+                    rmsprop = R"({"alpha":0.99,"eps":1e-08,"momentum":0,"centered":false})";
+  EXPECT_EQ(options("{}"), sgd);
+  EXPECT_EQ(options(R"({"optim": {"name": "adamw"}})"), adamw);
+  EXPECT_EQ(options(R"({"optim": {"name": "rmsprop"}})"), rmsprop);
+  EXPECT_EQ(options("{}", {"optim.name=rmsprop"}), rmsprop);
+  // Another optimizer: keys of the old one go, in the base and in the file, but not those that a --set gives.
+  EXPECT_EQ(options(R"({"extends": "cifar100_vgg16.json", "optim": {"name": "rmsprop"}})"), rmsprop);
+  EXPECT_EQ(options(R"({"optim": {"momentum": 0.8}})", {"optim.name=rmsprop"}), rmsprop);
+  for (const Sets& sets :
+       {Sets{"optim.name=rmsprop", "optim.momentum=0.8"}, {"optim.momentum=0.8", "optim.name=rmsprop"}})
+    EXPECT_EQ(options("{}", sets), R"({"alpha":0.99,"eps":1e-08,"momentum":0.8,"centered":false})");
+  EXPECT_EQ(options(R"({"extends": "toy_procedural.json"})", {"optim.name=adamw"}), adamw);
+  EXPECT_EQ(options(R"({"extends": "cifar100_vgg16.json", "optim": {"name": "sgd", "momentum": 0.8}})"),
+            R"({"momentum":0.8,"nesterov":true})");
+  const Config config = load_config_text(R"({"extends": "toy_procedural.json", "optim": {"name": "adamw"}})");
+  EXPECT_EQ(config.optim.groups.at(0).options, Json::object());
+  EXPECT_FALSE(config.resolved["optim"].contains("momentum"));
+  // Written for an optimizer that has no such key.
+  EXPECT_TRUE(says(error_of(R"({"optim": {"name": "adamw", "momentum": 0}})"),
+                   {"c.json:1:29: optim.momentum: adamw has no such key, but rmsprop and sgd", "betas, eps"}));
+  EXPECT_TRUE(says(error_of(R"({"optim": {"betas": [0.9, 0.99]}})"), {"optim.betas: sgd has no such key, but adamw"}));
+  EXPECT_TRUE(says(error_of("{}", {"optim.name=rmsprop", "optim.nesterov=true"}),
+                   {"--set optim.nesterov=true: optim.nesterov: rmsprop has no such key, but sgd", "alpha"}));
+  EXPECT_TRUE(says(error_of("{}", {"optim.nesterov=true", "optim.name=rmsprop"}), {"optim.nesterov: rmsprop"}));
+  EXPECT_TRUE(says(error_of(R"({"optim": {"name": "adamw", "groups": [{"match": "*", "momentum": 0.5}]}})"),
+                   {"optim.groups.0.momentum: adamw has no such key"}));
+  EXPECT_TRUE(says(error_of(R"({"optim": {"name": "rmsprop", "alpha": 1}})"), {"optim.alpha", "below 1, got 1"}));
+  EXPECT_TRUE(says(error_of(R"({"optim": {"name": "rmsprop", "centered": 1}})"), {"optim.centered", "true or false"}));
+  EXPECT_TRUE(says(error_of(R"({"optim": {"name": "RMSProp"}})"), {"optim.name", "did you mean 'rmsprop'"}));
+}
+
+// A run that an older version saved has the keys of all optimizers.
+TEST_F(ConfigTest, SavedKeysOfOtherOptimizersGo) {
+  const std::string saved = R"({"optim": {"name": "adamw", "lr": 0.01, "momentum": 0.9, "nesterov": true,
+      "betas": [0.8, 0.99], "eps": 1e-6, "groups": [{"match": "*.alpha", "momentum": 0.9, "lr": 0.1}]}})";
+  write("run/provenance.json", "{}");
+  const fs::path file = write("run/config.json", saved);
+  const Config config = load_config(file);
+  const std::string options = R"({"betas":[0.8,0.99],"eps":1e-06})";
+  EXPECT_EQ(config.optim.options.dump(), options);
+  EXPECT_EQ(config.optim.groups.at(0).options, Json::object());
+  EXPECT_EQ(load_config(write("mine.json", R"({"extends": "run/config.json"})")).optim.options.dump(), options);
+  const Json completed = completed_config(Json::parse(saved));
+  EXPECT_FALSE(completed["optim"].contains("momentum"));
+  EXPECT_EQ(completed["optim"], config.resolved["optim"]);
+  EXPECT_TRUE(says(error_of(saved), {"optim.momentum: adamw has no such key"}));
 }
 
 TEST_F(ConfigTest, SchemaFindsItsOwnSlips) {
