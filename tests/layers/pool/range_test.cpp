@@ -143,7 +143,7 @@ TEST_P(PoolLong, WindowsKeepTheirDigits) {
         config["kernel"] = n;
         SCOPED_TRACE(fmt::format("{}, {}", config.dump(), constant));
         const bool last = format == MemoryFormat::channels_last;
-        const Dims shape{1, last ? 17 : 2, n};
+        const Dims shape{1, n > 4096 ? 1 : last ? 17 : 2, n};  // 17: a vector of channels, and one more
         const Tensor x = constant ? Tensor::full(shape, 3.3, {.dtype = DType::f64}) : normal(shape, 7, 1, 0.5);
         compare(config, x, DType::f32, format, 1.7);
       }
