@@ -130,6 +130,9 @@ constexpr Alias kAliases[] = {
     {"half", "bf16"},
     {"amp", "bf16"},
     // keys of a config
+    {"type", "name"},
+    {"dataset", "name"},
+    {"arch", "name"},
     {"learningrate", "lr"},
     {"momentumsgd", "sgd"},
     {"adam", "adamw"},

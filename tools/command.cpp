@@ -234,6 +234,9 @@ struct Frame {
   }
   static std::string suggestion(const std::string& name, const std::vector<std::string>& names,
                                 const Command& command) {
+    for (const char* device : {"cpu", "cuda", "gpu"})
+      if (name == device && find_option(command, "device") != nullptr)
+        return fmt::format(" (did you mean '--device {}'?)", name == "gpu" ? "cuda" : name);
     const std::string best = nearest_name(name, names);
     if (!best.empty()) return fmt::format(" (did you mean '--{}'?)", best);
     if (find_option(command, "set") == nullptr) return "";

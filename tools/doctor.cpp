@@ -42,8 +42,7 @@ std::vector<Problem> find_problems(const std::string& option, const Json& data, 
   }
   for (const Json& row : data)
     if (!row["found"].get<bool>())
-      problems.push_back({fmt::format("the data set {} was not found", row["name"].get<std::string>()),
-                          "tidepool data fetch " + row["name"].get<std::string>()});
+      problems.push_back({row["problem"].get<std::string>(), "tidepool data fetch " + row["name"].get<std::string>()});
   if (driver.devices.empty() && fs::exists("/dev/nvidiactl", code))
     problems.push_back({"a CUDA card is here, but does not answer: " + driver.problem, "nvidia-smi"});
   else if (!driver.devices.empty() && !built_with_cuda())
@@ -67,14 +66,18 @@ Json find_all_data(const std::string& option) {
   for (const std::string& name : source_names()) {
     const bool files = std::find(fetched.begin(), fetched.end(), name) != fetched.end();
     std::optional<DataPlace> place;
+    std::string problem;
     try {
+      if (files) require_data(name, option);
       place = find_data(name, option);
-    } catch (const Error&) {  // --data without it: a problem to be told, no reason to stop
+    } catch (const Error& e) {  // a problem to be told, no reason to stop
+      problem = e.what();
     }
     data.push_back({{"name", name},
                     {"found", !files || place.has_value()},
                     {"folder", place ? Json(place->folder.string()) : Json(nullptr)},
-                    {"said_by", place ? Json(place->said_by) : Json(nullptr)}});
+                    {"said_by", place ? Json(place->said_by) : Json(nullptr)},
+                    {"problem", problem.empty() ? Json(nullptr) : Json(problem)}});
   }
   return data;
 }

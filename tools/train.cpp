@@ -42,6 +42,9 @@ Request request_of(const Call& call) {
       throw Error("{}: expected a run directory to resume, it holds no config.json", named.string());
     return {.config = config_in(call, named / "config.json"), .out = named};
   }
+  if (call.flag("resume") && named.extension() == ".safetensors")
+    throw Error("{}: a checkpoint; --resume takes its run directory{}", named.string(),
+                named.has_parent_path() ? ", " + named.parent_path().string() : "");
   Request request{.config = config_of(call), .out = {}};
   request.out = call.given("out") ? call.path("out") : fs::path("runs") / request.config.name;
   if (call.flag("resume")) request.config = resumed_config(request.config, request.out);

@@ -1,5 +1,6 @@
 #include "train/run.h"
 
+#include <spdlog/spdlog.h>
 #include <chrono>
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -130,7 +131,10 @@ class Run {
 
   RunResult go() {
     const bool resumed = std::filesystem::exists(directory_.last());
-    if (resumed) restore();
+    if (resumed)
+      restore();
+    else if (options_.resume)
+      spdlog::info("{}: no checkpoint yet: the run starts from the beginning", directory_.folder().string());
     directory_.write_json("config.json", config_.resolved);
     write_provenance();
     directory_.open_logs(resumed ? step_ : RunDirectory::kFromTheStart);

@@ -312,9 +312,9 @@ class Walker {
  private:
   std::string unknown_key(const std::string& key, const std::string& parent,
                           const std::vector<std::string>& known) const {
-    // A key in the wrong section is commoner than a key far misspelt.
+    // A key in the wrong section is commoner than a key far misspelt; "type" stands in many, and says nothing.
     std::vector<std::string> elsewhere;
-    find_key(root_, key, "", elsewhere);
+    if (key != "type") find_key(root_, key, "", elsewhere);
     if (!elsewhere.empty()) return fmt::format("unknown key here (did you mean '{}'?)", elsewhere.front());
     const std::string near = nearest_name(key, known);
     if (!near.empty()) return fmt::format("unknown key (did you mean '{}'?)", join_path(parent, near));

@@ -132,6 +132,10 @@ TEST_F(ConfigInput, NamesThatNoFolderHas) {
 }
 
 TEST_F(ConfigInput, HintsKnowTheNamesOfOthers) {
+  expect_refused({"train", "tiny.json", "--gpu"}, {"did you mean '--device cuda'?"});
+  expect_refused({"train", "tiny.json", "--cpu"}, {"did you mean '--device cpu'?"});
+  expect_refused({"train", "tiny.json", "--set", "optim.type=adamw"}, {"did you mean 'optim.name'?"});
+  expect_refused({"train", "tiny.json", "--set", "data.dataset=cifar10"}, {"did you mean 'data.name'?"});
   const auto op = [](const std::string& name, const std::string& config = "{}") {
     return std::vector<std::string>{"op", name, "--input", "x.st", "--output", "y.st", "--config", config};
   };
@@ -331,6 +335,7 @@ TEST_F(ConfigInput, WhatIsMissingIsNamed) {
   expect_refused(with({"--data", "other"}), {"other/cifar-100-binary/test.bin without train.bin"});
   expect_refused(cifar, {"$TIDEPOOL_DATA", "half/train.bin without test.bin"}, {"TIDEPOOL_DATA=half"});
   expect_refused({"data", "info", "cifar100", "--data", "half"}, {"half/train.bin without test.bin"});
+  EXPECT_NE(run({"doctor", "--data", "half"}).out.find("half/train.bin without test.bin"), std::string::npos);
 }
 
 }  // namespace
