@@ -1,5 +1,6 @@
 #include "tools/work_timer.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <string_view>
 
@@ -15,7 +16,10 @@ const char* kind_of(std::string_view op, bool backward) {
   if (op == "batch_norm" || op == "norm") return "norm";
   if (op == "linear") return "linear";
   if (op == "cross_entropy") return "loss";
-  if (op == "global_avg" || op == "relu" || op == "silu" || op == "sigmoid" || op == "dropout") return "other";
+  static constexpr std::string_view kOther[] = {"add_maps",  "concat", "dropout",         "gate",    "global_avg",
+                                                "hardswish", "relu",   "relu6",           "reshape", "resize",
+                                                "sigmoid",   "silu",   "stochastic_depth"};
+  if (std::find(std::begin(kOther), std::end(kOther), op) != std::end(kOther)) return "other";
   return "pooling";
 }
 
