@@ -156,7 +156,8 @@ TEST(Rooms, PagesThatCommentsNameAreThere) {
       for (std::sregex_iterator at(line.begin(), line.end(), kPage), end; at != end; ++at) {
         const std::string page = at->str();
         ++named;
-        EXPECT_TRUE(written.contains(fs::path(page).filename().string()) || fs::exists(top / page) || fs::exists(file.parent_path() / page))
+        EXPECT_TRUE(written.contains(fs::path(page).filename().string()) || fs::exists(top / page) ||
+                    fs::exists(file.parent_path() / page))
             << fs::relative(file, top).string() << " refers to " << page << ", which is not here";
       }
     }

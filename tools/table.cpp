@@ -342,7 +342,8 @@ int run(const Call& call) {
   if (table.fidelity)
     for (const PlannedRun& planned : plan.runs) {
       const Json& pool = planned.config.model.pool;
-      if (planned.seed == 1 && pool.contains("default") && pool["default"].is_object())  // --set may name the places one by one
+      if (planned.seed == 1 && pool.contains("default") &&
+          pool["default"].is_object())  // --set may name the places one by one
         facts.fidelity[plan.rows[planned.row].name] = image_fidelity(pool["default"], planned.config.data, images.root);
     }
 

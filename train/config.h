@@ -2,8 +2,8 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
 #include <string>
@@ -46,8 +46,8 @@ struct ModelConfig {
   double width = 1.0;
   std::optional<int64_t> classes;  // none: as many as the data set has
   bool conv_bias = false;
-  std::string stem;                           // "imagenet", "cifar"; empty: by the image's size
-  std::map<std::string, int64_t> strides;     // of empty slots
+  std::string stem;                        // "imagenet", "cifar"; empty: by the image's size
+  std::map<std::string, int64_t> strides;  // of empty slots
   std::string where = "before";
   std::optional<double> dropout, stochastic_depth;  // none: the network's own
   /// Resize slot -> {"type": operator, its keys} or null; "default" fills every slot that is not named. The operator

@@ -322,7 +322,7 @@ TEST_F(ConfigTest, SetForms) {
   EXPECT_EQ(config.optim.options.dump(), R"({"betas":[0.8,0.95],"eps":1e-08})");
   EXPECT_EQ(config.model.pool["pool3"].dump(), R"({"type":"soft"})");
   EXPECT_EQ(config.model.pool["default"]["type"], "dynopool");
-  EXPECT_EQ(config.train.epochs, 13);                                                  // the last one holds
+  EXPECT_EQ(config.train.epochs, 13);  // the last one holds
   EXPECT_EQ(load_config_text("{}", "c", Sets{"optim.name=adamw", "optim.betas.0=0.5"}).optim.options["betas"].dump(),
             "[0.5,0.999]");  // part of a default
   EXPECT_EQ(load_config_text("{}", "c", Sets{R"(name="a=b")"}).name, "a=b");
