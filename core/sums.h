@@ -5,14 +5,14 @@
 
 #include "core/lanes.h"
 
-// TP_COLD: hardly ever called. TP_APART: not inlined, so that its caller's loops are compiled as they would be without
+// TP_COLD: rarely called. TP_NOINLINE: not inlined, so that the caller's loops are compiled as they would be without
 // it.
 #if defined(__CUDACC__)
 #define TP_COLD __noinline__
-#define TP_APART __noinline__
+#define TP_NOINLINE __noinline__
 #else
 #define TP_COLD __attribute__((noinline, cold))
-#define TP_APART __attribute__((noinline))
+#define TP_NOINLINE __attribute__((noinline))
 #endif
 
 namespace tidepool {

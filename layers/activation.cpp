@@ -44,7 +44,7 @@ Tensor mapped(const char* who, const Tensor& x, const F& f) {
 
 // dx = f(kept, dy), `kept` being x or y.
 template <bool kStream, class F>
-Tensor pulled(const Tensor& kept, const Tensor& dy, const F& f) {
+Tensor activation_gradient(const Tensor& kept, const Tensor& dy, const F& f) {
   const Tensor g = dy.to(kept.dtype()).contiguous(kept.format());
   const Tensor dx = Tensor::empty(kept.shape(), kept.options());
   dispatch_floating(kept.dtype(), "activation", [&]<class T>(T) {
@@ -70,8 +70,8 @@ Tensor relu(const Tensor& x) {
   const Tensor in = x.contiguous();
   const Tensor y = mapped<true>("relu", in, []<class V>(V v) { return v <= number<V>(0) ? number<V>(0) : v; });
   Tape::record("relu", {x}, {y}, {y}, [](Pull& p) {
-    p.dx(0) =
-        pulled<true>(p.saved(0), p.dy(), []<class V>(V out, V dy) { return out <= number<V>(0) ? number<V>(0) : dy; });
+    p.dx(0) = activation_gradient<true>(p.saved(0), p.dy(),
+                                        []<class V>(V out, V dy) { return out <= number<V>(0) ? number<V>(0) : dy; });
   });
   return y;
 }
@@ -83,7 +83,7 @@ Tensor relu6(const Tensor& x) {
     return low >= number<V>(6) ? number<V>(6) : low;
   });
   Tape::record("relu6", {x}, {y}, {y}, [](Pull& p) {
-    p.dx(0) = pulled<true>(p.saved(0), p.dy(), []<class V>(V out, V dy) {
+    p.dx(0) = activation_gradient<true>(p.saved(0), p.dy(), []<class V>(V out, V dy) {
       return (out <= number<V>(0)) | (out >= number<V>(6)) ? number<V>(0) : dy;
     });
   });
@@ -94,7 +94,7 @@ Tensor silu(const Tensor& x) {
   const Tensor in = x.contiguous();
   const Tensor y = mapped<false>("silu", in, []<class V>(V v) { return v * sigmoid_of(v); });
   Tape::record("silu", {x}, {y}, {in}, [](Pull& p) {
-    p.dx(0) = pulled<false>(p.saved(0), p.dy(), []<class V>(V v, V dy) {
+    p.dx(0) = activation_gradient<false>(p.saved(0), p.dy(), []<class V>(V v, V dy) {
       const V s = sigmoid_of(v);
       return dy * (s + v * (s * (number<V>(1) - s)));
     });
@@ -109,7 +109,7 @@ Tensor hardswish(const Tensor& x) {
     return v * (low >= number<V>(6) ? number<V>(6) : low) / number<V>(6);
   });
   Tape::record("hardswish", {x}, {y}, {in}, [](Pull& p) {
-    p.dx(0) = pulled<true>(p.saved(0), p.dy(), []<class V>(V v, V dy) {
+    p.dx(0) = activation_gradient<true>(p.saved(0), p.dy(), []<class V>(V v, V dy) {
       const V between = dy * (v / number<V>(3) + number<V>(0.5));
       return v <= number<V>(-3) ? number<V>(0) : (v >= number<V>(3) ? dy : between);
     });
@@ -121,7 +121,8 @@ Tensor sigmoid(const Tensor& x) {
   const Tensor in = x.contiguous();
   const Tensor y = mapped<false>("sigmoid", in, []<class V>(V v) { return sigmoid_of(v); });
   Tape::record("sigmoid", {x}, {y}, {y}, [](Pull& p) {
-    p.dx(0) = pulled<false>(p.saved(0), p.dy(), []<class V>(V out, V dy) { return dy * (out * (number<V>(1) - out)); });
+    p.dx(0) = activation_gradient<false>(p.saved(0), p.dy(),
+                                         []<class V>(V out, V dy) { return dy * (out * (number<V>(1) - out)); });
   });
   return y;
 }

@@ -6,7 +6,7 @@
 #include "core/error.h"
 #include "layers/pool/prepared.h"
 #include "tools/command.h"
-#include "train/report.h"
+#include "train/escape.h"
 
 namespace tidepool {
 namespace {

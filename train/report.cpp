@@ -9,12 +9,11 @@
 
 #include "core/atomic_file.h"
 #include "core/error.h"
+#include "train/escape.h"
 
 namespace tidepool {
 namespace fs = std::filesystem;
 namespace {
-
-constexpr const char* kPlusMinus = "\u00b1";
 
 std::string number_or(const std::optional<int64_t>& n, const char* otherwise) {
   return n ? std::to_string(*n) : std::string(otherwise);
@@ -662,122 +661,6 @@ void write_report(const Report& report, const fs::path& folder, const std::strin
   write_file_atomically(folder / (name + ".csv"), report_csv(report));
   write_file_atomically(folder / (name + ".tex"), report_latex(report));
   write_file_atomically(folder / (name + ".html"), report_html(report));
-}
-
-std::string escape_markdown(std::string_view text) {
-  constexpr std::string_view kSpecial = "\\`*|<>&";
-  const auto word = [&](size_t i) { return i < text.size() && std::isalnum(static_cast<unsigned char>(text[i])); };
-  std::string out;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (c == '\n' || c == '\r') {
-      out += ' ';
-      continue;
-    }
-    // Between letters an underscore stands for itself: stretch_v stays readable in a terminal. [a, b] without a
-    // target behind it is no link.
-    const bool emphasis = c == '_' && !(i > 0 && word(i - 1) && word(i + 1));
-    const bool link =
-        c == ']' && i + 1 < text.size() && (text[i + 1] == '(' || text[i + 1] == ':' || text[i + 1] == '[');
-    if (kSpecial.find(c) != std::string_view::npos || emphasis || link) out += '\\';
-    out += c;
-  }
-  return out;
-}
-
-std::string escape_csv(std::string_view text) {
-  if (text.find_first_of(",\"\r\n") == std::string_view::npos) return std::string(text);
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"') out += '"';
-    out += c;
-  }
-  return out + '"';
-}
-
-std::string escape_latex(std::string_view text) {
-  std::string out;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    switch (c) {
-      case '\\':
-        out += "\\textbackslash{}";
-        break;
-      case '~':
-        out += "\\textasciitilde{}";
-        break;
-      case '^':
-        out += "\\textasciicircum{}";
-        break;
-      case '<':
-        out += "\\textless{}";
-        break;
-      case '>':
-        out += "\\textgreater{}";
-        break;
-      case '|':
-        out += "\\textbar{}";
-        break;
-      case '"':
-        out += "''";
-        break;
-      case '\'':
-        out += "{'}";
-        break;
-      case '[':
-        out += "{[}";
-        break;  // after a line's \\ it would be an option
-      case ']':
-        out += "{]}";
-        break;
-      case '&':
-      case '%':
-      case '$':
-      case '#':
-      case '_':
-      case '{':
-      case '}':
-        out += '\\';
-        out += c;
-        break;
-      default:
-        if (text.substr(i).starts_with(kPlusMinus)) {
-          out += "$\\pm$";
-          ++i;
-        } else if (c == '-' && i + 1 < text.size() && text[i + 1] == '-') {
-          out += "-{}";  // -- would become a dash
-        } else {
-          out += c;
-        }
-    }
-  }
-  return out;
-}
-
-std::string escape_html(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      case '\'':
-        out += "&#39;";
-        break;
-      default:
-        out += c;
-    }
-  }
-  return out;
 }
 
 }  // namespace tidepool

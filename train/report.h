@@ -83,10 +83,4 @@ Json report_json(const Report& report);
 /// folder cannot be one.
 void write_report(const Report& report, const std::filesystem::path& folder, const std::string& name);
 
-// Text that stands for itself in each format.
-std::string escape_markdown(std::string_view text);
-std::string escape_csv(std::string_view text);
-std::string escape_latex(std::string_view text);
-std::string escape_html(std::string_view text);
-
 }  // namespace tidepool

@@ -120,9 +120,9 @@ struct Kernel {
       V sum = planes.total() * splat<V>(static_cast<Lane<V>>(scale));
       if constexpr (std::is_same_v<Lane<V>, float>)
         if (!all_finite(sum)) {
-          V mended = sum;
-          for (int l = 0; l < kLanes<V>; ++l) set_lane(mended, l, exact(outer, bd, bh, bw, channel + l));
-          sum = mended;
+          V recomputed = sum;
+          for (int l = 0; l < kLanes<V>; ++l) set_lane(recomputed, l, exact(outer, bd, bh, bw, channel + l));
+          sum = recomputed;
         }
       const int64_t at = (outer * to.all + to.begin + (d * axis[1].m + h) * axis[2].m + w) * inner + channel;
       store(y + at, add ? load<V>(y + at) + sum : sum);

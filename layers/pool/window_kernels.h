@@ -137,10 +137,10 @@ TP_HD bool reduce_exact(const Op& op, const E& window, Pooled<double, Op::kState
   prepare_pull(op, window, p);
   return true;
 }
-/// Mends p, which is not finite: winners are set, and the state becomes NaN, so that whoever reads it comes to mend
-/// too.
+/// Recomputes p, which is not finite, in f64: winners are set, and the state becomes NaN, so that the backward
+/// recomputes too.
 template <class Op, class W, class P>
-TP_HD TP_COLD void mend_state(const Op op, const W window, P& p) {
+TP_HD TP_COLD void recompute_state(const Op op, const W window, P& p) {
   for (int l = 0; l < kLanes<typename W::Value>; ++l) {
     Pooled<double, Op::kState> exact;
     if (!reduce_exact(op, window.exact(l), exact)) continue;
@@ -148,9 +148,9 @@ TP_HD TP_COLD void mend_state(const Op op, const W window, P& p) {
     if constexpr (has_winner<Op>()) set_lane(p.winner, l, exact.winner);
   }
 }
-/// Mends the gradients of a window's elements, where elements and dy are finite.
+/// Recomputes the gradients of a window's elements in f64, where elements and dy are finite.
 template <class Op, class W, class T>
-TP_HD TP_COLD void mend_pull(const Op op, const W window, const typename W::Value gradient, T* dx) {
+TP_HD TP_COLD void recompute_gradients(const Op op, const W window, const typename W::Value gradient, T* dx) {
   for (int l = 0; l < kLanes<typename W::Value>; ++l) {
     const auto one = window.exact(l);
     using E = std::decay_t<decltype(one)>;
@@ -178,7 +178,7 @@ struct Forward {
 
   TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
     walk_rows(g, numbers, row, row + 1, lane, count);
-    mend(row, row + 1, lane, count);
+    recompute_not_finite(row, row + 1, lane, count);
   }
   void rows(int64_t begin, int64_t end, int64_t lanes) const {
     const WindowGeometry geometry = g;  // copies: for all that a compiler knows, a store may change what `this` has
@@ -189,10 +189,10 @@ struct Forward {
           halve_rows(geometry, all, begin, end, lanes, AsFixed{});
         else
           halve_rows(geometry, all, begin, end, lanes, AsItIs{});
-        return mend(begin, end, 0, lanes);
+        return recompute_not_finite(begin, end, 0, lanes);
       }
     walk_rows(geometry, all, begin, end, 0, lanes);
-    mend(begin, end, 0, lanes);
+    recompute_not_finite(begin, end, 0, lanes);
   }
 
  private:
@@ -214,9 +214,9 @@ struct Forward {
           prepare_pull(pool, window, p);
           if constexpr (may_overflow<Op, V>())
             if (!all_finite(sum_of(p))) {
-              auto mended = p;  // a copy, so that p stays in registers
-              mend_state(pool, window, mended);
-              p = mended;
+              auto recomputed = p;  // a copy, so that p stays in registers
+              recompute_state(pool, window, recomputed);
+              p = recomputed;
             }
         }
       if (to) store(to + out, p.y);
@@ -265,7 +265,7 @@ struct Forward {
   }
   /// Looks over results that are just written, whole rows or `count` lanes of one, apart from the loops that made them:
   /// these have no register to spare.
-  TP_HD TP_APART void mend(int64_t begin, int64_t end, int64_t lane, int64_t count) const {
+  TP_HD TP_NOINLINE void recompute_not_finite(int64_t begin, int64_t end, int64_t lane, int64_t count) const {
     if constexpr (may_overflow<Op, Acc<T>>()) {
       using V = Acc<T>;
       if (!y) return;
@@ -290,10 +290,10 @@ struct Forward {
 #else
       if (all_finite(rest)) return;
 #endif
-      mend_outputs(first, first + all);
+      recompute_outputs(first, first + all);
     }
   }
-  TP_HD TP_COLD void mend_outputs(int64_t first, int64_t last) const {
+  TP_HD TP_COLD void recompute_outputs(int64_t first, int64_t last) const {
     const WindowAxis &ad = g.axis[0], &ah = g.axis[1], &aw = g.axis[2];
     const int64_t inner = g.map.inner, lanes = aw.m * inner;
     for (int64_t out = first; out < last; ++out) {
@@ -384,7 +384,7 @@ struct Own {
         });
       }
       if constexpr (Op::kKeeps == Keeps::input && may_overflow<Op, V>())
-        if (!all_finite(watch)) mend_pull(pool, one, gradient, to);
+        if (!all_finite(watch)) recompute_gradients(pool, one, gradient, to);
     };
     const T* const from_x = x;
     for (RowPlace at(geometry, begin); at.row < end; at.next(geometry))
@@ -453,9 +453,9 @@ struct Gather {
         V total = sum.total();
         if constexpr (may_overflow<Op, V>())
           if (!all_finite(total)) {
-            V mended = total;
-            for (int l = 0; l < kLanes<V>; ++l) mend_lane(row, w, channel + l, l, mended);
-            total = mended;
+            V recomputed = total;
+            for (int l = 0; l < kLanes<V>; ++l) recompute_lane(row, w, channel + l, l, recomputed);
+            total = recomputed;
           }
         store(dx + in + channel, total);
       });
@@ -468,7 +468,7 @@ struct Gather {
  private:
   /// Lane l of a sum that is not finite, in f64; as it is where an element or dy is not finite.
   template <class V>
-  TP_HD TP_COLD void mend_lane(int64_t row, int64_t w, int64_t channel, int l, V& lanes) const {
+  TP_HD TP_COLD void recompute_lane(int64_t row, int64_t w, int64_t channel, int l, V& lanes) const {
     const WindowAxis &ad = g.axis[0], &ah = g.axis[1], &aw = g.axis[2];
     const int64_t inner = g.map.inner;
     const int64_t h = row % ah.n, d = row / ah.n % ad.n, outer = row / ah.n / ad.n;

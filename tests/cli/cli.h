@@ -115,6 +115,16 @@ class CliTest : public testing::Test {
     return names;
   }
 
+  /// tiny.json: a run of seconds on procedural images.
+  void write_tiny_config() const {
+    write("tiny.json", R"({
+      "data": {"name": "procedural", "train_images": 40, "test_images": 60, "workers": 1},
+      "model": {"width": 0.0625},
+      "optim": {"lr": 0.05, "schedule": {"type": "constant"}},
+      "train": {"epochs": 2, "batch": 8, "log_every": 1}
+    })");
+  }
+
   /// A wrong request: status 2, one line on stderr that begins with "tidepool" and holds every word, nothing on stdout,
   /// nothing written.
   void expect_refused(const std::vector<std::string>& arguments, const std::vector<std::string>& words,

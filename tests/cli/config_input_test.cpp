@@ -13,12 +13,7 @@ class ConfigInput : public CliTest {
  protected:
   void SetUp() override {
     CliTest::SetUp();
-    write("tiny.json", R"({
-      "data": {"name": "procedural", "train_images": 40, "test_images": 60, "workers": 1},
-      "model": {"width": 0.0625},
-      "optim": {"lr": 0.05, "schedule": {"type": "constant"}},
-      "train": {"epochs": 2, "batch": 8, "log_every": 1}
-    })");
+    write_tiny_config();
     write("x.st", {{"x", Tensor::full({1, 2, 4, 4}, 1)}});
   }
   // A run of tiny.json that must be refused for a --set.

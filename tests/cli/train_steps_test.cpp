@@ -15,12 +15,7 @@ class TrainSteps : public CliTest {
  protected:
   void SetUp() override {
     CliTest::SetUp();
-    write("tiny.json", R"({
-      "data": {"name": "procedural", "train_images": 40, "test_images": 60, "workers": 1},
-      "model": {"width": 0.0625},
-      "optim": {"lr": 0.05, "schedule": {"type": "constant"}},
-      "train": {"epochs": 2, "batch": 8, "log_every": 1}
-    })");
+    write_tiny_config();
   }
 
   static std::vector<std::string> training(const std::string& out, const std::vector<std::string>& sets) {

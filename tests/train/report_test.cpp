@@ -1,5 +1,6 @@
 // The formats of a table: escapes, figures, what is missing.
 #include "train/report.h"
+#include "train/escape.h"
 
 #include <gtest/gtest.h>
 
