@@ -15,6 +15,8 @@ namespace tidepool {
 namespace fs = std::filesystem;
 namespace {
 
+constexpr std::string_view kCommand = "Command";  // of a caption; shown as code
+
 std::string number_or(const std::optional<int64_t>& n, const char* otherwise) {
   return n ? std::to_string(*n) : std::string(otherwise);
 }
@@ -452,7 +454,7 @@ Report make_report(const Plan& plan, const std::vector<RunOutcome>& outcomes, co
                                          : std::string()));
   report.caption.emplace_back("Revision", (facts.revision.empty() ? "not known" : facts.revision) +
                                               earlier_text(plan, outcomes, facts.revision, revision));
-  report.caption.emplace_back("Command", facts.command);
+  report.caption.emplace_back(kCommand, facts.command);
   return report;
 }
 
@@ -483,7 +485,7 @@ std::string report_markdown(const Report& report) {
   }
   text += "\n";
   for (const auto& [what, says] : report_notes(report))
-    text += fmt::format("- **{}**: {}\n", what, escape_markdown(says));
+    text += fmt::format("- **{}**: {}\n", what, what == kCommand ? code_markdown(says) : escape_markdown(says));
   return text;
 }
 
@@ -556,7 +558,8 @@ std::string report_latex(const Report& report) {
   }
   text += "\\hline\n\\end{tabular}\n\\caption{" + escape_latex(report.title) + ".";
   for (const auto& [what, says] : report_notes(report))
-    text += fmt::format(" {}: {}.", escape_latex(what), escape_latex(says));
+    text += fmt::format(" {}: {}{}{}.", escape_latex(what), what == kCommand ? "\\texttt{" : "", escape_latex(says),
+                        what == kCommand ? "}" : "");
   return text + "}\n\\end{table}\n";
 }
 
@@ -602,7 +605,7 @@ dd {{ margin: 0; overflow-wrap: anywhere; }}
   for (const auto& [what, says] : report_notes(report)) {
     const bool warning = what == "INCOMPLETE" || what == "Failed";
     text += fmt::format("<dt{0}>{1}</dt><dd{0}>{2}</dd>\n", warning ? " class=\"warning\"" : "", escape_html(what),
-                        escape_html(says));
+                        what == kCommand ? "<code>" + escape_html(says) + "</code>" : escape_html(says));
   }
   return text + "</dl>\n</body></html>\n";
 }

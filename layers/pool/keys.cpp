@@ -39,8 +39,8 @@ Keys::Limits Keys::Limits::check(bool (*ok)(double, double), double bound, const
   key.type += fmt::format("{} {} {}", key.type.find_first_of("<>") == std::string::npos ? "" : ",", words, bound);
   for (double v : values_)
     if (!ok(v, bound))
-      throw Error("[{}] key '{}': expected {}, got {}", keys_->op_, key.name, key.type,
-                  std::abs(v) >= 1e15 && std::abs(v) <= 0x1p53 ? fmt::format("{:.0f}", v) : fmt::format("{}", v));
+      keys_->refuse(key.name,
+                    std::abs(v) >= 1e15 && std::abs(v) <= 0x1p53 ? fmt::format("{:.0f}", v) : fmt::format("{}", v));
   return *this;
 }
 Keys::Limits Keys::Limits::at_least(double low) const {
@@ -57,6 +57,12 @@ Keys::Limits Keys::Limits::otherwise(const char* start) const {
   return *this;
 }
 
+void Keys::refuse(const std::string& name, const std::string& got) const {
+  const std::vector<PoolKey>& keys = known_.empty() ? described_ : known_;
+  const auto key = std::find_if(keys.begin(), keys.end(), [&](const PoolKey& k) { return k.name == name; });
+  throw Error("[{}] key '{}': expected {}, got {}", op_, name, key == keys.end() ? "" : key->type, got);
+}
+
 const json* Keys::find(const char* name, const char* type, std::string start, const char* says) {
   described_.push_back({.name = name, .type = type, .start = std::move(start), .says = says});
   if (!config_) return nullptr;
@@ -68,7 +74,7 @@ template <class T>
 void Keys::per_axis(const char* name, PerAxis<T>& v, bool lists, const char* type, const char* says) {
   const json* given = find(name, type, as_text(v), says);
   if (!given) return;
-  const auto wrong = [&] { throw Error("[{}] key '{}': expected {}, got {}", op_, name, type, brief(*given)); };
+  const auto wrong = [&] { refuse(name, brief(*given)); };
   if (given->is_array() && lists) {
     if (given->empty() || given->size() > 3) wrong();
     v.count = 0;
@@ -96,7 +102,7 @@ Keys::Limits Keys::list(const char* name, std::vector<int64_t>& v, const char* s
   const char* type = "a list of integers";
   const json* given = find(name, type, fmt::format("[{}]", fmt::join(v, ", ")), says);
   if (given) {
-    const auto wrong = [&] { throw Error("[{}] key '{}': expected {}, got {}", op_, name, type, brief(*given)); };
+    const auto wrong = [&] { refuse(name, brief(*given)); };
     if (!given->is_array() || given->empty()) wrong();
     v.clear();
     for (const json& one : *given) {
@@ -132,8 +138,7 @@ int Keys::choose(const char* name, int v, std::initializer_list<const char*> wor
   if (given->is_string())
     for (size_t i = 0; i < list.size(); ++i)
       if (given->get<std::string>() == list[i]) return static_cast<int>(i);
-  throw Error("[{}] key '{}': expected {}, got {}{}", op_, name, type, brief(*given),
-              given->is_string() ? did_you_mean(given->get<std::string>(), list) : "");
+  refuse(name, brief(*given) + (given->is_string() ? did_you_mean(given->get<std::string>(), list) : ""));
 }
 
 void Keys::finish() const {

@@ -51,8 +51,9 @@ class Keys {
     std::vector<double> values_;
   };
 
-  /// `config` null: only describes.
-  Keys(const char* op, const nlohmann::json* config) : op_(op), config_(config) {}
+  /// `config` null: only describes. `known`: the same keys as described before, whose limits errors name.
+  Keys(const char* op, const nlohmann::json* config, std::vector<PoolKey> known = {})
+      : op_(op), config_(config), known_(std::move(known)) {}
 
   Limits integers(const char* name, PerAxis<int64_t>& v, const char* says);
   Limits integer(const char* name, int64_t& v, const char* says);
@@ -83,26 +84,29 @@ class Keys {
   template <class T>
   void per_axis(const char* name, PerAxis<T>& v, bool lists, const char* type, const char* says);
 
+  /// Throws Error("[op] key 'name': expected ..., got ...").
+  [[noreturn]] void refuse(const std::string& name, const std::string& got) const;
+
   const char* op_;
   const nlohmann::json* config_;
-  std::vector<PoolKey> described_;
+  std::vector<PoolKey> known_, described_;
 };
 
-/// Options with a `keys` list, from a config's object. Throws Error.
-template <class Options>
-Options parse_keys(const char* op, const nlohmann::json& config) {
-  Options o;
-  Keys keys(op, &config);
-  o.keys(keys);
-  keys.finish();
-  return o;
-}
+/// Options with a `keys` list: described, and from a config's object. Throws Error.
 template <class Options>
 std::vector<PoolKey> describe_keys(const char* op) {
   Options o;
   Keys keys(op, nullptr);
   o.keys(keys);
   return keys.described();
+}
+template <class Options>
+Options parse_keys(const char* op, const nlohmann::json& config) {
+  Options o;
+  Keys keys(op, &config, describe_keys<Options>(op));
+  o.keys(keys);
+  keys.finish();
+  return o;
 }
 
 /// "1", "1 and 2", "1, 2 and 3".
