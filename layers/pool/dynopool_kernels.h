@@ -548,10 +548,10 @@ struct WindowShapeBackward : Common<T> {
         }
         for (int i = first_axis; i < 3; ++i) {
           const Tilt& t = tilts[static_cast<size_t>(i)][entry[i]];
-          const T* const x = first.x + pixel;
+          const T* const element = first.x + pixel;
           const double slope =
               load_exact(dy + out) * t.scale *
-              (load_exact(x + (t.up - entry[i]) * step[i]) - load_exact(x + (t.down - entry[i]) * step[i]));
+              (load_exact(element + (t.up - entry[i]) * step[i]) - load_exact(element + (t.down - entry[i]) * step[i]));
           total[i] += slope * t.by_cell;
           if (with_delta) total[3 + i] += slope * t.by_delta;
         }
