@@ -56,7 +56,7 @@ template <class T>
 void sum_channels(const T* dy, int64_t positions, int64_t channels, float* dbias) {
   const int64_t grain = std::max<int64_t>(64, 65536 / channels), chunks = (positions + grain - 1) / grain;
   const Tensor parts = Tensor::empty({chunks, channels}, {.dtype = DType::f64});
-  double* const all = parts.data<double>();
+  double* const all = parts.mutable_data<double>();
   parallel_chunks(positions, grain, [&](int64_t begin, int64_t end) {
     double* const sums = all + begin / grain * channels;
     std::fill(sums, sums + channels, 0.0);
@@ -91,7 +91,7 @@ void conv_forward(int m, const Tensor& x, const Tensor& w, const Tensor& bias, c
                   const ForwardFusion& fusion) {
   const Problem p = problem_of(x, w, o);
   with_type(x.dtype(), [&]<class T> {
-    const Target<T> target{y.data<T>(), p.outputs, bias ? bias.data<float>() : nullptr, norm_of(fusion.write)};
+    const Target<T> target{y.mutable_data<T>(), p.outputs, bias ? bias.data<float>() : nullptr, norm_of(fusion.write)};
     with_source<T>(x, fusion.read, [&](const auto& source) {
       filter<V>(m, FilterProblem::of(Direction::forward, p), source, w, target, fusion.moments);
     });
@@ -103,7 +103,8 @@ void conv_backward_data(int m, const Tensor& dz, const Tensor& w, const ConvOpti
   const Problem p = problem_of(dx, w, o);
   with_type(dx.dtype(), [&]<class T> {
     with_gradient<T>(dz, fusion, [&](const auto& source) {
-      filter<V>(m, FilterProblem::of(Direction::backward_data, p), source, w, Target<T>{dx.data<T>(), p.inputs});
+      filter<V>(m, FilterProblem::of(Direction::backward_data, p), source, w,
+                Target<T>{dx.mutable_data<T>(), p.inputs});
     });
   });
 }
@@ -113,10 +114,12 @@ void conv_backward_weights(int m, const Tensor& x, const Tensor& dz, const ConvO
   const Problem p = problem_of(x, dw, o);
   with_type(x.dtype(), [&]<class T> {
     with_source<T>(x, read, [&](const auto& source) {
-      with_gradient<T>(dz, fusion,
-                       [&](const auto& gradient) { weight_gradient<V>(m, p, source, gradient, dw.data<float>()); });
+      with_gradient<T>(dz, fusion, [&](const auto& gradient) {
+        weight_gradient<V>(m, p, source, gradient, dw.mutable_data<float>());
+      });
     });
-    if (dbias) sum_channels(dz.data<T>(), p.images * p.out_height() * p.out_width(), p.outputs, dbias.data<float>());
+    if (dbias)
+      sum_channels(dz.data<T>(), p.images * p.out_height() * p.out_width(), p.outputs, dbias.mutable_data<float>());
   });
 }
 

@@ -150,7 +150,7 @@ struct Panels {
     return transformed_weights().get(w, layout, [&](Tensor& to) {
       to = room(count * step);
       const float* from = w.data<float>();
-      float* const u = to.data<float>();
+      float* const u = to.mutable_data<float>();
 #pragma omp parallel
       {
         const FlushDenormals flush;
@@ -235,7 +235,8 @@ void filter_tiles(const FilterProblem& problem, const Tiles& tiles, const Filter
   const Tensor kept = panels.kept(problem, tiles, weights);
   const Tensor made = kept ? kept : room((plan.wide ? threads : panels.count) * panels.step);
   const float* const w = weights.data<float>();
-  float *const all_c = products.data<float>(), *const all_v = points.data<float>(), *const u = made.data<float>();
+  float *const all_c = products.mutable_data<float>(), *const all_v = points.mutable_data<float>(),
+               *const u = made.mutable_data<float>();
 
   const auto transform = [&](int64_t begin, int64_t end, int64_t row, const Block& v) {
     transform_tiles<F, false, V>(source, tiles, problem.in_height, problem.in_width, problem.pad_h, problem.pad_w,
@@ -296,7 +297,7 @@ void filter(int m, const FilterProblem& problem, const Source& source, const Ten
     const int64_t chunks = tiles.count() > 0 ? plan.chunks(tiles) : 0;
     moments->parts = Tensor::empty({chunks, 2, problem.results}, {.dtype = DType::f64});
     moments->counts = Tensor::empty({chunks}, {.dtype = DType::f64});
-    first = {moments->parts.template data<double>(), moments->counts.template data<double>()};
+    first = {moments->parts.template mutable_data<double>(), moments->counts.template mutable_data<double>()};
     for (int64_t i = 0; i < chunks; ++i)
       first.count[i] =
           static_cast<double>(pixels_of(tiles, i * plan.chunk, std::min((i + 1) * plan.chunk, tiles.count())));
@@ -390,7 +391,7 @@ void weight_gradient_of(const Problem& p, const Tiles& tiles, const TiledMap& x,
   if (!plan.wide) {
     const int64_t cells = in_blocks * out_panels, point_step = cells * kCell + 16, part_step = F::kPoints * point_step;
     const Tensor sums = room(plan.parts * part_step), rooms = room(threads * room_size);
-    float *const d = sums.data<float>(), *const all = rooms.data<float>();
+    float *const d = sums.mutable_data<float>(), *const all = rooms.mutable_data<float>();
     const auto begin_of = [&](int64_t part) { return tiles.count() * part / plan.parts; };
 #pragma omp parallel num_threads(threads)
     {
@@ -430,7 +431,8 @@ void weight_gradient_of(const Problem& p, const Tiles& tiles, const TiledMap& x,
   const int64_t point_step = in_unit * out_unit * kCell, unit_size = F::kPoints * point_step + 16;
   const bool once = plan.chunk == tiles.count();  // then a unit's sums are done when they are formed
   const Tensor sums = room(unit_size * (once ? threads : in_units * out_units)), rooms = room(room_size);
-  float *const all = sums.data<float>(), *const vx = rooms.data<float>(), *const vdy = vx + F::kPoints * x_step;
+  float *const all = sums.mutable_data<float>(), *const vx = rooms.mutable_data<float>(),
+               *const vdy = vx + F::kPoints * x_step;
 #pragma omp parallel num_threads(threads)
   {
     const FlushDenormals flush;

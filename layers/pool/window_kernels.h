@@ -638,9 +638,9 @@ void reduce(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& g,
                                                            numbers,
                                                            g,
                                                            x.data<T>(),
-                                                           y ? y.data<T>() : nullptr,
-                                                           winners ? static_cast<I*>(winners.raw()) : nullptr,
-                                                           state ? static_cast<Acc<T>*>(state.raw()) : nullptr,
+                                                           y ? y.mutable_data<T>() : nullptr,
+                                                           winners ? static_cast<I*>(winners.mutable_raw()) : nullptr,
+                                                           state ? static_cast<Acc<T>*>(state.mutable_raw()) : nullptr,
                                                            g.map.outer * g.positions_out() * g.map.inner};
         const auto run = [&](const auto& one) {
           parallel_rows(x.device(), g.map.outer * g.axis[0].m * g.axis[1].m, g.axis[2].m * g.map.inner, g.volume(),
@@ -682,8 +682,8 @@ void backward(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& 
       const I* indices = winners ? static_cast<const I*>(winners.raw()) : nullptr;
       if (own) {
         dispatch_form(g, [&]<class F, class L>(F, L) {
-          const DisjointBackward<Op, T, I, F::value, L::value> kernel{op,           numbers, g,           elements,
-                                                                      dy.data<T>(), indices, dx.data<T>()};
+          const DisjointBackward<Op, T, I, F::value, L::value> kernel{
+              op, numbers, g, elements, dy.data<T>(), indices, dx.mutable_data<T>()};
           const int64_t rows = g.map.outer * g.axis[0].m * g.axis[1].m, lanes = g.axis[2].m * g.map.inner;
           const auto run = [&](const auto& one) {
 #if !defined(__CUDACC__)
@@ -692,9 +692,9 @@ void backward(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& 
                 const int64_t grain = rows_a_chunk(lanes, g.volume());
                 const Tensor parts = Tensor::empty({(rows + grain - 1) / grain, 2, g.map.inner}, {.dtype = DType::f64});
                 parallel_rows(dy.device(), rows, lanes, g.volume(),
-                              WithSums<std::decay_t<decltype(one)>, T>{one, g, elements, dx.data<T>(),
+                              WithSums<std::decay_t<decltype(one)>, T>{one, g, elements, dx.mutable_data<T>(),
                                                                        norm.constants.data<float>(), norm.act,
-                                                                       parts.data<double>(), grain});
+                                                                       parts.mutable_data<double>(), grain});
                 *norm.sums = norm::joined_sums(parts);
                 return;
               }
@@ -712,8 +712,8 @@ void backward(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& 
         });
       } else {
         const Acc<T>* values = state ? static_cast<const Acc<T>*>(state.raw()) : nullptr;
-        const OverlapBackward<Op, T, I> kernel{op,      numbers, g,       elements,    dy.data<T>(),
-                                               indices, values,  outputs, dx.data<T>()};
+        const OverlapBackward<Op, T, I> kernel{
+            op, numbers, g, elements, dy.data<T>(), indices, values, outputs, dx.mutable_data<T>()};
         parallel_rows(dy.device(), g.map.outer * g.axis[0].n * g.axis[1].n, g.axis[2].n * g.map.inner, g.volume(),
                       kernel);
       }
@@ -750,7 +750,7 @@ void backward_numbers(const Op& op, const NumbersOf<Op>& numbers, const NumberSp
     if (gradients[static_cast<size_t>(k)]) {
       const Dims shape{chunks, sums[k].count, sums[k].slots};
       memory.push_back(Tensor::empty(shape, {.dtype = DType::f64, .device = dy.device()}));
-      sums[k].sums = memory.back().template data<double>();
+      sums[k].sums = memory.back().template mutable_data<double>();
     }
   dispatch_floating(dy.dtype(), Op::kText.name, [&]<class T>(T) {
     const auto launch = [&]<class L>(L) {

@@ -96,7 +96,7 @@ struct Operands {
 
   Operands(const Case& c, DType dtype, double mean = 0) {
     x = normal(c.x(), 1).contiguous(kLast);
-    for (int64_t i = 0; i < x.numel(); ++i) x.data<double>()[i] += mean;
+    for (int64_t i = 0; i < x.numel(); ++i) x.mutable_data<double>()[i] += mean;
     x = x.to(dtype);
     w = normal(c.w(), 2).to(DType::f32);
     bias = normal({c.outputs}, 3).to(DType::f32);
@@ -276,7 +276,7 @@ TEST(Winograd, TheSameBitsForAnyNumberOfThreads) {
       const Results one = by_winograd(m, c, a);
       for (const int threads : {2, 3, 8}) {
         omp_set_num_threads(threads);
-        a.w.mark_written();  // else its transform is kept
+        a.w.mutable_raw();  // else its transform is kept
         const Results many = by_winograd(m, c, a);
         for (size_t i = 0; i < 4; ++i)
           EXPECT_EQ(one[i].values(), many[i].values()) << threads << " threads, " << c.str() << " result " << i;
@@ -300,10 +300,9 @@ TEST(Winograd, TransformedWeightsAreKeptWhileTheyStay) {
       same(by_winograd(m, c, a), first, "when they are kept ");
       some = some || dnn_cache_stats().weights == 2;
       same(by_winograd(m, c, a), first, "when they were kept ");
-      for (int64_t i = 0; i < a.w.numel(); ++i) a.w.data<float>()[i] *= 2;
-      a.w.mark_written();
+      for (int64_t i = 0; i < a.w.numel(); ++i) a.w.mutable_data<float>()[i] *= 2;
       const Operands other(c, DType::f32);
-      for (int64_t i = 0; i < a.w.numel(); ++i) other.w.data<float>()[i] *= 2;
+      for (int64_t i = 0; i < a.w.numel(); ++i) other.w.mutable_data<float>()[i] *= 2;
       same(by_winograd(m, c, a), by_winograd(m, c, other), "when they have changed ");
       EXPECT_EQ(dnn_cache_stats().weights, 0) << c.str();
     }
@@ -323,9 +322,10 @@ void check_lanes(const Case& c, const Operands& a, const Results& expected) {
                     Tensor{}};
     const PlainSource<float> x{a.x.data<float>(), c.inputs}, dy{a.dy.data<float>(), c.outputs};
     filter<V>(m, FilterProblem::of(Direction::forward, p), x, a.w,
-              Target<float>{r.y.data<float>(), c.outputs, a.bias.data<float>()});
-    filter<V>(m, FilterProblem::of(Direction::backward_data, p), dy, a.w, Target<float>{r.dx.data<float>(), c.inputs});
-    weight_gradient<V>(m, p, x, dy, r.dw.data<float>());
+              Target<float>{r.y.mutable_data<float>(), c.outputs, a.bias.data<float>()});
+    filter<V>(m, FilterProblem::of(Direction::backward_data, p), dy, a.w,
+              Target<float>{r.dx.mutable_data<float>(), c.inputs});
+    weight_gradient<V>(m, p, x, dy, r.dw.mutable_data<float>());
     for (size_t i = 0; i < 3; ++i)
       EXPECT_LE(error(r[i].values(), expected[i].values()), allowed(m)) << lanes << " lanes, " << c.str() << " " << i;
   };
