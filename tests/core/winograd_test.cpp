@@ -8,7 +8,8 @@
 #include <cmath>
 #include <set>
 
-#include "core/winograd/drivers.h"
+#include "core/winograd/source_maps.h"
+#include "core/winograd/weight_gradient.h"
 #include "tests/layers/battery.h"
 
 namespace tidepool::testing {
@@ -202,7 +203,7 @@ TEST(Winograd, TilesSuitTheMap) {
 }
 
 // What products bring nearer is for speed alone, so no result shows where it is wrong.
-TEST(Winograd, UpcomingTilesAreTheWholeMapOnce) {
+TEST(Winograd, PrefetchedTilesAreTheWholeMapOnce) {
   std::vector<float> memory(4096);
   for (const Case& c : {Case{2, 3, 10, 8, 8, 1, 1}, Case{3, 5, 4, 7, 5, 0, 2}, Case{5, 2, 1, 1, 3, 1, 1},
                         Case{4, 6, 7, 2, 2, 1, 1}, Case{2, 1, 3, 13, 9, 2, 0}}) {
@@ -236,7 +237,7 @@ TEST(Winograd, UpcomingTilesAreTheWholeMapOnce) {
   }
 }
 
-TEST(Winograd, UpcomingMemoryIsTakenInOrderByLines) {
+TEST(Winograd, PrefetchQueueGivesLinesInOrder) {
   alignas(64) const std::array<float, 100> some{};
   const auto address = [&](size_t i) { return reinterpret_cast<uintptr_t>(some.data() + i); };
   winograd::PrefetchQueue soon;
@@ -321,11 +322,11 @@ void check_lanes(const Case& c, const Operands& a, const Results& expected) {
     const Results r{Tensor::empty(c.y(), a.dy.options()), Tensor::empty(c.x(), a.x.options()), Tensor::empty(c.w()),
                     Tensor{}};
     const PlainSource<float> x{a.x.data<float>(), c.inputs}, dy{a.dy.data<float>(), c.outputs};
-    filter<V>(m, FilterProblem::of(Direction::forward, p), x, a.w,
+    filter<V>(m, FilterProblem::of(Direction::forward, p), map_of<V, false>(x), a.w,
               Target<float>{r.y.mutable_data<float>(), c.outputs, a.bias.data<float>()});
-    filter<V>(m, FilterProblem::of(Direction::backward_data, p), dy, a.w,
+    filter<V>(m, FilterProblem::of(Direction::backward_data, p), map_of<V, false>(dy), a.w,
               Target<float>{r.dx.mutable_data<float>(), c.inputs});
-    weight_gradient<V>(m, p, x, dy, r.dw.mutable_data<float>());
+    weight_gradient<V>(m, p, map_of<V, false>(x), map_of<V, true>(dy), r.dw.mutable_data<float>());
     for (size_t i = 0; i < 3; ++i)
       EXPECT_LE(error(r[i].values(), expected[i].values()), allowed(m)) << lanes << " lanes, " << c.str() << " " << i;
   };
