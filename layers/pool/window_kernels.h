@@ -504,16 +504,15 @@ struct OverlapBackward {
   }
 };
 
-/// Calls f with the kernels' Form and direction of lanes as constants.
-template <class F>
+/// Calls f with the kernels' Form and direction of lanes as constants. f64 is for comparing, not for speed: one form.
+template <class T, class F>
 void dispatch_form(const WindowGeometry& g, F&& f) {
   const auto along = [&](auto kLanesAlongWidth) {
     const bool two = g.axis[0].k == 1 && g.axis[1].k == 2 && g.axis[2].k == 2 && g.axis[1].d == 1 && g.axis[2].d == 1 &&
                      (g.axis[2].s == 2 || g.map.inner > 1) && g.all(&WindowAxis::full);
-    if (two)
-      f(std::integral_constant<Form, Form::two>{}, kLanesAlongWidth);
-    else
-      f(std::integral_constant<Form, Form::any>{}, kLanesAlongWidth);
+    if constexpr (!std::is_same_v<T, double>)
+      if (two) return f(std::integral_constant<Form, Form::two>{}, kLanesAlongWidth);
+    f(std::integral_constant<Form, Form::any>{}, kLanesAlongWidth);
   };
   if (g.map.inner == 1)
     along(std::true_type{});
@@ -632,7 +631,7 @@ template <class Op>
 void reduce(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& g, const Tensor& x, const Tensor& y,
             const Tensor& winners, const Tensor& state, const Unwritten& norm = {}) {
   dispatch_floating(x.dtype(), Op::kText.name, [&]<class T>(T) {
-    dispatch_form(g, [&]<class F, class L>(F, L) {
+    dispatch_form<T>(g, [&]<class F, class L>(F, L) {
       const auto launch = [&]<class I>(I) {
         const Forward<Op, T, I, F::value, L::value> kernel{op,
                                                            numbers,
@@ -681,7 +680,7 @@ void backward(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& 
     const auto launch = [&]<class I>(I) {
       const I* indices = winners ? static_cast<const I*>(winners.raw()) : nullptr;
       if (own) {
-        dispatch_form(g, [&]<class F, class L>(F, L) {
+        dispatch_form<T>(g, [&]<class F, class L>(F, L) {
           const DisjointBackward<Op, T, I, F::value, L::value> kernel{
               op, numbers, g, elements, dy.data<T>(), indices, dx.mutable_data<T>()};
           const int64_t rows = g.map.outer * g.axis[0].m * g.axis[1].m, lanes = g.axis[2].m * g.map.inner;
