@@ -197,18 +197,18 @@ TEST(Tensor, WhateverMayWriteMakesANewVersion) {
     EXPECT_EQ(x.version() != before, is_new) << what;
     before = x.version();
   };
-  x.mutable_data<double>();
+  x.mutable_data<float>();
   expect_new(true, "mutable_data");
-  part.mutable_data<double>()[0] = 5;
+  part.mutable_data<float>()[0] = 5;
   expect_new(true, "mutable_data of a view");
   part.fill(3);
   expect_new(true, "fill of a view");
   x.copy_from(counting({4}));
   expect_new(true, "copy_from");
-  x.data<double>();
+  x.data<float>();
   x.values();
   x.clone();
-  x.to(DType::f32);
+  x.to(DType::f64);
   expect_new(false, "reading");
 }
 
