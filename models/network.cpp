@@ -54,7 +54,6 @@ double positions(const TracedShape& x) {
 void set_values(const Tensor& parameter, const std::vector<double>& values) {
   if (parameter.values() == values) return;
   parameter.copy_from(Tensor::from<double>(std::span<const double>(values), parameter.shape()).to(parameter.dtype()));
-  parameter.mark_written();
 }
 
 // The number of a type nearest to `value`, on the way to `end`, for which fits(number): true there and from one number
