@@ -70,7 +70,6 @@ int run(const Call& call) {
   if (call.flag("resume")) command.insert(command.begin() + 2, "--resume");
   for (const std::string& set : config_sets(call)) command.insert(command.end(), {"--set", set});
 
-  catch_stop_signals();
   const bool profiled = call.flag("profile");
   WorkTimer timer(/*keep_trace=*/true);
   int64_t first_step = 0, last_step = 0;
@@ -85,6 +84,7 @@ int run(const Call& call) {
                                 .data_root = data_root_of(call, config.data),
                                 .resume = call.flag("resume"),
                                 .provenance = provenance(command),
+                                .begin = catch_stop_signals,
                                 .progress =
                                     [&](const RunProgress& p) {
                                       if (!begun) progress.set_start(first_step = p.step - 1);

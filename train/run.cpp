@@ -137,6 +137,7 @@ class Run {
       restore();
     else if (options_.resume)
       spdlog::info("{}: no checkpoint yet: the run starts from the beginning", directory_.folder().string());
+    if (options_.begin) options_.begin();
     directory_.write_json("config.json", config_.resolved);
     write_provenance();
     directory_.open_logs(resumed ? step_ : RunDirectory::kFromTheStart);

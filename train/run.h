@@ -38,6 +38,9 @@ struct RunOptions {
   bool resume = false;  ///< resume the run in `out`, which must hold one; from the start where it has no checkpoint
   /// Revision, command and library versions, saved beside the config.
   Json provenance = Json::object();
+  /// Called when all is checked and loaded, before anything is written: until then an interrupted process has lost
+  /// nothing.
+  std::function<void()> begin = {};
   /// Called after every step.
   std::function<void(const RunProgress&)> progress;
   /// Called after every epoch and its evaluation; also after the part of an epoch with which max_steps ends the run.
