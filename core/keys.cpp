@@ -495,7 +495,9 @@ Keys::Entry Keys::described_json_map(const char* name, const Json& v, const char
   return entry;
 }
 void Keys::read_object(const Json& value, const std::string& name, const Visit& visit) const {
-  Keys inner(value, *fail_, join_path(path_, name));
+  Keys inner(value);
+  inner.fail_ = fail_;
+  inner.path_ = join_path(path_, name);
   visit(inner);
 }
 void Keys::read_json(const char* name, Json& v) const {
@@ -525,13 +527,13 @@ bool Keys::option(const char* name, const char* help) {
   if (list_) into_ = &list_->options.back().keys;
   return !list_ && in_use_ == name;
 }
-void Keys::options(const std::vector<KeyOption>& all, Json& own) {
-  if (list_)
-    for (const KeyOption& option : all) add_option(option);
-  else
-    for (const KeyOption& option : all)
-      for (const Key& key : option.keys)
-        if (const Json* value = find(key.name.c_str())) own[key.name] = *value;
+void Keys::options(const std::vector<KeyOption>& all, Json* own) {
+  for (const KeyOption& option : all) {
+    if (list_) add_option(option);
+    if (list_ || !own) continue;
+    for (const Key& key : option.keys)
+      if (const Json* value = find(key.name.c_str())) (*own)[key.name] = *value;
+  }
 }
 void Keys::add_option(KeyOption option) {
   for (Key& key : list_->keys)
@@ -541,7 +543,7 @@ void Keys::add_option(KeyOption option) {
 }
 
 void Keys::expect(bool ok, const char* name, const char* message) const {
-  if (!list_ && !ok) (*fail_)(*name ? join_path(path_, name) : path_, message);
+  if (fail_ && !ok) (*fail_)(*name ? join_path(path_, name) : path_, message);
 }
 
 }  // namespace tidepool

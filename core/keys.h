@@ -137,6 +137,8 @@ class Keys {
   /// Reads. `path` is the object's own, for errors; absent keys leave their members as they are.
   Keys(const Json& object, const KeyFail& fail, std::string path = {})
       : object_(&object), fail_(&fail), path_(std::move(path)) {}
+  /// Reads, and does not mind what is expected.
+  explicit Keys(const Json& object) : object_(&object) {}
 
   Entry flag(const char* name, bool& v, const char* help);
   Entry integer(const char* name, int64_t& v, const char* help);
@@ -208,9 +210,9 @@ class Keys {
   Entry select(const char* name, const char* help);
   /// An option: the keys that follow are its own. True while an object is read in which it is in use.
   bool option(const char* name, const char* help);
-  /// Options that were registered, after which keys of all objects follow again. `own` gets the values of an option's
-  /// keys. Without a `select` before it, an object around this one names the option.
-  void options(const std::vector<KeyOption>& all, Json& own);
+  /// Options that were registered, after which keys of all objects follow again. `own` gets the values of their keys.
+  /// Without a `select` before it, an object around this one names the option.
+  void options(const std::vector<KeyOption>& all, Json* own = nullptr);
 
   /// Fails, while an object is read, when its keys contradict each other.
   void expect(bool ok, const char* message) const { expect(ok, "", message); }
@@ -238,7 +240,7 @@ class Keys {
   KeyList* list_ = nullptr;
   std::vector<Key>* into_ = nullptr;  // the keys of `list_`, or of its last option
   const Json* object_ = nullptr;
-  const KeyFail* fail_ = nullptr;
+  const KeyFail* fail_ = nullptr;  // null: nothing is expected
   std::string path_;
   std::string selected_;  // the member's option, before an object was read
   std::string in_use_;    // the option of the object

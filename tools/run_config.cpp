@@ -24,7 +24,7 @@ Option batch_size_option() {
 }
 
 std::vector<std::string> config_sets(const Call& call) {
-  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();  // as in configs/schema.json
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();  // as train/config.h has it
   std::vector<std::string> sets = call.texts("set");
   if (call.given("epochs")) sets.push_back(fmt::format("train.epochs={}", call.integer("epochs", 0, kMost)));
   if (call.given("lr"))

@@ -117,7 +117,7 @@ size_t characters(std::string_view text) {
       std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
-std::string variant_text(const VariantConfig& v) {
+std::string variant_text(const VariantOptions& v) {
   if (v.type == "stretch_v") return fmt::format("stretched {:g} times in height, then cropped", v.factor);
   if (v.type == "stretch_h") return fmt::format("stretched {:g} times in width, then cropped", v.factor);
   if (v.type == "tile") return fmt::format("shrunk, then repeated {}x{} times", v.grid, v.grid);

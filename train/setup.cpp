@@ -9,10 +9,6 @@
 namespace tidepool {
 namespace {
 
-VariantOptions variant_options(const VariantConfig& v) {
-  return {.type = v.type, .factor = static_cast<double>(v.factor), .grid = v.grid, .size = v.size};
-}
-
 std::shared_ptr<const Source> open_split(const DataConfig& config, const std::filesystem::path& root, Split split) {
   return make_source(config.name, {.split = split,
                                    .root = root,
@@ -21,7 +17,7 @@ std::shared_ptr<const Source> open_split(const DataConfig& config, const std::fi
 }
 
 Json measure(const Source& train, const DataConfig& config) {
-  const Normalisation measured = measure_normalisation(train, variant_options(config.variant));
+  const Normalisation measured = measure_normalisation(train, config.variant);
   return {{"mean", measured.mean}, {"std", measured.stddev}, {"from", "measure"}};
 }
 
@@ -71,7 +67,7 @@ LoaderOptions loader_options(const Config& config, bool training) {
           .training = training,
           .shuffle = config.data.shuffle,
           .augment = {.type = config.data.augment ? "standard" : "none", .padding = config.data.padding},
-          .variant = variant_options(config.data.variant),
+          .variant = config.data.variant,
           .drop_last = training && config.data.drop_last,
           .workers = config.data.workers,
           .prefetch = config.data.prefetch};
