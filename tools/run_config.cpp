@@ -43,6 +43,7 @@ Config config_in(const Call& call, const std::filesystem::path& file) {
   if (call.given("device")) call.device();  // refused under its own name
   if (call.given("device")) sets.push_back(fmt::format("train.device={}", call.text("device")));
   Config config = load_config(file, sets);
+  config.model.init = expand_home(config.model.init).string();
   if (parse_device(config.train.device) != kCpu)
     throw Error("train.device: networks run on the CPU in this version; cuda serves `tidepool op`");
   return config;

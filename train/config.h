@@ -111,6 +111,8 @@ struct ModelConfig {
   std::string where = "before";
   std::optional<double> dropout, stochastic_depth;  // none: the network's own
   Json pool = Json::object();                       // resize slot -> {"type": operator, its keys} or null
+  std::string init;                                 // "": random initial values
+  bool strict = true;
 
   void keys(Keys& k) {
     k.select("name", name, "The network.");
@@ -147,6 +149,15 @@ struct ModelConfig {
         .or_null()
         .as_written()
         .described_in("operators.schema.json", "docs/operators.md");
+    k.text(
+         "init", init,
+         "Weights to start from: a safetensors file (a state dict of torchvision, a checkpoint) or a run directory. Of "
+         "a run with a moving average it is that. null: random initial values.")
+        .or_null();
+    k.flag(
+        "strict", strict,
+        "Every tensor of model.init and of the network has to fit. false: those that fit are taken; the others of the "
+        "network, as a classifier of other classes, keep their initial values.");
   }
 };
 
