@@ -1,40 +1,9 @@
 #include "core/key_schema.h"
 
-#include <cmath>
 #include <nlohmann/json.hpp>
 
 namespace tidepool {
 namespace {
-
-// A type's own ends are no limits.
-bool limits_below(const Key& key) {
-  return std::isfinite(key.least) && key.least != -0x1p63L;
-}
-bool limits_above(const Key& key) {
-  return std::isfinite(key.most) && key.most != 0x1p63L - 1 && key.most != 0x1p64L - 1;
-}
-
-std::string quoted(const std::vector<std::string>& words) {
-  return fmt::format("\"{}\"", fmt::join(words, "\" or \""));
-}
-
-std::string kind_text(const Key& key) {
-  switch (key.kind) {
-    case Key::Kind::boolean:
-      return "boolean";
-    case Key::Kind::integer:
-      return "integer";
-    case Key::Kind::number:
-      return "number";
-    case Key::Kind::text:
-      return "text";
-    case Key::Kind::word:
-      return quoted(key.words);
-    case Key::Kind::object:
-      return key.words.empty() ? "object" : quoted(key.words) + " or object";
-  }
-  return "";
-}
 
 Json number_json(long double v) {
   return Json::parse(number_text(v));
@@ -55,7 +24,7 @@ Json schema_of_one(const Key& key) {
     node = schema_of(key.object);
     if (!key.words.empty()) node = {{"anyOf", Json::array({{{"enum", key.words}}, node})}};
   } else {
-    node["type"] = key.kind == Key::Kind::text ? "string" : kind_text(key);
+    node["type"] = kind_name(key.kind);
   }
   if (key.null) {
     if (node.contains("type"))
@@ -64,8 +33,8 @@ Json schema_of_one(const Key& key) {
       node = {{"anyOf", Json::array({node, {{"type", "null"}}})}};
   }
   if (key.kind == Key::Kind::integer || key.kind == Key::Kind::number) {
-    if (limits_below(key)) node[key.above_least ? "exclusiveMinimum" : "minimum"] = number_json(key.least);
-    if (limits_above(key)) node[key.below_most ? "exclusiveMaximum" : "maximum"] = number_json(key.most);
+    if (has_least(key)) node[key.above_least ? "exclusiveMinimum" : "minimum"] = number_json(key.least);
+    if (has_most(key)) node[key.below_most ? "exclusiveMaximum" : "maximum"] = number_json(key.most);
   }
   return node;
 }
@@ -114,25 +83,6 @@ std::string told_by(const KeyOption& option, const Key& key) {
 }
 
 }  // namespace
-
-std::string type_text(const Key& key) {
-  std::string text = kind_text(key);
-  const std::string count =
-      key.fewest == key.longest ? fmt::format("{} ", key.fewest) : std::string();  // of a list whose length is fixed
-  if (key.many == Key::Many::per_axis) text += " or one per axis";
-  if (key.many == Key::Many::list) text = fmt::format("a list of {}{}s", count, text);
-  if (key.many == Key::Many::map) text = fmt::format("an object of {}s", text);
-  if (key.kind == Key::Kind::integer || key.kind == Key::Kind::number) {
-    if (limits_below(key)) text += fmt::format(" {} {}", key.above_least ? ">" : ">=", number_text(key.least));
-    if (limits_above(key))
-      text += fmt::format("{} {} {}", limits_below(key) ? "," : "", key.below_most ? "<" : "<=", number_text(key.most));
-  }
-  return text + (key.null ? " or null" : "");
-}
-
-std::string default_text(const Key& key) {
-  return key.default_words.empty() ? key.default_value : key.default_words;
-}
 
 Json schema_of(const Key& key) {
   Json node = bare_schema(key);

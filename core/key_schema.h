@@ -1,15 +1,10 @@
-// What a list of keys says of itself: to readers, and as JSON Schema to editors.
+// Lists of keys as JSON Schema, for editors.
 #pragma once
 #include <string>
 
 #include "core/keys.h"
 
 namespace tidepool {
-
-/// "integer or one per axis >= 1, <= 1048576", "number >= 0 or null".
-std::string type_text(const Key& key);
-/// The default as JSON text, or in words where it depends on other keys; "" when there is none.
-std::string default_text(const Key& key);
 
 /// JSON Schema (draft 2020-12) of an object with these keys, and of one key's value. Where options stand beside keys
 /// of all objects, the keys of all options are allowed: throws Failure when two options have one of a name with other

@@ -162,9 +162,11 @@ class Checker {
         return check_one(key, value, path, in_use);
       case Key::Many::per_axis:
         if (!value.is_array()) return check_one(key, value, path, in_use);
-        if (value.empty() || value.size() > 3)
-          fail(path, fmt::format("expected {}, got {}", expected(key), brief_json(value)));
-        break;
+        if (value.empty() || value.size() > 3 ||
+            !std::all_of(value.begin(), value.end(), [&](const Json& one) { return has_kind(key, one); }))
+          fail_value(key, value, path);
+        for (const Json& one : value) check_one(key, one, path, in_use);
+        return;
       case Key::Many::list:
         if (!value.is_array()) fail(path, fmt::format("expected a list, got {}", brief_json(value)));
         if (value.size() < key.fewest)
@@ -181,61 +183,54 @@ class Checker {
   }
 
   static std::string expected(const Key& key) {
-    std::string text;
+    const char* null = key.null ? " or null" : "";
     switch (key.kind) {
       case Key::Kind::boolean:
-        text = "true or false";
-        break;
-      case Key::Kind::integer:
-        text = "a whole number";
-        break;
-      case Key::Kind::number:
-        text = "a number";
-        break;
+        return fmt::format("true or false{}", null);
       case Key::Kind::text:
-        text = "a string";
-        break;
+        return fmt::format("a string{}", null);
       case Key::Kind::word:
-        text = fmt::format("one of {}", fmt::join(key.words, ", "));
-        break;
+        return fmt::format("one of {}{}", fmt::join(key.words, ", "), null);
       case Key::Kind::object:
-        text = key.words.empty() ? "an object" : fmt::format("one of {} or an object", fmt::join(key.words, ", "));
-        break;
+        return fmt::format("{}an object{}",
+                           key.words.empty() ? "" : fmt::format("one of {} or ", fmt::join(key.words, ", ")), null);
+      default: {
+        Key one = key;  // of many
+        if (key.many != Key::Many::per_axis) one.many = Key::Many::one;
+        return type_text(one);
+      }
     }
-    if (key.many == Key::Many::per_axis) text += " or one per axis";
-    return text + (key.null ? " or null" : "");
+  }
+
+  [[noreturn]] void fail_value(const Key& key, const Json& value, const std::string& path) const {
+    const bool words = !key.words.empty();
+    fail(path, fmt::format("expected {}{} got {}{}", expected(key), words ? ";" : ",", brief_json(value),
+                           words && value.is_string() ? did_you_mean(value.get<std::string>(), key.words) : ""));
+  }
+
+  static bool has_kind(const Key& key, const Json& value) {
+    switch (key.kind) {
+      case Key::Kind::boolean:
+        return value.is_boolean();
+      case Key::Kind::integer:
+        return whole(value);
+      case Key::Kind::number:
+        return value.is_number() && std::isfinite(value.get<double>());
+      case Key::Kind::text:
+        return value.is_string();
+      case Key::Kind::word:
+        return is_word(key, value);
+      case Key::Kind::object:
+        return value.is_object() || is_word(key, value);
+    }
+    return false;
   }
 
   void check_one(const Key& key, const Json& value, const std::string& path, const std::string& in_use) const {
     if (value.is_null() && key.null) return;
-    const auto is = [&] {
-      switch (key.kind) {
-        case Key::Kind::boolean:
-          return value.is_boolean();
-        case Key::Kind::integer:
-          return whole(value);
-        case Key::Kind::number:
-          return value.is_number() && std::isfinite(value.get<double>());
-        case Key::Kind::text:
-          return value.is_string();
-        case Key::Kind::word:
-          return value.is_string() && is_word(key, value);
-        case Key::Kind::object:
-          return value.is_object() || is_word(key, value);
-      }
-      return false;
-    };
-    if (!is()) {
-      const bool words = !key.words.empty();
-      const std::string hint =
-          words && value.is_string() ? did_you_mean(value.get<std::string>(), key.words) : std::string();
-      // 1e300 is whole, but no integer of ours
-      const bool large =
-          key.kind == Key::Kind::integer && value.is_number() && std::abs(value.get<double>()) > kLargestExact;
-      fail(path, fmt::format("expected {}{}{} got {}{}", expected(key),
-                             large ? fmt::format(" not above {} (as digits)", number_text(key.most)) : "",
-                             words ? ";" : ",", brief_json(value), hint));
-    }
+    if (key.kind == Key::Kind::integer && value.is_number_float() && std::abs(value.get<double>()) > kLargestExact)
+      fail(path, fmt::format("expected an integer up to {}, in digits, got {}", number_text(key.most), value.dump()));
+    if (!has_kind(key, value)) fail_value(key, value, path);
     if (key.kind == Key::Kind::object && value.is_object()) check_object(key.object, value, path, in_use);
     if (key.kind == Key::Kind::integer || key.kind == Key::Kind::number) check_range(key, value, path);
   }
@@ -247,17 +242,10 @@ class Checker {
 
   void check_range(const Key& key, const Json& value, const std::string& path) const {
     const long double v = exact(value);
-    const auto expect = [&](bool ok, const char* words, long double limit) {
-      if (!ok) fail(path, fmt::format("expected a number {} {}, got {}", words, number_text(limit), value.dump()));
-    };
-    if (key.above_least)
-      expect(v > key.least, "above", key.least);
-    else
-      expect(v >= key.least, "not below", key.least);
-    if (key.below_most)
-      expect(v < key.most, "below", key.most);
-    else
-      expect(v <= key.most, "not above", key.most);
+    if (v > key.most && !has_most(key))
+      fail(path, fmt::format("expected an integer up to {}, got {}", number_text(key.most), value.dump()));
+    if (v < key.least || v > key.most || (key.above_least && v == key.least) || (key.below_most && v == key.most))
+      fail_value(key, value, path);
   }
 
   const KeyList& root_;
@@ -265,6 +253,52 @@ class Checker {
 };
 
 }  // namespace
+
+bool has_least(const Key& key) {
+  return std::isfinite(key.least) && key.least != -0x1p63L;
+}
+bool has_most(const Key& key) {
+  return std::isfinite(key.most) && key.most != 0x1p63L - 1 && key.most != 0x1p64L - 1;
+}
+
+const char* kind_name(Key::Kind kind) {
+  switch (kind) {
+    case Key::Kind::boolean:
+      return "boolean";
+    case Key::Kind::integer:
+      return "integer";
+    case Key::Kind::number:
+      return "number";
+    case Key::Kind::object:
+      return "object";
+    case Key::Kind::text:
+    case Key::Kind::word:
+      return "string";
+  }
+  return "";
+}
+
+std::string type_text(const Key& key) {
+  const std::string words = fmt::format("\"{}\"", fmt::join(key.words, "\" or \""));
+  std::string text = key.words.empty()               ? kind_name(key.kind)
+                     : key.kind == Key::Kind::object ? words + " or object"
+                                                     : words;
+  const std::string count =
+      key.fewest == key.longest ? fmt::format("{} ", key.fewest) : std::string();  // of a list whose length is fixed
+  if (key.many == Key::Many::per_axis) text += " or one per axis";
+  if (key.many == Key::Many::list) text = fmt::format("a list of {}{}s", count, text);
+  if (key.many == Key::Many::map) text = fmt::format("an object of {}s", text);
+  if (key.kind == Key::Kind::integer || key.kind == Key::Kind::number) {
+    if (has_least(key)) text += fmt::format(" {} {}", key.above_least ? ">" : ">=", number_text(key.least));
+    if (has_most(key))
+      text += fmt::format("{} {} {}", has_least(key) ? "," : "", key.below_most ? "<" : "<=", number_text(key.most));
+  }
+  return text + (key.null ? " or null" : "");
+}
+
+std::string default_text(const Key& key) {
+  return key.default_words.empty() ? key.default_value : key.default_words;
+}
 
 std::string number_text(long double v) {
   if (v == std::floor(v) && v > -0x1p63L - 1 && v < 0x1p64L)

@@ -72,10 +72,19 @@ struct KeyOption {
 /// Called with the dotted path of a key ("" is the whole object) and what is wrong with it; throws Error.
 using KeyFail = std::function<void(const std::string& path, const std::string& message)>;
 
+/// "integer or one per axis >= 1, <= 1048576", "number >= 0 or null", "\"max\" or \"avg\"".
+std::string type_text(const Key& key);
+/// "boolean", "integer", "number", "string", "object": JSON's names.
+const char* kind_name(Key::Kind kind);
+/// The default as JSON text, or in words where it depends on other keys; "" when there is none.
+std::string default_text(const Key& key);
+/// Whether a limit is stated; the ends of a type itself are not.
+bool has_least(const Key& key);
+bool has_most(const Key& key);
 /// "0.5", "2147483647", as limits are shown.
 std::string number_text(long double v);
 
-/// Calls `fail` for the first thing in an object that its keys do not allow: "expected a number not below 1, got 0".
+/// Calls `fail` for the first thing in an object that its keys do not allow: "expected integer >= 1, got 0".
 void check_keys(const KeyList& list, const Json& object, const KeyFail& fail);
 
 /// Of the options of a list, the one with that name; null when there is none.

@@ -135,6 +135,7 @@ const Registered registered(
      .details =
          "CONFIG is a file, or the name of one in configs/ (here or beside the program's source) or compiled in:\n"
          "cifar100_vgg16.json ... The log says which file was read.\n"
+         "`tidepool keys` lists the keys that --set can change.\n"
          "`tidepool train --resume RUN` resumes the run in the directory RUN with its own config, data and\n"
          "settings; --set may change only keys that do not decide weights (data.workers, train.max_steps ...).\n"
          "Ctrl-C finishes the step, saves a checkpoint and exits with 130.\n",

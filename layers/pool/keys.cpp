@@ -9,6 +9,9 @@ void read_pool_keys(const char* op, const KeyList& list, const nlohmann::json& c
                     const std::function<void(Keys&)>& read) {
   const KeyFail fail = [op](const std::string& path, const std::string& message) {
     if (path.empty()) throw Error("[{}] {}", op, message);
+    constexpr std::string_view kUnknown = "unknown key";
+    if (message.starts_with(kUnknown))
+      throw Error("[{}] {} '{}'{}", op, kUnknown, path, message.substr(kUnknown.size()));
     throw Error("[{}] key '{}': {}", op, path, message);
   };
   Json object = config;
