@@ -138,7 +138,7 @@ void write_pretty(const Json& json, size_t indent, size_t before, std::string& t
       if (value.is_object()) line += Json(item.key()).dump() + ": ";
       line += self(self, item.value());
     }
-    return value.is_object() ? "{" + line + "}" : "[" + line + "]";
+    return value.is_object() ? fmt::format("{{{}}}", line) : fmt::format("[{}]", line);
   };
   if (const std::string line = one_line(one_line, json);
       !json.is_structured() || json.empty() || before + line.size() < kWidth) {
@@ -155,7 +155,9 @@ void write_pretty(const Json& json, size_t indent, size_t before, std::string& t
     text += name;
     write_pretty(item.value(), indent + 2, indent + 2 + name.size(), text);
   }
-  text += "\n" + std::string(indent, ' ') + (json.is_object() ? "}" : "]");
+  text += '\n';
+  text.append(indent, ' ');
+  text += json.is_object() ? '}' : ']';
 }
 
 }  // namespace
