@@ -241,9 +241,9 @@ SafetensorsFile read_safetensors(const fs::path& path) {
     if (entry.type->name == kHalf) {
       std::vector<uint16_t> halves(static_cast<size_t>(t.numel()));
       input.read(data_begin + entry.begin, halves.data(), entry.end - entry.begin);
-      std::transform(halves.begin(), halves.end(), t.data<float>(), from_half);
+      std::transform(halves.begin(), halves.end(), t.mutable_data<float>(), from_half);
     } else {
-      input.read(data_begin + entry.begin, t.raw(), entry.end - entry.begin);
+      input.read(data_begin + entry.begin, t.mutable_raw(), entry.end - entry.begin);
     }
     file.tensors.emplace(entry.name, t);
   }

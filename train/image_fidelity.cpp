@@ -21,7 +21,7 @@ Fidelity image_fidelity(const Json& pool, const DataConfig& data, const std::fil
   for (int64_t begin = 0; begin < source->size(); begin += kBatch) {
     const int64_t n = std::min(kBatch, source->size() - begin);
     const Tensor x = Tensor::empty({n, shape.channels, shape.height, shape.width});
-    float* const values = x.data<float>();
+    float* const values = x.mutable_data<float>();
     for (int64_t i = 0; i < n; ++i) {
       const uint8_t* const pixels = source->pixels(begin + i);
       std::transform(pixels, pixels + shape.elements(), values + i * shape.elements(),

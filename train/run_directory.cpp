@@ -141,17 +141,17 @@ std::string weights_prefix(const SafetensorsFile& file) {
   return average != file.tensors.end() && average->first.starts_with(kAverage) ? kAverage : "";
 }
 
-void project(Network& network, const fs::path& path) {
+void project(Network& network, const std::string& origin) {
   try {
     network.project();
   } catch (const Error& e) {
-    throw Error("{}: {}", path.string(), e.what());
+    throw Error("{}: {}", origin, e.what());
   }
 }
 
 void load_and_project(const SafetensorsFile& file, Network& network, const std::string& prefix, const fs::path& path) {
   load_state(file, network.state(), prefix, path);
-  project(network, path);
+  project(network, path.string());
 }
 
 using State = std::vector<std::pair<std::string, Tensor>>;
@@ -209,10 +209,7 @@ std::string misfit_text(const Fit& fit) {
 }
 
 void copy_fitting(const SafetensorsFile& file, const Fit& fit) {
-  for (const auto& [name, value] : fit.fitting) {
-    value.copy_from(file.tensors.at(name));
-    value.mark_written();
-  }
+  for (const auto& [name, value] : fit.fitting) value.copy_from(file.tensors.at(name));
 }
 
 }  // namespace
@@ -257,7 +254,7 @@ void load_init(const ModelConfig& config, Network& network) {
     throw Error("model.init: {}: its tensors do not fit the network{} (model.strict=false takes those that fit)",
                 path.string(), misfits);
   copy_fitting(file, fit);
-  project(network, path);
+  project(network, "model.init: " + path.string());
   spdlog::info("model.init: {}: {} of the network's {} tensors loaded", path.string(), fit.fitting.size(),
                state.size());
   for (const std::string& tensor : fit.misshapen) spdlog::warn("model.init: {}; it keeps its initial values", tensor);

@@ -104,9 +104,10 @@ TensorBatch to_tensors(const Batch& batch, DType dtype) {
   const Dims shape{batch.n, batch.shape.channels, batch.shape.height, batch.shape.width};
   TensorBatch out{.images = Tensor::empty(shape, {.format = MemoryFormat::channels_last}),
                   .labels = Tensor::empty({batch.n}, {.dtype = DType::i64})};
-  std::memcpy(out.images.raw(), batch.images.data(), static_cast<size_t>(out.images.numel()) * sizeof(float));
+  std::memcpy(out.images.mutable_raw(), batch.images.data(), static_cast<size_t>(out.images.numel()) * sizeof(float));
   out.images = out.images.to(dtype);
-  for (int64_t i = 0; i < batch.n; ++i) out.labels.data<int64_t>()[i] = batch.labels[static_cast<size_t>(i)];
+  int64_t* const labels = out.labels.mutable_data<int64_t>();
+  for (int64_t i = 0; i < batch.n; ++i) labels[i] = batch.labels[static_cast<size_t>(i)];
   return out;
 }
 
