@@ -15,6 +15,7 @@
 #include "data/named_normalisation.h"
 #include "train/optimizers/rule.h"
 #include "train/schema.h"
+#include "train/task.h"
 
 namespace tidepool {
 
@@ -443,6 +444,11 @@ void check_together(const Config& config, const Origins& origins) {
     fail("name",
          fmt::format("expected at most {} bytes, as a folder's name has, got {}", kLongestName, config.name.size()));
   }
+  try {
+    find_task(config.task);
+  } catch (const Error& error) {
+    fail("task", error.what());
+  }
   if (const Json& normalize = config.data.normalize; normalize.is_string()) {
     std::vector<std::string> names = {"measure"};
     for (const NamedNormalisation& known : kNamedNormalisations) names.emplace_back(known.name);
@@ -521,6 +527,7 @@ Config finish(Source source, const std::string& name, std::span<const std::strin
   config.name = get<std::string>(source.value, "name");
   config.math = get<std::string>(source.value, "math");
   config.fuse = get<bool>(source.value, "fuse");
+  config.task = get<std::string>(source.value, "task");
   config.data = parse_data(source.value.at("data"));
   config.model = parse_model(source.value.at("model"));
   config.loss.label_smoothing = get<double>(source.value.at("loss"), "label_smoothing");

@@ -108,8 +108,9 @@ struct TrainConfig {
 
 struct Config {
   std::string name;
-  std::string math = "fast";  // fast, exact: no Winograd
-  bool fuse = true;           // false: every layer by itself
+  std::string math = "fast";            // fast, exact: no Winograd
+  bool fuse = true;                     // false: every layer by itself
+  std::string task = "classification";  // of train/tasks/
   DataConfig data;
   ModelConfig model;
   LossConfig loss;

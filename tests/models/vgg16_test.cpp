@@ -148,7 +148,8 @@ TEST(Vgg16, TenStepsAsPyTorchTakesThem) {
     LossConfig loss;
     loss.gmacs_lambda = expected.at("gmacs_lambda").get<double>();
     Optimizer optimizer(optim, network->parameters(), 10, 10);
-    Stepper stepper(*network, optimizer, loss, 1);
+    const auto task = find_task("classification").make({.classes = network->options().classes});
+    Stepper stepper(*network, *task, optimizer, loss, 1);
 
     const Tensor pixels = start.tensors.at("x_u8").to(DType::f64);
     for (int64_t i = 0; i < pixels.numel(); ++i) pixels.data<double>()[i] = pixels.data<double>()[i] / 128 - 1;
