@@ -378,6 +378,7 @@ ModelConfig parse_model(const Json& json) {
   if (!json.at("stem").is_null()) model.stem = get<std::string>(json, "stem");
   model.strides = json.at("strides").get<std::map<std::string, int64_t>>();
   model.where = get<std::string>(json, "where");
+  model.head = get_or<std::string>(json, "head", "");
   model.dropout = get_optional<double>(json, "dropout");
   model.stochastic_depth = get_optional<double>(json, "stochastic_depth");
   model.pool = json.at("pool");

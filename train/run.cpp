@@ -101,14 +101,15 @@ struct EpochSums {
   }
 };
 
-// `steps`, those of an epoch. Throws Error when there are none, or when the smallest batch leaves a batch norm of the
-// network as it starts with one value per channel.
-int64_t checked_epoch(int64_t steps, const Config& config, int64_t images, const Trace& trace) {
+// `steps`, those of an epoch. Throws Error when there are none, or when the smallest batch, which the network is told
+// of, leaves a batch norm of the network as it starts with one value per channel.
+int64_t checked_epoch(int64_t steps, const Config& config, int64_t images, Network& network) {
   const int64_t batch = config.train.batch, rest = images % batch;
   const bool drop = config.data.drop_last;
   if (steps < 1)
     throw Error("data.drop_last: {} training images make no batch of {}: an epoch has no step", images, batch);
   const int64_t least = rest > 0 && !drop ? rest : batch;
+  const Trace trace = network.trace();
   for (const TracedLayer& layer : trace.layers) {
     int64_t values = least;
     for (const TracedLength& length : layer.output.lengths) values *= length.value;
@@ -119,6 +120,7 @@ int64_t checked_epoch(int64_t steps, const Config& config, int64_t images, const
     throw Error("{}: batch norm needs more than one value per channel, and {} gives it one pixel of one image{}",
                 layer.name, which, least == batch ? "" : "; data.drop_last=true leaves that batch out");
   }
+  network.set_smallest_batch(least);
   return steps;
 }
 
@@ -140,7 +142,7 @@ class Run {
         data_(open_data(config.data, options.data_root)),
         loader_(data_.train, data_.normalisation, loader_options(config, true)),
         test_loader_(data_.test, data_.normalisation, loader_options(config, false)),
-        steps_per_epoch_(checked_epoch(loader_.batches(), config, data_.train->size(), network_->trace())),
+        steps_per_epoch_(checked_epoch(loader_.batches(), config, data_.train->size(), *network_)),
         schedule_steps_(checked_steps(steps_per_epoch_, config.train.epochs)),
         total_steps_(std::min(schedule_steps_, config.train.max_steps.value_or(schedule_steps_))),
         optimizer_(config.optim, network_->parameters(), steps_per_epoch_, schedule_steps_),
