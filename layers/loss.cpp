@@ -147,18 +147,18 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& labels, double label_sm
   const bool empty = ignored && rows.counted == 0;
   const auto count = static_cast<double>(empty ? 1 : rows.counted);
   loss.fill(sum / count);
-  Tape::record("cross_entropy", {logits}, {loss}, {x, label, norm}, [label_smoothing, count, none](Pull& p) {
-    const Tensor& saved = p.saved(0);
-    const int64_t batch = p.saved(1).numel(), classes = saved.size(1);
-    const double scale = p.dy().item() / count;
-    p.dx(0) = Tensor::empty(saved.shape(), saved.options());
+  Tape::record("cross_entropy", {logits}, {loss}, {x, label, norm}, [label_smoothing, count, none](BackwardContext& ctx) {
+    const Tensor& saved = ctx.saved(0);
+    const int64_t batch = ctx.saved(1).numel(), classes = saved.size(1);
+    const double scale = ctx.dy().item() / count;
+    ctx.dx(0) = Tensor::empty(saved.shape(), saved.options());
     dispatch_floating(saved.dtype(), "cross_entropy", [&]<class T>(T) {
-      dispatch_labels("cross_entropy", p.saved(1), [&]<class L>(L) {
+      dispatch_labels("cross_entropy", ctx.saved(1), [&]<class L>(L) {
         using A = Acc<T>;
         const T* from = saved.data<T>();
-        const L* pl = p.saved(1).data<L>();
-        const A* pn = p.saved(2).data<A>();
-        T* to = p.dx(0).data<T>();
+        const L* pl = ctx.saved(1).data<L>();
+        const A* pn = ctx.saved(2).data<A>();
+        T* to = ctx.dx(0).data<T>();
         const A spread = static_cast<A>(scale * label_smoothing / static_cast<double>(classes));
         const A factor = static_cast<A>(scale), at_label = static_cast<A>(scale * (1.0 - label_smoothing));
         parallel_rows(kCpu, batch, classes, 16, [=](int64_t i, int64_t, int64_t) {

@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
-#include "layers/starts.h"
+#include "layers/init.h"
 #include "models/registry.h"
 
 namespace tidepool {
@@ -18,9 +18,9 @@ Value fcn(GraphBuilder& g, Value last, const std::vector<Value>& resized) {
   const auto scores = [&](const std::string& name, Value x, std::function<void(const Tensor&, uint64_t)> init) {
     return g.conv(name, x, {.out = g.options().classes, .kernel = 1, .bias = true, .weight_init = std::move(init)});
   };
-  Value y = scores("classifier", last, start_normal(0.01));
+  Value y = scores("classifier", last, normal_init(0.01));
   for (const size_t slot : {3, 2}) {
-    const Value skip = scores(fmt::format("score_pool{}", slot), resized[slot - 1], start_at(0));
+    const Value skip = scores(fmt::format("score_pool{}", slot), resized[slot - 1], constant_init(0));
     y = g.add(fmt::format("fuse_pool{}", slot), g.resize_like(fmt::format("upscore_pool{}", slot), y, skip), skip);
   }
   return y;

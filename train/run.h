@@ -63,7 +63,7 @@ struct RunResult {
   double seconds = 0;            ///< of training steps, over all resumptions
   double images_per_second = 0;  ///< training images over those seconds
   size_t peak_bytes = 0;
-  std::vector<std::pair<std::string, Dims>> shapes;  ///< place -> (height, width) of the map after it
+  std::vector<std::pair<std::string, Dims>> shapes;  ///< slot -> (height, width) of the map after it
 
   /// `metric` of the last evaluation.
   std::optional<double> metric_last() const;
