@@ -66,9 +66,9 @@ class Classification final : public Task {
     return std::make_unique<Logits>(path, images, checkpoint);
   }
   Tensor random_labels(const Tensor& images, Random& random) const override {
-    const Tensor labels = Tensor::empty({images.size(0)}, {.dtype = DType::i64});
+    const Tensor labels = Tensor::empty({images.size(0)}, {.dtype = DType::i32});
     for (int64_t i = 0; i < labels.numel(); ++i)
-      labels.data<int64_t>()[i] = random.below(static_cast<uint32_t>(options_.classes));
+      labels.data<int32_t>()[i] = static_cast<int32_t>(random.below(static_cast<uint32_t>(options_.classes)));
     return labels;
   }
 
