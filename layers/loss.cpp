@@ -14,13 +14,15 @@ void check_arguments(const char* who, const Tensor& logits, const Tensor& labels
   if (logits.rank() != 2) throw Error("[{}] expected logits N x K, got the shape {}", who, logits.shape().str());
   if (!is_floating(logits.dtype()))
     throw Error("[{}] expected logits of f32, f64 or bf16, got {}", who, name_of(logits.dtype()));
-  if (labels.dtype() != DType::i64) throw Error("[{}] expected labels of i64, got {}", who, name_of(labels.dtype()));
+  if (labels.dtype() != DType::i32 && labels.dtype() != DType::i64)
+    throw Error("[{}] expected labels of i32 or i64, got {}", who, name_of(labels.dtype()));
   expect_shape(who, "labels", labels, {logits.size(0)});
   if (logits.device() != kCpu || labels.device() != kCpu) throw Failure("{} on cuda is not supported", who);
-  const int64_t* label = labels.data<int64_t>();
+  const Tensor wide = labels.to(DType::i64);
+  const int64_t* label = wide.data<int64_t>();
   for (int64_t i = 0; i < labels.size(0); ++i)
-    if (label[i * labels.strides()[0]] < 0 || label[i * labels.strides()[0]] >= logits.size(1))
-      throw Error("[{}] label {} at index {} is out of range: expected 0 to {}", who, label[i * labels.strides()[0]], i,
+    if (label[i * wide.strides()[0]] < 0 || label[i * wide.strides()[0]] >= logits.size(1))
+      throw Error("[{}] label {} at index {} is out of range: expected 0 to {}", who, label[i * wide.strides()[0]], i,
                   logits.size(1) - 1);
 }
 
@@ -54,7 +56,8 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& labels, double label_sm
   if (!(label_smoothing >= 0.0 && label_smoothing <= 1.0))
     throw Error("[cross_entropy] expected a label smoothing in [0, 1], got {}", label_smoothing);
   const int64_t n = logits.size(0), k = logits.size(1);
-  const Tensor x = logits.contiguous(MemoryFormat::plain), label = labels.contiguous(MemoryFormat::plain);
+  const Tensor x = logits.contiguous(MemoryFormat::plain),
+               label = labels.to(DType::i64).contiguous(MemoryFormat::plain);
   const Tensor norm = Tensor::empty({n, 2}, {.dtype = DType::f64});  // a row's maximum, log sum exp(x - maximum)
   const Tensor loss = Tensor::empty({}, {.dtype = x.dtype() == DType::f64 ? DType::f64 : DType::f32});
   const Tensor rows = Tensor::empty({n}, {.dtype = DType::f64});
@@ -113,7 +116,8 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& labels, double label_sm
 int64_t correct_top(const Tensor& logits, const Tensor& labels, int64_t k) {
   check_arguments("correct_top", logits, labels);
   if (k < 1) throw Error("[correct_top] expected k >= 1, got {}", k);
-  const Tensor x = logits.contiguous(MemoryFormat::plain), label = labels.contiguous(MemoryFormat::plain);
+  const Tensor x = logits.contiguous(MemoryFormat::plain),
+               label = labels.to(DType::i64).contiguous(MemoryFormat::plain);
   const int64_t classes = x.size(1);
   int64_t correct = 0;
   dispatch_floating(x.dtype(), "correct_top", [&]<class T>(T) {

@@ -69,12 +69,14 @@ TensorBatch made_up_batch(const Config& config, const Network& network, int64_t 
                 shape[3], bytes_text(bytes), bytes_text(memory));
   shape[0] = n;
   TensorBatch batch{.images = Tensor::empty(shape, {.format = MemoryFormat::channels_last}),
-                    .labels = Tensor::empty({n}, {.dtype = DType::i64})};
+                    .labels = Tensor::empty({n}, {.dtype = DType::i32}),
+                    .n = n};
   Random random(config.train.seed, 1);
   for (int64_t i = 0; i < batch.images.numel(); ++i)
     batch.images.data<float>()[i] = static_cast<float>(2 * random.uniform() - 1);
   for (int64_t i = 0; i < n; ++i)
-    batch.labels.data<int64_t>()[i] = random.below(static_cast<uint32_t>(network.options().classes));
+    batch.labels.data<int32_t>()[i] =
+        static_cast<int32_t>(random.below(static_cast<uint32_t>(network.options().classes)));
   batch.images = batch.images.to(network.options().dtype);
   return batch;
 }

@@ -62,7 +62,7 @@ Images find_images(const Call& call) {
     images.says = "CIFAR-100, the real images, from " + images.says;
   } else if (images.data_set == "procedural") {
     images.says =
-        fmt::format("procedural images ({} classes, made from seed {}), {}", source_format("procedural").classes,
+        fmt::format("procedural images ({} classes, made from seed {}), {}", dataset_format("procedural", {}).classes,
                     config.data.seed, decided ? "as --set data.name says" : "because CIFAR-100 was not found");
   } else {
     images.says = images.data_set + " from " + images.says;

@@ -94,15 +94,14 @@ Evaluation evaluate(Network& network, Loader& loader, Tensor* logits, int64_t im
   if (logits)
     *logits =
         Tensor::empty({images, network.options().classes}, {.dtype = dtype == DType::f64 ? DType::f64 : DType::f32});
-  Batch batch;
+  TensorBatch batch;
   loader.start_epoch(0);
   while (!(stop && stop()) && loader.next(batch)) {
-    const TensorBatch tensors = to_tensors(batch, dtype);
-    const Tensor y = network.forward(tensors.images, {.training = false});
+    const Tensor y = network.forward(batch.images, {.training = false});
     const auto n = static_cast<double>(batch.n);
-    sum.loss += cross_entropy(y, tensors.labels, 0.0).item() * n;
-    sum.top1 += static_cast<double>(correct_top(y, tensors.labels, 1));
-    sum.top5 += static_cast<double>(correct_top(y, tensors.labels, 5));
+    sum.loss += cross_entropy(y, batch.labels, 0.0).item() * n;
+    sum.top1 += static_cast<double>(correct_top(y, batch.labels, 1));
+    sum.top5 += static_cast<double>(correct_top(y, batch.labels, 5));
     if (logits) logits->slice(0, sum.images, batch.n).copy_from(y);
     sum.images += batch.n;
   }
