@@ -21,12 +21,12 @@ endif()
 # that it has computed; the others may fuse (their exponentials are a third faster for it).
 set_property(SOURCE layers/pool/dynopool.cpp APPEND PROPERTY COMPILE_OPTIONS -ffp-contract=off)
 
-# nvcc's pass over the same files (layers/pool/pass.h): a .cu beside each, generated, that includes it.
+# nvcc's pass over the same files (layers/pool/compiled_for.h): a .cu beside each, generated, that includes it.
 function(tidepool_pool_on_cuda target)
   foreach(source ${TIDEPOOL_POOL_SOURCES})
     get_filename_component(name ${source} NAME_WE)
     set(unit ${CMAKE_BINARY_DIR}/generated/pool/${name}.cu)
-    file(CONFIGURE OUTPUT ${unit} CONTENT "#define TP_DEVICE_PASS\n#include \"layers/${source}\"\n" @ONLY)
+    file(CONFIGURE OUTPUT ${unit} CONTENT "#define TP_COMPILE_FOR_CUDA\n#include \"layers/${source}\"\n" @ONLY)
     # fmt 9 takes nvcc for a compiler without constexpr, but not without consteval
     set_property(SOURCE ${unit} APPEND PROPERTY COMPILE_OPTIONS
       --extended-lambda --expt-relaxed-constexpr -DFMT_CONSTEVAL= -DFMT_USE_CONSTEXPR=1)

@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "core/lanes.h"
+#include "core/nontemporal.h"
 #include "core/parallel.h"
-#include "core/stream.h"
 
 namespace tidepool::depthwise {
 namespace {

@@ -86,7 +86,7 @@ struct KeyHash {
 };
 
 // A primitive with the memory that it wants; without a primitive oneDNN refuses the case.
-struct Plan {
+struct ConvPlan {
   dnnl::primitive primitive;
   Md src, weights, bias, dst, scratch;  // of a matmul: a, b, bias, y
   Md user_weights;                      // the tensor's own layout
@@ -100,18 +100,18 @@ struct Plan {
 class Plans {
  public:
   template <class Make>
-  std::shared_ptr<const Plan> get(const Key& key, const Make& make) {
+  std::shared_ptr<const ConvPlan> get(const Key& key, const Make& make) {
     const std::lock_guard lock(mutex_);
     if (const auto it = index_.find(key); it != index_.end()) {
       order_.splice(order_.begin(), order_, it->second);
       return it->second->second;
     }
-    auto plan = std::make_shared<Plan>();
+    auto plan = std::make_shared<ConvPlan>();
     try {
       make(*plan);
     } catch (const dnnl::error& e) {
       if (e.status == dnnl_out_of_memory) throw Failure("oneDNN: {}", e.what());
-      *plan = Plan{};
+      *plan = ConvPlan{};
     }
     ++made_;
     order_.emplace_front(key, plan);
@@ -130,7 +130,7 @@ class Plans {
 
  private:
   static constexpr size_t kMost = 1024;
-  using Order = std::list<std::pair<Key, std::shared_ptr<const Plan>>>;
+  using Order = std::list<std::pair<Key, std::shared_ptr<const ConvPlan>>>;
   std::mutex mutex_;
   Order order_;
   std::unordered_map<Key, Order::iterator, KeyHash> index_;
@@ -159,7 +159,7 @@ void run(const dnnl::primitive& primitive, const Md& scratch, std::unordered_map
   }
 }
 
-void run_reorder(const Plan& plan, const Md& from, void* from_data, const Md& to, void* to_data) {
+void run_reorder(const ConvPlan& plan, const Md& from, void* from_data, const Md& to, void* to_data) {
   run(plan.reorder, plan.reorder_scratch,
       {{DNNL_ARG_FROM, memory_at(from, from_data)}, {DNNL_ARG_TO, memory_at(to, to_data)}});
 }
@@ -172,7 +172,7 @@ Weights& weights_cache() {
   return *w;
 }
 
-Tensor reordered(const Tensor& w, const Plan& plan) {
+Tensor reordered(const Tensor& w, const ConvPlan& plan) {
   return weights_cache().get(w, plan.weights, [&](Tensor& to) {
     if (!to) to = scratch_memory(plan.weights);
     run_reorder(plan, plan.user_weights, w.raw(), plan.weights, to.raw());
@@ -275,7 +275,7 @@ struct DescribeConv {
 #endif
 };
 
-void make_reorder(Plan& p, const Md& from, const Md& to) {
+void make_reorder(ConvPlan& p, const Md& from, const Md& to) {
   p.reorders = !(from == to);
   if (!p.reorders) return;
   const dnnl::reorder::primitive_desc pd(engine(), from, engine(), to, attributes());
@@ -283,8 +283,8 @@ void make_reorder(Plan& p, const Md& from, const Md& to) {
   p.reorder_scratch = pd.scratchpad_desc();
 }
 
-std::shared_ptr<const Plan> forward_plan(const ConvSpec& c) {
-  return plans().get(c.key(Kind::forward), [&](Plan& p) {
+std::shared_ptr<const ConvPlan> forward_plan(const ConvSpec& c) {
+  return plans().get(c.key(Kind::forward), [&](ConvPlan& p) {
     const DescribeConv d(c, c.dtype);
     const auto pd = d.forward(d.bias);
     p.src = d.src, p.dst = d.dst, p.bias = d.bias, p.user_weights = d.user_weights;
@@ -295,8 +295,8 @@ std::shared_ptr<const Plan> forward_plan(const ConvSpec& c) {
   });
 }
 
-std::shared_ptr<const Plan> backward_data_plan(const ConvSpec& c) {
-  return plans().get(c.key(Kind::backward_data), [&](Plan& p) {
+std::shared_ptr<const ConvPlan> backward_data_plan(const ConvSpec& c) {
+  return plans().get(c.key(Kind::backward_data), [&](ConvPlan& p) {
     const DescribeConv d(c, c.dtype);
     const auto pd = d.backward_data();
     p.src = d.src, p.dst = d.dst, p.user_weights = d.user_weights;
@@ -307,8 +307,8 @@ std::shared_ptr<const Plan> backward_data_plan(const ConvSpec& c) {
   });
 }
 
-std::shared_ptr<const Plan> backward_weights_plan(const ConvSpec& c) {
-  return plans().get(c.key(Kind::backward_weights), [&](Plan& p) {
+std::shared_ptr<const ConvPlan> backward_weights_plan(const ConvSpec& c) {
+  return plans().get(c.key(Kind::backward_weights), [&](ConvPlan& p) {
     const DescribeConv d(c, c.dtype);
     Md dw = d.weights;
     if (c.dtype == DType::bf16 && c.weights_dtype == DType::f32)  // products of bf16, summed and kept in f32
@@ -473,7 +473,7 @@ bool matmul_onednn(const Tensor& a, const Tensor& b, const Tensor& bias, const T
     for (int i = 0; i < 2; ++i) k.add(t.size(i)), k.add(t.strides()[i]);
   }
   k.add(bias ? static_cast<int64_t>(bias.dtype()) : -1);
-  const auto plan = plans().get(k, [&](Plan& p) {
+  const auto plan = plans().get(k, [&](ConvPlan& p) {
     p.src = matrix(a), p.weights = matrix(b), p.dst = matrix(y);
     if (bias) p.bias = Md({1, y.size(1)}, type_of(bias.dtype()), Tag::ab);
     const auto pd = describe_matmul(p.src, p.weights, p.bias, p.dst);
@@ -595,7 +595,7 @@ DnnCacheStats dnn_cache_stats() {
 
 std::vector<ConvKernels> onednn_convolutions(std::span<const ConvCase> cases, DType dtype, MemoryFormat format) {
   struct Layer {
-    std::shared_ptr<const Plan> forward, backward_data, backward_weights;
+    std::shared_ptr<const ConvPlan> forward, backward_data, backward_weights;
     Tensor x, dx, y, dy, w, wt, dw;  // weights as each primitive wants them
   };
   const auto laid_out = [&](const Md& md, DType t) {

@@ -2,8 +2,8 @@
 #pragma once
 #include <cstdint>
 
+#include "core/nontemporal.h"
 #include "core/parallel.h"
-#include "core/stream.h"
 #include "core/tensor.h"
 
 namespace tidepool {

@@ -159,11 +159,11 @@ TP_INLINE V widened(Stored<V, T> s) {
   if constexpr (std::is_same_v<T, bf16>) {
 #if defined(__AVX512BW__)
     if constexpr (kLanes<V> == 16) {  // one instruction where GCC has two
-      const __m512i places = _mm512_set_epi16(15, 15, 14, 14, 13, 13, 12, 12, 11, 11, 10, 10, 9, 9, 8, 8,  //
-                                              7, 7, 6, 6, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0, 0);
+      const __m512i positions = _mm512_set_epi16(15, 15, 14, 14, 13, 13, 12, 12, 11, 11, 10, 10, 9, 9, 8, 8,  //
+                                                 7, 7, 6, 6, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0, 0);
       constexpr __mmask32 kUpperHalves = 0xaaaaaaaau;
       const __m512i h = _mm512_castsi256_si512(reinterpret_cast<__m256i>(s));
-      return reinterpret_cast<V>(_mm512_maskz_permutexvar_epi16(kUpperHalves, places, h));
+      return reinterpret_cast<V>(_mm512_maskz_permutexvar_epi16(kUpperHalves, positions, h));
     }
 #endif
     using Word = typename detail::VectorOf<uint32_t, kLanes<V>>::type;
@@ -329,7 +329,7 @@ namespace detail {
 #if !defined(__CUDACC__)
 template <class V, int... i>
 TP_INLINE V even_lanes(V a, V b, std::integer_sequence<int, i...>) {
-  // Lane l comes from place 2 l: of a while it lies there, then of b, which starts one place before a ends.
+  // Lane l comes from position 2 l: of a while it lies there, then of b, which starts one position before a ends.
   return __builtin_shufflevector(a, b, (i < kLanes<V> / 2 ? 2 * i : 2 * i + 1)...);
 }
 template <bool kOdd, class V, int... i>

@@ -37,11 +37,11 @@ bool Tape::wants(std::initializer_list<Tensor> inputs) {
 }
 
 void Tape::add(const char* op, std::span<const Tensor> inputs, std::span<const Tensor> outputs,
-               std::span<const Tensor> saved, std::function<void(Pull&)> pull) {
+               std::span<const Tensor> saved, std::function<void(BackwardContext&)> backward) {
   bool any = false;
   for (const Tensor& t : inputs) any = any || tracks(t);
   if (!any) return;
-  Node node{.op = op, .scope = layer_path, .inputs = {}, .outputs = {}, .saved = {}, .pull = std::move(pull)};
+  Node node{.op = op, .scope = layer_path, .inputs = {}, .outputs = {}, .saved = {}, .backward = std::move(backward)};
   for (const Tensor& t : inputs) {
     Edge edge;
     if (t && t.impl_->link.tape == id_)
@@ -78,29 +78,29 @@ void Tape::backward(const Tensor& y, Tensor dy) {
   while (!nodes_.empty()) {
     Node node = std::move(nodes_.back());
     nodes_.pop_back();
-    Pull pull;
+    BackwardContext ctx;
     bool reached = false;
     for (int32_t value : node.outputs) {
-      pull.dy_.push_back(std::move(grads[static_cast<size_t>(value)]));
-      reached = reached || pull.dy_.back();
+      ctx.dy_.push_back(std::move(grads[static_cast<size_t>(value)]));
+      reached = reached || ctx.dy_.back();
     }
     if (!reached) continue;
-    pull.saved_ = std::move(node.saved);
-    pull.dx_.resize(node.inputs.size());
-    for (const Edge& edge : node.inputs) pull.needs_.push_back(edge.value >= 0 || edge.leaf);
+    ctx.saved_ = std::move(node.saved);
+    ctx.dx_.resize(node.inputs.size());
+    for (const Edge& edge : node.inputs) ctx.needs_.push_back(edge.value >= 0 || edge.leaf);
     const std::string outer = std::exchange(layer_path, node.scope);
-    node.pull(pull);
-    if (watch_) watch_->pulled(node.op, node.scope, pull.dx_);
+    node.backward(ctx);
+    if (watch_) watch_->gradients_computed(node.op, node.scope, ctx.dx_);
     layer_path = outer;
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       const Edge& edge = node.inputs[i];
-      if (!pull.needs_[i] || !pull.dx_[i]) continue;
+      if (!ctx.needs_[i] || !ctx.dx_[i]) continue;
       if (edge.value >= 0) {
-        give(grads[static_cast<size_t>(edge.value)], std::move(pull.dx_[i]));
+        give(grads[static_cast<size_t>(edge.value)], std::move(ctx.dx_[i]));
       } else {
-        expect_shape(node.op, "a gradient", pull.dx_[i], edge.leaf.shape());
+        expect_shape(node.op, "a gradient", ctx.dx_[i], edge.leaf.shape());
         Tensor sum = edge.leaf.grad();
-        give(sum, std::move(pull.dx_[i]));
+        give(sum, std::move(ctx.dx_[i]));
         edge.leaf.set_grad(std::move(sum));
       }
     }

@@ -16,7 +16,7 @@
 namespace tidepool {
 
 /// What a node's backward sees. Gradients are set (not added): the tape sums them.
-class Pull {
+class BackwardContext {
  public:
   /// The i-th tensor that the node saved.
   const Tensor& saved(size_t i) const { return saved_[i]; }
@@ -59,20 +59,20 @@ class Tape {
   };
   static Tape* current() { return current_; }
 
-  /// Remembers how `outputs` came from `inputs`, when a tape is recording and an input wants a gradient. `pull` is
-  /// called once by backward, void(Pull&); it must be trivially copyable: a tensor to be kept goes into `saved`, where
-  /// its bytes are counted, and cannot hide in a closure.
+  /// Remembers how `outputs` came from `inputs`, when a tape is recording and an input wants a gradient. `backward` is
+  /// called once by backward, void(BackwardContext&); it must be trivially copyable: a tensor to be kept goes into
+  /// `saved`, where its bytes are counted, and cannot hide in a closure.
   template <class F>
   static void record(const char* op, std::initializer_list<Tensor> inputs, std::initializer_list<Tensor> outputs,
-                     std::initializer_list<Tensor> saved, F pull) {
+                     std::initializer_list<Tensor> saved, F backward) {
     record(op, std::span(inputs.begin(), inputs.size()), std::span(outputs.begin(), outputs.size()),
-           std::span(saved.begin(), saved.size()), pull);
+           std::span(saved.begin(), saved.size()), backward);
   }
   template <class F>
   static void record(const char* op, std::span<const Tensor> inputs, std::span<const Tensor> outputs,
-                     std::span<const Tensor> saved, F pull) {
+                     std::span<const Tensor> saved, F backward) {
     static_assert(std::is_trivially_copyable_v<F>, "tensors kept for the backward belong into `saved`");
-    if (current_) current_->add(op, inputs, outputs, saved, pull);
+    if (current_) current_->add(op, inputs, outputs, saved, backward);
     if (watch_) watch_->output(op, inputs, outputs);
   }
   /// Whether an operator with these inputs would be recorded: what only the backward needs can be left out otherwise.
@@ -96,7 +96,7 @@ class Tape {
     /// the direct algorithm.
     virtual void worked(const char* /*kind*/, double /*bytes*/, double /*multiply_adds*/) {}
     /// The backward of a node has run.
-    virtual void pulled(const char* /*op*/, const std::string& /*scope*/, std::span<const Tensor> /*dx*/) {}
+    virtual void gradients_computed(const char* /*op*/, const std::string& /*scope*/, std::span<const Tensor> /*dx*/) {}
   };
   /// Tells the watch what an operator that does several kinds of work has just done.
   static void worked(const char* kind, std::initializer_list<Tensor> moved = {}, double multiply_adds = 0) {
@@ -126,11 +126,11 @@ class Tape {
     std::vector<Edge> inputs;
     std::vector<int32_t> outputs;
     std::vector<Tensor> saved;
-    std::function<void(Pull&)> pull;
+    std::function<void(BackwardContext&)> backward;
   };
 
   void add(const char* op, std::span<const Tensor> inputs, std::span<const Tensor> outputs,
-           std::span<const Tensor> saved, std::function<void(Pull&)> pull);
+           std::span<const Tensor> saved, std::function<void(BackwardContext&)> backward);
   bool tracks(const Tensor& t) const { return t && (t.impl_->requires_grad || t.impl_->link.tape == id_); }
 
   static constinit thread_local Tape* current_;

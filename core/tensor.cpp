@@ -95,7 +95,7 @@ bool Tensor::is_contiguous(MemoryFormat format) const {
 }
 
 MemoryFormat Tensor::format() const {
-  // A tensor that is dense both ways (one channel, or one place) says what its strides were made for.
+  // A tensor that is dense both ways (one channel, or one position) says what its strides were made for.
   const bool last = is_contiguous(MemoryFormat::channels_last);
   if (!last) return MemoryFormat::plain;
   if (!is_contiguous(MemoryFormat::plain)) return MemoryFormat::channels_last;
@@ -301,10 +301,10 @@ void Tensor::copy_from(const Tensor& src) const {
   if (device() != kCpu) throw Failure("copy between layouts or types on cuda is not supported");
   if (src.dtype() == dtype() && rank() > 2 && format() != src.format() && is_contiguous(format()) &&
       src.is_contiguous(src.format())) {
-    const int64_t channels = size(1), places = numel() / (size(0) * channels);
+    const int64_t channels = size(1), positions = numel() / (size(0) * channels);
     const bool last = format() == MemoryFormat::channels_last;
     return dispatch_any(dtype(), [&]<class T>(T) {
-      copy_turned(size(0), last ? channels : places, last ? places : channels, data<T>(), src.data<T>());
+      copy_turned(size(0), last ? channels : positions, last ? positions : channels, data<T>(), src.data<T>());
     });
   }
   dispatch_any(dtype(), [&]<class To>(To) {

@@ -20,7 +20,7 @@ void check_augment(const AugmentOptions& options) {
 }
 
 std::array<uint32_t, 4> image_words(uint64_t seed, int64_t epoch, int64_t index) {
-  return random_words(seed, stream_of(Purpose::kAugmentation, static_cast<uint64_t>(epoch)),
+  return random_words(seed, name_seed(Purpose::kAugmentation, static_cast<uint64_t>(epoch)),
                       static_cast<uint64_t>(index));
 }
 

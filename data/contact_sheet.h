@@ -20,7 +20,7 @@ RgbImage panel_image(const Picture& picture, int64_t height, int64_t width);
 /// Panels side by side, one row of the sheet for each list, top left; white between them.
 RgbImage contact_sheet(const std::vector<std::vector<Panel>>& rows);
 
-/// Draws text in black, 6 x 10 pixels a character, into an image, cut off at its right border and at `width` pixels.
+/// Draws text in black, 6 x 10 pixels per character, into an image, cut off at its right border and at `width` pixels.
 void draw_text(RgbImage& image, int64_t top, int64_t left, int64_t width, std::string_view text);
 
 }  // namespace tidepool

@@ -18,7 +18,7 @@ namespace {
 // Writes the order of an epoch into `order`, which has its size already.
 void fill_order(std::vector<int64_t>& order, uint64_t seed, int64_t epoch) {
   std::iota(order.begin(), order.end(), int64_t{0});
-  Random random(seed, stream_of(Purpose::kOrder, static_cast<uint64_t>(epoch)));
+  Random random(seed, name_seed(Purpose::kOrder, static_cast<uint64_t>(epoch)));
   for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[random.below(static_cast<uint32_t>(i))]);
 }
 

@@ -16,7 +16,7 @@ enum class Purpose : uint32_t {
 };
 
 /// The stream of a purpose in an epoch (or of an image): `low` < 2^32.
-constexpr uint64_t stream_of(Purpose purpose, uint64_t low) {
+constexpr uint64_t name_seed(Purpose purpose, uint64_t low) {
   return uint64_t{static_cast<uint32_t>(purpose)} << 32 | low;
 }
 

@@ -69,9 +69,9 @@ TP_INLINE V sigmoid_of(V x) {
 Tensor relu(const Tensor& x) {
   const Tensor in = x.contiguous();
   const Tensor y = mapped<true>("relu", in, []<class V>(V v) { return v <= number<V>(0) ? number<V>(0) : v; });
-  Tape::record("relu", {x}, {y}, {y}, [](Pull& p) {
-    p.dx(0) = activation_gradient<true>(p.saved(0), p.dy(),
-                                        []<class V>(V out, V dy) { return out <= number<V>(0) ? number<V>(0) : dy; });
+  Tape::record("relu", {x}, {y}, {y}, [](BackwardContext& ctx) {
+    ctx.dx(0) = activation_gradient<true>(ctx.saved(0), ctx.dy(),
+                                          []<class V>(V out, V dy) { return out <= number<V>(0) ? number<V>(0) : dy; });
   });
   return y;
 }
@@ -82,8 +82,8 @@ Tensor relu6(const Tensor& x) {
     const V low = v <= number<V>(0) ? number<V>(0) : v;
     return low >= number<V>(6) ? number<V>(6) : low;
   });
-  Tape::record("relu6", {x}, {y}, {y}, [](Pull& p) {
-    p.dx(0) = activation_gradient<true>(p.saved(0), p.dy(), []<class V>(V out, V dy) {
+  Tape::record("relu6", {x}, {y}, {y}, [](BackwardContext& ctx) {
+    ctx.dx(0) = activation_gradient<true>(ctx.saved(0), ctx.dy(), []<class V>(V out, V dy) {
       return (out <= number<V>(0)) | (out >= number<V>(6)) ? number<V>(0) : dy;
     });
   });
@@ -93,8 +93,8 @@ Tensor relu6(const Tensor& x) {
 Tensor silu(const Tensor& x) {
   const Tensor in = x.contiguous();
   const Tensor y = mapped<false>("silu", in, []<class V>(V v) { return v * sigmoid_of(v); });
-  Tape::record("silu", {x}, {y}, {in}, [](Pull& p) {
-    p.dx(0) = activation_gradient<false>(p.saved(0), p.dy(), []<class V>(V v, V dy) {
+  Tape::record("silu", {x}, {y}, {in}, [](BackwardContext& ctx) {
+    ctx.dx(0) = activation_gradient<false>(ctx.saved(0), ctx.dy(), []<class V>(V v, V dy) {
       const V s = sigmoid_of(v);
       return dy * (s + v * (s * (number<V>(1) - s)));
     });
@@ -108,8 +108,8 @@ Tensor hardswish(const Tensor& x) {
     const V above = v + number<V>(3), low = above <= number<V>(0) ? number<V>(0) : above;
     return v * (low >= number<V>(6) ? number<V>(6) : low) / number<V>(6);
   });
-  Tape::record("hardswish", {x}, {y}, {in}, [](Pull& p) {
-    p.dx(0) = activation_gradient<true>(p.saved(0), p.dy(), []<class V>(V v, V dy) {
+  Tape::record("hardswish", {x}, {y}, {in}, [](BackwardContext& ctx) {
+    ctx.dx(0) = activation_gradient<true>(ctx.saved(0), ctx.dy(), []<class V>(V v, V dy) {
       const V between = dy * (v / number<V>(3) + number<V>(0.5));
       return v <= number<V>(-3) ? number<V>(0) : (v >= number<V>(3) ? dy : between);
     });
@@ -120,9 +120,9 @@ Tensor hardswish(const Tensor& x) {
 Tensor sigmoid(const Tensor& x) {
   const Tensor in = x.contiguous();
   const Tensor y = mapped<false>("sigmoid", in, []<class V>(V v) { return sigmoid_of(v); });
-  Tape::record("sigmoid", {x}, {y}, {y}, [](Pull& p) {
-    p.dx(0) = activation_gradient<false>(p.saved(0), p.dy(),
-                                         []<class V>(V out, V dy) { return dy * (out * (number<V>(1) - out)); });
+  Tape::record("sigmoid", {x}, {y}, {y}, [](BackwardContext& ctx) {
+    ctx.dx(0) = activation_gradient<false>(ctx.saved(0), ctx.dy(),
+                                           []<class V>(V out, V dy) { return dy * (out * (number<V>(1) - out)); });
   });
   return y;
 }

@@ -15,7 +15,7 @@ Tensor add_maps(const Tensor& a, const Tensor& b) {
     throw Error("[add_maps] expected two inputs of one type, got {} and {}", name_of(a.dtype()), name_of(b.dtype()));
   if (a.device() != kCpu || b.device() != kCpu) throw Failure("add_maps on cuda is not supported");
   const Tensor y = add(a, b);
-  Tape::record("add_maps", {a, b}, {y}, {}, [](Pull& p) { p.dx(0) = p.dx(1) = p.dy(); });
+  Tape::record("add_maps", {a, b}, {y}, {}, [](BackwardContext& ctx) { ctx.dx(0) = ctx.dx(1) = ctx.dy(); });
   return y;
 }
 

@@ -82,17 +82,17 @@ Tensor concat(std::span<const Tensor> inputs) {
   }
   RowParts(y, format, channels).copy<true>(static_cast<char*>(y.raw()), parts);
   const Tensor saved[] = {Tensor::from<int64_t>(channels, {static_cast<int64_t>(channels.size())})};
-  Tape::record("concat", inputs, {&y, 1}, saved, [format](Pull& p) {
-    const Tensor dy = p.dy().contiguous(format);
-    const std::span<const int64_t> counts(p.saved(0).data<int64_t>(), static_cast<size_t>(p.saved(0).numel()));
+  Tape::record("concat", inputs, {&y, 1}, saved, [format](BackwardContext& ctx) {
+    const Tensor dy = ctx.dy().contiguous(format);
+    const std::span<const int64_t> counts(ctx.saved(0).data<int64_t>(), static_cast<size_t>(ctx.saved(0).numel()));
     std::vector<char*> gradients;
     for (size_t i = 0; i < counts.size(); ++i) {
-      if (p.needs(i)) {
+      if (ctx.needs(i)) {
         Dims part = dy.shape();
         part[1] = counts[i];
-        p.dx(i) = Tensor::empty(part, {.dtype = dy.dtype(), .format = format});
+        ctx.dx(i) = Tensor::empty(part, {.dtype = dy.dtype(), .format = format});
       }
-      gradients.push_back(p.needs(i) ? static_cast<char*>(p.dx(i).raw()) : nullptr);
+      gradients.push_back(ctx.needs(i) ? static_cast<char*>(ctx.dx(i).raw()) : nullptr);
     }
     RowParts(dy, format, counts).copy<false>(static_cast<char*>(dy.raw()), gradients);
   });

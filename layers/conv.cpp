@@ -27,7 +27,7 @@ Dims convolution_shape(const Dims& x, const Dims& weight, const ConvOptions& o) 
     if (o.dilation[a] < 1) throw Error("[conv] expected dilation >= 1, got {} on axis {}", o.dilation[a], i - 2);
     if (o.padding[a] < 0) throw Error("[conv] expected padding >= 0, got {} on axis {}", o.padding[a], i - 2);
     if (weight[i] < 1) throw Error("[conv] expected a kernel >= 1, got {} on axis {}", weight[i], i - 2);
-    if (x[i] < 1) throw Error("[conv] an input of shape {} has no places", x.str());
+    if (x[i] < 1) throw Error("[conv] an input of shape {} has no positions", x.str());
     const int64_t reach = o.dilation[a] * (weight[i] - 1) + 1;
     if (x[i] + 2 * o.padding[a] < reach)
       throw Error("[conv] kernel {}{} does not fit an input of length {} (padding {})", weight[i],
@@ -61,20 +61,20 @@ Tensor convolution(const Tensor& x, const Tensor& weight, const Tensor& bias, co
   conv_forward(in, w, b, options, y);
   Tape::worked("convolution forward", {in, w, y}, direct_multiply_adds(y, w));
   const bool biased = static_cast<bool>(bias);
-  Tape::record("conv", {x, weight, bias}, {y}, {in, w}, [options, format, biased](Pull& p) {
-    const Tensor &px = p.saved(0), &pw = p.saved(1);
-    const Tensor dy = p.dy().to(px.dtype()).contiguous(format);
-    if (p.needs(0)) {
-      p.dx(0) = Tensor::empty(px.shape(), {px.dtype(), format, px.device()});
-      conv_backward_data(dy, pw, options, p.dx(0));
-      Tape::worked("convolution backward data", {dy, pw, p.dx(0)}, direct_multiply_adds(dy, pw));
+  Tape::record("conv", {x, weight, bias}, {y}, {in, w}, [options, format, biased](BackwardContext& ctx) {
+    const Tensor &px = ctx.saved(0), &pw = ctx.saved(1);
+    const Tensor dy = ctx.dy().to(px.dtype()).contiguous(format);
+    if (ctx.needs(0)) {
+      ctx.dx(0) = Tensor::empty(px.shape(), {px.dtype(), format, px.device()});
+      conv_backward_data(dy, pw, options, ctx.dx(0));
+      Tape::worked("convolution backward data", {dy, pw, ctx.dx(0)}, direct_multiply_adds(dy, pw));
     }
-    if (p.needs(1) || p.needs(2)) {
+    if (ctx.needs(1) || ctx.needs(2)) {
       const TensorOptions like{pw.dtype(), MemoryFormat::plain, pw.device()};
-      p.dx(1) = Tensor::empty(pw.shape(), like);
-      if (biased) p.dx(2) = Tensor::empty({pw.size(0)}, like);
-      conv_backward_weights(px, dy, options, p.dx(1), p.dx(2));
-      Tape::worked("convolution backward weights", {px, dy, p.dx(1)}, direct_multiply_adds(dy, pw));
+      ctx.dx(1) = Tensor::empty(pw.shape(), like);
+      if (biased) ctx.dx(2) = Tensor::empty({pw.size(0)}, like);
+      conv_backward_weights(px, dy, options, ctx.dx(1), ctx.dx(2));
+      Tape::worked("convolution backward weights", {px, dy, ctx.dx(1)}, direct_multiply_adds(dy, pw));
     }
   });
   return y;

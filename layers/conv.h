@@ -1,5 +1,5 @@
 // Convolution: y[n,o,i] = bias[o] + sum over c, k of weight[o,c,k] x[n, c, i stride - padding + k dilation], absent
-// places being 0 (cross-correlation, as in torch.nn).
+// positions being 0 (cross-correlation, as in torch.nn).
 #pragma once
 #include "core/dnn.h"
 #include "core/tensor.h"

@@ -15,13 +15,13 @@ struct Draw {
 
 constexpr uint64_t kPurpose = uint64_t{0x64726F70} << 32;  // "drop", the high half of the stream, as in data/streams.h
 
-// Numbers in the order n, place, channel: four neighbours share a Philox block.
+// Numbers in the order n, position, channel: four neighbours share a Philox block.
 Tensor dropped(const Tensor& x, const Draw& draw) {
   const Tensor y = Tensor::empty(x.shape(), x.options());
   const int64_t channels = x.rank() > 1 ? x.size(1) : 1;
-  int64_t places = 1;
-  for (int i = 2; i < x.rank(); ++i) places *= x.size(i);
-  const bool last = x.format() == MemoryFormat::channels_last || places == 1;
+  int64_t positions = 1;
+  for (int i = 2; i < x.rank(); ++i) positions *= x.size(i);
+  const bool last = x.format() == MemoryFormat::channels_last || positions == 1;
   dispatch_floating(x.dtype(), "dropout", [&]<class T>(T) {
     using A = Acc<T>;
     const T* from = x.data<T>();
@@ -36,8 +36,8 @@ Tensor dropped(const Tensor& x, const Draw& draw) {
         const A factor = static_cast<double>(uniform24(words[index % 4])) >= draw.p ? scale : A{0};
         int64_t at = i;
         if (!last) {
-          const int64_t row = i / channels, image = row / places;
-          at = (image * channels + i % channels) * places + row % places;
+          const int64_t row = i / channels, image = row / positions;
+          at = (image * channels + i % channels) * positions + row % positions;
         }
         to[at] = static_cast<T>(static_cast<A>(from[at]) * factor);
       }
@@ -59,7 +59,7 @@ Tensor dropout(const Tensor& x, double p, uint64_t seed, uint64_t step) {
   const Tensor y = dropped(in, draw);
   const MemoryFormat format = in.format();
   Tape::record("dropout", {x}, {y}, {},
-               [draw, format](Pull& pull) { pull.dx(0) = dropped(pull.dy().contiguous(format), draw); });
+               [draw, format](BackwardContext& ctx) { ctx.dx(0) = dropped(ctx.dy().contiguous(format), draw); });
   return y;
 }
 

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "core/lanes.h"
+#include "core/nontemporal.h"
 #include "core/parallel.h"
-#include "core/stream.h"
 #include "core/tape.h"
 
 namespace tidepool {
@@ -175,16 +175,16 @@ Tensor gate(const Tensor& x, const Tensor& s) {
   // The gradient of one input takes the other input.
   const Tensor kept_x = Tape::wants({s}) ? in : Tensor(), kept_s = Tape::wants({x}) ? factors : Tensor();
   const Dims s_shape = s.shape();
-  Tape::record("gate", {x, s}, {y}, {kept_x, kept_s}, [format, s_shape](Pull& p) {
-    const Tensor dy = p.dy().contiguous(format);
+  Tape::record("gate", {x, s}, {y}, {kept_x, kept_s}, [format, s_shape](BackwardContext& ctx) {
+    const Tensor dy = ctx.dy().contiguous(format);
     const MapView map(dy, format);
-    if (p.needs(0)) p.dx(0) = Tensor::empty(dy.shape(), {.dtype = dy.dtype(), .format = format});
-    if (p.needs(1)) p.dx(1) = Tensor::empty(s_shape, {.dtype = dy.dtype()});
+    if (ctx.needs(0)) ctx.dx(0) = Tensor::empty(dy.shape(), {.dtype = dy.dtype(), .format = format});
+    if (ctx.needs(1)) ctx.dx(1) = Tensor::empty(s_shape, {.dtype = dy.dtype()});
     dispatch_floating(dy.dtype(), "gate", [&]<class T>(T) {
-      const T* factor = p.needs(0) ? p.saved(1).data<T>() : nullptr;
-      T* dx = p.needs(0) ? p.dx(0).data<T>() : nullptr;
-      if (p.needs(1))
-        backward<T>(map, p.saved(0).data<T>(), factor, dy.data<T>(), dx, p.dx(1).data<T>());
+      const T* factor = ctx.needs(0) ? ctx.saved(1).data<T>() : nullptr;
+      T* dx = ctx.needs(0) ? ctx.dx(0).data<T>() : nullptr;
+      if (ctx.needs(1))
+        backward<T>(map, ctx.saved(0).data<T>(), factor, dy.data<T>(), dx, ctx.dx(1).data<T>());
       else
         multiply(map, dy.data<T>(), factor, dx);
     });

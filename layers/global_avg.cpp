@@ -35,9 +35,9 @@ Tensor global_avg(const Tensor& x) {
     throw Error("[global_avg] expected an input of f32, f64 or bf16, got {}", name_of(x.dtype()));
   if (x.device() != kCpu) throw Failure("global_avg on cuda is not supported");
   const int64_t channels = x.size(1);
-  int64_t places = 1;
-  for (int i = 2; i < x.rank(); ++i) places *= x.size(i);
-  if (places == 0) throw Error("[global_avg] an input of shape {} has no places", x.shape().str());
+  int64_t positions = 1;
+  for (int i = 2; i < x.rank(); ++i) positions *= x.size(i);
+  if (positions == 0) throw Error("[global_avg] an input of shape {} has no positions", x.shape().str());
   const Tensor in = x.contiguous();
   const bool last = in.format() == MemoryFormat::channels_last;
   const Tensor y = Tensor::empty({x.size(0), channels}, {.dtype = x.dtype()});
@@ -45,39 +45,39 @@ Tensor global_avg(const Tensor& x) {
     using A = Acc<T>;
     const T* from = in.data<T>();
     T* to = y.data<T>();
-    parallel_rows(kCpu, x.size(0), channels, places, [=](int64_t n, int64_t first, int64_t lanes) {
-      const T* map = from + n * channels * places;
+    parallel_rows(kCpu, x.size(0), channels, positions, [=](int64_t n, int64_t first, int64_t lanes) {
+      const T* map = from + n * channels * positions;
       if (last) {
         each_lane<A>(first, lanes,
-                     [&]<class V>(int64_t c) { store(to + n * channels + c, mean<V>(map + c, places, channels)); });
+                     [&]<class V>(int64_t c) { store(to + n * channels + c, mean<V>(map + c, positions, channels)); });
       } else {
         for (int64_t c = first; c < first + lanes; ++c)
-          to[n * channels + c] = static_cast<T>(mean<A>(map + c * places, places, 1));
+          to[n * channels + c] = static_cast<T>(mean<A>(map + c * positions, positions, 1));
       }
     });
   });
   const Dims shape = x.shape();
-  Tape::record("global_avg", {x}, {y}, {}, [shape, last, places](Pull& p) {
-    const Tensor dy = p.dy().contiguous(MemoryFormat::plain);
-    p.dx(0) =
+  Tape::record("global_avg", {x}, {y}, {}, [shape, last, positions](BackwardContext& ctx) {
+    const Tensor dy = ctx.dy().contiguous(MemoryFormat::plain);
+    ctx.dx(0) =
         Tensor::empty(shape, {.dtype = dy.dtype(), .format = last ? MemoryFormat::channels_last : MemoryFormat::plain});
     dispatch_floating(dy.dtype(), "global_avg", [&]<class T>(T) {
       using A = Acc<T>;
       const T* from = dy.data<T>();
-      T* to = p.dx(0).data<T>();
+      T* to = ctx.dx(0).data<T>();
       const int64_t lanes = shape[1];
-      const A count = static_cast<A>(places);
-      parallel_rows(kCpu, shape[0], lanes, places, [=](int64_t n, int64_t first, int64_t some) {
-        T* map = to + n * lanes * places;
+      const A count = static_cast<A>(positions);
+      parallel_rows(kCpu, shape[0], lanes, positions, [=](int64_t n, int64_t first, int64_t some) {
+        T* map = to + n * lanes * positions;
         for (int64_t c = first; c < first + some; ++c) {
           const T g = static_cast<T>(static_cast<A>(from[n * lanes + c]) / count);
           if (!last)
-            for (int64_t i = 0; i < places; ++i) map[c * places + i] = g;
+            for (int64_t i = 0; i < positions; ++i) map[c * positions + i] = g;
           else
             map[c] = g;
         }
         if (last)
-          for (int64_t i = 1; i < places; ++i)
+          for (int64_t i = 1; i < positions; ++i)
             memcpy(map + i * lanes + first, map + first, sizeof(T) * static_cast<size_t>(some));
       });
     });

@@ -4,8 +4,8 @@
 
 namespace tidepool {
 
-/// x [N, C, spatial], 1 to 3 spatial axes of at least one place -> its mean over the places [N, C]. Keeps nothing.
-/// Throws Error("[global_avg] ...").
+/// x [N, C, spatial], 1 to 3 spatial axes of at least one position -> its mean over the positions [N, C]. Keeps
+/// nothing. Throws Error("[global_avg] ...").
 Tensor global_avg(const Tensor& x);
 
 }  // namespace tidepool

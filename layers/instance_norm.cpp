@@ -10,31 +10,31 @@ namespace tidepool {
 namespace {
 
 struct Map {
-  int64_t images, channels, places;
+  int64_t images, channels, positions;
   bool last;
 
   explicit Map(const Tensor& x)
-      : images(x.size(0)), channels(x.size(1)), places(1), last(x.format() == MemoryFormat::channels_last) {
-    for (int i = 2; i < x.rank(); ++i) places *= x.size(i);
+      : images(x.size(0)), channels(x.size(1)), positions(1), last(x.format() == MemoryFormat::channels_last) {
+    for (int i = 2; i < x.rank(); ++i) positions *= x.size(i);
   }
   /// Calls f(channel, offset) for every element of an image, in memory order.
   template <class F>
   void each(int64_t image, const F& f) const {
-    const int64_t at = image * channels * places;
+    const int64_t at = image * channels * positions;
     if (last) {
-      for (int64_t p = 0; p < places; ++p)
+      for (int64_t p = 0; p < positions; ++p)
         for (int64_t c = 0; c < channels; ++c) f(c, at + p * channels + c);
     } else {
       for (int64_t c = 0; c < channels; ++c)
-        for (int64_t p = 0; p < places; ++p) f(c, at + c * places + p);
+        for (int64_t p = 0; p < positions; ++p) f(c, at + c * positions + p);
     }
   }
 };
 
-void backward(Pull& pull) {
-  const Tensor &x = pull.saved(0), &gamma = pull.saved(1), &statistics = pull.saved(2);
+void backward(BackwardContext& ctx) {
+  const Tensor &x = ctx.saved(0), &gamma = ctx.saved(1), &statistics = ctx.saved(2);
   const Map m(x);
-  const Tensor dy = pull.dy().to(x.dtype()).contiguous(x.format());
+  const Tensor dy = ctx.dy().to(x.dtype()).contiguous(x.format());
   const Tensor dx = Tensor::empty(x.shape(), x.options());
   const Tensor sums = Tensor::zeros({m.images, 2, m.channels}, {.dtype = DType::f64});
   const TensorOptions like{.dtype = gamma.dtype()};
@@ -53,7 +53,7 @@ void backward(Pull& pull) {
           by_beta[c] += g;
           by_gamma[c] += g * (static_cast<double>(px[i]) - mean[c]) * inverse[c];
         });
-        const auto n = static_cast<double>(m.places);
+        const auto n = static_cast<double>(m.positions);
         m.each(image, [=](int64_t c, int64_t i) {
           const double normal = (static_cast<double>(px[i]) - mean[c]) * inverse[c];
           const double rest = static_cast<double>(pg[i]) - (by_beta[c] + normal * by_gamma[c]) / n;
@@ -75,9 +75,9 @@ void backward(Pull& pull) {
     go(double{});
   else
     go(float{});
-  pull.dx(0) = dx;
-  pull.dx(1) = dgamma;
-  pull.dx(2) = dbeta;
+  ctx.dx(0) = dx;
+  ctx.dx(1) = dgamma;
+  ctx.dx(2) = dbeta;
 }
 
 }  // namespace
@@ -96,7 +96,7 @@ Tensor instance_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, d
   }
   const Tensor in = x.contiguous(), scale = gamma.contiguous(), shift = beta.contiguous();
   const Map m(in);
-  if (m.places < 1) throw Error("[instance_norm] an input of shape {} has no places", x.shape().str());
+  if (m.positions < 1) throw Error("[instance_norm] an input of shape {} has no positions", x.shape().str());
   const Tensor y = Tensor::empty(x.shape(), in.options());
   const Tensor statistics = Tensor::zeros({m.images, 2, m.channels}, {.dtype = DType::f64});
   const auto go = [&]<class T>(T) {
@@ -106,7 +106,7 @@ Tensor instance_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, d
     parallel_chunks(m.images, 1, [=](int64_t begin, int64_t end) {
       for (int64_t image = begin; image < end; ++image) {
         double *mean = known + image * 2 * m.channels, *inverse = mean + m.channels;
-        const auto n = static_cast<double>(m.places);
+        const auto n = static_cast<double>(m.positions);
         m.each(image, [=](int64_t c, int64_t i) { mean[c] += static_cast<double>(px[i]); });
         for (int64_t c = 0; c < m.channels; ++c) mean[c] /= n;
         m.each(image, [=](int64_t c, int64_t i) {

@@ -51,21 +51,21 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   const Tensor y = Tensor::empty({x.size(0), weight.size(0)}, {.dtype = x.dtype(), .device = x.device()});
   matmul(in, w.to(x.dtype()).permute({1, 0}), bias ? bias.contiguous(MemoryFormat::plain) : bias, y);
   const bool biased = static_cast<bool>(bias);
-  Tape::record("linear", {x, weight, bias}, {y}, {in, w}, [biased](Pull& p) {
-    const Tensor &px = p.saved(0), &pw = p.saved(1);
-    const Tensor dy = p.dy().to(px.dtype()).contiguous(MemoryFormat::plain);
-    if (p.needs(0)) {
-      p.dx(0) = Tensor::empty(px.shape(), px.options());
-      matmul(dy, pw.to(px.dtype()), {}, p.dx(0));
+  Tape::record("linear", {x, weight, bias}, {y}, {in, w}, [biased](BackwardContext& ctx) {
+    const Tensor &px = ctx.saved(0), &pw = ctx.saved(1);
+    const Tensor dy = ctx.dy().to(px.dtype()).contiguous(MemoryFormat::plain);
+    if (ctx.needs(0)) {
+      ctx.dx(0) = Tensor::empty(px.shape(), px.options());
+      matmul(dy, pw.to(px.dtype()), {}, ctx.dx(0));
     }
-    if (p.needs(1)) {
-      p.dx(1) = Tensor::empty(pw.shape(), pw.options());
+    if (ctx.needs(1)) {
+      ctx.dx(1) = Tensor::empty(pw.shape(), pw.options());
       if (px.size(0) == 0)
-        p.dx(1).fill(0.0);
+        ctx.dx(1).fill(0.0);
       else
-        matmul(dy.permute({1, 0}), px, {}, p.dx(1));
+        matmul(dy.permute({1, 0}), px, {}, ctx.dx(1));
     }
-    if (biased && p.needs(2)) p.dx(2) = column_sums(dy, pw.dtype());
+    if (biased && ctx.needs(2)) ctx.dx(2) = column_sums(dy, pw.dtype());
   });
   return y;
 }

@@ -85,17 +85,17 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& labels, double label_sm
   double sum = 0;
   for (int64_t i = 0; i < n; ++i) sum += rows.data<double>()[i];
   loss.fill(sum / static_cast<double>(n));
-  Tape::record("cross_entropy", {logits}, {loss}, {x, label, norm}, [label_smoothing](Pull& p) {
-    const Tensor& px = p.saved(0);
+  Tape::record("cross_entropy", {logits}, {loss}, {x, label, norm}, [label_smoothing](BackwardContext& ctx) {
+    const Tensor& px = ctx.saved(0);
     const int64_t batch = px.size(0), classes = px.size(1);
-    const double scale = p.dy().item() / static_cast<double>(batch);
-    p.dx(0) = Tensor::empty(px.shape(), px.options());
+    const double scale = ctx.dy().item() / static_cast<double>(batch);
+    ctx.dx(0) = Tensor::empty(px.shape(), px.options());
     dispatch_floating(px.dtype(), "cross_entropy", [&]<class T>(T) {
       using A = Acc<T>;
       const T* from = px.data<T>();
-      const int64_t* pl = p.saved(1).data<int64_t>();
-      const double* pn = p.saved(2).data<double>();
-      T* to = p.dx(0).data<T>();
+      const int64_t* pl = ctx.saved(1).data<int64_t>();
+      const double* pn = ctx.saved(2).data<double>();
+      T* to = ctx.dx(0).data<T>();
       const A spread = static_cast<A>(scale * label_smoothing / static_cast<double>(classes));
       const A factor = static_cast<A>(scale), at_label = static_cast<A>(scale * (1.0 - label_smoothing));
       parallel_rows(kCpu, batch, classes, 16, [=](int64_t i, int64_t, int64_t) {

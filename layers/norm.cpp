@@ -3,7 +3,7 @@
 #include "layers/norm.h"
 
 #include "core/tape.h"
-#include "layers/norm_passes.h"
+#include "layers/norm_kernels.h"
 
 namespace tidepool {
 
@@ -19,16 +19,16 @@ Tensor batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, cons
   norm::apply(in, constants, o.act, y);
   const bool training = o.training;
   const Act act = o.act;
-  Tape::record("batch_norm", {x, gamma, beta}, {y}, {in, stats, g, b}, [training, act](Pull& p) {
-    const Tensor& px = p.saved(0);
-    const Tensor again = norm::constants(p.saved(1), p.saved(2), p.saved(3));
-    const Tensor dy = p.dy().to(px.dtype()).contiguous(px.format());
-    const auto gradient = norm::parameter_gradient(px, dy, p.saved(1), again, training, act);
-    p.dx(1) = gradient.dgamma;
-    p.dx(2) = gradient.dbeta;
-    if (!p.needs(0)) return;
-    p.dx(0) = Tensor::empty(px.shape(), px.options());
-    norm::apply_gradient(px, dy, again, gradient.line, act, p.dx(0));
+  Tape::record("batch_norm", {x, gamma, beta}, {y}, {in, stats, g, b}, [training, act](BackwardContext& ctx) {
+    const Tensor& px = ctx.saved(0);
+    const Tensor again = norm::constants(ctx.saved(1), ctx.saved(2), ctx.saved(3));
+    const Tensor dy = ctx.dy().to(px.dtype()).contiguous(px.format());
+    const auto gradient = norm::parameter_gradient(px, dy, ctx.saved(1), again, training, act);
+    ctx.dx(1) = gradient.dgamma;
+    ctx.dx(2) = gradient.dbeta;
+    if (!ctx.needs(0)) return;
+    ctx.dx(0) = Tensor::empty(px.shape(), px.options());
+    norm::apply_gradient(px, dy, again, gradient.line, act, ctx.dx(0));
   });
   return y;
 }

@@ -21,7 +21,7 @@ struct ParameterSpec {
   Dims shape;
   ParameterKind kind = ParameterKind::weight;
   /// Fills a fresh plain f32 or f64 tensor; random starts are functions of the seed alone.
-  std::function<void(const Tensor&, uint64_t seed)> start;
+  std::function<void(const Tensor&, uint64_t seed)> init;
 };
 
 /// A parameter of a network under its full name ("pool1.alpha"), f32 (f64 in an f64 network).

@@ -199,10 +199,10 @@ Tensor resize(const Tensor& x, const Dims& size, ResizeMode mode) {
   const Tensor y = mapped(in, in.format(), axis_maps(x.shape(), size, mode), shape);
   const Dims x_shape = x.shape();
   const MemoryFormat format = in.format();
-  Tape::record("resize", {x}, {y}, {}, [x_shape, size, mode, format](Pull& p) {
+  Tape::record("resize", {x}, {y}, {}, [x_shape, size, mode, format](BackwardContext& ctx) {
     AxisMaps maps = axis_maps(x_shape, size, mode);
     for (AxisMap& map : maps) map = map.transposed();
-    p.dx(0) = mapped(p.dy().contiguous(format), format, maps, x_shape);
+    ctx.dx(0) = mapped(ctx.dy().contiguous(format), format, maps, x_shape);
   });
   return y;
 }

@@ -56,7 +56,7 @@ Tensor stochastic_depth(const Tensor& x, double p, uint64_t seed, uint64_t step)
   const Tensor y = scaled_images(in, draw);
   const MemoryFormat format = in.format();
   Tape::record("stochastic_depth", {x}, {y}, {},
-               [draw, format](Pull& pull) { pull.dx(0) = scaled_images(pull.dy().contiguous(format), draw); });
+               [draw, format](BackwardContext& ctx) { ctx.dx(0) = scaled_images(ctx.dy().contiguous(format), draw); });
   return y;
 }
 

@@ -39,7 +39,7 @@ Dims TracedShape::dims() const {
 }
 
 int64_t TracedLayer::macs() const {
-  int64_t macs = macs_per_place;
+  int64_t macs = macs_per_position;
   for (const TracedLength& l : output.lengths) macs *= l.value;
   return macs;
 }
@@ -64,10 +64,10 @@ double Trace::gmacs() const {
 std::vector<Slope> Trace::gmacs_gradient() const {
   std::vector<Slope> gradient;
   for (const TracedLayer& layer : layers) {
-    if (layer.macs_per_place == 0) continue;
+    if (layer.macs_per_position == 0) continue;
     const auto& lengths = layer.output.lengths;
     for (size_t axis = 0; axis < lengths.size(); ++axis) {
-      double others = static_cast<double>(layer.macs_per_place) / 1e9;
+      double others = static_cast<double>(layer.macs_per_position) / 1e9;
       for (size_t i = 0; i < lengths.size(); ++i)
         if (i != axis) others *= static_cast<double>(lengths[i].value);
       for (const Slope& s : lengths[axis].slopes)

@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "layers/starts.h"
+#include "layers/init.h"
 #include "models/registry.h"
 
 namespace tidepool {
@@ -68,7 +68,7 @@ Graph efficientnet_b0(GraphBuilder& g) {
                       {.out = 4 * g.scaled_by_8(320), .kernel = 1, .act = Act::silu});
   x = g.dropout("classifier.0", g.global_avg("avgpool", x), g.options().dropout.value_or(0.2));
   return g.finish(g.linear("classifier.1", x, g.options().classes,
-                           start_uniform(1 / std::sqrt(static_cast<double>(g.options().classes)))));
+                           uniform_init(1 / std::sqrt(static_cast<double>(g.options().classes)))));
 }
 
 }  // namespace tidepool

@@ -91,7 +91,7 @@ struct Node {
   std::string origin;                ///< for errors: "model.pool.pool1 (default)", else `name`
 };
 
-/// A place where maps are resized.
+/// A resize slot: where maps are resized.
 struct Slot {
   std::string name;               ///< "pool1", "stage3"
   std::string kind;               ///< "dynopool"; "stride 2" where it is empty

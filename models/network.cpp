@@ -4,9 +4,9 @@
 #include <nlohmann/json.hpp>
 
 #include "core/elementwise.h"
+#include "models/name_seed.h"
 #include "models/nodes.h"
 #include "models/registry.h"
-#include "models/stream.h"
 
 namespace tidepool {
 namespace {
@@ -95,7 +95,7 @@ Tensor Network::parameter(const std::string& name, const ParameterSpec& spec) {
       if (p.name == name) return p.value;  // of another branch of the slot
   const DType dtype = options_.dtype == DType::f64 ? DType::f64 : DType::f32;
   const Tensor value = Tensor::empty(spec.shape, {.dtype = dtype});
-  spec.start(value, options_.seed ^ stream_of(name));
+  spec.init(value, options_.seed ^ name_seed(name));
   value.set_requires_grad();
   parameters_.push_back({name, spec.kind, value});
   return value;

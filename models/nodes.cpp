@@ -8,9 +8,9 @@
 #include "layers/dropout.h"
 #include "layers/gate.h"
 #include "layers/global_avg.h"
+#include "layers/init.h"
 #include "layers/linear.h"
 #include "layers/resize.h"
-#include "layers/starts.h"
 #include "layers/stochastic_depth.h"
 
 namespace tidepool {
@@ -46,8 +46,8 @@ std::vector<ParameterSpec> ConvNode::parameters(std::span<const Dims> x) const {
   std::vector<ParameterSpec> specs{{.name = "weight",
                                     .shape = {out_, x[0][1] / options_.groups, kernel_, kernel_},
                                     .kind = ParameterKind::weight,
-                                    .start = he_normal(static_cast<double>(out_ * kernel_ * kernel_))}};
-  if (bias_) specs.push_back({.name = "bias", .shape = {out_}, .kind = ParameterKind::bias, .start = start_at(0)});
+                                    .init = he_normal(static_cast<double>(out_ * kernel_ * kernel_))}};
+  if (bias_) specs.push_back({.name = "bias", .shape = {out_}, .kind = ParameterKind::bias, .init = constant_init(0)});
   return specs;
 }
 
@@ -67,7 +67,7 @@ TracedShape ConvNode::trace(std::span<const TracedShape> x, const NodeTensors& t
                           .kind = kind(),
                           .output = out,
                           .parameters = count_of(tensors.parameters),
-                          .macs_per_place = weight.numel(),
+                          .macs_per_position = weight.numel(),
                           .convolution = {{x[0].dims(), weight.shape(), options_}}});
   return out;
 }
@@ -76,7 +76,8 @@ TracedShape ConvNode::trace(std::span<const TracedShape> x, const NodeTensors& t
 
 std::vector<ParameterSpec> BatchNormNode::parameters(std::span<const Dims> x) const {
   const Dims shape{x[0][1]};
-  return {{"weight", shape, ParameterKind::norm, start_at(1)}, {"bias", shape, ParameterKind::norm, start_at(0)}};
+  return {{"weight", shape, ParameterKind::norm, constant_init(1)},
+          {"bias", shape, ParameterKind::norm, constant_init(0)}};
 }
 
 std::vector<BufferSpec> BatchNormNode::buffers(std::span<const Dims> x) const {
@@ -150,8 +151,8 @@ class LinearNode final : public NodeOperator {
   LinearNode(int64_t out, std::function<void(const Tensor&, uint64_t)> init) : out_(out), init_(std::move(init)) {}
   std::string kind() const override { return "linear"; }
   std::vector<ParameterSpec> parameters(std::span<const Dims> x) const override {
-    return {{"weight", {out_, x[0][1]}, ParameterKind::weight, init_ ? init_ : start_normal(0.01)},
-            {"bias", {out_}, ParameterKind::bias, start_at(0)}};
+    return {{"weight", {out_, x[0][1]}, ParameterKind::weight, init_ ? init_ : normal_init(0.01)},
+            {"bias", {out_}, ParameterKind::bias, constant_init(0)}};
   }
   Tensor run(std::span<const Tensor> x, const NodeTensors& tensors, const ForwardMode& /*mode*/) const override {
     return linear(x[0], tensors.parameters[0], tensors.parameters[1]);
@@ -163,7 +164,7 @@ class LinearNode final : public NodeOperator {
                             .kind = kind(),
                             .output = out,
                             .parameters = count_of(tensors.parameters),
-                            .macs_per_place = tensors.parameters[0].numel()});
+                            .macs_per_position = tensors.parameters[0].numel()});
     return out;
   }
 
@@ -182,8 +183,9 @@ class GlobalAvgNode final : public NodeOperator {
     Dims shape = x[0].shape();
     for (int i = 2; i < shape.rank(); ++i) shape[i] = 1;
     const Tensor map = y.reshape(shape);
-    Tape::record("reshape", {y}, {map}, {},
-                 [flat = y.shape()](Pull& p) { p.dx(0) = p.dy().contiguous(MemoryFormat::plain).reshape(flat); });
+    Tape::record("reshape", {y}, {map}, {}, [flat = y.shape()](BackwardContext& ctx) {
+      ctx.dx(0) = ctx.dy().contiguous(MemoryFormat::plain).reshape(flat);
+    });
     return map;
   }
   TracedShape trace(std::span<const TracedShape> x, const NodeTensors& /*tensors*/, const std::string& name,

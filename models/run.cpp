@@ -2,9 +2,9 @@
 #include "core/tape.h"
 #include "layers/fused/conv_norm.h"
 #include "layers/fused/pool.h"
+#include "models/name_seed.h"
 #include "models/network.h"
 #include "models/nodes.h"
-#include "models/stream.h"
 
 namespace tidepool {
 namespace {
@@ -52,7 +52,7 @@ Tensor Network::forward(const Tensor& x, const ForwardMode& mode) const {
   const auto run_one = [&](int32_t i) {
     const Node& node = node_of(i);
     ForwardMode own = mode;
-    own.seed ^= stream_of(node.name);
+    own.seed ^= name_seed(node.name);
     return in_layer(node.name, [&] {
       if (const auto* pool = dynamic_cast<const PoolNode*>(node.op.get()))
         return pool_forward(pool->op(), values.map(node.inputs[0]), tensors(i).parameters, pool->pool_mode(own));

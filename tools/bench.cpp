@@ -40,7 +40,7 @@ std::vector<Option> all_options() {
 
 const Registered registered(
     {.name = "bench",
-     .says = "times training steps, convolutions and pooling operators",
+     .help = "times training steps, convolutions and pooling operators",
      .arguments = {"step|conv|ops", "[CONFIG]"},
      .options = all_options(),
      .details =

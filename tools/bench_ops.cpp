@@ -109,7 +109,7 @@ std::optional<Measured> measure_onednn(bool max, const Dims& shape, DType dtype,
   m.y = shape;
   for (int i = 2; i < shape.rank(); ++i) m.y[i] = shape[i] / kFactor;
   m.forward_bytes = static_cast<double>(shape.product() + m.y.product()) * static_cast<double>(size_of(dtype));
-  // Its maximum keeps a byte an output, as ours does.
+  // Its maximum keeps a byte per output, as ours does.
   m.both_bytes = 2 * m.forward_bytes + (max ? static_cast<double>(m.y.product()) : 0);
   return m;
 }
@@ -118,13 +118,14 @@ std::optional<Measured> measure_onednn(bool max, const Dims& shape, DType dtype,
 
 std::vector<Option> bench_ops_options() {
   Option op = op_names_option(false), config = op_config_option();
-  op.says = "ops: " + op.says;
-  config.says = "ops: " + config.says;
-  return {op,
-          config,
-          {.name = "size", .value = "SIZE", .says = "ops: the map, N x C x lengths", .start = "32x64x64x64"},
-          {.name = "dtype", .value = "TYPE", .says = "ops: f32, bf16 or f64", .start = "f32"},
-          {.name = "repeats", .value = "N", .says = "ops: times that each is run; medians count", .start = "15"}};
+  op.help = "ops: " + op.help;
+  config.help = "ops: " + config.help;
+  return {
+      op,
+      config,
+      {.name = "size", .value = "SIZE", .help = "ops: the map, N x C x lengths", .default_value = "32x64x64x64"},
+      {.name = "dtype", .value = "TYPE", .help = "ops: f32, bf16 or f64", .default_value = "f32"},
+      {.name = "repeats", .value = "N", .help = "ops: times that each is run; medians count", .default_value = "15"}};
 }
 
 int bench_ops(const Call& call) {

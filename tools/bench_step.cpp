@@ -224,11 +224,11 @@ StepTimes time_steps(const Config& config, Network& network, int64_t steps, Work
 
 std::vector<Option> bench_step_options() {
   return {set_option(),
-          {.name = "steps", .value = "N", .says = "step, conv: how often everything is timed", .start = "10"},
+          {.name = "steps", .value = "N", .help = "step, conv: how often everything is timed", .default_value = "10"},
           {.name = "beside",
-           .says = "step: only training and evaluation, alone and beside a second copy of this process that trains"},
-          {.name = "copy", .says = "step: be that copy: train without end, writing a byte to stdout after each step"},
-          seed_option("", "step: in place of train.seed")};
+           .help = "step: only training and evaluation, alone and beside a second copy of this process that trains"},
+          {.name = "copy", .help = "step: be that copy: train without end, writing a byte to stdout after each step"},
+          seed_option("", "step: overrides train.seed")};
 }
 
 int bench_step(const Call& call) {

@@ -74,22 +74,22 @@ std::string wrap(const std::string& text, size_t width, size_t indent) {
 
 std::string help_of(const Command& command) {
   std::vector<Option> options = command.options;
-  options.push_back({.name = "help", .says = "prints this"});
+  options.push_back({.name = "help", .help = "prints this"});
   size_t wide = 0;
   const auto left = [](const Option& option) {
     return option.value.empty() ? "--" + option.name : fmt::format("--{} {}", option.name, option.value);
   };
   for (const Option& option : options) wide = std::max(wide, left(option).size());
-  std::string text = fmt::format("tidepool {} [options]\n{}\n", usage_of(command), wrap(command.says, 100, 0));
+  std::string text = fmt::format("tidepool {} [options]\n{}\n", usage_of(command), wrap(command.help, 100, 0));
   if (!command.details.empty()) text += fmt::format("\n{}\n", command.details);
   text += "\nOptions:\n";
   for (const Option& option : options) {
-    std::string says = option.says;
-    if (option.required) says += " (required)";
-    if (option.repeated) says += " (may be repeated)";
-    if (!option.start.empty()) says += fmt::format(" (default: {})", option.start);
-    if (option.value.empty() && option.name != "help") says += " (default: off)";
-    text += fmt::format("  {:<{}}  {}\n", left(option), wide, wrap(says, 96 - std::min<size_t>(wide, 40), wide + 4));
+    std::string help = option.help;
+    if (option.required) help += " (required)";
+    if (option.repeated) help += " (may be repeated)";
+    if (!option.default_value.empty()) help += fmt::format(" (default: {})", option.default_value);
+    if (option.value.empty() && option.name != "help") help += " (default: off)";
+    text += fmt::format("  {:<{}}  {}\n", left(option), wide, wrap(help, 96 - std::min<size_t>(wide, 40), wide + 4));
   }
   return text;
 }
@@ -98,7 +98,7 @@ std::string help() {
   size_t wide = 0;
   for (const auto& [name, command] : commands()) wide = std::max(wide, name.size());
   std::string text = "tidepool COMMAND [arguments] [options]: a deep-learning framework for research on pooling\n\n";
-  for (const auto& [name, command] : commands()) text += fmt::format("  {:<{}}  {}\n", name, wide, command.says);
+  for (const auto& [name, command] : commands()) text += fmt::format("  {:<{}}  {}\n", name, wide, command.help);
   text +=
       "\n`tidepool COMMAND --help` shows the options of a command with their defaults; `tidepool --version` the "
       "version.\n"
@@ -257,27 +257,27 @@ struct Frame {
 };
 
 Option json_option() {
-  return {.name = "json", .says = "prints one JSON value on stdout"};
+  return {.name = "json", .help = "prints one JSON value on stdout"};
 }
 Option set_option() {
   return {.name = "set",
           .value = "KEY=VALUE",
-          .says = "sets a key of the config by its dotted path: optim.lr=0.05",
+          .help = "sets a key of the config by its dotted path: optim.lr=0.05",
 
           .repeated = true};
 }
 Option device_option() {
-  return {.name = "device", .value = "NAME", .says = "auto, cpu or cuda", .start = "auto"};
+  return {.name = "device", .value = "NAME", .help = "auto, cpu or cuda", .default_value = "auto"};
 }
 Option data_option() {
   return {
       .name = "data",
       .value = "DIR",
-      .says = "folder of the data set; else data.root of a config, $TIDEPOOL_DATA, ~/.cache/tidepool, in this order",
-      .start = ""};
+      .help = "folder of the data set; else data.root of a config, $TIDEPOOL_DATA, ~/.cache/tidepool, in this order",
+      .default_value = ""};
 }
-Option seed_option(std::string start, std::string says) {
-  return {.name = "seed", .value = "N", .says = std::move(says), .start = std::move(start)};
+Option seed_option(std::string default_value, std::string help) {
+  return {.name = "seed", .value = "N", .help = std::move(help), .default_value = std::move(default_value)};
 }
 
 const std::string& Call::argument(size_t i) const {
@@ -295,7 +295,7 @@ const Option& Call::find(const std::string& option) const {
 const std::string& Call::text(const std::string& option) const {
   const Option& o = find(option);
   const auto it = given_.find(option);
-  return it == given_.end() || it->second.empty() ? o.start : it->second.back();
+  return it == given_.end() || it->second.empty() ? o.default_value : it->second.back();
 }
 
 std::vector<std::string> Call::texts(const std::string& option) const {
@@ -543,7 +543,7 @@ int run_command_line(int argc, char** argv) {
     report(who, "out of memory");
     return 1;
   } catch (const std::exception& error) {
-    report(who, fmt::format("failed in a way that nobody foresaw: {}", error.what()));
+    report(who, fmt::format("failed unexpectedly: {}", error.what()));
     return 1;
   }
 }

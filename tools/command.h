@@ -3,7 +3,7 @@
 // here.
 //
 //   int run(const Call& call) {...}
-//   const Registered registered({.name = "eval", .says = "evaluates a run", .arguments = {"RUN"},
+//   const Registered registered({.name = "eval", .help = "evaluates a run", .arguments = {"RUN"},
 //                                .options = {json_option(), set_option()}, .run = run});
 #pragma once
 #include <cstdint>
@@ -23,10 +23,10 @@
 namespace tidepool {
 
 struct Option {
-  std::string name;        ///< "input"
-  std::string value = {};  ///< what the help calls its value: "FILE"; "" for a switch
-  std::string says = {};   ///< what it does, without a full stop
-  std::string start = {};  ///< the value it has when it is not given; "" when it then has none
+  std::string name;                ///< "input"
+  std::string value = {};          ///< what the help calls its value: "FILE"; "" for a switch
+  std::string help = {};           ///< what it does, without a full stop
+  std::string default_value = {};  ///< the value it has when it is not given; "" when it then has none
   bool required = false;
   bool repeated = false;
 };
@@ -36,7 +36,7 @@ Option json_option();
 Option set_option();     ///< read with Call::texts("set"), for load_config
 Option device_option();  ///< read with Call::device()
 Option data_option();    ///< read with Call::path("data"); see tools/data_root.h
-Option seed_option(std::string start, std::string says = "seed of all random numbers");
+Option seed_option(std::string default_value, std::string help = "seed of all random numbers");
 
 /// What a command was called with. Every reader throws Error naming the option, what was expected and what came.
 class Call {
@@ -74,7 +74,7 @@ class Call {
 
 struct Command {
   std::string name;  ///< "op"
-  std::string says;  ///< one line for `tidepool --help`
+  std::string help;  ///< one line for `tidepool --help`
   /// "NAME" is required, "[NAME]" is optional, "NAME..." takes one or more (last only).
   std::vector<std::string> arguments = {};
   std::vector<Option> options = {};

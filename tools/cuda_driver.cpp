@@ -24,7 +24,7 @@ struct Api {
   }
   bool complete() const { return init && version && count && get && name && memory && attribute; }
 
-  std::string says(const char* call, int status) const {
+  std::string describe(const char* call, int status) const {
     const char* text = nullptr;
     if (error) error(status, &text);
     return fmt::format("{} fails with {} ({})", call, status, text ? text : "no text");
@@ -63,9 +63,9 @@ CudaDriver find_cuda_driver() {
   if (cuda.version(&version) == 0 && version > 0)
     driver.version = fmt::format("{}.{}", version / 1000, version % 1000 / 10);
   if (const int status = cuda.init(0); status != 0)
-    driver.problem = "the CUDA driver finds no device: " + cuda.says("cuInit", status);
+    driver.problem = "the CUDA driver finds no device: " + cuda.describe("cuInit", status);
   else if (const int counted = cuda.count(&count); counted != 0)
-    driver.problem = "the CUDA driver finds no device: " + cuda.says("cuDeviceGetCount", counted);
+    driver.problem = "the CUDA driver finds no device: " + cuda.describe("cuDeviceGetCount", counted);
   else if (count == 0)
     driver.problem = "the CUDA driver finds no device";
   for (int i = 0; i < count; ++i) driver.devices.push_back(describe(cuda, i));

@@ -38,40 +38,41 @@ int info(const Call& call) {
     expect_data_set(call.argument(1));
     names = {call.argument(1)};
   }
-  data_places(call.text("data"));  // refuses variables that are no text
+  data_locations(call.text("data"));  // refuses variables that are no text
   Json list = Json::array();
   std::vector<std::vector<std::string>> rows;
   for (const std::string& name : names) {
     // --data is asked of every data set; one that it does not hold is only an error when that one was named.
-    std::optional<DataPlace> place;
+    std::optional<DataLocation> location;
     try {
-      place = find_data(name, call.text("data"));
+      location = find_data(name, call.text("data"));
     } catch (const Error&) {
       if (names.size() == 1) throw;
     }
     Json row = {{"name", name}};
-    if (can_be_fetched(name) && !place) {
+    if (can_be_fetched(name) && !location) {
       row["found"] = false;
       row["command"] = "tidepool data fetch " + name;
       rows.push_back({name, "-", "-", "-", "-", "not found; `tidepool data fetch " + name + "` downloads it"});
     } else {
       DatasetOptions options;
-      if (place) options.root = place->folder;
+      if (location) options.root = location->folder;
       const auto train = open_dataset(name, options);
       options.split = Split::kTest;
       const auto test = open_dataset(name, options);
       const ImageShape shape = train->shape();
       row["found"] = true;
-      row["folder"] = place ? Json(place->folder.string()) : Json(nullptr);
-      row["said_by"] = place ? Json(place->said_by) : Json(nullptr);
+      row["folder"] = location ? Json(location->folder.string()) : Json(nullptr);
+      row["said_by"] = location ? Json(location->said_by) : Json(nullptr);
       row["train_images"] = train->size();
       row["test_images"] = test->size();
       row["classes"] = train->classes();
       row["shape"] = {shape.channels, shape.height, shape.width};
-      rows.push_back(
-          {name, std::to_string(train->size()), std::to_string(test->size()), std::to_string(train->classes()),
-           fmt::format("{}x{}x{}", shape.channels, shape.height, shape.width),
-           place ? fmt::format("{} ({})", place->folder.string(), place->said_by) : "made up; needs no files"});
+      rows.push_back({name, std::to_string(train->size()), std::to_string(test->size()),
+                      std::to_string(train->classes()),
+                      fmt::format("{}x{}x{}", shape.channels, shape.height, shape.width),
+                      location ? fmt::format("{} ({})", location->folder.string(), location->said_by)
+                               : "made up; needs no files"});
     }
     list.push_back(row);
   }
@@ -118,7 +119,7 @@ int fetch(const Call& call) {
     throw Error("{} is made up; there is nothing to fetch", name);
   }
   const KnownDataSet& known = known_data_set(name);
-  const fs::path folder = data_places(call.text("data")).front().folder;
+  const fs::path folder = data_locations(call.text("data")).front().folder;
   FetchOptions options;
   options.url = call.text("url");
   options.keep_archive = call.flag("keep-archive");
@@ -160,25 +161,28 @@ int run(const Call& call) {
 
 const Registered registered({
     .name = "data",
-    .says = "info: which data sets are there; preview: a contact sheet as PNG; fetch: downloads one",
+    .help = "info: which data sets are there; preview: a contact sheet as PNG; fetch: downloads one",
     .arguments = {"info|preview|fetch", "[DATA_SET]"},
     .options =
         {
             data_option(),
             json_option(),
-            {.name = "output", .value = "FILE", .says = "preview: the PNG to be written", .start = "preview.png"},
-            {.name = "images", .value = "N", .says = "preview: columns of the sheet", .start = "10"},
-            {.name = "scale", .value = "N", .says = "preview: a pixel becomes N x N", .start = "3"},
-            {.name = "split", .value = "NAME", .says = "preview: train or test", .start = "train"},
+            {.name = "output",
+             .value = "FILE",
+             .help = "preview: the PNG to be written",
+             .default_value = "preview.png"},
+            {.name = "images", .value = "N", .help = "preview: columns of the sheet", .default_value = "10"},
+            {.name = "scale", .value = "N", .help = "preview: a pixel becomes N x N", .default_value = "3"},
+            {.name = "split", .value = "NAME", .help = "preview: train or test", .default_value = "train"},
             seed_option("0", "preview: seed of images that are made up"),
-            {.name = "url", .value = "URL", .says = "fetch: another place to download from"},
+            {.name = "url", .value = "URL", .help = "fetch: another address to download from"},
             {.name = "keep-archive",
              .value = "",
-             .says = "fetch: keeps the archive beside what is unpacked",
-             .start = ""},
+             .help = "fetch: keeps the archive beside what is unpacked",
+             .default_value = ""},
         },
     .details =
-        "DATA_SET is cifar100, procedural, random or shapes (start: all of them in info, procedural in preview, "
+        "DATA_SET is cifar100, procedural, random or shapes (default: all of them in info, procedural in preview,\n"
         "cifar100 in fetch).\n"
         "fetch downloads into --data, else $TIDEPOOL_DATA, else ~/.cache/tidepool; a download that broke off goes on.",
     .run = run,

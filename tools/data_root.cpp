@@ -28,7 +28,7 @@ bool needs_files(const std::string& data_set) {
   return find_dataset(data_set).find != nullptr;
 }
 
-// What is missing in a place that holds a part of the data set; "" where there is nothing of it.
+// What is missing in a location that holds a part of the data set; "" where there is nothing of it.
 std::string incomplete(const std::string& data_set, const fs::path& root) {
   const auto missing = find_dataset(data_set).incomplete;
   return missing ? missing(root) : "";
@@ -42,29 +42,31 @@ fs::path expand_home(std::string_view path) {
   return path;
 }
 
-std::vector<DataPlace> data_places(std::string_view option, std::string_view config_root) {
-  std::vector<DataPlace> places;
-  if (!option.empty()) places.push_back({expand_home(option), "--data"});
-  if (!config_root.empty()) places.push_back({expand_home(config_root), "data.root"});
+std::vector<DataLocation> data_locations(std::string_view option, std::string_view config_root) {
+  std::vector<DataLocation> locations;
+  if (!option.empty()) locations.push_back({expand_home(option), "--data"});
+  if (!config_root.empty()) locations.push_back({expand_home(config_root), "data.root"});
   if (const char* value = std::getenv("TIDEPOOL_DATA"); value && *value) {
     expect_text(value, "$TIDEPOOL_DATA");
-    places.push_back({expand_home(value), "$TIDEPOOL_DATA"});
+    locations.push_back({expand_home(value), "$TIDEPOOL_DATA"});
   }
-  places.push_back({expand_home("~/.cache/tidepool"), "the default"});
-  return places;
+  locations.push_back({expand_home("~/.cache/tidepool"), "the default"});
+  return locations;
 }
 
-std::optional<DataPlace> find_data(const std::string& data_set, std::string_view option, std::string_view config_root) {
+std::optional<DataLocation> find_data(const std::string& data_set, std::string_view option,
+                                      std::string_view config_root) {
   if (!needs_files(data_set)) return std::nullopt;
-  for (const DataPlace& place : data_places(option, config_root)) {
-    if (const auto folder = find_dataset(data_set).find(place.folder)) return DataPlace{*folder, place.said_by};
+  for (const DataLocation& location : data_locations(option, config_root)) {
+    if (const auto folder = find_dataset(data_set).find(location.folder))
+      return DataLocation{*folder, location.said_by};
     std::error_code code;
-    if (place.said_by != "--data") continue;
-    if (const std::string part = incomplete(data_set, place.folder); !part.empty())
-      throw Error("--data {}: {} is not whole: {}", place.folder.string(), data_set, part);
-    throw Error("--data {}: {}", place.folder.string(),
-                fs::is_directory(place.folder, code) ? fmt::format("{} is not in this folder", data_set)
-                                                     : std::string("no such folder"));
+    if (location.said_by != "--data") continue;
+    if (const std::string part = incomplete(data_set, location.folder); !part.empty())
+      throw Error("--data {}: {} is not whole: {}", location.folder.string(), data_set, part);
+    throw Error("--data {}: {}", location.folder.string(),
+                fs::is_directory(location.folder, code) ? fmt::format("{} is not in this folder", data_set)
+                                                        : std::string("no such folder"));
   }
   return std::nullopt;
 }
@@ -72,16 +74,16 @@ std::optional<DataPlace> find_data(const std::string& data_set, std::string_view
 std::optional<fs::path> available_data(const std::string& data_set, std::string_view option,
                                        std::string_view config_root) {
   if (!needs_files(data_set)) return fs::path();
-  const auto place = find_data(data_set, option, config_root);
-  return place ? std::optional(place->folder) : std::nullopt;
+  const auto location = find_data(data_set, option, config_root);
+  return location ? std::optional(location->folder) : std::nullopt;
 }
 
 fs::path require_data(const std::string& data_set, std::string_view option, std::string_view config_root) {
   if (const auto folder = available_data(data_set, option, config_root)) return *folder;
   std::string looked;
-  for (const DataPlace& place : data_places(option, config_root)) {
-    looked += fmt::format("{}{} ({})", looked.empty() ? "" : ", ", place.folder.string(), place.said_by);
-    if (const std::string part = incomplete(data_set, place.folder); !part.empty()) looked += ": " + part;
+  for (const DataLocation& location : data_locations(option, config_root)) {
+    looked += fmt::format("{}{} ({})", looked.empty() ? "" : ", ", location.folder.string(), location.said_by);
+    if (const std::string part = incomplete(data_set, location.folder); !part.empty()) looked += ": " + part;
   }
   throw Error("{} was not found in {}; `tidepool data fetch {}` downloads it", data_set, looked, data_set);
 }

@@ -1,4 +1,4 @@
-// tidepool doctor: what is here, and what is missing with the command that mends it.
+// tidepool doctor: what is here, and what is missing with the command that fixes it.
 #include <unistd.h>
 
 #include <cstdlib>
@@ -20,7 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 
 struct Problem {
-  std::string what, mend;
+  std::string what, fix;
 };
 
 // Why CUDA cannot be used here; "" when it can.
@@ -35,10 +35,10 @@ std::string cuda_problem(const CudaDriver& driver) {
 std::vector<Problem> find_problems(const std::string& option, const Json& data, const CudaDriver& driver) {
   std::vector<Problem> problems;
   std::error_code code;
-  for (const DataPlace& place : data_places(option)) {
-    if (place.said_by == "the default" || fs::is_directory(place.folder, code)) continue;
-    problems.push_back({fmt::format("{} names {}, which is no folder", place.said_by, place.folder.string()),
-                        fmt::format("mkdir -p '{}'", place.folder.string())});
+  for (const DataLocation& location : data_locations(option)) {
+    if (location.said_by == "the default" || fs::is_directory(location.folder, code)) continue;
+    problems.push_back({fmt::format("{} names {}, which is no folder", location.said_by, location.folder.string()),
+                        fmt::format("mkdir -p '{}'", location.folder.string())});
   }
   for (const Json& row : data)
     if (!row["found"].get<bool>())
@@ -65,18 +65,18 @@ Json find_all_data(const std::string& option) {
   const std::vector<std::string> fetched = known_data_set_names();
   for (const std::string& name : dataset_names()) {
     const bool files = std::find(fetched.begin(), fetched.end(), name) != fetched.end();
-    std::optional<DataPlace> place;
+    std::optional<DataLocation> location;
     std::string problem;
     try {
       if (files) require_data(name, option);
-      place = find_data(name, option);
+      location = find_data(name, option);
     } catch (const Error& e) {  // a problem to be told, no reason to stop
       problem = e.what();
     }
     data.push_back({{"name", name},
-                    {"found", !files || place.has_value()},
-                    {"folder", place ? Json(place->folder.string()) : Json(nullptr)},
-                    {"said_by", place ? Json(place->said_by) : Json(nullptr)},
+                    {"found", !files || location.has_value()},
+                    {"folder", location ? Json(location->folder.string()) : Json(nullptr)},
+                    {"said_by", location ? Json(location->said_by) : Json(nullptr)},
                     {"problem", problem.empty() ? Json(nullptr) : Json(problem)}});
   }
   return data;
@@ -84,7 +84,7 @@ Json find_all_data(const std::string& option) {
 
 int run(const Call& call) {
   const std::string option = call.given("data") ? call.path("data").string() : "";
-  data_places(option);  // refuses variables that are no text
+  data_locations(option);  // refuses variables that are no text
   const Json data = find_all_data(option);
   const CudaDriver driver = find_cuda_driver();
   const std::string no_cuda = cuda_problem(driver);
@@ -113,7 +113,7 @@ int run(const Call& call) {
       json["cuda"]["devices"].push_back(
           {{"model", d.model}, {"memory_bytes", d.memory_bytes}, {"compute_capability", d.compute_capability}});
     for (size_t i = 0; i < kLibraryCount; ++i) json["libraries"][kLibraries[i].name] = kLibraries[i].version;
-    for (const Problem& p : problems) json["problems"].push_back({{"problem", p.what}, {"command", p.mend}});
+    for (const Problem& p : problems) json["problems"].push_back({{"problem", p.what}, {"command", p.fix}});
     print_json(json);
     return 0;
   }
@@ -149,14 +149,14 @@ int run(const Call& call) {
                                                    : "not found");
   }
   text += problems.empty() ? "\nNo problems.\n" : "\nProblems\n";
-  for (const Problem& p : problems) text += fmt::format("  {}\n    mended by: {}\n", p.what, p.mend);
+  for (const Problem& p : problems) text += fmt::format("  {}\n    fixed by: {}\n", p.what, p.fix);
   print(text);
   return 0;
 }
 
 const Registered registered(
     {.name = "doctor",
-     .says = "versions, devices, libraries, data found, and what is missing with the command that mends it",
+     .help = "versions, devices, libraries, data found, and what is missing with the command that fixes it",
      .options = {data_option(), json_option()},
      .run = run});
 

@@ -38,13 +38,13 @@ int run(const Call& call) {
 
 const Registered registered(
     {.name = "eval",
-     .says = "evaluates a run or a checkpoint on the test images",
+     .help = "evaluates a run or a checkpoint on the test images",
      .arguments = {"RUN_OR_CHECKPOINT"},
      .options = {set_option(),
                  data_option(),
                  {.name = "output",
                   .value = "FILE",
-                  .says = "write `logits` (images x classes, in the data set's order)"},
+                  .help = "write `logits` (images x classes, in the data set's order)"},
                  json_option()},
      .details =
          "A run directory stands for its last.safetensors; name best.safetensors to have that. Data, normalisation\n"

@@ -108,9 +108,9 @@ int run(const Call& call) {
 
 const Registered registered(
     {.name = "info",
-     .says = "a table of a network's layers: shapes, parameters, multiply-adds, memory",
+     .help = "a table of a network's layers: shapes, parameters, multiply-adds, memory",
      .arguments = {"CONFIG"},
-     .options = {set_option(), seed_option("", "in place of train.seed"), json_option()},
+     .options = {set_option(), seed_option("", "overrides train.seed"), json_option()},
      .details = "Memory is measured in one training step on made-up images; no data set is needed, but for the\n"
                 "numbers of data.normalize where those are to be measured.\n",
      .run = run});

@@ -4,11 +4,11 @@
 
 namespace tidepool {
 
-/// Bytes a second of a plain copy of a map on all threads, each byte read once and written once: the median of
+/// Bytes per second of a plain copy of a map on all threads, each byte read once and written once: the median of
 /// `repeats`.
 double copy_bandwidth(const Dims& shape, DType dtype, int64_t repeats);
 
-/// f32 multiply-adds a second on all threads, from registers: the best of `repeats`.
+/// f32 multiply-adds per second on all threads, from registers: the best of `repeats`.
 double multiply_add_rate(int repeats);
 
 /// Bytes of this process that are in memory now, and the most that ever were.

@@ -142,27 +142,27 @@ int run(const Call& call) {
 
 const Registered registered({
     .name = "op",
-    .says = "runs one pooling operator on tensors from a file",
+    .help = "runs one pooling operator on tensors from a file",
     .arguments = {"NAME"},
     .options =
         {
             {.name = "input",
              .value = "FILE",
-             .says =
+             .help =
                  "safetensors with x (F32, F64 or BF16; N, C, spatial) and parameters by name, in x's type; one that "
                  "is absent takes its start value",
              .required = true},
             {.name = "output",
              .value = "FILE",
-             .says = "safetensors to be written: y, with --grad dx and d_NAME too",
+             .help = "safetensors to be written: y, with --grad dx and d_NAME too",
              .required = true},
             {.name = "config",
              .value = "JSON",
-             .says = "keys of the operator, as JSON text or @FILE; \"training\": true draws",
-             .start = "{}"},
+             .help = "keys of the operator, as JSON text or @FILE; \"training\": true draws",
+             .default_value = "{}"},
             {.name = "grad",
              .value = "FILE",
-             .says = "safetensors with dy, of y's shape and x's type: runs the backward"},
+             .help = "safetensors with dy, of y's shape and x's type: runs the backward"},
             seed_option("0", "seed of start values and, in training, of draws"),
             device_option(),
             json_option(),

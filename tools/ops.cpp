@@ -14,9 +14,9 @@ namespace {
 constexpr int64_t kFactor = 2;
 
 Json start_of(const PoolKey& key) {
-  if (key.start.empty()) return nullptr;
-  const Json value = Json::parse(key.start, nullptr, /*allow_exceptions=*/false);
-  return value.is_discarded() ? Json(key.start) : value;
+  if (key.default_value.empty()) return nullptr;
+  const Json value = Json::parse(key.default_value, nullptr, /*allow_exceptions=*/false);
+  return value.is_discarded() ? Json(key.default_value) : value;
 }
 
 // What one training forward keeps at the operator's defaults where they (or a factor of 2) decide its output size; none
@@ -51,7 +51,7 @@ std::string bytes_text(const PoolDescription& op) {
 Json describe(const PoolDescription& op) {
   Json keys = Json::array();
   for (const PoolKey& key : op.keys)
-    keys.push_back({{"name", key.name}, {"type", key.type}, {"default", start_of(key)}, {"says", key.says}});
+    keys.push_back({{"name", key.name}, {"type", key.type}, {"default", start_of(key)}, {"help", key.help}});
   Json bytes = Json::object();
   for (const DType dtype : kMeasured) {
     const auto kept = kept_bytes(op, dtype);
@@ -63,7 +63,7 @@ Json describe(const PoolDescription& op) {
 }
 
 std::string default_text(const PoolKey& key) {
-  return key.start.empty() ? "-" : key.start;
+  return key.default_value.empty() ? "-" : key.default_value;
 }
 
 std::string tensors_text(const PoolDescription& op, const char* quote) {
@@ -83,7 +83,7 @@ std::string one_as_text(const PoolDescription& op) {
   if (!op.notes.empty()) text += fmt::format("  notes     {}\n", op.notes);
   std::vector<std::vector<std::string>> rows;
   for (const PoolKey& key : op.keys)
-    rows.push_back({fmt::format("  {}", key.name), key.type, default_text(key), key.says});
+    rows.push_back({fmt::format("  {}", key.name), key.type, default_text(key), key.help});
   if (!rows.empty()) text.append("\n").append(text_table({"  key", "type", "default", "meaning"}, rows));
   return text;
 }
@@ -131,7 +131,7 @@ std::string one_as_markdown(const PoolDescription& op) {
   if (!op.notes.empty()) text += fmt::format("\n{}\n", escape_markdown(op.notes));
   std::vector<std::vector<std::string>> rows;
   for (const PoolKey& key : op.keys)
-    rows.push_back({code(key.name), escape_markdown(key.type), code(default_text(key)), escape_markdown(key.says)});
+    rows.push_back({code(key.name), escape_markdown(key.type), code(default_text(key)), escape_markdown(key.help)});
   if (!rows.empty()) text.append("\n").append(markdown_table({"key", "type", "default", "meaning"}, rows));
   return text;
 }
@@ -173,7 +173,7 @@ Json hint(const PoolKey& key) {
     }
   }
   one["description"] =
-      fmt::format("{} {}; {}", key.says, key.type, start.is_null() ? "no default" : "default: " + default_text(key));
+      fmt::format("{} {}; {}", key.help, key.type, start.is_null() ? "no default" : "default: " + default_text(key));
   return one;
 }
 
@@ -223,10 +223,10 @@ int run(const Call& call) {
 
 const Registered registered(
     {.name = "ops",
-     .says = "lists every pooling operator with its keys, defaults and source",
+     .help = "lists every pooling operator with its keys, defaults and source",
      .arguments = {"[NAME]"},
-     .options = {{.name = "markdown", .says = "prints the documentation page, docs/operators.md"},
-                 {.name = "schema", .says = "prints what editors know of the keys, configs/operators.schema.json"},
+     .options = {{.name = "markdown", .help = "prints the documentation page, docs/operators.md"},
+                 {.name = "schema", .help = "prints what editors know of the keys, configs/operators.schema.json"},
                  json_option()},
      .details = "With NAME: formula, gradient, what is kept for the backward (measured), and what each key means.",
      .run = run});

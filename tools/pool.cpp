@@ -214,22 +214,22 @@ int run(const Call& call) {
     }
   std::string text = text_table({"picture", "operator", "pooled", "PSNR dB", "SSIM", "ms", "learned"}, table,
                                 {.minor = {"learned", "ms"}});
-  if (!learned.empty())
-    text += fmt::format("{}: learned, shown at the initial value, which no data has seen\n", fmt::join(learned, ", "));
+  if (!learned.empty()) text += fmt::format("{}: untrained: shown at its initial value\n", fmt::join(learned, ", "));
   print(text + fmt::format("written to {}: PICTURE.OPERATOR.png, {}\n", folder.string(), kSheet));
   return 0;
 }
 
 const Registered registered(
     {.name = "pool",
-     .says = "pools pictures; writes them with a contact sheet; prints PSNR and SSIM",
+     .help = "pools pictures; writes them with a contact sheet; prints PSNR and SSIM",
      .arguments = {"IMAGE..."},
-     .options = {op_names_option(true),
-                 {.name = "factor", .value = "K", .says = "how many times shorter each side becomes", .start = "2"},
-                 op_config_option(),
-                 {.name = "out", .value = "DIR", .says = "where pictures and sheet go", .start = "pooled"},
-                 seed_option("0", "seed of random start values"),
-                 json_option()},
+     .options =
+         {op_names_option(true),
+          {.name = "factor", .value = "K", .help = "how many times shorter each side becomes", .default_value = "2"},
+          op_config_option(),
+          {.name = "out", .value = "DIR", .help = "where pictures and sheet go", .default_value = "pooled"},
+          seed_option("0", "seed of random start values"),
+          json_option()},
      .details =
          "IMAGE is PNG (8 or 16 bits; grey, RGB, palette, alpha) or JPEG, turned upright as its EXIF says. Values are\n"
          "pooled as stored, alpha as one more channel. PSNR and SSIM (Wang et al. 2004) are of the colour channels\n"

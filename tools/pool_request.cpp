@@ -10,18 +10,18 @@ namespace tidepool {
 Option op_names_option(bool required) {
   return {.name = "op",
           .value = "NAME[,NAME...]",
-          .says = "operators, as `tidepool ops` lists them",
-          .start = required ? "" : "all",
+          .help = "operators, as `tidepool ops` lists them",
+          .default_value = required ? "" : "all",
           .required = required};
 }
 
 Option op_config_option() {
   return {.name = "config",
           .value = "JSON",
-          .says =
+          .help =
               "keys of the operator as JSON text or @FILE; with several operators an object of such objects by "
               "name: {\"lp\": {\"p\": 3}}",
-          .start = "{}"};
+          .default_value = "{}"};
 }
 
 nlohmann::json read_op_config(const Call& call) {

@@ -38,9 +38,10 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  /// `notes` stand behind the bar ("loss 2.31"), the most important first. Draws at most ten times a second (in a pipe:
-  /// every ten seconds). Where the line is too long for the terminal these give way, in this order: the count (where
-  /// there are notes), the notes after the third, the rate, the third note, the end of `what`, the time left, the bar.
+  /// `notes` stand behind the bar ("loss 2.31"), the most important first. Draws at most ten times per second (in a
+  /// pipe: every ten seconds). Where the line is too long for the terminal these give way, in this order: the count
+  /// (where there are notes), the notes after the third, the rate, the third note, the end of `what`, the time left,
+  /// the bar.
   void update(int64_t done, std::vector<std::string> notes = {});
   void set_total(int64_t total) { total_ = total; }
   /// What was done before this began (a resumed run): no part of the rate.

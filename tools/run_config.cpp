@@ -14,13 +14,13 @@
 namespace tidepool {
 
 Option epochs_option() {
-  return {.name = "epochs", .value = "N", .says = "short for --set train.epochs=N"};
+  return {.name = "epochs", .value = "N", .help = "short for --set train.epochs=N"};
 }
 Option lr_option() {
-  return {.name = "lr", .value = "RATE", .says = "short for --set optim.lr=RATE"};
+  return {.name = "lr", .value = "RATE", .help = "short for --set optim.lr=RATE"};
 }
 Option batch_size_option() {
-  return {.name = "batch-size", .value = "N", .says = "short for --set train.batch=N"};
+  return {.name = "batch-size", .value = "N", .help = "short for --set train.batch=N"};
 }
 
 std::vector<std::string> config_sets(const Call& call) {

@@ -39,7 +39,7 @@ constexpr int64_t kAllImages = 50000;  // training images where a config says no
 struct Images {
   std::string data_set;
   fs::path root;
-  std::string says;
+  std::string help;
 };
 
 Images find_images(const Call& call) {
@@ -48,24 +48,24 @@ Images find_images(const Call& call) {
   const bool decided =
       std::any_of(sets.begin(), sets.end(), [](const std::string& set) { return set.starts_with("data.name="); });
   const std::string option = call.given("data") ? call.path("data").string() : "";
-  Images images{.data_set = decided ? config.data.name : "cifar100", .root = {}, .says = {}};
+  Images images{.data_set = decided ? config.data.name : "cifar100", .root = {}, .help = {}};
   if (images.data_set != "procedural") {
-    if (const auto place = find_data(images.data_set, option, config.data.root)) {
-      images.root = place->folder;
-      images.says = fmt::format("{} ({})", place->folder.string(), place->said_by);
+    if (const auto location = find_data(images.data_set, option, config.data.root)) {
+      images.root = location->folder;
+      images.help = fmt::format("{} ({})", location->folder.string(), location->said_by);
     } else if (decided) {
       images.root = require_data(images.data_set, option, config.data.root);
     }
   }
   if (images.data_set == "cifar100" && images.root.empty()) images.data_set = "procedural";
   if (images.data_set == "cifar100") {
-    images.says = "CIFAR-100, the real images, from " + images.says;
+    images.help = "CIFAR-100, the real images, from " + images.help;
   } else if (images.data_set == "procedural") {
-    images.says =
+    images.help =
         fmt::format("procedural images ({} classes, made from seed {}), {}", dataset_format("procedural", {}).classes,
                     config.data.seed, decided ? "as --set data.name says" : "because CIFAR-100 was not found");
   } else {
-    images.says = images.data_set + " from " + images.says;
+    images.help = images.data_set + " from " + images.help;
   }
   return images;
 }
@@ -115,7 +115,7 @@ std::string terminal_report(const Report& report, size_t width, const std::strin
   text +=
       text_table(table.header, table.cells, {.width = width, .minor = table.minor, .keep = table.keep, .whole = whole});
   text += "\n";
-  for (const auto& [what, says] : report_notes(report)) text += wrapped(what + ": " + says, width, 2);
+  for (const auto& [what, help] : report_notes(report)) text += wrapped(what + ": " + help, width, 2);
   return text;
 }
 
@@ -218,9 +218,9 @@ RunResult run_in_process(const PlannedRun& run, const RunOptions& options, int t
     throw Failure("the run ended without a result");
   }
   if (options.stop() && *status > 128) return {};
-  const std::string says = last_line(log);
+  const std::string said = last_line(log);
   const std::string message = fmt::format("exit status {}: {} (all of it: {})", *status,
-                                          says.empty() ? "nothing on stderr" : says, log.string());
+                                          said.empty() ? "nothing on stderr" : said, log.string());
   if (*status == 2) throw Error("{}", message);
   throw Failure("{}", message);
 }
@@ -229,7 +229,7 @@ RunResult run_in_process(const PlannedRun& run, const RunOptions& options, int t
 // work that is behind it.
 class TableBar {
  public:
-  TableBar(const Plan& plan, const std::vector<PlannedRun>& runs) : plan_(plan), runs_(runs) {}
+  TableBar(const TablePlan& plan, const std::vector<PlannedRun>& runs) : plan_(plan), runs_(runs) {}
 
   void count(size_t i) {
     total_ += images(i);
@@ -286,7 +286,7 @@ class TableBar {
     return *bar_;
   }
 
-  const Plan& plan_;
+  const TablePlan& plan_;
   const std::vector<PlannedRun>& runs_;
   double total_ = 0, finished_ = 0;
   size_t begun_ = 0, missing_ = 0;
@@ -311,7 +311,7 @@ int run(const Call& call) {
                                  ? call.path("out")
                                  : fs::path("runs") / fmt::format("{}-{}-{}", name, scale.name, images.data_set)};
   if (call.given("only") && options.only.empty()) throw Error("--only: expected a pattern, got nothing");
-  const Plan plan = make_plan(table.name, options);
+  const TablePlan plan = make_plan(table.name, options);
   // Another run in a folder, a wrong operator or key: found before anything runs.
   for (const PlannedRun& planned : plan.runs) {
     if (!planned.selected) continue;
@@ -322,7 +322,7 @@ int run(const Call& call) {
     make_run_network(planned.config);
   }
   make_folder(options.out, "--out");
-  spdlog::info("{}: data: {}", name, images.says);
+  spdlog::info("{}: data: {}", name, images.help);
 
   const int threads = std::max(1, cpu_threads() / static_cast<int>(jobs));
   const std::vector<std::string> command = command_line(call);
@@ -331,12 +331,12 @@ int run(const Call& call) {
     if (!command_text.empty()) command_text += ' ';
     command_text += shell_word(each);
   }
-  ReportFacts facts{.data = images.says,
+  ReportFacts facts{.data = images.help,
                     .revision = *kRevision ? fmt::format("{} (tidepool {})", kRevision, kVersion) : "",
                     .command = command_text,
                     .machine = fmt::format("{} thread{} a run, {} run{} at a time{}", threads, threads == 1 ? "" : "s",
                                            jobs, jobs == 1 ? "" : "s",
-                                           jobs == 1 ? "" : ", so that times a step are those of a shared machine"),
+                                           jobs == 1 ? "" : ", so that times per step are those of a shared machine"),
                     .threads = threads};
 
   if (table.fidelity)
@@ -410,18 +410,24 @@ int run(const Call& call) {
 
 const Registered registered(
     {.name = "table",
-     .says = "runs an experiment and writes its table",
+     .help = "runs an experiment and writes its table",
      .arguments = {"TABLE"},
      .options =
-         {{.name = "scale", .value = "NAME", .says = "smoke, quick, toy, small or full", .start = "quick"},
-          {.name = "seeds", .value = "K", .says = "seeds a row", .start = "1"},
+         {{.name = "scale", .value = "NAME", .help = "smoke, quick, toy, small or full", .default_value = "quick"},
+          {.name = "seeds", .value = "K", .help = "seeds per row", .default_value = "1"},
           {.name = "only",
            .value = "PATTERN",
-           .says = "run only the rows whose name fits: 'tile-*', '*-dynopool'; * is any characters, ? one",
-           .start = ""},
-          {.name = "jobs", .value = "J", .says = "runs at a time, each with its share of the threads", .start = "1"},
+           .help = "run only the rows whose name fits: 'tile-*', '*-dynopool'; * is any characters, ? one",
+           .default_value = ""},
+          {.name = "jobs",
+           .value = "J",
+           .help = "runs at a time, each with its share of the threads",
+           .default_value = "1"},
           data_option(),
-          {.name = "out", .value = "DIR", .says = "where runs and table go (runs/TABLE-SCALE-DATASET)", .start = ""},
+          {.name = "out",
+           .value = "DIR",
+           .help = "where runs and table go (runs/TABLE-SCALE-DATASET)",
+           .default_value = ""},
           set_option(),
           json_option()},
      .details =
@@ -429,7 +435,7 @@ const Registered registered(
          "VGG-16, "
          "with\n"
          "what it leaves of an image (PSNR, SSIM). CIFAR-100 where it is found, else procedural images.\n"
-         "What was run is read, what was cut off goes on, what is missing runs. Ctrl-C finishes the step, saves a\n"
+         "Finished runs are reused, interrupted ones resume, missing ones start. Ctrl-C finishes the step, saves a\n"
          "checkpoint, writes the table so far and exits with 130. On a terminal the table is fitted to its width: "
          "columns\n"
          "that are the same in every row stand below it, minor ones are left out; the files hold all of it.\n",

@@ -107,7 +107,7 @@ int run(const Call& call) {
     print(fmt::format("{}{} steps; every one of them in {}, for chrome://tracing or Perfetto\n", timer.table(steps),
                       steps, (out / "trace.json").string()));
   std::vector<std::string> shapes;
-  for (const auto& [place, size] : result.shapes) shapes.push_back(fmt::format("{} {}", place, size.str()));
+  for (const auto& [slot, size] : result.shapes) shapes.push_back(fmt::format("{} {}", slot, size.str()));
   const auto percent = [](const std::optional<double>& top1) {
     return top1 ? fmt::format("{:.2f}%", 100 * *top1) : std::string("not evaluated");
   };
@@ -119,7 +119,7 @@ int run(const Call& call) {
 
 const Registered registered(
     {.name = "train",
-     .says = "trains a network as a config says",
+     .help = "trains a network as a config says",
      .arguments = {"CONFIG"},
      .options = {set_option(),
                  epochs_option(),
@@ -127,10 +127,10 @@ const Registered registered(
                  batch_size_option(),
                  device_option(),
                  data_option(),
-                 {.name = "out", .value = "DIR", .says = "the run directory (runs/NAME)"},
-                 {.name = "profile", .says = "print where the time went, and write DIR/trace.json"},
-                 {.name = "resume", .says = "resume a run: CONFIG is its directory, or --out is and CONFIG its config"},
-                 seed_option("", "in place of train.seed"),
+                 {.name = "out", .value = "DIR", .help = "the run directory (runs/NAME)"},
+                 {.name = "profile", .help = "print where the time went, and write DIR/trace.json"},
+                 {.name = "resume", .help = "resume a run: CONFIG is its directory, or --out is and CONFIG its config"},
+                 seed_option("", "overrides train.seed"),
                  json_option()},
      .details =
          "CONFIG is a file, or the name of one in configs/ (here or beside the program's source) or compiled in:\n"

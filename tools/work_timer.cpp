@@ -48,7 +48,7 @@ void WorkTimer::worked(const char* kind, double bytes, double multiply_adds) {
   charge(kind, LayerScope::path(), bytes, multiply_adds);
 }
 
-void WorkTimer::pulled(const char* op, const std::string& scope, std::span<const Tensor> dx) {
+void WorkTimer::gradients_computed(const char* op, const std::string& scope, std::span<const Tensor> dx) {
   const std::string_view name = op;
   const bool said = name.starts_with("conv") || name == "norm";
   charge(kind_of(name, true), scope, said ? 0 : Tape::bytes_of(dx), 0);

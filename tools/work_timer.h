@@ -24,7 +24,7 @@ class WorkTimer final : public Tape::Watch {
 
   void output(const char* op, std::span<const Tensor> inputs, std::span<const Tensor> outputs) override;
   void worked(const char* kind, double bytes, double multiply_adds) override;
-  void pulled(const char* op, const std::string& scope, std::span<const Tensor> dx) override;
+  void gradients_computed(const char* op, const std::string& scope, std::span<const Tensor> dx) override;
   /// What was done since the last notice is nobody's.
   void restart() { last_ = Clock::now(); }
 
@@ -39,7 +39,7 @@ class WorkTimer final : public Tape::Watch {
   std::string table(int64_t steps) const;
   /// Kind -> milliseconds a step.
   Json kinds(int64_t steps) const;
-  /// Kind -> milliseconds, bytes and multiply-adds a step.
+  /// Kind -> milliseconds, bytes and multiply-adds per step.
   Json work(int64_t steps) const;
   /// The trace event format of chrome://tracing and Perfetto, written atomically.
   void write_trace(const std::filesystem::path& path) const;

@@ -341,8 +341,8 @@ int64_t planned_steps(const Config& config, int64_t images) {
   return std::min(steps, config.train.max_steps.value_or(steps));
 }
 
-Plan make_plan(const std::string& table, const PlanOptions& options) {
-  Plan plan{
+TablePlan make_plan(const std::string& table, const PlanOptions& options) {
+  TablePlan plan{
       .table = &find_table(table), .scale = find_scale(options.scale), .options = options, .rows = {}, .runs = {}};
   plan.rows = plan.table->rows(plan.scale);
   std::vector<std::string> names;
@@ -421,7 +421,7 @@ bool same_function(const PlannedRun& a, const RunResult& of_a, const PlannedRun&
   }
 }
 
-std::vector<RunOutcome> execute(const Plan& plan, const ExecuteOptions& options) {
+std::vector<RunOutcome> execute(const TablePlan& plan, const ExecuteOptions& options) {
   std::vector<RunOutcome> outcomes(plan.runs.size());
   std::vector<size_t> missing;
   for (size_t i = 0; i < plan.runs.size(); ++i) {

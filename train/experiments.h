@@ -1,4 +1,4 @@
-// The tables: what their rows are at each scale, and running them so that a table that was cut off goes on.
+// The tables: their rows at each scale, and running them so that an interrupted table resumes.
 #pragma once
 #include <cstdint>
 #include <filesystem>
@@ -86,16 +86,16 @@ struct PlanOptions {
   std::filesystem::path out = {};      ///< runs live under out / "runs"
 };
 
-struct Plan {
+struct TablePlan {
   const Table* table = nullptr;
   Scale scale;
   PlanOptions options;
   std::vector<Row> rows;
-  std::vector<PlannedRun> runs;  ///< seed by seed, so that a table that is cut off has something in every row
+  std::vector<PlannedRun> runs;  ///< seed by seed, so that an interrupted table has something in every row
 };
 
 /// Throws Error for an unknown table or scale, a pattern that picks nothing, and a config that does not load.
-Plan make_plan(const std::string& table, const PlanOptions& options);
+TablePlan make_plan(const std::string& table, const PlanOptions& options);
 
 /// The config of a row at a scale, ready to run.
 Config row_config(const Row& row, const Scale& scale, const std::string& data_set, uint64_t seed,
@@ -104,8 +104,8 @@ Config row_config(const Row& row, const Scale& scale, const std::string& data_se
 /// Steps of a whole run, with `images` training images where the config says none.
 int64_t planned_steps(const Config& config, int64_t images);
 
-/// The result that a run's folder holds; none when it is missing or cut off. Throws Error naming the folder and the key
-/// when it holds a run of another config, or files that are not a run's.
+/// The result that a run's folder holds; none when it is missing or incomplete. Throws Error naming the folder and the
+/// key when it holds a run of another config, or files that are not a run's.
 std::optional<RunResult> saved_result(const PlannedRun& run);
 
 /// Whether two finished runs with the same seed computed the same function: their resolved configs are equal, or they
@@ -138,8 +138,8 @@ struct ExecuteOptions {
   std::function<void(size_t, const std::vector<RunOutcome>&)> ended = {};
 };
 
-/// Reads what is there, then runs what is missing and selected, resuming what was cut off. A run that fails leaves its
+/// Reads finished runs, then runs what is missing and selected, resuming interrupted runs. A run that fails leaves its
 /// outcome, and the others go on. Nothing runs when a folder holds another run (Error).
-std::vector<RunOutcome> execute(const Plan& plan, const ExecuteOptions& options);
+std::vector<RunOutcome> execute(const TablePlan& plan, const ExecuteOptions& options);
 
 }  // namespace tidepool

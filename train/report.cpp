@@ -146,7 +146,7 @@ std::string schedule_text(const ScheduleConfig& schedule) {
 }
 
 // The numbers as the runs have them, so that --set shows.
-std::string scale_text(const Plan& plan, std::span<const Config* const> shown) {
+std::string scale_text(const TablePlan& plan, std::span<const Config* const> shown) {
   std::string text = fmt::format(
       "{}: width {}, {} training and {} test images, epochs: {}, batch {}, learning rate {}, {}", plan.scale.name,
       each(shown, [](const Config& c) { return fmt::format("{:g}", c.model.width); }),
@@ -166,7 +166,7 @@ std::string scale_text(const Plan& plan, std::span<const Config* const> shown) {
   if (!grouped.empty())
     text += fmt::format("; {}", each(grouped, [](const Config& c) {
                           const ParamGroupConfig& g = c.optim.groups.front();
-                          return fmt::format("{}: learning rate {:g}, moving after epoch {}",
+                          return fmt::format("{}: learning rate {:g}, frozen until epoch {}",
                                              g.match == "*.alpha" ? "shape parameters" : g.match, g.lr, g.first_epoch);
                         }));
   return text;
@@ -211,7 +211,7 @@ Json run_provenance(const PlannedRun& run) {
 // Results may be of an earlier call, of another revision or with other threads: what `text` says of each run's
 // provenance, where it is not `now`, with the number of runs. "" when all are of now.
 template <class Text>
-std::string earlier_text(const Plan& plan, const std::vector<RunOutcome>& outcomes, const std::string& now,
+std::string earlier_text(const TablePlan& plan, const std::vector<RunOutcome>& outcomes, const std::string& now,
                          const Text& text) {
   std::map<std::string, int> others;
   for (size_t k = 0; k < outcomes.size(); ++k)
@@ -256,7 +256,7 @@ std::string shapes_svg(const ReportRow& row) {
     const double w = std::max(2.0, s.width * kPixel), h = std::max(2.0, s.height * kPixel);
     svg +=
         fmt::format(R"(<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"><title>{}: {} x {}</title></rect>)",
-                    x, 1 + (height - h) / 2, w, h, escape_html(s.place), length_text(s.height), length_text(s.width));
+                    x, 1 + (height - h) / 2, w, h, escape_html(s.slot), length_text(s.height), length_text(s.width));
     x += w + kGap;
   }
   return svg + "</svg>";
@@ -298,7 +298,7 @@ std::string interval_reason(const ReportRow& row) {
   return row.difference->n < 2 ? "one seed" : "no spread";
 }
 
-Report make_report(const Plan& plan, const std::vector<RunOutcome>& outcomes, const ReportFacts& facts) {
+Report make_report(const TablePlan& plan, const std::vector<RunOutcome>& outcomes, const ReportFacts& facts) {
   Report report{.title = fmt::format("{} ({}): {}", plan.table->heading, plan.scale.name, plan.table->title),
                 .caption = {},
                 .scale = plan.scale.name,
@@ -342,8 +342,8 @@ Report make_report(const Plan& plan, const std::vector<RunOutcome>& outcomes, co
       if (r.steps > 0) step_ms.push_back(1000 * r.seconds / static_cast<double>(r.steps));
       peak.push_back(static_cast<double>(r.peak_bytes));
       for (size_t p = 0; p < r.shapes.size(); ++p) {
-        const auto& [place, size] = r.shapes[p];
-        if (p == row.shapes.size()) row.shapes.push_back({.place = place});
+        const auto& [slot, size] = r.shapes[p];
+        if (p == row.shapes.size()) row.shapes.push_back({.slot = slot});
         row.shapes[p].height += static_cast<double>(size[0]);
         row.shapes[p].width += static_cast<double>(size[size.rank() - 1]);
       }
@@ -410,7 +410,7 @@ Report make_report(const Plan& plan, const std::vector<RunOutcome>& outcomes, co
            (any_without("no spread") ? "no spread: other weights whose top-1 differs by the same amount in every "
                                        "seed, from which no interval follows; "
                                      : "") +
-           "GMACs of one image with the final shapes; ms of a training step; final shapes after each resizing place, "
+           "GMACs of one image with the final shapes; ms of a training step; final shapes after each resize slot, "
            "height x width" +
            (seeds > 1 ? ", mean over the seeds" : "")},
   };
@@ -482,8 +482,8 @@ std::string report_markdown(const Report& report) {
     text += "|\n";
   }
   text += "\n";
-  for (const auto& [what, says] : report_notes(report))
-    text += fmt::format("- **{}**: {}\n", what, escape_markdown(says));
+  for (const auto& [what, help] : report_notes(report))
+    text += fmt::format("- **{}**: {}\n", what, escape_markdown(help));
   return text;
 }
 
@@ -555,8 +555,8 @@ std::string report_latex(const Report& report) {
     text += " \\\\\n";
   }
   text += "\\hline\n\\end{tabular}\n\\caption{" + escape_latex(report.title) + ".";
-  for (const auto& [what, says] : report_notes(report))
-    text += fmt::format(" {}: {}.", escape_latex(what), escape_latex(says));
+  for (const auto& [what, help] : report_notes(report))
+    text += fmt::format(" {}: {}.", escape_latex(what), escape_latex(help));
   return text + "}\n\\end{table}\n";
 }
 
@@ -599,10 +599,10 @@ dd {{ margin: 0; overflow-wrap: anywhere; }}
     text += fmt::format("<td>{}</td></tr>\n", shapes_svg(row));
   }
   text += "</table></div>\n<dl>\n";
-  for (const auto& [what, says] : report_notes(report)) {
+  for (const auto& [what, help] : report_notes(report)) {
     const bool warning = what == "INCOMPLETE" || what == "Failed";
     text += fmt::format("<dt{0}>{1}</dt><dd{0}>{2}</dd>\n", warning ? " class=\"warning\"" : "", escape_html(what),
-                        escape_html(says));
+                        escape_html(help));
   }
   return text + "</dl>\n</body></html>\n";
 }
@@ -611,7 +611,7 @@ Json report_json(const Report& report) {
   Json rows = Json::array();
   for (const ReportRow& row : report.rows) {
     Json shapes = Json::object();
-    for (const ReportShape& s : row.shapes) shapes[s.place] = {s.height, s.width};
+    for (const ReportShape& s : row.shapes) shapes[s.slot] = {s.height, s.width};
     Json runs = Json::array();
     for (const auto& [seed, result] : row.seeds) {
       Json run{{"seed", seed}};
@@ -646,7 +646,7 @@ Json report_json(const Report& report) {
                     {"runs", runs}});
   }
   Json caption = Json::object();
-  for (const auto& [what, says] : report.caption) caption[what] = says;
+  for (const auto& [what, help] : report.caption) caption[what] = help;
   return {{"title", report.title},
           {"scale", report.scale},
           {"data_set", report.data_set},

@@ -15,9 +15,9 @@
 
 namespace tidepool {
 
-/// Mean (height, width) over the seeds of the map after a resizing place.
+/// Mean (height, width) over the seeds of the map after a resize slot.
 struct ReportShape {
-  std::string place;
+  std::string slot;
   double height = 0, width = 0;
 };
 
@@ -48,13 +48,13 @@ struct ReportFacts {
   std::string data;      ///< "CIFAR-100 (real images, from DIR)"
   std::string revision;  ///< "" when not known
   std::string command;
-  std::string machine;                            ///< "2 threads a run, 1 run at a time"
+  std::string machine;                            ///< "2 threads per run, 1 run at a time"
   int threads = 0;                                ///< of a run; 0: not known
   std::map<std::string, Fidelity> fidelity = {};  ///< by row; of tables that have it
 };
 
 /// Rows that --only leaves out are there when their results are.
-Report make_report(const Plan& plan, const std::vector<RunOutcome>& outcomes, const ReportFacts& facts);
+Report make_report(const TablePlan& plan, const std::vector<RunOutcome>& outcomes, const ReportFacts& facts);
 
 /// The cells that every format but CSV and JSON shows, as text without escapes.
 struct ReportTable {
@@ -70,7 +70,7 @@ std::vector<std::pair<std::string, std::string>> report_notes(const Report& repo
 std::string interval_reason(const ReportRow& row);
 
 std::string report_markdown(const Report& report);
-/// One header line and one line a row, numbers in full: fractions, bytes, milliseconds.
+/// One header line and one line per row, numbers in full: fractions, bytes, milliseconds.
 std::string report_csv(const Report& report);
 /// A table environment that needs no package.
 std::string report_latex(const Report& report);

@@ -33,12 +33,12 @@ std::optional<double> optional_number(const Json& json, const char* key) {
 
 Json shapes_json(const std::vector<std::pair<std::string, Dims>>& shapes) {
   Json json = Json::object();
-  for (const auto& [place, size] : shapes) json[place] = std::vector<int64_t>(size.begin(), size.end());
+  for (const auto& [slot, size] : shapes) json[slot] = std::vector<int64_t>(size.begin(), size.end());
   return json;
 }
 
-// Mean and its standard error of a shape parameter's gradient over an epoch (Welford 1962): is there a pull, or only
-// noise?
+// Mean and its standard error of a shape parameter's gradient over an epoch (Welford 1962): does it point somewhere, or
+// only noise?
 struct GradientStatistics {
   int64_t count = 0;
   std::vector<double> mean, squares;
@@ -323,9 +323,9 @@ class Run {
       for (size_t i = 0; i < values.size(); ++i)
         directory_.shape_row(step_, epoch, p.name, static_cast<int64_t>(i), values[i]);
     }
-    for (const auto& [place, size] : network_->slot_shapes())
+    for (const auto& [slot, size] : network_->slot_shapes())
       for (int i = 0; i < size.rank(); ++i)
-        directory_.shape_row(step_, epoch, place + ".size", i, static_cast<double>(size[i]));
+        directory_.shape_row(step_, epoch, slot + ".size", i, static_cast<double>(size[i]));
   }
 
   size_t peak_bytes() const { return std::max(peak_before_, Allocator::of(kCpu).stats().peak_bytes); }
@@ -468,9 +468,9 @@ RunResult RunResult::from_json(const Json& json) {
               .images_per_second = json.at("images_per_second").get<double>(),
               .peak_bytes = json.at("peak_bytes").get<size_t>(),
               .shapes = {}};
-  for (const auto& [place, size] : json.at("shapes").items()) {
+  for (const auto& [slot, size] : json.at("shapes").items()) {
     const auto lengths = size.get<std::vector<int64_t>>();
-    r.shapes.emplace_back(place, Dims(lengths));
+    r.shapes.emplace_back(slot, Dims(lengths));
   }
   return r;
 }

@@ -56,7 +56,7 @@ struct RunResult {
   double seconds = 0;            ///< of training steps, over all resumptions
   double images_per_second = 0;  ///< training images over those seconds
   size_t peak_bytes = 0;
-  std::vector<std::pair<std::string, Dims>> shapes;  ///< place -> (height, width) of the map after it
+  std::vector<std::pair<std::string, Dims>> shapes;  ///< slot -> (height, width) of the map after it
 
   Json json() const;
   static RunResult from_json(const Json& json);

@@ -172,18 +172,18 @@ void load_state(const SafetensorsFile& file, const std::vector<std::pair<std::st
     if (name.starts_with(prefix) && (!prefix.empty() || !name.starts_with(kState)) && !wanted.contains(name))
       left_over.push_back(name);
   if (!missing.empty() || !left_over.empty() || !misfits.empty()) {
-    std::string says;
+    std::string help;
     const auto add = [&](const char* what, const std::vector<std::string>& names) {
       constexpr size_t kShown = 16;
       if (names.empty()) return;
-      says +=
+      help +=
           fmt::format("; {}{}", what, fmt::join(names.begin(), names.begin() + std::min(kShown, names.size()), ", "));
-      if (names.size() > kShown) says += fmt::format(" and {} more", names.size() - kShown);
+      if (names.size() > kShown) help += fmt::format(" and {} more", names.size() - kShown);
     };
     add("missing: ", missing);
     add("left over: ", left_over);
     add("", misfits);
-    throw Error("{}: its tensors do not fit the network{}", path.string(), says);
+    throw Error("{}: its tensors do not fit the network{}", path.string(), help);
   }
   for (const auto& [name, value] : state) {
     value.copy_from(file.tensors.at(prefix + name));

@@ -51,13 +51,13 @@ void with_gradient(const Tensor& dz, const GradientFusion& fusion, const F& f) {
                           line + channels});
 }
 
-// dbias[c] = the sum of dy over images and places, in f64 over chunks whose order is fixed.
+// dbias[c] = the sum of dy over images and positions, in f64 over chunks whose order is fixed.
 template <class T>
-void sum_channels(const T* dy, int64_t places, int64_t channels, float* dbias) {
-  const int64_t grain = std::max<int64_t>(64, 65536 / channels), chunks = (places + grain - 1) / grain;
+void sum_channels(const T* dy, int64_t positions, int64_t channels, float* dbias) {
+  const int64_t grain = std::max<int64_t>(64, 65536 / channels), chunks = (positions + grain - 1) / grain;
   const Tensor parts = Tensor::empty({chunks, channels}, {.dtype = DType::f64});
   double* const all = parts.data<double>();
-  parallel_chunks(places, grain, [&](int64_t begin, int64_t end) {
+  parallel_chunks(positions, grain, [&](int64_t begin, int64_t end) {
     double* const sums = all + begin / grain * channels;
     std::fill(sums, sums + channels, 0.0);
     for (int64_t i = begin; i < end; ++i)
@@ -93,7 +93,7 @@ void conv_forward(int m, const Tensor& x, const Tensor& w, const Tensor& bias, c
   with_type(x.dtype(), [&]<class T> {
     const Target<T> target{y.data<T>(), p.outputs, bias ? bias.data<float>() : nullptr, norm_of(fusion.write)};
     with_source<T>(x, fusion.read, [&](const auto& source) {
-      filter<V>(m, Pass::of(Direction::forward, p), source, w, target, fusion.moments);
+      filter<V>(m, FilterProblem::of(Direction::forward, p), source, w, target, fusion.moments);
     });
   });
 }
@@ -103,7 +103,7 @@ void conv_backward_data(int m, const Tensor& dz, const Tensor& w, const ConvOpti
   const Problem p = problem_of(dx, w, o);
   with_type(dx.dtype(), [&]<class T> {
     with_gradient<T>(dz, fusion, [&](const auto& source) {
-      filter<V>(m, Pass::of(Direction::backward_data, p), source, w, Target<T>{dx.data<T>(), p.inputs});
+      filter<V>(m, FilterProblem::of(Direction::backward_data, p), source, w, Target<T>{dx.data<T>(), p.inputs});
     });
   });
 }

@@ -71,11 +71,11 @@ inline std::pair<int64_t, int64_t> own_share(int64_t count) {
 }
 
 /// One convolution as the drivers see it, in either direction.
-struct Pass {
+struct FilterProblem {
   Direction direction;
   int64_t images, in_height, in_width, depth, out_height, out_width, results, pad_h, pad_w;
 
-  static Pass of(Direction d, const Problem& p) {
+  static FilterProblem of(Direction d, const Problem& p) {
     if (d == Direction::forward)
       return {d, p.images, p.height, p.width, p.inputs, p.out_height(), p.out_width(), p.outputs, p.pad_h, p.pad_w};
     return {d,        p.images, p.out_height(), p.out_width(), p.outputs,
@@ -127,26 +127,26 @@ struct Panels {
         step(F::kPoints * point_step) {}
 
   /// Reduced channels [begin, end) of panel n.
-  void transform(const Pass& pass, const Tiles& tiles, const float* w, int64_t n, int64_t begin, int64_t end,
-                 float* u) const {
-    const bool forward = pass.direction == Direction::forward;
+  void transform(const FilterProblem& problem, const Tiles& tiles, const float* w, int64_t n, int64_t begin,
+                 int64_t end, float* u) const {
+    const bool forward = problem.direction == Direction::forward;
     const int64_t outputs = forward ? results : depth, inputs = forward ? depth : results;
     with_columns<V>(results, n, [&]<int columns>() {
-      transform_panel<F, columns, V>(pass.direction, is_turned<F>(tiles), w, outputs, inputs, n * kWidth, begin, end, u,
-                                     point_step);
+      transform_panel<F, columns, V>(problem.direction, is_turned<F>(tiles), w, outputs, inputs, n * kWidth, begin, end,
+                                     u, point_step);
     });
   }
   /// All panels, by the threads of the parallel region that this is called in. They meet at its end.
-  void transform_all(const Pass& pass, const Tiles& tiles, const float* w, float* u) const {
+  void transform_all(const FilterProblem& problem, const Tiles& tiles, const float* w, float* u) const {
 #pragma omp for collapse(2) schedule(static)
     for (int64_t n = 0; n < count; ++n)
       for (int64_t k = 0; k < depth; k += kLanes<V>)
-        transform(pass, tiles, w, n, k, std::min<int64_t>(k + kLanes<V>, depth), u + n * step);
+        transform(problem, tiles, w, n, k, std::min<int64_t>(k + kLanes<V>, depth), u + n * step);
   }
   /// All panels of w, when they are kept.
-  Tensor kept(const Pass& pass, const Tiles& tiles, const Tensor& w) const {
+  Tensor kept(const FilterProblem& problem, const Tiles& tiles, const Tensor& w) const {
     if constexpr (F::kPoints > kKeptPoints) return {};
-    const PanelLayout layout{pass.direction, tiles.down, tiles.across, w.size(0), w.size(1), kLanes<V>};
+    const PanelLayout layout{problem.direction, tiles.down, tiles.across, w.size(0), w.size(1), kLanes<V>};
     return transformed_weights().get(w, layout, [&](Tensor& to) {
       to = room(count * step);
       const float* from = w.data<float>();
@@ -154,13 +154,13 @@ struct Panels {
 #pragma omp parallel
       {
         const FlushDenormals flush;
-        transform_all(pass, tiles, from, u);
+        transform_all(problem, tiles, from, u);
       }
     });
   }
   /// Rows [0, rows) of `v` times panel u -> c. `soon`: none where the rows of `v` lie too far off to be waited for.
-  void multiply(int64_t n, int64_t rows, const Block& v, const float* u, Upcoming* soon, float* c, int64_t c_column,
-                int64_t c_point) const {
+  void multiply(int64_t n, int64_t rows, const Block& v, const float* u, PrefetchQueue* soon, float* c,
+                int64_t c_column, int64_t c_point) const {
     with_columns<V>(results, n, [&]<int columns>() {
       for (int p = 0; p < F::kPoints; ++p) {
         const float *const rows_here = v.data + p * v.step, *const next = v.data + (p + 1) % F::kPoints * v.step;
@@ -200,46 +200,46 @@ struct FilterPlan {
   int64_t chunks(const Tiles& tiles) const { return (tiles.count() + chunk - 1) / chunk; }
 
   template <class V>
-  static FilterPlan of(const Pass& pass, int64_t tiles) {
-    const int64_t panels = (pass.results + kColumns * kLanes<V> - 1) / (kColumns * kLanes<V>);
+  static FilterPlan of(const FilterProblem& problem, int64_t tiles) {
+    const int64_t panels = (problem.results + kColumns * kLanes<V> - 1) / (kColumns * kLanes<V>);
     // Of deep layers not even a small block of tiles stays in the cache.
-    if (tiles <= (pass.depth > 256 ? 256 : 64) && panels >= 4) {
+    if (tiles <= (problem.depth > 256 ? 256 : 64) && panels >= 4) {
       const int64_t chunk = chunk_of(tiles, 64);
       return {true, tiles, (chunk + row_block<V>(chunk) - 1) / row_block<V>(chunk) * row_block<V>(chunk)};
     }
-    const int64_t chunk = chunk_of(tiles, pass.depth >= 256 ? 56 : tiles >= 512 ? 42 : 28);
+    const int64_t chunk = chunk_of(tiles, problem.depth >= 256 ? 56 : tiles >= 512 ? 42 : 28);
     return {false, chunk, chunk};
   }
 };
 
 /// The results of tiles. `moments`: none, or where the first chunk's go.
 template <class F, class V, class Source, class T>
-void filter_tiles(const Pass& pass, const Tiles& tiles, const FilterPlan& plan, const Source& source,
+void filter_tiles(const FilterProblem& problem, const Tiles& tiles, const FilterPlan& plan, const Source& source,
                   const Tensor& weights, const Target<T>& target, const ChunkMoments& moments) {
-  const Panels<F, V> panels(pass.depth, pass.results);
-  const bool stream =
-      streams<V>(target.data, pass.images * pass.out_height * pass.out_width * pass.results, pass.results);
+  const Panels<F, V> panels(problem.depth, problem.results);
+  const bool stream = streams<V>(target.data, problem.images * problem.out_height * problem.out_width * problem.results,
+                                 problem.results);
   const int threads = omp_get_max_threads();
   const auto moments_at = [&](int64_t begin) -> ChunkMoments {
     if (!moments.parts) return {};
     const int64_t chunk = begin / plan.chunk;
-    return {moments.parts + chunk * 2 * pass.results, moments.count + chunk};
+    return {moments.parts + chunk * 2 * problem.results, moments.count + chunk};
   };
 
   const int64_t block = row_block<V>(plan.chunk);
-  const int64_t deep = (pass.depth + kLanes<V> - 1) / kLanes<V> * kLanes<V>;
+  const int64_t deep = (problem.depth + kLanes<V> - 1) / kLanes<V> * kLanes<V>;
   const int64_t v_step = (plan.group + block - 1) / block * block * deep + 16;
   const int64_t c_column = plan.chunk * kLanes<V>, c_point = kColumns * c_column + 16;
   const int64_t c_size = F::kPoints * c_point, v_size = F::kPoints * v_step;
   const Tensor products = room(threads * c_size), points = room(plan.wide ? v_size : threads * v_size);
-  const Tensor kept = panels.kept(pass, tiles, weights);
+  const Tensor kept = panels.kept(problem, tiles, weights);
   const Tensor made = kept ? kept : room((plan.wide ? threads : panels.count) * panels.step);
   const float* const w = weights.data<float>();
   float *const all_c = products.data<float>(), *const all_v = points.data<float>(), *const u = made.data<float>();
 
   const auto transform = [&](int64_t begin, int64_t end, int64_t row, const Block& v) {
-    transform_tiles<F, false, V>(source, tiles, pass.in_height, pass.in_width, pass.pad_h, pass.pad_w, begin, end, row,
-                                 v);
+    transform_tiles<F, false, V>(source, tiles, problem.in_height, problem.in_width, problem.pad_h, problem.pad_w,
+                                 begin, end, row, v);
   };
   const auto end_of = [&](int64_t begin) { return std::min(begin + plan.chunk, tiles.count()); };
 #pragma omp parallel num_threads(threads)
@@ -255,7 +255,8 @@ void filter_tiles(const Pass& pass, const Tiles& tiles, const FilterPlan& plan, 
 #pragma omp for schedule(static)
       for (int64_t n = 0; n < panels.count; ++n) {
         float* const own = u + (kept ? n : self) * panels.step;
-        if (!kept) panels.transform(pass, tiles, w, n, 0, pass.depth, own);  // used here and now, while it is in cache
+        if (!kept)
+          panels.transform(problem, tiles, w, n, 0, problem.depth, own);  // used here and now, while it is in cache
         for (int64_t begin = 0; begin < tiles.count(); begin += plan.chunk) {
           const int64_t end = end_of(begin);
           panels.multiply(n, end - begin, {all_v + begin * deep, block, v_step}, own, nullptr, c, c_column, c_point);
@@ -264,15 +265,15 @@ void filter_tiles(const Pass& pass, const Tiles& tiles, const FilterPlan& plan, 
       }
     } else {
       const Block v{all_v + self * v_size, block, v_step};
-      if (!kept) panels.transform_all(pass, tiles, w, u);
+      if (!kept) panels.transform_all(problem, tiles, w, u);
       const auto [first, last] = own_share(plan.chunks(tiles));
       for (int64_t chunk = first; chunk < last; ++chunk) {
         const int64_t begin = chunk * plan.chunk, end = end_of(begin);
         transform(begin, end, 0, v);
-        Upcoming soon;
-        if (!stream) add_tiles(soon, target, tiles, begin, end, pass.out_height, pass.out_width, 0);
+        PrefetchQueue soon;
+        if (!stream) add_tiles(soon, target, tiles, begin, end, problem.out_height, problem.out_width, 0);
         if (chunk + 1 < last)
-          add_tiles(soon, source, tiles, end, end_of(end), pass.in_height, pass.in_width, 2 - pass.pad_h);
+          add_tiles(soon, source, tiles, end, end_of(end), problem.in_height, problem.in_width, 2 - problem.pad_h);
         for (int64_t n = 0; n < panels.count; ++n) {
           panels.multiply(n, end - begin, v, u + n * panels.step, &soon, c, c_column, c_point);
           panels.store(n, c, c_column, c_point, tiles, begin, end, target, stream, moments_at(begin));
@@ -286,14 +287,14 @@ void filter_tiles(const Pass& pass, const Tiles& tiles, const FilterPlan& plan, 
 /// y of x (forward), or dx of dy (backward_data: w turned and transposed), by tiles_of(m). `moments`: made and filled
 /// when given.
 template <class V, class Source, class T>
-void filter(int m, const Pass& pass, const Source& source, const Tensor& w, const Target<T>& target,
+void filter(int m, const FilterProblem& problem, const Source& source, const Tensor& w, const Target<T>& target,
             ResultMoments* moments = nullptr) {
-  const Tiles tiles = tiles_of(m, pass.images, pass.out_height, pass.out_width, pass.pad_h, pass.pad_w);
-  const FilterPlan plan = tiles.count() > 0 ? FilterPlan::of<V>(pass, tiles.count()) : FilterPlan{};
+  const Tiles tiles = tiles_of(m, problem.images, problem.out_height, problem.out_width, problem.pad_h, problem.pad_w);
+  const FilterPlan plan = tiles.count() > 0 ? FilterPlan::of<V>(problem, tiles.count()) : FilterPlan{};
   ChunkMoments first;
   if (moments) {
     const int64_t chunks = tiles.count() > 0 ? plan.chunks(tiles) : 0;
-    moments->parts = Tensor::empty({chunks, 2, pass.results}, {.dtype = DType::f64});
+    moments->parts = Tensor::empty({chunks, 2, problem.results}, {.dtype = DType::f64});
     moments->counts = Tensor::empty({chunks}, {.dtype = DType::f64});
     first = {moments->parts.template data<double>(), moments->counts.template data<double>()};
     for (int64_t i = 0; i < chunks; ++i)
@@ -301,7 +302,7 @@ void filter(int m, const Pass& pass, const Source& source, const Tensor& w, cons
           static_cast<double>(pixels_of(tiles, i * plan.chunk, std::min((i + 1) * plan.chunk, tiles.count())));
   }
   if (tiles.count() == 0) return;
-  with_filtering(tiles, [&]<class F> { filter_tiles<F, V>(pass, tiles, plan, source, w, target, first); });
+  with_filtering(tiles, [&]<class F> { filter_tiles<F, V>(problem, tiles, plan, source, w, target, first); });
 }
 
 /// Sizes of the weight gradient's blocks.
@@ -328,7 +329,7 @@ struct TiledMap {
   /// Transforms tiles [begin, end) to rows of a block from `row` on.
   std::function<void(int64_t begin, int64_t end, int64_t row, const Block& to)> transform;
   /// Adds what they read.
-  std::function<void(Upcoming& soon, int64_t begin, int64_t end)> add;
+  std::function<void(PrefetchQueue& soon, int64_t begin, int64_t end)> add;
 };
 
 /// A map of [images, height, width], transformed as transform_tiles() does. `source` and `tiles` must outlive it.
@@ -338,7 +339,7 @@ TiledMap tiled_map(const Source& source, const Tiles& tiles, int64_t height, int
   return {[=, &source, &tiles](int64_t begin, int64_t end, int64_t row, const Block& to) {
             transform_tiles<F, kGradient, V>(source, tiles, height, width, pad_h, pad_w, begin, end, row, to);
           },
-          [=, &source, &tiles](Upcoming& soon, int64_t begin, int64_t end) {
+          [=, &source, &tiles](PrefetchQueue& soon, int64_t begin, int64_t end) {
             add_tiles(soon, source, tiles, begin, end, height, width, kGradient ? 0 : 2 - pad_h);
           }};
 }
@@ -403,7 +404,7 @@ void weight_gradient_of(const Problem& p, const Tiles& tiles, const TiledMap& x,
                         soon_end = std::min(end + plan.chunk, begin_of(last_part));
           transform_x(begin, end, 0, vx);
           transform_dy(begin, end, 0, vdy);
-          Upcoming soon;
+          PrefetchQueue soon;
           x.add(soon, end, soon_end);
           dy.add(soon, end, soon_end);
           const auto next_tiles = [&](const float* here) { return soon.take(end - begin, here); };
@@ -444,7 +445,7 @@ void weight_gradient_of(const Problem& p, const Tiles& tiles, const TiledMap& x,
       // The next sums, which would be waited for else (10% of 8x8 maps); the next tiles lie too far off for a gain.
       const auto next_sums = [&](const float* here) {
         constexpr int64_t kSums = kGradientRows<V> * kPanel;
-        return Lines::spread(here + kSums, kSums * static_cast<int64_t>(sizeof(float)), end - begin);
+        return PrefetchLines::spread(here + kSums, kSums * static_cast<int64_t>(sizeof(float)), end - begin);
       };
 #pragma omp for schedule(static)
       for (int64_t unit = 0; unit < in_units * out_units; ++unit) {

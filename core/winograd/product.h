@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "core/lanes.h"
-#include "core/winograd/upcoming.h"
+#include "core/winograd/prefetch.h"
 
 namespace tidepool::winograd {
 
@@ -21,10 +21,10 @@ inline constexpr int kGradientRows = kLanes<V> == 16 ? 8 : 4;
 
 /// c[column][row][L] = sum over k < depth of a[k / L][row][k % L] b[k][column][L]. a_step and c_step are the elements
 /// between two blocks of a and two columns of c. On the way b + ahead is brought nearer: the panel of the next product,
-/// which would be waited for otherwise (10% of a product with deep panels); and `soon`, a line a step.
+/// which would be waited for otherwise (10% of a product with deep panels); and `soon`, one line per step.
 template <class V, int rows, int columns>
-void multiply(const float* a, int64_t a_step, int64_t depth, const float* b, int64_t ahead, Lines soon, float* c,
-              int64_t c_step) {
+void multiply(const float* a, int64_t a_step, int64_t depth, const float* b, int64_t ahead, PrefetchLines soon,
+              float* c, int64_t c_step) {
   constexpr int n = kLanes<V>;
   V sum[rows][columns];
 #pragma GCC unroll 16
@@ -60,8 +60,8 @@ void multiply(const float* a, int64_t a_step, int64_t depth, const float* b, int
 /// Without `soon` the rows lie far off, and each block brings the next one nearer: `next` is what follows the last.
 template <class V, int columns>
 void multiply_rows(int64_t total, int64_t block, const float* a, int64_t depth, const float* next, const float* b,
-                   int64_t ahead, Upcoming* soon, float* c, int64_t c_step) {
-  using Kernel = void (*)(const float*, int64_t, int64_t, const float*, int64_t, Lines, float*, int64_t);
+                   int64_t ahead, PrefetchQueue* soon, float* c, int64_t c_step) {
+  using Kernel = void (*)(const float*, int64_t, int64_t, const float*, int64_t, PrefetchLines, float*, int64_t);
   static constexpr auto kKernels = []<int... r>(std::integer_sequence<int, r...>) {
     return std::array<Kernel, sizeof...(r)>{&multiply<V, r + 1, columns>...};
   }
@@ -69,7 +69,8 @@ void multiply_rows(int64_t total, int64_t block, const float* a, int64_t depth, 
   constexpr int n = kLanes<V>;
   const int64_t a_step = block * n, blocks = (depth + n - 1) / n;
   for (int64_t row = 0; row < total; row += block, a += blocks * a_step) {
-    const Lines lines = soon ? soon->take(depth, c) : Lines::from(row + block < total ? a + blocks * a_step : next);
+    const PrefetchLines lines =
+        soon ? soon->take(depth, c) : PrefetchLines::from(row + block < total ? a + blocks * a_step : next);
     kKernels[static_cast<size_t>(std::min(block, total - row) - 1)](a, a_step, depth, b, row == 0 ? ahead : 0, lines,
                                                                     c + row * n, c_step);
   }
@@ -77,10 +78,10 @@ void multiply_rows(int64_t total, int64_t block, const float* a, int64_t depth, 
 
 /// d[row][column][L] = or += (by `first`) sum over t < count of a[t][row] b[column][t][L], for kGradientRows rows of
 /// the L that lie side by side in a, and one or two columns, b_step elements apart. kAhead brings a + a_ahead and
-/// b + b_ahead nearer: worth it when they do not lie in the nearest caches anyway. `soon`: a line a step.
+/// b + b_ahead nearer: worth it when they do not lie in the nearest caches anyway. `soon`: one line per step.
 template <class V, int columns, bool kAhead>
 void accumulate(const float* a, int64_t a_ahead, const float* b, int64_t b_step, int64_t b_ahead, int64_t count,
-                Lines soon, float* d, bool first) {
+                PrefetchLines soon, float* d, bool first) {
   constexpr int n = kLanes<V>, rows = kGradientRows<V>;
   V sum[rows][columns];
 #pragma GCC unroll 8

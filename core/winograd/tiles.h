@@ -6,10 +6,10 @@
 #include <cstring>
 #include <type_traits>
 
+#include "core/nontemporal.h"
 #include "core/norm_formula.h"
-#include "core/stream.h"
+#include "core/winograd/prefetch.h"
 #include "core/winograd/transform.h"
-#include "core/winograd/upcoming.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -62,8 +62,8 @@ struct TileCursor {
   int64_t left(const Tiles& t) const { return column * t.width; }
 };
 
-/// Runs before a walk over tiles from `begin` on by as many tiles as memory takes to answer: what it names is brought
-/// nearer, since no machine foresees the lines of tiles.
+/// Runs before a walk over tiles from `begin` on by as many tiles as memory takes to answer: what it names is
+/// prefetched, since hardware prefetchers do not follow this pattern.
 class TilesAhead {
  public:
   TilesAhead(const Tiles& tiles, int64_t begin)
@@ -150,7 +150,7 @@ struct PlainSource {
     return some.template of<V>(data + at);
   }
   TP_INLINE void bring(int64_t at) const { __builtin_prefetch(data + at); }
-  void add_to(Upcoming& soon, int64_t begin, int64_t end) const { soon.add(data + begin, data + end); }
+  void add_to(PrefetchQueue& soon, int64_t begin, int64_t end) const { soon.add(data + begin, data + end); }
 };
 
 /// A map behind a batch norm and ReLU that is applied on the way.
@@ -173,7 +173,7 @@ struct NormSource {
     return norm::Relu::apply<V>(norm::normed<V>(some.template of<V>(data + at) - k.mean, k.scale, k.shift));
   }
   TP_INLINE void bring(int64_t at) const { __builtin_prefetch(data + at); }
-  void add_to(Upcoming& soon, int64_t begin, int64_t end) const { soon.add(data + begin, data + end); }
+  void add_to(PrefetchQueue& soon, int64_t begin, int64_t end) const { soon.add(data + begin, data + end); }
 };
 
 /// The gradient of a convolution's result y that a batch norm and ReLU follow, from dz behind the ReLU.
@@ -203,7 +203,7 @@ struct NormGradientSource {
     __builtin_prefetch(dz + at);
     __builtin_prefetch(y + at);
   }
-  void add_to(Upcoming& soon, int64_t begin, int64_t end) const {
+  void add_to(PrefetchQueue& soon, int64_t begin, int64_t end) const {
     soon.add(dz + begin, dz + end);
     soon.add(y + begin, y + end);
   }
@@ -253,14 +253,14 @@ template <int a, int b>
 class EdgePatch {
  public:
   static constexpr bool kWholeRuns = false;
-  /// On an axis: the map's length, the patch's first place, and the elements from place to place.
+  /// On an axis: the map's length, the patch's first position, and the elements from position to position.
   struct Axis {
     int64_t length, first, step;
   };
   TP_INLINE EdgePatch(int64_t image, const Axis& along_a, const Axis& along_b) {
-    Places rows, columns;
-    place(along_a, 0, rows, row_);
-    place(along_b, image, columns, column_);
+    Positions rows, columns;
+    position(along_a, 0, rows, row_);
+    position(along_b, image, columns, column_);
     const Keeps keep = __builtin_convertvector(columns, Keeps);
     for (int i = 0; i < a; ++i) keep_[i] = keep & static_cast<int32_t>(rows[i]);
   }
@@ -273,19 +273,19 @@ class EdgePatch {
 
  private:
   // In eights, for vectors of them: the compiler's scalars cost as much as a narrow layer's transform.
-  typedef int64_t Places __attribute__((vector_size(64)));
+  typedef int64_t Positions __attribute__((vector_size(64)));
   typedef int32_t Keeps __attribute__((vector_size(32)));
   static_assert(a <= 8 && b <= 8);
 
-  /// Elements to each place; `keep`: all bits of those inside.
-  static TP_INLINE void place(const Axis& axis, int64_t start, Places& keep, Places& elements) {
-    const Places at = Places{0, 1, 2, 3, 4, 5, 6, 7} + axis.first, last = Places{} + (axis.length - 1);
-    const Places real = at < 0 ? Places{} : at > last ? last : at;
+  /// Elements to each position; `keep`: all bits of those inside.
+  static TP_INLINE void position(const Axis& axis, int64_t start, Positions& keep, Positions& elements) {
+    const Positions at = Positions{0, 1, 2, 3, 4, 5, 6, 7} + axis.first, last = Positions{} + (axis.length - 1);
+    const Positions real = at < 0 ? Positions{} : at > last ? last : at;
     keep = real == at;
     elements = real * axis.step + start;
   }
 
-  Places row_, column_;
+  Positions row_, column_;
   Keeps keep_[a];
 };
 
@@ -378,7 +378,7 @@ struct Target {
   const float* bias = nullptr;  ///< [channels], added first
   Norm norm{};                  ///< applied before the store when there is one
 
-  void add_to(Upcoming& soon, int64_t begin, int64_t end) const { soon.add(data + begin, data + end); }
+  void add_to(PrefetchQueue& soon, int64_t begin, int64_t end) const { soon.add(data + begin, data + end); }
 };
 
 /// Mean and sum of squares about it of `count` values in L channels, from sums about a pivot.
@@ -411,7 +411,7 @@ struct Gathered {
 /// Adds what tiles [begin, end) have of a map of [images, height, width], `below` rows under their own included, and
 /// tiles before them have not.
 template <class Map>
-void add_tiles(Upcoming& soon, const Map& map, const Tiles& tiles, int64_t begin, int64_t end, int64_t height,
+void add_tiles(PrefetchQueue& soon, const Map& map, const Tiles& tiles, int64_t begin, int64_t end, int64_t height,
                int64_t width, int64_t below) {
   const auto rows_to = [&](int64_t index) {
     if (index == 0) return int64_t{0};

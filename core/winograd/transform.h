@@ -301,7 +301,7 @@ struct Filtering {
 
 /// Both axes, one after the other: rows x columns elements -> out_rows x out_columns. along_a and along_b transform one
 /// line, given its elements, where its results go and how far apart. get(j)(i) is element (i, j), put(i)(j, v) takes
-/// one: they are asked for where they are needed and given away where they are done, so that they pass through
+/// one: they are loaded on demand and stored at once, so that they pass through
 /// registers.
 template <int rows, int columns, int out_rows, int out_columns, class V, class Get, class Put, class A, class B>
 TP_INLINE void both_axes(const Get& get, const Put& put, const A& along_a, const B& along_b) {

@@ -191,7 +191,7 @@ class Procedural final : public Dataset {
     for (size_t begin = 0; begin < images; begin += kClasses) {
       std::array<int32_t, kClasses> block{};
       for (size_t i = 0; i < kClasses; ++i) block[i] = static_cast<int32_t>(i);
-      Random random(seed_, stream_of(Purpose::kProceduralLabels, static_cast<uint64_t>(offset_) + begin));
+      Random random(seed_, name_seed(Purpose::kProceduralLabels, static_cast<uint64_t>(offset_) + begin));
       for (uint32_t i = kClasses - 1; i > 0; --i) std::swap(block[i], block[random.below(i + 1)]);
       std::copy_n(block.begin(), std::min<size_t>(kClasses, images - begin),
                   labels_.begin() + static_cast<std::ptrdiff_t>(begin));
@@ -221,7 +221,7 @@ class Procedural final : public Dataset {
     if (seen == kReady) return image;
     if (seen == kAbsent && state.compare_exchange_strong(seen, kBusy)) {
       draw_image(label(index),
-                 Random(seed_, stream_of(Purpose::kProceduralImage, static_cast<uint64_t>(offset_ + index))), image);
+                 Random(seed_, name_seed(Purpose::kProceduralImage, static_cast<uint64_t>(offset_ + index))), image);
       state.store(kReady, std::memory_order_release);
       state.notify_all();
       return image;

@@ -3,7 +3,7 @@
 
 #include "core/tape.h"
 #include "core/winograd/convolve.h"
-#include "layers/norm_passes.h"
+#include "layers/norm_kernels.h"
 
 namespace tidepool {
 namespace {
@@ -22,42 +22,42 @@ struct Kept {
   Act act, x_act;
 };
 
-void backward(Pull& p, const Kept& k) {
-  const Tensor &x = p.saved(0), &x_norm = p.saved(1), &w = p.saved(2), &y = p.saved(3), &stats = p.saved(4);
-  const Tensor dz = p.dy().to(y.dtype()).contiguous(y.format());
-  const Tensor constants = norm::constants(stats, p.saved(5), p.saved(6));
-  const Tensor& sums = p.dy(1);
+void backward(BackwardContext& ctx, const Kept& k) {
+  const Tensor &x = ctx.saved(0), &x_norm = ctx.saved(1), &w = ctx.saved(2), &y = ctx.saved(3), &stats = ctx.saved(4);
+  const Tensor dz = ctx.dy().to(y.dtype()).contiguous(y.format());
+  const Tensor constants = norm::constants(stats, ctx.saved(5), ctx.saved(6));
+  const Tensor& sums = ctx.dy(1);
   const auto gradient = norm::parameter_gradient(y, dz, stats, constants, k.training, k.act, sums);
-  p.dx(3) = gradient.dgamma;
-  p.dx(4) = gradient.dbeta;
+  ctx.dx(3) = gradient.dgamma;
+  ctx.dx(4) = gradient.dbeta;
   if (sums)
     Tape::worked("norm");
   else
     Tape::worked("norm", {y, dz});
   const auto like = [](const Tensor& t) { return Tensor::empty(t.shape(), t.options()); };
-  if (p.needs(0)) p.dx(0) = like(x);
-  p.dx(1) = like(w);
+  if (ctx.needs(0)) ctx.dx(0) = like(x);
+  ctx.dx(1) = like(w);
   if (k.m != 0 && !k.biased && k.act == Act::relu) {
     const winograd::GradientFusion fusion{y, constants, gradient.line};
-    if (p.needs(0)) {
-      winograd::conv_backward_data(k.m, dz, w, k.conv, p.dx(0), fusion);
-      Tape::worked("convolution backward data", {dz, y, w, p.dx(0)}, direct_multiply_adds(y, w));
+    if (ctx.needs(0)) {
+      winograd::conv_backward_data(k.m, dz, w, k.conv, ctx.dx(0), fusion);
+      Tape::worked("convolution backward data", {dz, y, w, ctx.dx(0)}, direct_multiply_adds(y, w));
     }
     const bool through = x_norm && k.x_act == Act::relu;
     const Tensor in = through ? x : NormedMap(x, x_norm, k.x_act, {}).values();
-    winograd::conv_backward_weights(k.m, in, dz, k.conv, p.dx(1), {}, through ? x_norm : Tensor{}, fusion);
+    winograd::conv_backward_weights(k.m, in, dz, k.conv, ctx.dx(1), {}, through ? x_norm : Tensor{}, fusion);
     Tape::worked("convolution backward weights", {x, dz, y, w}, direct_multiply_adds(y, w));
     return;
   }
-  if (k.biased) p.dx(2) = Tensor::empty({w.size(0)}, w.options());
+  if (k.biased) ctx.dx(2) = Tensor::empty({w.size(0)}, w.options());
   const Tensor dy = like(y), in = NormedMap(x, x_norm, k.x_act, {}).values();
   norm::apply_gradient(y, dz, constants, gradient.line, k.act, dy);
   Tape::worked("norm", {y, dz, dy});
-  if (p.needs(0)) {
-    conv_backward_data(dy, w, k.conv, p.dx(0));
-    Tape::worked("convolution backward data", {dy, w, p.dx(0)}, direct_multiply_adds(y, w));
+  if (ctx.needs(0)) {
+    conv_backward_data(dy, w, k.conv, ctx.dx(0));
+    Tape::worked("convolution backward data", {dy, w, ctx.dx(0)}, direct_multiply_adds(y, w));
   }
-  conv_backward_weights(in, dy, k.conv, p.dx(1), p.dx(2));
+  conv_backward_weights(in, dy, k.conv, ctx.dx(1), ctx.dx(2));
   Tape::worked("convolution backward weights", {in, dy, w}, direct_multiply_adds(y, w));
 }
 
@@ -110,7 +110,8 @@ NormedMap conv_norm(const NormedMap& x, const ConvNorm& p, const ConvOptions& co
   const Tensor sums = Tensor::empty({2, shape[1]}, {.dtype = DType::f64});
   const Kept kept{conv, m, options.training, static_cast<bool>(bias), options.act, x.act()};
   Tape::record("conv_norm", {x.raw(), p.weight, p.bias, p.gamma, p.beta}, {y, sums},
-               {x.raw(), x.constants(), w, y, stats, gamma, beta}, [kept](Pull& pull) { backward(pull, kept); });
+               {x.raw(), x.constants(), w, y, stats, gamma, beta},
+               [kept](BackwardContext& ctx) { backward(ctx, kept); });
   return {y, constants, options.act, sums};
 }
 

@@ -2,7 +2,7 @@
 #include "layers/fused/normed_map.h"
 
 #include "core/tape.h"
-#include "layers/norm_passes.h"
+#include "layers/norm_kernels.h"
 
 namespace tidepool {
 
@@ -17,7 +17,8 @@ Tensor NormedMap::tensor() const {
   if (written()) return map_;
   const Tensor y = values();
   Tape::worked("norm", {map_, y});
-  Tape::record("norm", {map_}, {y}, {}, [](Pull& p) { p.dx(0) = p.dy(); });  // raw()'s edge is behind the norm
+  Tape::record("norm", {map_}, {y}, {},
+               [](BackwardContext& ctx) { ctx.dx(0) = ctx.dy(); });  // raw()'s edge is behind the norm
   return y;
 }
 

@@ -18,7 +18,7 @@ struct Ada {
   struct Options {
     Per per = Per::layer;
     void keys(Keys& k) {
-      k.choice("per", per, {"layer", "channel", "place"}, "What there is one b of: place is one of the output.");
+      k.choice("per", per, {"layer", "channel", "place"}, "What there is one b of: position is one of the output.");
     }
   };
   Options options;
@@ -38,18 +38,18 @@ struct Ada {
     return p;
   }
   template <class V, class W>
-  TP_HD TP_INLINE void prepare_pull(const W& x, Pooled<V, kState>& p) const {
+  TP_HD TP_INLINE void prepare_backward(const W& x, Pooled<V, kState>& p) const {
     auto s = SimilarityMean<V>::get(p.state + kSoft);
     s.prepare_slope(x);
     s.put(p.state + kSoft);
   }
   template <class V, class E>
-  TP_HD TP_INLINE V pull(V dy, V x_i, const E& at, const Pooled<V, kState>& p) const {
+  TP_HD TP_INLINE V backward(V dy, V x_i, const E& at, const Pooled<V, kState>& p) const {
     const V b = at.window.number(0), em = SoftMean<V>::get(p.state).slope(x_i, 1, false);
     return dy * (b * SimilarityMean<V>::get(p.state + kSoft).slope(x_i) + (splat<V>(1) - b) * em);
   }
   template <class V, class W, class Give>
-  TP_HD TP_INLINE void pull_numbers(const W& /*x*/, const Pooled<V, kState>& p, Give&& give) const {
+  TP_HD TP_INLINE void backward_numbers(const W& /*x*/, const Pooled<V, kState>& p, Give&& give) const {
     give(0, 0, SimilarityMean<V>::get(p.state + kSoft).offset - SoftMean<V>::get(p.state).offset);
   }
 };

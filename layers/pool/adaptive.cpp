@@ -10,7 +10,7 @@ AdaptivePool::AdaptivePool(const char* name, const PerAxis<int64_t>& output_size
 AdaptivePool::Grid AdaptivePool::grid(const Dims& x) const {
   const int rank = expect_rank(name_, x, {1, 2, 3});
   output_size_.expect_axes(name_, "output_size", rank);
-  expect_places(name_, x);
+  expect_positions(name_, x);
   Grid g;
   for (int i = 0; i < rank; ++i) {
     g.n[static_cast<size_t>(3 - rank + i)] = x[2 + i];

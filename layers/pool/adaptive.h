@@ -39,7 +39,7 @@ class AdaptivePool : public PoolOperator {
     bool uniform() const;
     WindowGeometry windows(MapLayout map) const;
   };
-  /// Throws Error for a map of another rank than 1 to 3, or without places.
+  /// Throws Error for a map of another rank than 1 to 3, or without positions.
   Grid grid(const Dims& x) const;
 
   const char* name_;

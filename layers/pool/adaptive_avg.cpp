@@ -22,10 +22,10 @@ class AdaptiveAvg final : public AdaptivePool {
       avg_forward(g.windows(map), x.contiguous(format), y);
     else
       apply_bands(name_, means(g), map, x.contiguous(format), y);
-    Tape::record(name_, {x}, {y}, {}, [this, g, map, shape, format](Pull& pull) {
-      if (!pull.needs(0)) return;
-      const Tensor dy = pull.dy().contiguous(format);
-      Tensor& dx = pull.dx(0);
+    Tape::record(name_, {x}, {y}, {}, [this, g, map, shape, format](BackwardContext& ctx) {
+      if (!ctx.needs(0)) return;
+      const Tensor dy = ctx.dy().contiguous(format);
+      Tensor& dx = ctx.dx(0);
       dx = Tensor::empty(shape, {dy.dtype(), format, dy.device()});
       if (g.uniform()) return avg_backward(g.windows(map), dy, dx);
       apply_bands(name_, transposed(means(g)), map, dy, dx);
@@ -57,7 +57,7 @@ PoolDescription describe(const char* name, std::unique_ptr<PoolOperator> (*make)
 
 }  // namespace
 
-inline namespace TP_PASS {
+inline namespace TP_COMPILED_FOR {
 
 const PoolDescription& pool_adaptive_avg() {
   static const PoolDescription description = describe<AdaptiveOptions>(
@@ -80,5 +80,5 @@ const PoolDescription& pool_global_avg() {
   return description;
 }
 
-}  // namespace TP_PASS
+}  // namespace TP_COMPILED_FOR
 }  // namespace tidepool

@@ -25,15 +25,15 @@ class AdaptiveMax final : public AdaptivePool {
     if (g.uniform())
       max_forward(g.windows(map), dense, y, winners);
     else
-      span_max(name_, spans, map, {0, spans.places_out()}, dense, y, winners);
-    Tape::record(name_, {x}, {y}, {winners}, [this, g, map, shape, format](Pull& pull) {
-      if (!pull.needs(0)) return;
-      const Tensor dy = pull.dy().contiguous(format);
-      Tensor& dx = pull.dx(0);
+      span_max(name_, spans, map, {0, spans.positions_out()}, dense, y, winners);
+    Tape::record(name_, {x}, {y}, {winners}, [this, g, map, shape, format](BackwardContext& ctx) {
+      if (!ctx.needs(0)) return;
+      const Tensor dy = ctx.dy().contiguous(format);
+      Tensor& dx = ctx.dx(0);
       dx = Tensor::empty(shape, {dy.dtype(), format, dy.device()});
-      if (g.uniform()) return max_backward(g.windows(map), pull.saved(0), dy, dx);
+      if (g.uniform()) return max_backward(g.windows(map), ctx.saved(0), dy, dx);
       const SpanAxes axes = spans_of(g, dy.device());
-      span_max_pull(name_, axes, map, {0, axes.places_out()}, pull.saved(0), dy, dx);
+      span_max_backward(name_, axes, map, {0, axes.positions_out()}, ctx.saved(0), dy, dx);
     });
     return y;
   }
@@ -59,13 +59,13 @@ PoolDescription describe(const char* name, std::unique_ptr<PoolOperator> (*make)
           .formula = formula,
           .gradient = "dx_i = sum over windows dy at the first of the largest elements, else 0",
           .source = "Lin, Chen, Yan: Network in network, ICLR 2014; windows as torch.nn.AdaptiveMaxPool",
-          .keeps = "the winner's index, 1 byte an output (4 when a window has over 256 elements)",
+          .keeps = "the winner's index, 1 byte per output (4 when a window has over 256 elements)",
           .make = make};
 }
 
 }  // namespace
 
-inline namespace TP_PASS {
+inline namespace TP_COMPILED_FOR {
 
 const PoolDescription& pool_adaptive_max() {
   static const PoolDescription description = describe<AdaptiveOptions>(
@@ -88,5 +88,5 @@ const PoolDescription& pool_global_max() {
   return description;
 }
 
-}  // namespace TP_PASS
+}  // namespace TP_COMPILED_FOR
 }  // namespace tidepool

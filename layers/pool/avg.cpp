@@ -14,7 +14,7 @@ struct Avg {
   static constexpr int kState = 0;
   struct Options {
     bool count_include_pad = true;
-    void keys(Keys& k) { k.flag("count_include_pad", count_include_pad, "Count absent places in the divisor."); }
+    void keys(Keys& k) { k.flag("count_include_pad", count_include_pad, "Count absent positions in the divisor."); }
   };
   Options options;
 
@@ -25,7 +25,7 @@ struct Avg {
     return p;
   }
   template <class V>
-  TP_HD TP_INLINE V pull(V dy, V /*x_i*/, const WindowPlace& at, const Pooled<V, kState>& /*p*/) const {
+  TP_HD TP_INLINE V backward(V dy, V /*x_i*/, const WindowPosition& at, const Pooled<V, kState>& /*p*/) const {
     return dy / splat<V>(count<V>(at.real, at.counted));
   }
 
@@ -40,14 +40,14 @@ struct Avg {
 
 TP_WINDOW_POOL(avg, Avg)
 
-inline namespace TP_PASS {
+inline namespace TP_COMPILED_FOR {
 
 void avg_forward(const WindowGeometry& g, const Tensor& x, const Tensor& y) {
   window::reduce(Avg{}, {}, g, x, y, {}, {});
 }
 void avg_backward(const WindowGeometry& g, const Tensor& dy, const Tensor& dx) {
-  window::pull(Avg{}, {}, g, {}, {}, dy, dx);
+  window::backward(Avg{}, {}, g, {}, {}, dy, dx);
 }
 
-}  // namespace TP_PASS
+}  // namespace TP_COMPILED_FOR
 }  // namespace tidepool

@@ -1,5 +1,5 @@
-// Weighted sums over neighbours: on each axis a matrix whose rows are nonzero in a run of places (a band), and the map
-// that all axes make together. Means over a grid and fixed filters are such. The gradient is the same with the
+// Weighted sums over neighbours: on each axis a matrix whose rows are nonzero in a run of positions (a band), and the
+// map that all axes make together. Means over a grid and fixed filters are such. The gradient is the same with the
 // matrices transposed.
 #pragma once
 #include <array>
@@ -10,7 +10,7 @@
 #include "core/lanes.h"
 #include "core/parallel.h"
 #include "core/sums.h"
-#include "layers/pool/pass.h"
+#include "layers/pool/compiled_for.h"
 #include "layers/pool/sampling.h"
 #include "layers/pool/spans.h"
 
@@ -42,7 +42,7 @@ struct BandMatrix {
   static BandMatrix sum(int64_t n);
 };
 
-inline namespace TP_PASS {
+inline namespace TP_COMPILED_FOR {
 namespace bands {
 
 template <class A>
@@ -94,7 +94,7 @@ template <class T, class U, bool kLong>
 struct Kernel {
   std::array<Axis<Acc<T>>, 3> axis;
   int64_t inner;
-  PlaceRange from, to;
+  PositionRange from, to;
   const T* x;
   U* y;
   bool add;
@@ -104,16 +104,16 @@ struct Kernel {
     const int64_t h = row % axis[1].m, d = row / axis[1].m % axis[0].m, outer = row / axis[1].m / axis[0].m;
     const Band bd = axis[0].rows[d], bh = axis[1].rows[h];
     const Acc<T>*wd = axis[0].weights + bd.at, *wh = axis[1].weights + bh.at;
-    each_place_lane<Acc<T>>(inner, lane, count, [&]<class V>(int64_t w, int64_t channel) {
+    each_position_lane<Acc<T>>(inner, lane, count, [&]<class V>(int64_t w, int64_t channel) {
       const Band bw = axis[2].rows[w];
       using Sum = std::conditional_t<kLong, LongSum<V>, ShortSum<V>>;
       Sum planes;
       for (int32_t a = bd.begin; a < bd.end; ++a) {
         Sum plane;
         for (int32_t b = bh.begin; b < bh.end; ++b) {
-          const int64_t place = outer * from.all + from.begin + (a * axis[1].n + b) * axis[2].n + bw.begin;
+          const int64_t position = outer * from.all + from.begin + (a * axis[1].n + b) * axis[2].n + bw.begin;
           plane.add(splat<V>(wh[b - bh.begin]) *
-                    line_sum<V>(x + place * inner + channel, inner, axis[2].weights + bw.at, bw.end - bw.begin));
+                    line_sum<V>(x + position * inner + channel, inner, axis[2].weights + bw.at, bw.end - bw.begin));
         }
         planes.add(splat<V>(wd[a - bd.begin]) * plane.total());
       }
@@ -137,8 +137,8 @@ struct Kernel {
     for (int32_t a = bd.begin; a < bd.end; ++a)
       for (int32_t b = bh.begin; b < bh.end; ++b)
         for (int32_t c = bw.begin; c < bw.end; ++c) {
-          const int64_t place = outer * from.all + from.begin + (a * axis[1].n + b) * axis[2].n + c;
-          sum += wd[a - bd.begin] * wh[b - bh.begin] * ww[c - bw.begin] * load_exact(x + place * inner + channel);
+          const int64_t position = outer * from.all + from.begin + (a * axis[1].n + b) * axis[2].n + c;
+          sum += wd[a - bd.begin] * wh[b - bh.begin] * ww[c - bw.begin] * load_exact(x + position * inner + channel);
         }
     return sum;
   }
@@ -150,7 +150,7 @@ namespace bands {
 
 /// All three axes at once.
 inline void launch(const char* who, const std::array<BandMatrix, 3>& matrices, MapLayout map, const Tensor& x,
-                   const Tensor& y, bool add, PlaceRange from, PlaceRange to) {
+                   const Tensor& y, bool add, PositionRange from, PositionRange to) {
   if (from.all == 0) from.all = matrices[0].n * matrices[1].n * matrices[2].n;
   if (to.all == 0) to.all = matrices[0].m() * matrices[1].m() * matrices[2].m();
   int64_t work = 1;
@@ -198,9 +198,9 @@ inline void launch(const char* who, const std::array<BandMatrix, 3>& matrices, M
 }  // namespace bands
 
 /// y (set, or added to) = the three matrices applied to the axes of x. y has x's type or that of its sums. Ranges name
-/// the parts of larger rows of places that the maps take; without one a map is dense.
+/// the parts of larger rows of positions that the maps take; without one a map is dense.
 inline void apply_bands(const char* who, const std::array<BandMatrix, 3>& matrices, MapLayout map, const Tensor& x,
-                        const Tensor& y, bool add = false, PlaceRange from = {}, PlaceRange to = {}) {
+                        const Tensor& y, bool add = false, PositionRange from = {}, PositionRange to = {}) {
   const auto& [d, h, w] = matrices;
   if (map.inner > 1 || from.all + to.all > 0 || w.absent() || (d.absent() && h.absent()))
     return bands::launch(who, matrices, map, x, y, add, from, to);
@@ -218,7 +218,7 @@ inline void apply_bands(const char* who, const std::array<BandMatrix, 3>& matric
   }
 }
 
-}  // namespace TP_PASS
+}  // namespace TP_COMPILED_FOR
 
 std::array<BandMatrix, 3> transposed(const std::array<BandMatrix, 3>& matrices);
 

@@ -10,7 +10,7 @@
 
 #include "core/tensor.h"
 #include "layers/activation.h"
-#include "layers/norm_passes.h"
+#include "layers/norm_kernels.h"
 #include "layers/pool/window_walk.h"
 
 namespace tidepool::window {
@@ -109,8 +109,8 @@ struct WithSums {
   void rows(int64_t begin, int64_t end, int64_t lanes) const {
     kernel.rows(begin, end, lanes);
     const RowSpan from(g, begin), last(g, end - 1);
-    const int64_t channels = g.map.inner, places = (last.first + last.count - from.first) / channels;
-    norm::gradient_sums_of_rows(x + from.first, dx + from.first, places, channels, constants, act,
+    const int64_t channels = g.map.inner, positions = (last.first + last.count - from.first) / channels;
+    norm::gradient_sums_of_rows(x + from.first, dx + from.first, positions, channels, constants, act,
                                 sums + begin / grain * 2 * channels);
   }
 };

@@ -22,7 +22,7 @@ struct Options {
  protected:
   static constexpr double kLargest = 1 << 10;  // binomials of more stand under the least f64
   void stride_key(Keys& k, const char* otherwise) {
-    k.integers("stride", stride, "Places between neighbouring outputs.")
+    k.integers("stride", stride, "Positions between neighbouring outputs.")
         .otherwise(otherwise)
         .at_least(1)
         .at_most(1 << 20);
@@ -57,7 +57,7 @@ std::vector<double> binomial(int64_t k) {
   return row;
 }
 
-/// The filter on an axis of n places with a stride: absent places are those that a mirror at the border shows.
+/// The filter on an axis of n positions with a stride: absent positions are those that a mirror at the border shows.
 BandMatrix filter_matrix(int64_t n, int64_t k, int64_t stride) {
   const std::vector<double> taps = binomial(k);
   const int64_t left = (k - 1) / 2;
@@ -77,7 +77,7 @@ BandMatrix filter_matrix(int64_t n, int64_t k, int64_t stride) {
   return matrix;
 }
 
-struct Plan {
+struct BlurPlan {
   std::array<WindowAxis, 3> windows;                        // of the maximum
   std::array<int64_t, 3> filter{1, 1, 1}, stride{1, 1, 1};  // on its output
 
@@ -93,7 +93,7 @@ class Blur final : public PoolOperator {
   explicit Blur(const Options& options) : options_(options) {}
 
   Dims output_shape(const Dims& x, std::span<const Tensor> parameters) const override {
-    const Plan p = plan(x);
+    const BlurPlan p = plan(x);
     expect_parameters(options_.name(), {}, parameters);
     std::array<int64_t, 3> m{};
     for (size_t i = 0; i < 3; ++i) m[i] = (p.windows[i].m - 1) / p.stride[i] + 1;
@@ -103,7 +103,7 @@ class Blur final : public PoolOperator {
   bool by_channels(const Dims& /*x*/, std::span<const Tensor> /*parameters*/) const override { return true; }
   Tensor run(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& /*mode*/) const override {
     const Dims shape = x.shape();
-    const Plan p = plan(shape);
+    const BlurPlan p = plan(shape);
     const MemoryFormat format = x.format();
     const MapLayout map = MapLayout::of(shape, format);
     const WindowGeometry g{p.windows, map};
@@ -116,11 +116,11 @@ class Blur final : public PoolOperator {
       sharp = maxima;
     }
     apply_bands(options_.name(), p.matrices(), map, sharp, y);
-    Tape::record(options_.name(), {x}, {y}, {winners}, [this, p, g, shape, format](Pull& pull) {
-      if (!pull.needs(0)) return;
-      const Tensor dy = pull.dy().contiguous(format);
+    Tape::record(options_.name(), {x}, {y}, {winners}, [this, p, g, shape, format](BackwardContext& ctx) {
+      if (!ctx.needs(0)) return;
+      const Tensor dy = ctx.dy().contiguous(format);
       const DType type = dy.dtype();
-      Tensor& dx = pull.dx(0);
+      Tensor& dx = ctx.dx(0);
       const auto empty = [&](const Dims& like, DType t) { return Tensor::empty(like, {t, format, dy.device()}); };
       const std::array<BandMatrix, 3> matrices = transposed(p.matrices());
       if (!options_.with_max) {
@@ -131,7 +131,7 @@ class Blur final : public PoolOperator {
       const DType sums = type == DType::bf16 ? DType::f32 : type;
       const Tensor sharpened = empty(pooled_shape(shape, shape[1], p.windows), sums), whole = empty(shape, sums);
       apply_bands(options_.name(), matrices, g.map, dy, sharpened);
-      max_backward(g, pull.saved(0), sharpened, whole);
+      max_backward(g, ctx.saved(0), sharpened, whole);
       dx = whole.to(type);
     });
     return y;
@@ -149,14 +149,14 @@ class Blur final : public PoolOperator {
   }
 
  private:
-  Plan plan(const Dims& x) const {
+  BlurPlan plan(const Dims& x) const {
     const char* name = options_.name();
     const int rank = expect_rank(name, x, {1, 2, 3});
     options_.kernel.expect_axes(name, "kernel", rank);
     options_.filter.expect_axes(name, options_.filter_key(), rank);
     options_.stride.expect_axes(name, "stride", rank);
-    expect_places(name, x);
-    Plan p;
+    expect_positions(name, x);
+    BlurPlan p;
     for (int i = 0; i < rank; ++i) {
       const auto a = static_cast<size_t>(3 - rank + i);
       const int64_t k = options_.kernel[i], f = options_.filter[i], n = x[2 + i];
@@ -164,9 +164,9 @@ class Blur final : public PoolOperator {
       p.windows[a] = {n, n - k + 1, static_cast<int32_t>(k), 1, 0, 1};
       p.filter[a] = f;
       p.stride[a] = options_.step(i);
-      const int64_t reach = f / 2;  // places that the mirror shows on the right: ceil((f - 1) / 2)
+      const int64_t reach = f / 2;  // positions that the mirror shows on the right: ceil((f - 1) / 2)
       if (p.windows[a].m <= reach)
-        throw Error("[{}] {} {} reflects {} places, but axis {} has {}: expected a longer one", name,
+        throw Error("[{}] {} {} reflects {} positions, but axis {} has {}: expected a longer one", name,
                     options_.filter_key(), f, reach, i, p.windows[a].m);
     }
     return p;
@@ -177,7 +177,7 @@ class Blur final : public PoolOperator {
 
 }  // namespace
 
-inline namespace TP_PASS {
+inline namespace TP_COMPILED_FOR {
 
 const PoolDescription& pool_blur() {
   static const PoolDescription description{
@@ -206,12 +206,12 @@ const PoolDescription& pool_max_blur() {
       .formula = "y = blur of size `filter` with the stride, of the maximum over windows of `kernel` at stride 1",
       .gradient = "that of the formula; of equal elements the first gets it",
       .source = "Zhang: Making convolutional networks shift-invariant again, ICML 2019",
-      .keeps = "the winner's index, 1 byte an element (4 when a window has over 256 elements)",
+      .keeps = "the winner's index, 1 byte per element (4 when a window has over 256 elements)",
       .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
         return std::make_unique<Blur>(parse_keys<MaxBlurOptions>("max_blur", config));
       }};
   return description;
 }
 
-}  // namespace TP_PASS
+}  // namespace TP_COMPILED_FOR
 }  // namespace tidepool

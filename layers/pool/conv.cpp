@@ -1,10 +1,10 @@
-// conv: a strided convolution in a resizing place; what every pooling paper compares with.
+// conv: a strided convolution in a resize slot; what every pooling paper compares with.
 #include "layers/conv.h"
 
+#include "layers/init.h"
+#include "layers/pool/compiled_for.h"
 #include "layers/pool/geometry.h"
 #include "layers/pool/operator.h"
-#include "layers/pool/pass.h"
-#include "layers/starts.h"
 
 namespace tidepool {
 namespace {
@@ -37,9 +37,9 @@ class Conv final : public PoolOperator {
       fan_out *= static_cast<double>(shape[i]);
     }
     std::vector<ParameterSpec> specs{
-        {.name = "weight", .shape = shape, .kind = ParameterKind::weight, .start = he_normal(fan_out)}};
+        {.name = "weight", .shape = shape, .kind = ParameterKind::weight, .init = he_normal(fan_out)}};
     if (options_.bias)
-      specs.push_back({.name = "bias", .shape = {out}, .kind = ParameterKind::bias, .start = start_at(0)});
+      specs.push_back({.name = "bias", .shape = {out}, .kind = ParameterKind::bias, .init = constant_init(0)});
     return specs;
   }
   Dims output_shape(const Dims& x, std::span<const Tensor> tensors) const override {
@@ -69,7 +69,7 @@ class Conv final : public PoolOperator {
          .kind = kName,
          .output = y,
          .parameters = count,
-         .macs_per_place = tensors[0].numel(),
+         .macs_per_position = tensors[0].numel(),
          .convolution = TracedConvolution{x.dims(), tensors[0].shape(), convolution_options(x.dims())}});
     return y;
   }
@@ -92,7 +92,7 @@ class Conv final : public PoolOperator {
 
 }  // namespace
 
-inline namespace TP_PASS {
+inline namespace TP_COMPILED_FOR {
 
 const PoolDescription& pool_conv() {
   static const PoolDescription description{
@@ -100,7 +100,7 @@ const PoolDescription& pool_conv() {
       .ranks = {1, 2, 3},
       .keys = describe_keys<Options>(kName),
       .parameters = {"weight", "bias"},
-      .formula = "y_o = bias_o + sum over c, k of weight_ock x_c at the window's places; absent places are 0",
+      .formula = "y_o = bias_o + sum over c, k of weight_ock x_c at the window's positions; absent positions are 0",
       .gradient = "that of the formula",
       .source = "Springenberg et al.: Striving for simplicity, ICLR 2015 workshop",
       .keeps = "x",
@@ -110,5 +110,5 @@ const PoolDescription& pool_conv() {
   return description;
 }
 
-}  // namespace TP_PASS
+}  // namespace TP_COMPILED_FOR
 }  // namespace tidepool

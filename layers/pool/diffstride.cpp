@@ -3,10 +3,10 @@
 #include <cmath>
 
 #include "core/tape.h"
+#include "layers/init.h"
 #include "layers/pool/fourier.h"
 #include "layers/pool/geometry.h"
 #include "layers/pool/operator.h"
-#include "layers/starts.h"
 
 namespace tidepool {
 namespace {
@@ -26,13 +26,13 @@ struct Options {
   }
 };
 
-/// Largest stride of an axis of n places.
+/// Largest stride of an axis of n positions.
 double largest(int64_t n) {
   return std::max(1.0, static_cast<double>(n) / 2);
 }
 
 /// What one forward was, for its backward.
-struct Plan {
+struct DiffStridePlan {
   int rank = 0;
   std::array<int64_t, 3> n{1, 1, 1}, m{1, 1, 1};  // axes D, H, W
   std::array<double, 3> stride{1, 1, 1};
@@ -75,19 +75,19 @@ struct Plan {
   std::array<Spectrum, 3> masks() const { return {mask(0), mask(1), mask(2)}; }
 };
 
-void backward(const Plan& p, MemoryFormat format, Pull& pull) {
-  const Tensor dy = pull.dy().contiguous(format);
+void backward(const DiffStridePlan& p, MemoryFormat format, BackwardContext& ctx) {
+  const Tensor dy = ctx.dy().contiguous(format);
   const DType sums = dy.dtype() == DType::f64 ? DType::f64 : DType::f32;
-  if (pull.needs(0)) pull.dx(0) = fourier_map(kName, p.masks(), true, dy, format, dy.dtype());
-  if (!pull.needs(1)) return;
+  if (ctx.needs(0)) ctx.dx(0) = fourier_map(kName, p.masks(), true, dy, format, dy.dtype());
+  if (!ctx.needs(1)) return;
   std::vector<double> gradient;
   for (size_t axis = 0; axis < 3; ++axis) {
     if (!p.real(axis)) continue;
     std::array<Spectrum, 3> axes = p.masks();
     axes[axis] = p.slope(axis);
-    gradient.push_back(fourier_dot(kName, dy, fourier_map(kName, axes, false, pull.saved(0), format, sums)));
+    gradient.push_back(fourier_dot(kName, dy, fourier_map(kName, axes, false, ctx.saved(0), format, sums)));
   }
-  pull.dx(1) = Tensor::from<double>(std::span<const double>(gradient), {p.rank}).to(p.type).to(p.device);
+  ctx.dx(1) = Tensor::from<double>(std::span<const double>(gradient), {p.rank}).to(p.type).to(p.device);
 }
 
 class DiffStride final : public PoolOperator {
@@ -99,19 +99,19 @@ class DiffStride final : public PoolOperator {
     options_.stride.expect_axes(kName, "stride", rank);
     std::vector<double> start;
     for (int i = 0; i < rank; ++i) start.push_back(std::min(options_.stride[i], largest(x[2 + i])));
-    return {{.name = "stride", .shape = {rank}, .kind = ParameterKind::shape, .start = start_at(start)}};
+    return {{.name = "stride", .shape = {rank}, .kind = ParameterKind::shape, .init = constant_init(start)}};
   }
   Dims output_shape(const Dims& x, std::span<const Tensor> tensors) const override {
     return resized_shape(kName, x, x[1], plan(x, tensors).m);
   }
   bool wants_room(const Dims& /*x*/, std::span<const Tensor> /*parameters*/) const override { return true; }
   Tensor run(const Tensor& x, std::span<const Tensor> tensors, const PoolMode& /*mode*/) const override {
-    const Plan p = plan(x.shape(), tensors);
+    const DiffStridePlan p = plan(x.shape(), tensors);
     const MemoryFormat format = x.format();
     const Tensor dense = x.contiguous(format);
     const Tensor y = fourier_map(kName, p.masks(), false, dense, format, x.dtype());
     Tape::record(kName, {x, tensors[0]}, {y}, {Tape::wants({tensors[0]}) ? dense : Tensor{}},
-                 [p, format](Pull& pull) { backward(p, format, pull); });
+                 [p, format](BackwardContext& ctx) { backward(p, format, ctx); });
     return y;
   }
   void project(std::span<const Tensor> tensors, const Dims& x) const override {
@@ -123,7 +123,7 @@ class DiffStride final : public PoolOperator {
   /// bounds counts as project would leave it: an optimizer step may have put it there.
   TracedShape trace(const TracedShape& x, std::span<const Tensor> tensors, const std::string& /*name*/,
                     Trace& /*trace*/) const override {
-    const Plan p = plan(x.dims(), tensors, /*bounded=*/true);
+    const DiffStridePlan p = plan(x.dims(), tensors, /*bounded=*/true);
     TracedShape y{.n = x.n, .c = x.c, .lengths = {}};
     for (int i = 0; i < p.rank; ++i) {
       const auto axis = static_cast<size_t>(3 - p.rank + i);
@@ -135,13 +135,13 @@ class DiffStride final : public PoolOperator {
   }
 
  private:
-  Plan plan(const Dims& x, std::span<const Tensor> tensors, bool bounded = false) const {
+  DiffStridePlan plan(const Dims& x, std::span<const Tensor> tensors, bool bounded = false) const {
     expect_parameters(kName, parameters(x), tensors);
-    expect_places(kName, x);
-    Plan p{.rank = x.rank() - 2,
-           .smoothness = options_.smoothness,
-           .type = tensors[0].dtype(),
-           .device = tensors[0].device()};
+    expect_positions(kName, x);
+    DiffStridePlan p{.rank = x.rank() - 2,
+                     .smoothness = options_.smoothness,
+                     .type = tensors[0].dtype(),
+                     .device = tensors[0].device()};
     const std::vector<double> strides = tensors[0].values();
     for (int i = 0; i < p.rank; ++i) {
       const auto axis = static_cast<size_t>(3 - p.rank + i);
@@ -164,7 +164,7 @@ class DiffStride final : public PoolOperator {
 
 }  // namespace
 
-inline namespace TP_PASS {
+inline namespace TP_COMPILED_FOR {
 
 const PoolDescription& pool_diffstride() {
   static const PoolDescription description{
@@ -186,5 +186,5 @@ const PoolDescription& pool_diffstride() {
   return description;
 }
 
-}  // namespace TP_PASS
+}  // namespace TP_COMPILED_FOR
 }  // namespace tidepool

@@ -81,13 +81,13 @@ struct Dpp {
     });
     p.state[3] = one / sums[0];
     p.state[2] = mean + sums[1] * p.state[3];
-    p.state[4] = none;  // prepare_pull
+    p.state[4] = none;  // prepare_backward
     p.state[5] = log_s;
     p.y = m + p.state[2];
     return p;
   }
   template <class V, class W>
-  TP_HD TP_INLINE void prepare_pull(const W& x, Pooled<V, kState>& p) const {
+  TP_HD TP_INLINE void prepare_backward(const W& x, Pooled<V, kState>& p) const {
     const V exponent = x.number(1);
     const V sum = x.sum([&](V v) {
       const V v_m = v - p.state[0];
@@ -97,7 +97,7 @@ struct Dpp {
     p.state[4] = sum * p.state[3] / splat<V>(static_cast<Lane<V>>(x.real()));
   }
   template <class V, class E>
-  TP_HD TP_INLINE V pull(V dy, V x_i, const E& at, const Pooled<V, kState>& p) const {
+  TP_HD TP_INLINE V backward(V dy, V x_i, const E& at, const Pooled<V, kState>& p) const {
     const V exponent = at.window.number(1), u = (x_i - p.state[0]) - p.state[1];
     const V least = at.window.number(0) * exp_lanes(-exponent * p.state[5]);
     const Detail<V> e = detail(u, exponent, p.state[5]);
@@ -105,7 +105,7 @@ struct Dpp {
     return dy * ((least + e.power + beyond * exponent * e.power * e.slope) * p.state[3] - p.state[4]);
   }
   template <class V, class W, class Give>
-  TP_HD TP_INLINE void pull_numbers(const W& x, const Pooled<V, kState>& p, Give&& give) const {
+  TP_HD TP_INLINE void backward_numbers(const W& x, const Pooled<V, kState>& p, Give&& give) const {
     // The weighted sum of all x_i - y is 0, so log rho may count from its largest: the element that outweighs the
     // others then takes the rounding of its x_i - y nowhere.
     const V exponent = x.number(1), log_s = p.state[5], shrink = exp_lanes(-exponent * log_s);

@@ -5,16 +5,17 @@
 #include "core/parallel.h"
 #include "core/tape.h"
 #include "layers/fused/normed_map.h"
+#include "layers/init.h"
 #include "layers/pool/dynopool_kernels.h"
 #include "layers/pool/max.h"
-#include "layers/starts.h"
 
 namespace tidepool {
 namespace {
 
 /// y (set), and the winners when they are given. Windows may lie behind a norm.
 /// Whether a number between two pixels was not finite (CPU).
-bool reduce(const Plan& p, const Tensor& x, const Tensor& y, const Tensor& winners, const window::Unwritten& norm) {
+bool reduce(const DynoPoolPlan& p, const Tensor& x, const Tensor& y, const Tensor& winners,
+            const window::Unwritten& norm) {
   if (p.windows()) {
     max_forward(p.geometry(), x, y, winners, norm);
     return false;
@@ -32,7 +33,7 @@ bool reduce(const Plan& p, const Tensor& x, const Tensor& y, const Tensor& winne
 }
 
 /// d alpha and d delta, [6] f64 on the CPU's or x's device: of the cell in a for alpha's three axes, then delta's.
-Tensor shape_gradient(const Plan& p, Device device, int64_t rows, const Tensor& sums) {
+Tensor shape_gradient(const DynoPoolPlan& p, Device device, int64_t rows, const Tensor& sums) {
   const Tensor out = Tensor::empty({6}, {.dtype = DType::f64, .device = device});
   SumRows<6> kernel{sums.data<double>(), rows, {}, out.data<double>()};
   for (size_t i = 0; i < 3; ++i) {
@@ -46,7 +47,7 @@ Tensor shape_gradient(const Plan& p, Device device, int64_t rows, const Tensor& 
 }
 
 /// The entries of `all` that a parameter has, in its type and on its device.
-Tensor entries(const Plan& p, const Tensor& all, int first, DType type, Device device) {
+Tensor entries(const DynoPoolPlan& p, const Tensor& all, int first, DType type, Device device) {
   Tensor one = all.slice(0, first + p.first_axis(), p.rank);
   if (p.options.tied && first == 0) {
     double sum = 0;
@@ -56,15 +57,15 @@ Tensor entries(const Plan& p, const Tensor& all, int first, DType type, Device d
   return one.to(kCpu).to(type).to(device);
 }
 
-void backward(const Plan& p, const Dims& shape, MemoryFormat format, Act act, Pull& pull) {
-  const Tensor dy = pull.dy().contiguous(format);
-  const Tensor &winners = pull.saved(0), &x = pull.saved(1);
-  const bool learns = pull.needs(2) || (p.options.offset == Offset::learned && pull.needs(3));
+void backward(const DynoPoolPlan& p, const Dims& shape, MemoryFormat format, Act act, BackwardContext& ctx) {
+  const Tensor dy = ctx.dy().contiguous(format);
+  const Tensor &winners = ctx.saved(0), &x = ctx.saved(1);
+  const bool learns = ctx.needs(2) || (p.options.offset == Offset::learned && ctx.needs(3));
   const bool windows = p.windows();
-  const window::Unwritten norm{pull.saved(2), act, pull.saved(2) ? &pull.dx(1) : nullptr};
-  if (pull.needs(0)) pull.dx(0) = Tensor::empty(shape, {dy.dtype(), format, dy.device()});
-  if (pull.needs(0) && windows) max_backward(p.geometry(), winners, dy, pull.dx(0), x, norm);
-  if (!learns && (windows || !pull.needs(0))) return;
+  const window::Unwritten norm{ctx.saved(2), act, ctx.saved(2) ? &ctx.dx(1) : nullptr};
+  if (ctx.needs(0)) ctx.dx(0) = Tensor::empty(shape, {dy.dtype(), format, dy.device()});
+  if (ctx.needs(0) && windows) max_backward(p.geometry(), winners, dy, ctx.dx(0), x, norm);
+  if (!learns && (windows || !ctx.needs(0))) return;
 
   const Tables tables(p, dy.device(), learns);
   const int64_t rows = p.map.outer * p.m[0] * p.m[1], outputs = p.outputs();
@@ -77,35 +78,35 @@ void backward(const Plan& p, const Dims& shape, MemoryFormat format, Act act, Pu
     const Common<T> common{tables.sampled.axis, p.map.inner, p.options.aggregate, x ? x.data<T>() : nullptr};
     if (p.options.aggregate == Aggregate::soft) {
       dv = Tensor::empty({p.queries(), outputs}, {.dtype = DTypeOf<A>::value, .device = dy.device()});
-      const SoftPullKernel<T> kernel{common, dy.data<T>(), dv.data<A>(), outputs};
+      const SoftBackwardKernel<T> kernel{common, dy.data<T>(), dv.data<A>(), outputs};
       parallel_rows(dy.device(), rows, p.m[2] * p.map.inner, 4 * p.queries(), kernel);
     }
     const SampleGradient<T> gradient{
         p.options.aggregate,        p.queries(), outputs, dy.data<T>(), winners ? winners.data<uint8_t>() : nullptr,
         dv ? dv.data<A>() : nullptr};
-    if (pull.needs(0) && !windows) {
-      const Spread<T> kernel{common, gradient, pull.dx(0).data<T>()};
+    if (ctx.needs(0) && !windows) {
+      const Spread<T> kernel{common, gradient, ctx.dx(0).data<T>()};
       parallel_rows(dy.device(), p.map.outer * p.n[0] * p.n[1], p.n[2] * p.map.inner, 2 * p.queries(), kernel);
     }
     if (learns && !windows) {
-      const ShapePull<T> kernel{
+      const ShapeBackward<T> kernel{
           common, gradient, tables.tilts, p.first_axis(), p.options.offset == Offset::learned, sums.data<double>()};
       parallel_rows(dy.device(), rows, 1, p.m[2] * p.map.inner * 8, kernel);
     }
     if (learns && windows) {
-      const auto launch = [&]<bool kAlong>(std::bool_constant<kAlong>) {
-        const WindowShapePull<T, kAlong> kernel{common,
-                                                dy.data<T>(),
-                                                winners.data<uint8_t>(),
-                                                tables.tilts,
-                                                p.first_axis(),
-                                                p.options.offset == Offset::learned,
-                                                sums.data<double>()};
+      const auto launch = [&]<bool kLanesAlongWidth>(std::bool_constant<kLanesAlongWidth>) {
+        const WindowShapeBackward<T, kLanesAlongWidth> kernel{common,
+                                                              dy.data<T>(),
+                                                              winners.data<uint8_t>(),
+                                                              tables.tilts,
+                                                              p.first_axis(),
+                                                              p.options.offset == Offset::learned,
+                                                              sums.data<double>()};
         const auto run = [&](const auto& one) {
           parallel_rows(dy.device(), parts, 1, outputs / std::max<int64_t>(1, parts) * 8, one);
         };
 #if !defined(__CUDACC__)
-        if constexpr (!kAlong && !std::is_same_v<T, double>)
+        if constexpr (!kLanesAlongWidth && !std::is_same_v<T, double>)
           if (norm.constants)
             return run(
                 window::BehindNorm<std::decay_t<decltype(kernel)>, T>(kernel, p.geometry(), norm, {}, /*margin=*/1));
@@ -117,9 +118,8 @@ void backward(const Plan& p, const Dims& shape, MemoryFormat format, Act act, Pu
   });
   if (!learns) return;
   const Tensor all = shape_gradient(p, dy.device(), parts, sums);
-  if (pull.needs(2)) pull.dx(2) = entries(p, all, 0, p.alpha_type, p.alpha_device);
-  if (p.options.offset == Offset::learned && pull.needs(3))
-    pull.dx(3) = entries(p, all, 3, p.delta_type, p.delta_device);
+  if (ctx.needs(2)) ctx.dx(2) = entries(p, all, 0, p.alpha_type, p.alpha_device);
+  if (p.options.offset == Offset::learned && ctx.needs(3)) ctx.dx(3) = entries(p, all, 3, p.delta_type, p.delta_device);
 }
 
 class DynoPool final : public PoolOperator, public ReadsNorm {
@@ -137,12 +137,12 @@ class DynoPool final : public PoolOperator, public ReadsNorm {
     std::vector<double> start;
     for (int i = 0; i < entries; ++i) start.push_back(1.0 / options_.r[i]);
     std::vector<ParameterSpec> specs{
-        {.name = "alpha", .shape = {entries}, .kind = ParameterKind::shape, .start = start_at(start)}};
+        {.name = "alpha", .shape = {entries}, .kind = ParameterKind::shape, .init = constant_init(start)}};
     if (options_.offset == Offset::learned)
       specs.push_back({.name = "delta",
                        .shape = {rank},
                        .kind = ParameterKind::number,
-                       .start = start_at(std::vector<double>(static_cast<size_t>(rank), 0.25))});
+                       .init = constant_init(std::vector<double>(static_cast<size_t>(rank), 0.25))});
     return specs;
   }
 
@@ -158,7 +158,7 @@ class DynoPool final : public PoolOperator, public ReadsNorm {
   }
   Tensor forward_through_norm(const NormedMap& map, std::span<const Tensor> parameters,
                               const PoolMode& mode) const override {
-    Plan p = plan(map.shape(), parameters);
+    DynoPoolPlan p = plan(map.shape(), parameters);
     p.map = MapLayout::of(map.shape(), map.raw().format());
     if (!p.windows() || p.map.inner == 1 || !window::reads_behind_norm(p.geometry())) return {};
     return pooled(map, p, parameters, mode);
@@ -172,7 +172,7 @@ class DynoPool final : public PoolOperator, public ReadsNorm {
 
   TracedShape trace(const TracedShape& x, std::span<const Tensor> parameters, const std::string& /*name*/,
                     Trace& /*trace*/) const override {
-    const Plan p = plan(x.dims(), parameters);
+    const DynoPoolPlan p = plan(x.dims(), parameters);
     TracedShape y{.n = x.n, .c = x.c, .lengths = {}};
     for (int i = 0; i < p.rank; ++i) {
       const size_t axis = static_cast<size_t>(p.first_axis() + i);
@@ -185,7 +185,7 @@ class DynoPool final : public PoolOperator, public ReadsNorm {
 
  private:
   /// Of a map behind a norm only where its samples are whole windows.
-  Tensor pooled(const NormedMap& map, Plan p, std::span<const Tensor> parameters, const PoolMode& mode) const {
+  Tensor pooled(const NormedMap& map, DynoPoolPlan p, std::span<const Tensor> parameters, const PoolMode& mode) const {
     const Tensor &x = map.raw(), &alpha = parameters[0];
     const Tensor delta = parameters.size() > 1 ? parameters[1] : Tensor{};
     const MemoryFormat format = x.format();
@@ -202,14 +202,14 @@ class DynoPool final : public PoolOperator, public ReadsNorm {
     const Dims shape = x.shape();
     const Act act = map.act();
     Tape::record(kName, {x, map.sums(), alpha, delta}, {y}, {winners, kept, map.constants()},
-                 [p, shape, format, act](Pull& pull) { backward(p, shape, format, act, pull); });
+                 [p, shape, format, act](BackwardContext& ctx) { backward(p, shape, format, act, ctx); });
     return y;
   }
   /// Lengths and cells from the parameters; all checks.
-  Plan plan(const Dims& x, std::span<const Tensor> tensors) const {
+  DynoPoolPlan plan(const Dims& x, std::span<const Tensor> tensors) const {
     const std::vector<ParameterSpec> specs = parameters(x);
     expect_parameters(kName, specs, tensors);
-    Plan p{.options = options_, .rank = x.rank() - 2};
+    DynoPoolPlan p{.options = options_, .rank = x.rank() - 2};
     p.alpha_type = tensors[0].dtype();
     p.alpha_device = tensors[0].device();
     const std::vector<double> alpha = tensors[0].values();
@@ -241,7 +241,7 @@ class DynoPool final : public PoolOperator, public ReadsNorm {
     }
     return p;
   }
-  Dims output_of(const Dims& x, const Plan& p) const {
+  Dims output_of(const Dims& x, const DynoPoolPlan& p) const {
     Dims y = x;
     for (int i = 0; i < p.rank; ++i) y[2 + i] = p.m[static_cast<size_t>(p.first_axis() + i)];
     return y;
@@ -252,7 +252,7 @@ class DynoPool final : public PoolOperator, public ReadsNorm {
 
 }  // namespace
 
-inline namespace TP_PASS {
+inline namespace TP_COMPILED_FOR {
 
 const PoolDescription& pool_dynopool() {
   static const PoolDescription description{
@@ -267,12 +267,12 @@ const PoolDescription& pool_dynopool() {
           "dx by the samples' interpolation weights; da = sum dy dv/dq dq/dcell n^2 / (m a)^2, straight through the "
           "rounding",
       .source = "Jang, Chu, Kim, Han: Pooling Revisited: Your Receptive Field is Suboptimal, CVPR 2022",
-      .keeps = "max: the winner's index, 1 byte an output; x when alpha or delta is learned, and for soft",
+      .keeps = "max: the winner's index, 1 byte per output; x when alpha or delta is learned, and for soft",
       .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
         return std::make_unique<DynoPool>(parse_keys<Options>(kName, config));
       }};
   return description;
 }
 
-}  // namespace TP_PASS
+}  // namespace TP_COMPILED_FOR
 }  // namespace tidepool

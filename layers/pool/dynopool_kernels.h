@@ -9,7 +9,7 @@
 namespace tidepool {
 namespace {  // of one source file, in each compiler's pass
 
-/// Places of a row of outputs.
+/// Positions of a row of outputs.
 struct OutputRow {
   int64_t outer, d, h;
   TP_HD OutputRow(const std::array<SampledAxis, 3>& axis, int64_t row)
@@ -71,7 +71,7 @@ struct ForwardKernel : Common<T> {
   template <Aggregate kAggregate, bool kWinners>
   TP_HD TP_INLINE void walk(int64_t row, int64_t lane, int64_t count) const {
     const OutputRow at(this->axis, row);
-    each_place_run<Acc<T>>(this->inner, lane, count, [&]<class V, int vectors>(int64_t w, int64_t channel) {
+    each_position_run<Acc<T>>(this->inner, lane, count, [&]<class V, int vectors>(int64_t w, int64_t channel) {
       const auto map = this->template map<V>(at.outer, channel);
       const int64_t out = (row * this->axis[2].m + w) * this->inner + channel;
       V best[vectors], v[vectors][kAggregate == Aggregate::soft ? 8 : 1]{};
@@ -123,14 +123,14 @@ struct ForwardKernel : Common<T> {
 
 /// For aggregate soft: dv (set), the gradient of each sample's value, [queries][outputs].
 template <class T>
-struct SoftPullKernel : Common<T> {
+struct SoftBackwardKernel : Common<T> {
   const T* dy;
   Acc<T>* dv;
   int64_t outputs;
 
   TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
     const OutputRow at(this->axis, row);
-    each_place_lane<Acc<T>>(this->inner, lane, count, [&]<class V>(int64_t w, int64_t channel) {
+    each_position_lane<Acc<T>>(this->inner, lane, count, [&]<class V>(int64_t w, int64_t channel) {
       const auto map = this->template map<V>(at.outer, channel);
       const int64_t out = (row * this->axis[2].m + w) * this->inner + channel;
       V v[8], e[8], m;
@@ -176,7 +176,7 @@ struct Spread : Common<T> {
   TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
     const auto& [ad, ah, aw] = this->axis;
     const int64_t h = row % ah.n, d = row / ah.n % ad.n, outer = row / ah.n / ad.n;
-    each_place_run<Acc<T>>(this->inner, lane, count, [&]<class V, int vectors>(int64_t w, int64_t channel) {
+    each_position_run<Acc<T>>(this->inner, lane, count, [&]<class V, int vectors>(int64_t w, int64_t channel) {
       V sum[vectors];
       Doubles<V> whole[vectors] = {};  // of runs of kSumRun terms
       int32_t since = 0;
@@ -216,7 +216,7 @@ struct Spread : Common<T> {
 
 /// Of one row of outputs: sums[row][axis] = sum dv dv/dq dq/dcell, sums[row][3 + axis] = the same with dq/ddelta.
 template <class T>
-struct ShapePull : Common<T> {
+struct ShapeBackward : Common<T> {
   SampleGradient<T> gradient;
   std::array<const Tilt*, 3> tilts;
   int32_t first_axis;
@@ -233,13 +233,13 @@ struct ShapePull : Common<T> {
     int64_t up[3], down[3];  ///< of a whole one: the pixels on either side, from the map's first
     Acc<T> by_cell[3], by_delta[3];
   };
-  TP_HD TP_INLINE Probe probe(const int64_t* place, const int64_t* step, int32_t q, const int32_t* side) const {
+  TP_HD TP_INLINE Probe probe(const int64_t* position, const int64_t* step, int32_t q, const int32_t* side) const {
     Probe p;
     p.q = q;
     p.whole = true;
     int64_t low = 0;
     for (int i = 0; i < 3; ++i) {
-      const int64_t entry = place[i] * this->axis[static_cast<size_t>(i)].sides + side[i];
+      const int64_t entry = position[i] * this->axis[static_cast<size_t>(i)].sides + side[i];
       p.s[i] = this->axis[static_cast<size_t>(i)].samples + entry;
       p.t[i] = tilts[static_cast<size_t>(i)] + entry;
       low += p.s[i]->low * step[i];
@@ -302,14 +302,14 @@ struct ShapePull : Common<T> {
     const auto first = this->template map<A>(at.outer, 0);
     const int64_t step[3] = {first.d, first.h, first.w};
     for (int64_t w = 0; w < this->axis[2].m; ++w) {
-      const int64_t place[3] = {at.d, at.h, w}, out = (row * this->axis[2].m + w) * this->inner;
+      const int64_t position[3] = {at.d, at.h, w}, out = (row * this->axis[2].m + w) * this->inner;
       Probe probes[8];
       int32_t count = 0;
       bool whole = true;
       this->each_query([&](int32_t q, int32_t a, int32_t b, int32_t c) {
         if (this->inner == 1 && gradient.passes(out, q)) return;
         const int32_t side[3] = {a, b, c};
-        probes[count] = probe(place, step, q, side);
+        probes[count] = probe(position, step, q, side);
         whole = whole && probes[count].whole;
         ++count;
       });
@@ -335,11 +335,11 @@ struct ShapePull : Common<T> {
   }
 };
 
-/// ShapePull where samples are the pixels of 2x2 windows (Plan::windows): what lies around a pixel is the same for all
-/// rows and channels, and only the winner of a window counts. sums[i]: of one row of outputs; kAlong, where lanes are
-/// windows along W (plain memory), of all rows of a plane (outer, d).
-template <class T, bool kAlong>
-struct WindowShapePull : Common<T> {
+/// ShapeBackward where samples are the pixels of 2x2 windows (DynoPoolPlan::windows): what lies around a pixel is the
+/// same for all rows and channels, and only the winner of a window counts. sums[i]: of one row of outputs;
+/// kLanesAlongWidth, where lanes are windows along W (plain memory), of all rows of a plane (outer, d).
+template <class T, bool kLanesAlongWidth>
+struct WindowShapeBackward : Common<T> {
   const T* dy;
   const uint8_t* winners;
   std::array<const Tilt*, 3> tilts;
@@ -373,18 +373,18 @@ struct WindowShapePull : Common<T> {
   TP_HD TP_INLINE void add_row(int64_t row, Sums& all) const {
     const OutputRow at(this->axis, row);
     const auto first = this->template map<A>(at.outer, 0);
-    const int64_t step[3] = {first.d, first.h, first.w}, place[3] = {at.d, at.h, 0}, m = this->axis[2].m;
+    const int64_t step[3] = {first.d, first.h, first.w}, position[3] = {at.d, at.h, 0}, m = this->axis[2].m;
     Slopes s[3];
     const T* begin = first.x;
     for (int i = kFirst; i < 2; ++i) {
-      s[i] = slopes(static_cast<size_t>(i), place[i], step[i]);
-      begin += 2 * place[i] * step[i];
+      s[i] = slopes(static_cast<size_t>(i), position[i], step[i]);
+      begin += 2 * position[i] * step[i];
     }
     for (int64_t w = 0; w < m; ++w) {
       const T* const window = begin + 2 * w * step[2];
       const int64_t out = (row * m + w) * this->inner;
 #if !defined(__CUDACC__)
-      if constexpr (kAlong) {
+      if constexpr (kLanesAlongWidth) {
         using V = typename detail::WideOf<A>::type;
         if (w + kLanes<V> <= m) {
           add_run<V, kFirst, kDelta>(w, window, step, s, load<V>(dy + out), load_int<V>(winners + out), all);
@@ -400,7 +400,7 @@ struct WindowShapePull : Common<T> {
       });
     }
   }
-  /// Windows of one place on the map.
+  /// Windows of one position on the map.
   template <class V, int kFirst, bool kDelta>
   TP_HD TP_INLINE static void add_windows(const T* window, const int64_t* step, const Slopes* s, V g, Ints<V> winner,
                                           Sums& all) {
@@ -482,7 +482,7 @@ struct WindowShapePull : Common<T> {
   template <int kFirst, bool kDelta>
   TP_HD TP_INLINE void run(int64_t row) const {
     Sums all;
-    if constexpr (kAlong)
+    if constexpr (kLanesAlongWidth)
       for (int64_t h = 0; h < this->axis[1].m; ++h) add_row<kFirst, kDelta>(row * this->axis[1].m + h, all);
     else
       add_row<kFirst, kDelta>(row, all);

@@ -37,7 +37,7 @@ struct Options {
 };
 
 /// What one forward was, for its backward: all that tables follow from.
-struct Plan {
+struct DynoPoolPlan {
   Options options;
   int rank = 0;
   std::array<int64_t, 3> n{1, 1, 1}, m{1, 1, 1};  // axes D, H, W
@@ -75,7 +75,7 @@ struct Query {
   Tilt tilt;
 };
 
-Query query(const Plan& p, size_t axis, int64_t i, int side) {
+Query query(const DynoPoolPlan& p, size_t axis, int64_t i, int side) {
   const int64_t n = p.n[axis], m = p.m[axis];
   const double cell = static_cast<double>(n) / static_cast<double>(m), sign = side == 0 ? -1 : 1;
   Query q;
@@ -113,7 +113,7 @@ struct Tables {
   SampledAxes sampled;
   std::array<const Tilt*, 3> tilts{};  // [m][sides]
 
-  Tables(const Plan& p, Device device, bool with_tilts) {
+  Tables(const DynoPoolPlan& p, Device device, bool with_tilts) {
     for (size_t axis = 0; axis < 3; ++axis) {
       const bool real = static_cast<int>(axis) >= p.first_axis();
       std::vector<Sample> samples;

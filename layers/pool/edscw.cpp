@@ -31,13 +31,13 @@ struct Edscw {
     return p;
   }
   template <class V, class W>
-  TP_HD TP_INLINE void prepare_pull(const W& x, Pooled<V, kState>& p) const {
+  TP_HD TP_INLINE void prepare_backward(const W& x, Pooled<V, kState>& p) const {
     auto s = SimilarityMean<V>::get(p.state);
     s.prepare_slope(x);
     s.put(p.state);
   }
   template <class V>
-  TP_HD TP_INLINE V pull(V dy, V x_i, const WindowPlace& /*at*/, const Pooled<V, kState>& p) const {
+  TP_HD TP_INLINE V backward(V dy, V x_i, const WindowPosition& /*at*/, const Pooled<V, kState>& p) const {
     return dy * SimilarityMean<V>::get(p.state).slope(x_i);
   }
 };

@@ -23,7 +23,7 @@ struct Em {
     return pooled_soft<V>(x, 1);
   }
   template <class V>
-  TP_HD TP_INLINE V pull(V dy, V x_i, const WindowPlace& /*at*/, const Pooled<V, kState>& p) const {
+  TP_HD TP_INLINE V backward(V dy, V x_i, const WindowPosition& /*at*/, const Pooled<V, kState>& p) const {
     return dy * SoftMean<V>::get(p.state).slope(x_i, 1, false);
   }
 };

@@ -1,5 +1,5 @@
-// Cropping a map in the Fourier domain. On an axis of n places that is left with m, keeping frequency k with a weight
-// w(|k|) is one real matrix,
+// Cropping a map in the Fourier domain. On an axis of n positions that is left with m, keeping frequency k with a
+// weight w(|k|) is one real matrix,
 //
 //   A[o][j] = (1 / n) sum over kept k of w(|k|) cos(2 pi k (o / m - j / n)),
 //
@@ -15,7 +15,7 @@
 #include "core/lanes.h"
 #include "core/parallel.h"
 #include "core/sums.h"
-#include "layers/pool/pass.h"
+#include "layers/pool/compiled_for.h"
 #include "layers/pool/sampling.h"
 
 namespace tidepool {
@@ -48,7 +48,7 @@ class FourierMatrix {
   std::vector<double> table_;  ///< by phase, where there are not too many
 };
 
-inline namespace TP_PASS {
+inline namespace TP_COMPILED_FOR {
 namespace fourier {
 
 inline constexpr int64_t kTile = int64_t{1} << 22;  // entries of a matrix that are made at once
@@ -90,7 +90,7 @@ struct Across {
   }
 };
 
-/// The same on lines of neighbouring places: lanes are outputs. `a` is transposed, its rows padded to whole vectors.
+/// The same on lines of neighbouring positions: lanes are outputs. `a` is transposed, its rows padded to whole vectors.
 template <class T, class U>
 struct Along {
   int64_t columns, outputs, first, pitch;
@@ -223,5 +223,5 @@ inline double fourier_dot(const char* who, const Tensor& a, const Tensor& b) {
   return sum.to(kCpu).item();
 }
 
-}  // namespace TP_PASS
+}  // namespace TP_COMPILED_FOR
 }  // namespace tidepool

@@ -22,7 +22,7 @@ struct Options : ScaleOptions {
   }
 };
 
-struct Plan {
+struct FractionalPlan {
   int rank = 0;
   std::array<int64_t, 3> n{1, 1, 1}, m{1, 1, 1}, k{1, 1, 1};
 
@@ -65,10 +65,10 @@ class FractionalMax final : public PoolOperator {
   explicit FractionalMax(const Options& options) : options_(options) { options_.check(kName); }
 
   std::vector<ParameterSpec> given(const Dims& x) const override {
-    return {{.name = "u", .shape = {x[0], x[1], x.rank() - 2}, .kind = ParameterKind::number, .start = {}}};
+    return {{.name = "u", .shape = {x[0], x[1], x.rank() - 2}, .kind = ParameterKind::number, .init = {}}};
   }
   Dims output_shape(const Dims& x, std::span<const Tensor> tensors) const override {
-    const Plan p = plan(x);
+    const FractionalPlan p = plan(x);
     if (tensors.empty())
       expect_parameters(kName, {}, tensors);
     else
@@ -79,7 +79,7 @@ class FractionalMax final : public PoolOperator {
   bool by_channels(const Dims& /*x*/, std::span<const Tensor> /*parameters*/) const override { return true; }
   Tensor run(const Tensor& x, std::span<const Tensor> tensors, const PoolMode& mode) const override {
     const Dims shape = x.shape();
-    const Plan p = plan(shape);
+    const FractionalPlan p = plan(shape);
     const MemoryFormat format = x.format();
     const MapLayout map = MapLayout::of(shape, format);
     const Tensor y = Tensor::empty(output_shape(shape, tensors), {x.dtype(), format, x.device()});
@@ -87,13 +87,13 @@ class FractionalMax final : public PoolOperator {
     const SpanAxes spans = p.spans(u, x.device());
     Tensor winners;
     if (Tape::wants({x})) winners = empty_span_winners(spans.volume, y);
-    span_max(kName, spans, map, {0, spans.places_out()}, x.contiguous(format), y, winners);
-    Tape::record(kName, {x}, {y}, {winners, u}, [p, map, shape, format](Pull& pull) {
-      if (!pull.needs(0)) return;
-      const Tensor dy = pull.dy().contiguous(format);
-      const SpanAxes axes = p.spans(pull.saved(1), dy.device());
-      pull.dx(0) = Tensor::empty(shape, {dy.dtype(), format, dy.device()});
-      span_max_pull(kName, axes, map, {0, axes.places_out()}, pull.saved(0), dy, pull.dx(0));
+    span_max(kName, spans, map, {0, spans.positions_out()}, x.contiguous(format), y, winners);
+    Tape::record(kName, {x}, {y}, {winners, u}, [p, map, shape, format](BackwardContext& ctx) {
+      if (!ctx.needs(0)) return;
+      const Tensor dy = ctx.dy().contiguous(format);
+      const SpanAxes axes = p.spans(ctx.saved(1), dy.device());
+      ctx.dx(0) = Tensor::empty(shape, {dy.dtype(), format, dy.device()});
+      span_max_backward(kName, axes, map, {0, axes.positions_out()}, ctx.saved(0), dy, ctx.dx(0));
     });
     return y;
   }
@@ -104,8 +104,8 @@ class FractionalMax final : public PoolOperator {
   }
 
  private:
-  Plan plan(const Dims& x) const {
-    Plan p;
+  FractionalPlan plan(const Dims& x) const {
+    FractionalPlan p;
     p.m = options_.lengths(kName, x, {2, 3});
     p.rank = x.rank() - 2;
     options_.kernel.expect_axes(kName, "kernel", p.rank);
@@ -140,7 +140,7 @@ class FractionalMax final : public PoolOperator {
 
 }  // namespace
 
-inline namespace TP_PASS {
+inline namespace TP_COMPILED_FOR {
 
 const PoolDescription& pool_fractional_max() {
   static const PoolDescription description{
@@ -153,12 +153,12 @@ const PoolDescription& pool_fractional_max() {
           "n - k; u in [0, 1) is drawn an image, channel and axis in training, else 1/2, or given as tensor u",
       .gradient = "dx_i = sum over windows dy at the first of the largest elements, else 0",
       .source = "Graham: Fractional max-pooling, 2014",
-      .keeps = "the winner's index, 1 byte an output (4 when a window has over 256 elements); what was drawn",
+      .keeps = "the winner's index, 1 byte per output (4 when a window has over 256 elements); what was drawn",
       .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
         return std::make_unique<FractionalMax>(parse_keys<Options>(kName, config));
       }};
   return description;
 }
 
-}  // namespace TP_PASS
+}  // namespace TP_COMPILED_FOR
 }  // namespace tidepool

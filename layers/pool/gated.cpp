@@ -39,14 +39,14 @@ struct Gated {
     return p;
   }
   template <class V, class E>
-  TP_HD TP_INLINE V pull(V dy, V /*x_i*/, const E& at, const Pooled<V, kState>& p) const {
+  TP_HD TP_INLINE V backward(V dy, V /*x_i*/, const E& at, const Pooled<V, kState>& p) const {
     const V g = p.state[0], rest = p.state[2];
     const V share =
         rest / splat<V>(static_cast<Lane<V>>(at.real)) + p.state[1] * g * rest * at.window.number(0, at.index);
     return dy * (p.winner == splat_int<V>(at.index) ? g + share : share);
   }
   template <class V, class W, class Give>
-  TP_HD TP_INLINE void pull_numbers(const W& x, const Pooled<V, kState>& p, Give&& give) const {
+  TP_HD TP_INLINE void backward_numbers(const W& x, const Pooled<V, kState>& p, Give&& give) const {
     const V slope = p.state[1] * p.state[0] * p.state[2];
     x.each([&](V v, int32_t index) { give(0, index, slope * v); });
   }

@@ -29,7 +29,7 @@ struct Gem {
                        .value = options.p,
                        .learned = options.learned,
                        .per = options.per,
-                       .start = options.p,
+                       .init = options.p,
                        .above = 0,
                        .kept = 1e-3}};
   }
@@ -43,13 +43,13 @@ struct Gem {
     return p;
   }
   template <class V, class E>
-  TP_HD TP_INLINE V pull(V dy, V x_i, const E& at, const Pooled<V, kState>& p) const {
+  TP_HD TP_INLINE V backward(V dy, V x_i, const E& at, const Pooled<V, kState>& p) const {
     const V t = log_lanes(clamped(x_i) * p.state[0]) - p.state[1];
     const V slope = exp_lanes((at.window.number(0) - splat<V>(1)) * t) / splat<V>(static_cast<Lane<V>>(at.real));
     return x_i < eps<V>() ? splat<V>(0) : dy * slope;
   }
   template <class V, class W, class Give>
-  TP_HD TP_INLINE void pull_numbers(const W& x, const Pooled<V, kState>& p, Give&& give) const {
+  TP_HD TP_INLINE void backward_numbers(const W& x, const Pooled<V, kState>& p, Give&& give) const {
     const V exponent = x.number(0);
     const V entropy = power_entropy(x, exponent, p.state[1], [&](V v) { return clamped(v) * p.state[0]; });
     give(0, 0, p.y * entropy / (exponent * exponent));

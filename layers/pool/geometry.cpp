@@ -10,14 +10,16 @@ MapLayout MapLayout::of(const Dims& shape, MemoryFormat format) {
 void WindowOptions::common_keys(Keys& k) {
   constexpr double kLargest = 1 << 20;
   k.integers("kernel", kernel, "Size of the window.").at_least(1).at_most(kLargest);
-  k.integers("stride", stride, "Places between the starts of neighbouring windows.")
+  k.integers("stride", stride, "Positions between the starts of neighbouring windows.")
       .otherwise("kernel")
       .at_least(1)
       .at_most(kLargest);
-  k.integers("padding", padding, "Absent places before and after the map; at most half the kernel.")
+  k.integers("padding", padding, "Absent positions before and after the map; at most half the kernel.")
       .at_least(0)
       .at_most(kLargest);
-  k.integers("dilation", dilation, "Places between neighbouring elements of a window.").at_least(1).at_most(kLargest);
+  k.integers("dilation", dilation, "Positions between neighbouring elements of a window.")
+      .at_least(1)
+      .at_most(kLargest);
 }
 
 void WindowOptions::keys(Keys& k) {
@@ -53,8 +55,8 @@ std::array<WindowAxis, 3> WindowOptions::axes(const char* op, const Dims& x) con
         throw Error("[{}] kernel {}{}, padding {}: window {} covers no element of an input of length {}", op, a.k,
                     spread, a.p, o, a.n);
   }
-  const double places = static_cast<double>(all[0].k) * all[1].k * all[2].k;
-  if (places >= 0x1p31) throw Error("[{}] a window of {:.0f} elements: expected fewer than 2^31", op, places);
+  const double positions = static_cast<double>(all[0].k) * all[1].k * all[2].k;
+  if (positions >= 0x1p31) throw Error("[{}] a window of {:.0f} elements: expected fewer than 2^31", op, positions);
   return all;
 }
 
@@ -75,7 +77,7 @@ Dims pooled_shape(const Dims& x, int64_t channels, const std::array<WindowAxis, 
   return y;
 }
 
-void expect_places(const char* op, const Dims& x) {
+void expect_positions(const char* op, const Dims& x) {
   for (int i = 2; i < x.rank(); ++i)
     if (x[i] < 1) throw Error("[{}] a map of length {} on axis {}", op, x[i], i - 2);
 }

@@ -11,7 +11,8 @@
 
 namespace tidepool {
 
-/// One axis: n places in, m windows out, each of k elements d apart, s between starts, p absent places before the map.
+/// One axis: n positions in, m windows out, each of k elements d apart, s between starts, p absent positions before the
+/// map.
 struct WindowAxis {
   int64_t n = 1, m = 1;
   int32_t k = 1, s = 1, p = 0, d = 1;
@@ -27,7 +28,7 @@ struct WindowAxis {
   TP_HD int32_t real(int64_t o) const { return last(o) - first(o); }
   /// Elements on the map or in its padding; a ceil_mode overhang is neither.
   TP_HD int32_t counted(int64_t o) const { return before(o, n + p); }
-  /// Windows that may cover place i: [first, last].
+  /// Windows that may cover position i: [first, last].
   TP_HD int64_t first_covering(int64_t i) const {
     const int64_t from = i + p - int64_t{d} * (k - 1);
     return from <= 0 ? 0 : (from + s - 1) / s;
@@ -36,7 +37,7 @@ struct WindowAxis {
     const int64_t o = (i + p) / s;
     return o < m ? o : m - 1;
   }
-  /// Whether place i is an element of window o, which may cover it, and which.
+  /// Whether position i is an element of window o, which may cover it, and which.
   TP_HD bool holds(int64_t o, int64_t i, int64_t& element) const {
     element = i - start(o);
     if (d == 1) return true;  // most windows: no division
@@ -44,17 +45,17 @@ struct WindowAxis {
     element /= d;
     return true;
   }
-  /// No place lies in two windows.
+  /// No position lies in two windows.
   TP_HD bool disjoint() const { return m == 1 || int64_t{d} * (k - 1) + 1 <= s; }
-  /// Every place lies in exactly one window.
+  /// Every position lies in exactly one window.
   TP_HD bool tiled() const { return k == s && d == 1 && p == 0 && n == m * k; }
   /// No window has an absent element.
   TP_HD bool full() const { return p == 0 && start(m - 1) + int64_t{d} * (k - 1) < n; }
 
  private:
   TP_HD int32_t before(int64_t o, int64_t end) const {
-    const int64_t at = start(o), final_place = at + int64_t{d} * (k - 1);
-    return final_place < end ? k : static_cast<int32_t>((end - 1 - at) / d + 1);
+    const int64_t at = start(o), final_position = at + int64_t{d} * (k - 1);
+    return final_position < end ? k : static_cast<int32_t>((end - 1 - at) / d + 1);
   }
 };
 
@@ -73,8 +74,8 @@ struct WindowGeometry {
     return (axis[0].*test)() && (axis[1].*test)() && (axis[2].*test)();
   }
   int64_t volume() const { return int64_t{axis[0].k} * axis[1].k * axis[2].k; }
-  int64_t places_in() const { return axis[0].n * axis[1].n * axis[2].n; }
-  int64_t places_out() const { return axis[0].m * axis[1].m * axis[2].m; }
+  int64_t positions_in() const { return axis[0].n * axis[1].n * axis[2].n; }
+  int64_t positions_out() const { return axis[0].m * axis[1].m * axis[2].m; }
 };
 
 /// The keys that every windowed operator has.
@@ -95,8 +96,8 @@ struct WindowOptions {
 /// (N, channels, m...) for the last `rank` axes of the geometry.
 Dims pooled_shape(const Dims& x, int64_t channels, const std::array<WindowAxis, 3>& axes);
 
-/// Throws Error when a spatial axis of x has no places.
-void expect_places(const char* op, const Dims& x);
+/// Throws Error when a spatial axis of x has no positions.
+void expect_positions(const char* op, const Dims& x);
 /// Throws Error when y would have more than 2^31 elements.
 void expect_holdable(const char* op, const Dims& x, const Dims& y);
 /// x's shape with channels and lengths of its spatial axes; throws Error as expect_holdable does.

@@ -53,20 +53,20 @@ Keys::Limits Keys::Limits::above(double low) const {
   return check([](double v, double b) { return v > b; }, low, ">");
 }
 Keys::Limits Keys::Limits::otherwise(const char* start) const {
-  keys_->described_.back().start = start;
+  keys_->described_.back().default_value = start;
   return *this;
 }
 
-const json* Keys::find(const char* name, const char* type, std::string start, const char* says) {
-  described_.push_back({.name = name, .type = type, .start = std::move(start), .says = says});
+const json* Keys::find(const char* name, const char* type, std::string default_value, const char* help) {
+  described_.push_back({.name = name, .type = type, .default_value = std::move(default_value), .help = help});
   if (!config_) return nullptr;
   const auto it = config_->find(name);
   return it == config_->end() ? nullptr : &*it;
 }
 
 template <class T>
-void Keys::per_axis(const char* name, PerAxis<T>& v, bool lists, const char* type, const char* says) {
-  const json* given = find(name, type, as_text(v), says);
+void Keys::per_axis(const char* name, PerAxis<T>& v, bool lists, const char* type, const char* help) {
+  const json* given = find(name, type, as_text(v), help);
   if (!given) return;
   const auto wrong = [&] { throw Error("[{}] key '{}': expected {}, got {}", op_, name, type, brief(*given)); };
   if (given->is_array() && lists) {
@@ -82,19 +82,19 @@ void Keys::per_axis(const char* name, PerAxis<T>& v, bool lists, const char* typ
   v = PerAxis<T>::all(given->get<T>());
 }
 
-Keys::Limits Keys::integers(const char* name, PerAxis<int64_t>& v, const char* says) {
-  per_axis(name, v, true, "integer or one per axis", says);
+Keys::Limits Keys::integers(const char* name, PerAxis<int64_t>& v, const char* help) {
+  per_axis(name, v, true, "integer or one per axis", help);
   return {this, {v.values.begin(), v.values.begin() + v.count}};
 }
-Keys::Limits Keys::integer(const char* name, int64_t& v, const char* says) {
+Keys::Limits Keys::integer(const char* name, int64_t& v, const char* help) {
   PerAxis<int64_t> one = PerAxis<int64_t>::all(v);
-  per_axis(name, one, false, "integer", says);
+  per_axis(name, one, false, "integer", help);
   v = one[0];
   return {this, {static_cast<double>(v)}};
 }
-Keys::Limits Keys::list(const char* name, std::vector<int64_t>& v, const char* says) {
+Keys::Limits Keys::list(const char* name, std::vector<int64_t>& v, const char* help) {
   const char* type = "a list of integers";
-  const json* given = find(name, type, fmt::format("[{}]", fmt::join(v, ", ")), says);
+  const json* given = find(name, type, fmt::format("[{}]", fmt::join(v, ", ")), help);
   if (given) {
     const auto wrong = [&] { throw Error("[{}] key '{}': expected {}, got {}", op_, name, type, brief(*given)); };
     if (!given->is_array() || given->empty()) wrong();
@@ -106,28 +106,28 @@ Keys::Limits Keys::list(const char* name, std::vector<int64_t>& v, const char* s
   }
   return {this, {v.begin(), v.end()}};
 }
-Keys::Limits Keys::numbers(const char* name, PerAxis<double>& v, const char* says) {
-  per_axis(name, v, true, "number or one per axis", says);
+Keys::Limits Keys::numbers(const char* name, PerAxis<double>& v, const char* help) {
+  per_axis(name, v, true, "number or one per axis", help);
   return {this, {v.values.begin(), v.values.begin() + v.count}};
 }
-Keys::Limits Keys::number(const char* name, double& v, const char* says) {
+Keys::Limits Keys::number(const char* name, double& v, const char* help) {
   PerAxis<double> one = PerAxis<double>::all(v);
-  per_axis(name, one, false, "number", says);
+  per_axis(name, one, false, "number", help);
   v = one[0];
   return {this, {v}};
 }
 
-void Keys::flag(const char* name, bool& v, const char* says) {
-  const json* given = find(name, "boolean", v ? "true" : "false", says);
+void Keys::flag(const char* name, bool& v, const char* help) {
+  const json* given = find(name, "boolean", v ? "true" : "false", help);
   if (!given) return;
   if (!given->is_boolean()) throw Error("[{}] key '{}': expected true or false, got {}", op_, name, brief(*given));
   v = given->get<bool>();
 }
 
-int Keys::choose(const char* name, int v, std::initializer_list<const char*> words, const char* says) {
+int Keys::choose(const char* name, int v, std::initializer_list<const char*> words, const char* help) {
   const std::vector<std::string> list(words.begin(), words.end());
   const std::string type = fmt::format("\"{}\"", fmt::join(list, "\" or \""));
-  const json* given = find(name, type.c_str(), "\"" + list[static_cast<size_t>(v)] + "\"", says);
+  const json* given = find(name, type.c_str(), "\"" + list[static_cast<size_t>(v)] + "\"", help);
   if (!given) return v;
   if (given->is_string())
     for (size_t i = 0; i < list.size(); ++i)

@@ -54,22 +54,22 @@ class Keys {
   /// `config` null: only describes.
   Keys(const char* op, const nlohmann::json* config) : op_(op), config_(config) {}
 
-  Limits integers(const char* name, PerAxis<int64_t>& v, const char* says);
-  Limits integer(const char* name, int64_t& v, const char* says);
+  Limits integers(const char* name, PerAxis<int64_t>& v, const char* help);
+  Limits integer(const char* name, int64_t& v, const char* help);
   /// As many as are listed, at least one.
-  Limits list(const char* name, std::vector<int64_t>& v, const char* says);
-  Limits numbers(const char* name, PerAxis<double>& v, const char* says);
-  Limits number(const char* name, double& v, const char* says);
-  void flag(const char* name, bool& v, const char* says);
+  Limits list(const char* name, std::vector<int64_t>& v, const char* help);
+  Limits numbers(const char* name, PerAxis<double>& v, const char* help);
+  Limits number(const char* name, double& v, const char* help);
+  void flag(const char* name, bool& v, const char* help);
   /// One of the words; the value is an enumeration in their order.
   template <class E>
-  void choice(const char* name, E& v, std::initializer_list<const char*> words, const char* says) {
-    v = static_cast<E>(choose(name, static_cast<int>(v), words, says));
+  void choice(const char* name, E& v, std::initializer_list<const char*> words, const char* help) {
+    v = static_cast<E>(choose(name, static_cast<int>(v), words, help));
   }
 
-  /// Throws Error("[op] " + says) when a config's keys contradict each other.
-  void expect(bool ok, const char* says) const {
-    if (config_ && !ok) throw Error("[{}] {}", op_, says);
+  /// Throws Error("[op] " + help) when a config's keys contradict each other.
+  void expect(bool ok, const char* help) const {
+    if (config_ && !ok) throw Error("[{}] {}", op_, help);
   }
 
   /// Throws Error for keys that nobody named.
@@ -77,11 +77,11 @@ class Keys {
   const std::vector<PoolKey>& described() const { return described_; }
 
  private:
-  int choose(const char* name, int v, std::initializer_list<const char*> words, const char* says);
+  int choose(const char* name, int v, std::initializer_list<const char*> words, const char* help);
   /// The config's value, or null; describes the key on the way.
-  const nlohmann::json* find(const char* name, const char* type, std::string start, const char* says);
+  const nlohmann::json* find(const char* name, const char* type, std::string default_value, const char* help);
   template <class T>
-  void per_axis(const char* name, PerAxis<T>& v, bool lists, const char* type, const char* says);
+  void per_axis(const char* name, PerAxis<T>& v, bool lists, const char* type, const char* help);
 
   const char* op_;
   const nlohmann::json* config_;

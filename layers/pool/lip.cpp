@@ -5,10 +5,10 @@
 #include "core/tape.h"
 #include "layers/activation.h"
 #include "layers/conv.h"
+#include "layers/init.h"
 #include "layers/instance_norm.h"
 #include "layers/pool/exponential.h"
 #include "layers/pool/window.h"
-#include "layers/starts.h"
 
 namespace tidepool {
 namespace {
@@ -51,7 +51,7 @@ struct ByItself {
     return pooled_soft<V>(x, 1);
   }
   template <class V>
-  TP_HD TP_INLINE V pull(V dy, V x_i, const WindowPlace& /*at*/, const Pooled<V, kState>& p) const {
+  TP_HD TP_INLINE V backward(V dy, V x_i, const WindowPosition& /*at*/, const Pooled<V, kState>& p) const {
     return dy * SoftMean<V>::get(p.state).slope(x_i, 1, false);
   }
 };
@@ -62,7 +62,7 @@ struct ByAnother {
   static constexpr Keeps kKeeps = Keeps::input;
   static constexpr int kState = 4;  // max x; y - max x; max g; 1 / sum exp(g - max g)
   const void* gates = nullptr;
-  bool of_gates = false;  ///< `pull` gives the gradient of the other map
+  bool of_gates = false;  ///< `backward` gives the gradient of the other map
 
   template <class V, class W>
   TP_HD TP_INLINE V logit(const W& x, int64_t offset) const {
@@ -72,8 +72,8 @@ struct ByAnother {
   TP_HD TP_INLINE Pooled<V, kState> reduce(const W& x) const {
     const V m = x.max();
     V top = splat<V>(-INFINITY), sums[2];
-    x.each_place([&](int64_t offset, int32_t) { top = max_nan(top, logit<V>(x, offset)); });
-    x.totals_of_places(sums, [&](int64_t offset, int32_t, V(&part)[2]) {
+    x.each_position([&](int64_t offset, int32_t) { top = max_nan(top, logit<V>(x, offset)); });
+    x.totals_of_positions(sums, [&](int64_t offset, int32_t, V(&part)[2]) {
       const V w = exp_lanes(logit<V>(x, offset) - top);
       part[0] = part[0] + w;
       part[1] = part[1] + w * (x.at(offset) - m);
@@ -87,7 +87,7 @@ struct ByAnother {
     return p;
   }
   template <class V, class E>
-  TP_HD TP_INLINE V pull(V dy, V x_i, const E& at, const Pooled<V, kState>& p) const {
+  TP_HD TP_INLINE V backward(V dy, V x_i, const E& at, const Pooled<V, kState>& p) const {
     const V w = exp_lanes(logit<V>(at.window, at.offset) - p.state[2]) * p.state[3];
     if (!of_gates) return dy * w;
     return dy * w * ((x_i - p.state[0]) - p.state[1]) * splat<V>(Lane<V>(kHighest));
@@ -99,7 +99,7 @@ Tensor cast(const Tensor& t, DType type) {
   if (t.dtype() == type) return t;
   const Tensor y = t.to(type);
   const DType from = t.dtype();
-  Tape::record("cast", {t}, {y}, {}, [from](Pull& pull) { pull.dx(0) = pull.dy().to(from); });
+  Tape::record("cast", {t}, {y}, {}, [from](BackwardContext& ctx) { ctx.dx(0) = ctx.dy().to(from); });
   return y;
 }
 
@@ -110,13 +110,13 @@ Tensor weighted(const std::array<WindowAxis, 3>& axes, const Tensor& x, const Te
   const WindowGeometry g{axes, MapLayout::of(x.shape(), format)};
   const Tensor y = Tensor::empty(pooled_shape(x.shape(), x.size(1), axes), {x.dtype(), format, x.device()});
   window::reduce(ByAnother{.gates = gates.raw()}, {}, g, dense, y, {}, {});
-  Tape::record(kLipText.name, {x, gates_}, {y}, {dense, gates}, [g, format](Pull& pull) {
-    const Tensor &elements = pull.saved(0), &saved = pull.saved(1), dy = pull.dy().contiguous(format);
+  Tape::record(kLipText.name, {x, gates_}, {y}, {dense, gates}, [g, format](BackwardContext& ctx) {
+    const Tensor &elements = ctx.saved(0), &saved = ctx.saved(1), dy = ctx.dy().contiguous(format);
     for (size_t i = 0; i < 2; ++i) {
-      if (!pull.needs(i)) continue;
+      if (!ctx.needs(i)) continue;
       const Tensor d = Tensor::empty(elements.shape(), {dy.dtype(), format, dy.device()});
-      window::pull(ByAnother{.gates = saved.raw(), .of_gates = i == 1}, {}, g, elements, {}, dy, d);
-      pull.dx(i) = i == 1 ? d.to(saved.dtype()) : d;
+      window::backward(ByAnother{.gates = saved.raw(), .of_gates = i == 1}, {}, g, elements, {}, dy, d);
+      ctx.dx(i) = i == 1 ? d.to(saved.dtype()) : d;
     }
   });
   return y;
@@ -133,12 +133,12 @@ class Lip final : public PoolOperator {
       specs.push_back({.name = fmt::format("logit.conv{}.weight", l.number),
                        .shape = {l.out, l.in, l.kernel, l.kernel},
                        .kind = ParameterKind::weight,
-                       .start = he_normal(static_cast<double>(l.out * l.kernel * l.kernel))});
+                       .init = he_normal(static_cast<double>(l.out * l.kernel * l.kernel))});
       for (const bool scale : {true, false})
         specs.push_back({.name = fmt::format("logit.norm{}.{}", l.number, scale ? "weight" : "bias"),
                          .shape = {l.out},
                          .kind = ParameterKind::norm,
-                         .start = start_at(scale ? 1.0 : 0.0)});
+                         .init = constant_init(scale ? 1.0 : 0.0)});
     }
     return specs;
   }
@@ -181,7 +181,7 @@ class Lip final : public PoolOperator {
                               .kind = "conv",
                               .output = y,
                               .parameters = weight.product() + 2 * l.out,
-                              .macs_per_place = weight.product(),
+                              .macs_per_position = weight.product(),
                               .convolution = TracedConvolution{map, weight, o}});
       map[1] = l.out;
     }
@@ -206,7 +206,7 @@ class Lip final : public PoolOperator {
 
 }  // namespace
 
-inline namespace TP_PASS {
+inline namespace TP_COMPILED_FOR {
 
 const PoolDescription& pool_lip() {
   static const PoolDescription description{
@@ -227,5 +227,5 @@ const PoolDescription& pool_lip() {
   return description;
 }
 
-}  // namespace TP_PASS
+}  // namespace TP_COMPILED_FOR
 }  // namespace tidepool

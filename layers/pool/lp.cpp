@@ -31,7 +31,7 @@ struct Lp {
                        .value = options.p,
                        .learned = options.learned,
                        .per = options.per,
-                       .start = options.p,
+                       .init = options.p,
                        .at_least = 1,
                        .kept = 1}};
   }
@@ -56,7 +56,7 @@ struct Lp {
     return p;
   }
   template <class V, class E>
-  TP_HD TP_INLINE V pull(V dy, V x_i, const E& at, const Pooled<V, kState>& p) const {
+  TP_HD TP_INLINE V backward(V dy, V x_i, const E& at, const Pooled<V, kState>& p) const {
     const V r = x_i * p.state[0], none = splat<V>(0);
     if (squares()) return dy * r * p.state[1];
     const V size = abs_lanes(r);
@@ -64,7 +64,7 @@ struct Lp {
     return size == none ? none : dy * sign_lanes(x_i) * slope;  // NaN stays
   }
   template <class V, class W, class Give>
-  TP_HD TP_INLINE void pull_numbers(const W& x, const Pooled<V, kState>& p, Give&& give) const {
+  TP_HD TP_INLINE void backward_numbers(const W& x, const Pooled<V, kState>& p, Give&& give) const {
     const V exponent = x.number(0), none = splat<V>(0);
     const V sum = x.sum([&](V v) {
       const V size = abs_lanes(v) * p.state[0], t = exponent * (log_lanes(size) - p.state[1]);

@@ -27,7 +27,7 @@ struct Lse {
                        .value = options.b,
                        .learned = options.learned,
                        .per = options.per,
-                       .start = options.b,
+                       .init = options.b,
                        .above = 0,
                        .kept = 1e-3}};
   }
@@ -57,12 +57,12 @@ struct Lse {
     return p;
   }
   template <class V, class E>
-  TP_HD TP_INLINE V pull(V dy, V x_i, const E& at, const Pooled<V, kState>& p) const {
+  TP_HD TP_INLINE V backward(V dy, V x_i, const E& at, const Pooled<V, kState>& p) const {
     const Weights<V> weights(at.window.number(0), at.window.inverse_number(0));
     return dy * weights.beside_less_one(weights.within(x_i - p.state[0])) * p.state[2];
   }
   template <class V, class W, class Give>
-  TP_HD TP_INLINE void pull_numbers(const W& x, const Pooled<V, kState>& p, Give&& give) const {
+  TP_HD TP_INLINE void backward_numbers(const W& x, const Pooled<V, kState>& p, Give&& give) const {
     const V b = x.number(0), n = splat<V>(static_cast<Lane<V>>(x.real()));
     give(0, 0, x.sum([&](V v) { return entropy_lanes(b * ((v - p.state[0]) - p.state[1])); }) / (n * b * b));
   }

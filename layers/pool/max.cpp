@@ -24,7 +24,7 @@ struct Max {
     return p;
   }
   template <class V>
-  TP_HD TP_INLINE V pull(V dy, V /*x_i*/, const WindowPlace& at, const Pooled<V, kState>& p) const {
+  TP_HD TP_INLINE V backward(V dy, V /*x_i*/, const WindowPosition& at, const Pooled<V, kState>& p) const {
     return p.winner == splat_int<V>(at.index) ? dy : splat<V>(0);
   }
 };
@@ -33,7 +33,7 @@ struct Max {
 
 TP_WINDOW_POOL(max, Max)
 
-inline namespace TP_PASS {
+inline namespace TP_COMPILED_FOR {
 
 void max_forward(const WindowGeometry& g, const Tensor& x, const Tensor& y, const Tensor& winners,
                  const window::Unwritten& norm) {
@@ -41,8 +41,8 @@ void max_forward(const WindowGeometry& g, const Tensor& x, const Tensor& y, cons
 }
 void max_backward(const WindowGeometry& g, const Tensor& winners, const Tensor& dy, const Tensor& dx, const Tensor& x,
                   const window::Unwritten& norm) {
-  window::pull(Max{}, {}, g, x, winners, dy, dx, norm);
+  window::backward(Max{}, {}, g, x, winners, dy, dx, norm);
 }
 
-}  // namespace TP_PASS
+}  // namespace TP_COMPILED_FOR
 }  // namespace tidepool

@@ -42,7 +42,7 @@ struct Mixed {
                        .learned = options.learned,
                        .per = options.per,
                        .through = Through::sigmoid,
-                       .start = std::log(options.t / (1 - options.t))}};
+                       .init = std::log(options.t / (1 - options.t))}};
   }
   template <class V, class W>
   TP_HD TP_INLINE Pooled<V, kState> reduce(const W& x) const {
@@ -56,12 +56,12 @@ struct Mixed {
     return p;
   }
   template <class V, class E>
-  TP_HD TP_INLINE V pull(V dy, V /*x_i*/, const E& at, const Pooled<V, kState>& p) const {
+  TP_HD TP_INLINE V backward(V dy, V /*x_i*/, const E& at, const Pooled<V, kState>& p) const {
     const V t = at.window.number(0), rest = (splat<V>(1) - t) / splat<V>(static_cast<Lane<V>>(at.real));
     return dy * (p.winner == splat_int<V>(at.index) ? t + rest : rest);
   }
   template <class V, class W, class Give>
-  TP_HD TP_INLINE void pull_numbers(const W& /*x*/, const Pooled<V, kState>& p, Give&& give) const {
+  TP_HD TP_INLINE void backward_numbers(const W& /*x*/, const Pooled<V, kState>& p, Give&& give) const {
     give(0, 0, -p.state[0]);
   }
 };

@@ -1,13 +1,13 @@
 #include "layers/pool/number.h"
 
-#include "layers/starts.h"
+#include "layers/init.h"
 
 namespace tidepool {
 
 Dims NumberSpec::shape(const Dims& x, const std::array<WindowAxis, 3>& axes) const {
   std::vector<int64_t> lengths;
   if (per == Per::channel) lengths.push_back(x[1]);
-  if (per == Per::place)
+  if (per == Per::position)
     for (size_t i = 5 - static_cast<size_t>(x.rank()); i < 3; ++i) lengths.push_back(axes[i].m);
   for (int i = 0; i < table_rank; ++i) lengths.push_back(table[static_cast<size_t>(i)]);
   if (lengths.empty()) lengths.push_back(1);
@@ -20,7 +20,7 @@ std::vector<ParameterSpec> parameters_of(std::span<const NumberSpec> specs, cons
   for (const NumberSpec& s : specs)
     if (s.learned)
       list.push_back(
-          {.name = s.name, .shape = s.shape(x, axes), .kind = ParameterKind::number, .start = start_at(s.start)});
+          {.name = s.name, .shape = s.shape(x, axes), .kind = ParameterKind::number, .init = constant_init(s.init)});
   return list;
 }
 

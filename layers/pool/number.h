@@ -1,5 +1,5 @@
 // Learnable numbers of windowed operators: what an operator declares, what its kernels read, and how a gradient is put
-// together. A number is fixed by a key or, with "learned", a tensor: one for the layer, a channel or a place of the
+// together. A number is fixed by a key or, with "learned", a tensor: one for the layer, a channel or a position of the
 // output. A table is several numbers that go together (a weight for each element of the kernel).
 #pragma once
 #include <array>
@@ -17,7 +17,7 @@
 namespace tidepool {
 
 /// What there is one number of.
-enum class Per : uint8_t { layer, channel, place };
+enum class Per : uint8_t { layer, channel, position };
 
 /// What an operator sees of a tensor's element a.
 enum class Through : uint8_t {
@@ -46,7 +46,7 @@ struct NumberSpec {
   bool learned = false;
   Per per = Per::layer;
   Through through = Through::itself;
-  double start = 0;                                ///< of the tensor
+  double init = 0;                                 ///< of the tensor
   double above = -INFINITY, at_least = -INFINITY;  ///< what a tensor's elements are checked for
   double kept = -INFINITY;                         ///< after each optimizer step: at least this
   int table_rank = 0;                              ///< of a table: its shape
@@ -56,7 +56,7 @@ struct NumberSpec {
   int64_t units(const Dims& x, const std::array<WindowAxis, 3>& axes) const {
     return per == Per::layer ? 1 : per == Per::channel ? x[1] : axes[0].m * axes[1].m * axes[2].m;
   }
-  /// [1], [C] or [places...]; a table's [K...] or [C, K...].
+  /// [1], [C] or [positions...]; a table's [K...] or [C, K...].
   Dims shape(const Dims& x, const std::array<WindowAxis, 3>& axes) const;
 };
 template <int n>
@@ -100,8 +100,8 @@ template <int n>
 struct Numbers {
   Number all[n > 0 ? n : 1];
 
-  /// On the CPU: what a whole layer has one of as if it were fixed, so that loops need not look it up.
-  Numbers settled() const {
+  /// On the CPU: resolves per-layer parameters to constants, so that loops need not look them up.
+  Numbers resolved() const {
     Numbers numbers = *this;
     for (Number& one : numbers.all)
       if (one.single) one.fix(*one.learned);

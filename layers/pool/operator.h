@@ -14,7 +14,7 @@
 
 namespace tidepool {
 
-/// How a forward runs. Random draws are a function of (seed, step, place) alone.
+/// How a forward runs. Random draws are a function of (seed, step, position) alone.
 struct PoolMode {
   bool training = false;
   uint64_t seed = 0;
@@ -31,7 +31,7 @@ class PoolOperator {
   /// Which parameters it has for an input of that shape (N, C, spatial). Throws Error for a rank that it does not
   /// serve.
   virtual std::vector<ParameterSpec> parameters(const Dims& x) const;
-  /// Tensors that a call may bring behind the parameters, all of them or none: numbers that would else be drawn
+  /// Optional inputs behind the parameters, all of them or none: tensors that replace random draws
   /// (fractional_max's `u`). Nobody learns them, and they have no gradient. `start` is not used.
   virtual std::vector<ParameterSpec> given(const Dims& x) const;
   /// Checks everything at the door. Throws Error: "[soft] kernel 3 does not fit an input of length 2 (padding 0)".
@@ -63,9 +63,9 @@ class PoolOperator {
 /// One key of an operator's config.
 struct PoolKey {
   std::string name;
-  std::string type;   ///< "integer", "number", "boolean", "text", or "... or one per axis"
-  std::string start;  ///< the default, as JSON text
-  std::string says;   ///< one sentence
+  std::string type;           ///< "integer", "number", "boolean", "text", or "... or one per axis"
+  std::string default_value;  ///< the default, as JSON text
+  std::string help;           ///< one sentence
 };
 
 /// What `tidepool ops` prints, and how an operator is made.
@@ -76,8 +76,8 @@ struct PoolDescription {
   std::vector<std::string> parameters;  ///< names of the tensors it may have
   std::string formula, gradient, source;
   std::string notes = {};  ///< where it differs from the published code, and why; may be empty
-  std::string keeps;       ///< what a forward keeps for its backward: "x", "the winner's index, 1 byte an output"
-  bool resizes = true;     ///< gives a map, and may stand in a network's resizing place
+  std::string keeps;       ///< what a forward keeps for its backward: "x", "the winner's index, 1 byte per output"
+  bool resizes = true;     ///< gives a map, and may stand in a network's resize slot
   /// From the config's object ("type" may be there). Throws Error for an unknown key (with the nearest right name), a
   /// wrong type or a value out of range.
   std::unique_ptr<PoolOperator> (*make)(const nlohmann::json& config) = nullptr;

@@ -21,13 +21,13 @@ struct Ordinal {
   Options options;
 
   NumberSpecs<1> numbers(int /*rank*/, const std::array<WindowAxis, 3>& axes) const {
-    const int64_t places = int64_t{axes[0].k} * axes[1].k * axes[2].k;
+    const int64_t positions = int64_t{axes[0].k} * axes[1].k * axes[2].k;
     return {NumberSpec{.name = "logits",
                        .learned = true,
                        .per = options.per,
                        .through = Through::log_softmax,
                        .table_rank = 1,
-                       .table = {places, 1, 1}}};
+                       .table = {positions, 1, 1}}};
   }
   /// The weight of the element of rank j. Behind the logits stand the logarithms of their running sums, then the
   /// weights of a window without absent elements.
@@ -49,11 +49,11 @@ struct Ordinal {
     return p;
   }
   template <class V, class E>
-  TP_HD TP_INLINE V pull(V dy, V x_i, const E& at, const Pooled<V, kState>& /*p*/) const {
+  TP_HD TP_INLINE V backward(V dy, V x_i, const E& at, const Pooled<V, kState>& /*p*/) const {
     return dy * weight_at<V>(at.window, at.window.rank(x_i, at.index));
   }
   template <class V, class W, class Give>
-  TP_HD TP_INLINE void pull_numbers(const W& x, const Pooled<V, kState>& p, Give&& give) const {
+  TP_HD TP_INLINE void backward_numbers(const W& x, const Pooled<V, kState>& p, Give&& give) const {
     x.each([&](V v, int32_t index) {
       const Ints<V> rank = x.rank(v, index);
       give(0, rank, weight_at<V>(x, rank) * ((v - p.state[0]) - p.state[1]));

@@ -16,7 +16,7 @@ nlohmann::json config_for_factor(const PoolDescription& op, int64_t factor, cons
     if (has(name) && !config.contains(name)) config[name] = value;
   };
   config["type"] = op.name;
-  const bool follows = has("stride") && key("stride")->start == "kernel";
+  const bool follows = has("stride") && key("stride")->default_value == "kernel";
   if (follows && !config.contains("kernel") && !config.contains("stride"))
     set("kernel", factor);
   else
@@ -35,7 +35,7 @@ nlohmann::json config_for_factor(const PoolDescription& op, int64_t factor, cons
 
 Tensor start_value(const ParameterSpec& spec, DType x, uint64_t seed) {
   const Tensor value = Tensor::empty(spec.shape, {.dtype = x == DType::f64 ? DType::f64 : DType::f32});
-  spec.start(value, seed);
+  spec.init(value, seed);
   return value;
 }
 
@@ -53,7 +53,7 @@ KeptBytes measure_kept_bytes(const PoolOperator& op, const Dims& shape, DType dt
   const Tape::Scope recording(&tape);
   // As in a network x is the result of a layer: the tape counts no leaf among what is kept.
   const Tensor before = Tensor::zeros({1}).set_requires_grad();
-  Tape::record("made_up", {before}, {x}, {}, [](Pull&) {});
+  Tape::record("made_up", {before}, {x}, {}, [](BackwardContext&) {});
   const Tensor y = op.forward(x, parameters, {.training = true});
   KeptBytes kept{.x = shape, .y = y.shape()};
   for (const SavedBytes& row : tape.saved_bytes()) kept.bytes += row.bytes;

@@ -32,7 +32,7 @@ struct KeptBytes {
 };
 KeptBytes measure_kept_bytes(const PoolOperator& op, const Dims& x, DType dtype);
 
-/// Uniform in [0, 1) by (seed, place); for measurements.
+/// Uniform in [0, 1) by (seed, position); for measurements.
 Tensor made_up_map(const Dims& shape, TensorOptions options, uint64_t seed = 0);
 
 }  // namespace tidepool

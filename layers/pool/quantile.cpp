@@ -36,7 +36,7 @@ struct Quantile {
                        .learned = options.learned,
                        .per = options.per,
                        .through = Through::sigmoid,
-                       .start = std::log(options.q / (1 - options.q))}};
+                       .init = std::log(options.q / (1 - options.q))}};
   }
 
   // Where h lies. Ranks count from the largest element, as Window::rank does: x_(j+1) has the rank before x_(j)'s.
@@ -84,7 +84,7 @@ struct Quantile {
   }
   // What one element gets back of dy.
   template <class V, class E>
-  TP_HD TP_INLINE V pull(V dy, V x_i, const E& at, const Pooled<V, kState>& /*p*/) const {
+  TP_HD TP_INLINE V backward(V dy, V x_i, const E& at, const Pooled<V, kState>& /*p*/) const {
     const Between<V> b = between<V>(at.window);
     const Ints<V> rank = at.window.rank(x_i, at.index);
     const V none = splat<V>(0), above = rank == b.rank - 1 ? dy * b.f : none;
@@ -92,7 +92,7 @@ struct Quantile {
   }
   // d y / d q; the sum over windows, sigmoid's slope and the tensor are window.h's.
   template <class V, class W, class Give>
-  TP_HD TP_INLINE void pull_numbers(const W& x, const Pooled<V, kState>& /*p*/, Give&& give) const {
+  TP_HD TP_INLINE void backward_numbers(const W& x, const Pooled<V, kState>& /*p*/, Give&& give) const {
     const Between<V> b = between<V>(x);
     const V none = splat<V>(0), half = splat<V>(Lane<V>(0.5)), last = splat<V>(static_cast<Lane<V>>(x.real() - 1));
     const V at = element(x, b.rank, none), above = element(x, b.rank - 1, at), below = element(x, b.rank + 1, at);

@@ -79,7 +79,8 @@ namespace {
 Tensor in_format(const Tensor& x, MemoryFormat format) {
   if (x.is_contiguous(format)) return x;
   const Tensor y = x.contiguous(format);
-  Tape::record("layout", {x}, {y}, {}, [from = x.format()](Pull& pull) { pull.dx(0) = pull.dy().contiguous(from); });
+  Tape::record("layout", {x}, {y}, {},
+               [from = x.format()](BackwardContext& ctx) { ctx.dx(0) = ctx.dy().contiguous(from); });
   return y;
 }
 
@@ -87,19 +88,19 @@ Tensor in_format(const Tensor& x, MemoryFormat format) {
 Tensor in_type(const Tensor& x, DType type) {
   if (x.dtype() == type) return x;
   const Tensor y = x.to(type);
-  Tape::record("type", {x}, {y}, {}, [from = x.dtype()](Pull& pull) { pull.dx(0) = pull.dy().to(from); });
+  Tape::record("type", {x}, {y}, {}, [from = x.dtype()](BackwardContext& ctx) { ctx.dx(0) = ctx.dy().to(from); });
   return y;
 }
 
-/// What an operator makes of a map without elements: a table of its places would be longer than the map.
+/// What an operator makes of a map without elements: a table of its positions would be longer than the map.
 Tensor of_nothing(const Tensor& x, const Dims& shape, std::span<const Tensor> parameters) {
   const TensorOptions options{x.dtype(), x.format(), x.device()};
   const Tensor y = Tensor::empty(shape, options);
   std::vector<Tensor> inputs{x};
   inputs.insert(inputs.end(), parameters.begin(), parameters.end());
-  Tape::record("nothing", inputs, std::span(&y, 1), inputs, [count = inputs.size()](Pull& pull) {
+  Tape::record("nothing", inputs, std::span(&y, 1), inputs, [count = inputs.size()](BackwardContext& ctx) {
     for (size_t i = 0; i < count; ++i)
-      if (pull.needs(i)) pull.dx(i) = Tensor::zeros(pull.saved(i).shape(), pull.saved(i).options());
+      if (ctx.needs(i)) ctx.dx(i) = Tensor::zeros(ctx.saved(i).shape(), ctx.saved(i).options());
   });
   return y;
 }

@@ -23,7 +23,7 @@ struct Options {
   void keys(Keys& k) {
     constexpr double kLargest = 1 << 20;
     k.integers("kernel", kernel, "Size of the maximum's window.").at_least(1).at_most(kLargest);
-    k.integers("padding", padding, "Absent places before and after the map; at most half the kernel.")
+    k.integers("padding", padding, "Absent positions before and after the map; at most half the kernel.")
         .at_least(0)
         .at_most(kLargest);
     k.integers("stride", stride, "Rows over rows that are kept.").at_least(1).at_most(kLargest);
@@ -34,7 +34,7 @@ struct Options {
   }
 };
 
-struct Plan {
+struct S3Plan {
   int rank = 0;
   std::array<WindowAxis, 3> windows;  // of the maximum
   std::array<int64_t, 3> stride{1, 1, 1}, cell{1, 1, 1}, m{1, 1, 1};
@@ -79,7 +79,7 @@ class S3 final : public PoolOperator {
   explicit S3(const Options& options) : options_(options) {}
 
   Dims output_shape(const Dims& x, std::span<const Tensor> parameters) const override {
-    const Plan p = plan(x);
+    const S3Plan p = plan(x);
     expect_parameters(kName, {}, parameters);
     return resized_shape(kName, x, x[1], p.m);
   }
@@ -103,25 +103,25 @@ class S3 final : public PoolOperator {
 
  private:
   /// Training: the maxima of the rows and columns that the lot keeps.
-  static void sample(const Plan& p, const Tensor& x, const Tensor& y, const PoolMode& mode) {
+  static void sample(const S3Plan& p, const Tensor& x, const Tensor& y, const PoolMode& mode) {
     const Dims shape = x.shape();
     const MemoryFormat format = x.format();
     const MapLayout map = MapLayout::of(shape, format);
     const SpanAxes spans = p.drawn(mode, x.device());
     Tensor winners;
     if (Tape::wants({x})) winners = empty_span_winners(spans.volume, y);
-    span_max(kName, spans, map, {0, spans.places_out()}, x.contiguous(format), y, winners);
-    Tape::record(kName, {x}, {y}, {winners}, [p, mode, map, shape, format](Pull& pull) {
-      if (!pull.needs(0)) return;
-      const Tensor dy = pull.dy().contiguous(format);
+    span_max(kName, spans, map, {0, spans.positions_out()}, x.contiguous(format), y, winners);
+    Tape::record(kName, {x}, {y}, {winners}, [p, mode, map, shape, format](BackwardContext& ctx) {
+      if (!ctx.needs(0)) return;
+      const Tensor dy = ctx.dy().contiguous(format);
       const SpanAxes axes = p.drawn(mode, dy.device());
-      pull.dx(0) = Tensor::empty(shape, {dy.dtype(), format, dy.device()});
-      span_max_pull(kName, axes, map, {0, axes.places_out()}, pull.saved(0), dy, pull.dx(0));
+      ctx.dx(0) = Tensor::empty(shape, {dy.dtype(), format, dy.device()});
+      span_max_backward(kName, axes, map, {0, axes.positions_out()}, ctx.saved(0), dy, ctx.dx(0));
     });
   }
 
   /// Evaluation: the mean of the maxima.
-  static void expect(const Plan& p, const Tensor& x, const Tensor& y) {
+  static void expect(const S3Plan& p, const Tensor& x, const Tensor& y) {
     const Dims shape = x.shape();
     const MemoryFormat format = x.format();
     const WindowGeometry g{p.windows, MapLayout::of(shape, format)};
@@ -130,26 +130,26 @@ class S3 final : public PoolOperator {
     if (Tape::wants({x})) winners = window::empty_winners(g, maxima);
     max_forward(g, x.contiguous(format), maxima, winners);
     apply_bands(kName, p.means(), g.map, maxima, y);
-    Tape::record(kName, {x}, {y}, {winners}, [p, g, shape, format](Pull& pull) {
-      if (!pull.needs(0)) return;
-      const Tensor dy = pull.dy().contiguous(format);
+    Tape::record(kName, {x}, {y}, {winners}, [p, g, shape, format](BackwardContext& ctx) {
+      if (!ctx.needs(0)) return;
+      const Tensor dy = ctx.dy().contiguous(format);
       // in the type of sums, so that bf16 rounds once
       const TensorOptions sums{dy.dtype() == DType::bf16 ? DType::f32 : dy.dtype(), format, dy.device()};
       const Tensor mean = Tensor::empty(pooled_shape(shape, shape[1], p.windows), sums),
                    dx = Tensor::empty(shape, sums);
       apply_bands(kName, transposed(p.means()), g.map, dy, mean);
-      max_backward(g, pull.saved(0), mean, dx);
-      pull.dx(0) = dx.to(dy.dtype());
+      max_backward(g, ctx.saved(0), mean, dx);
+      ctx.dx(0) = dx.to(dy.dtype());
     });
   }
 
-  Plan plan(const Dims& x) const {
+  S3Plan plan(const Dims& x) const {
     const int rank = expect_rank(kName, x, {1, 2});
     options_.kernel.expect_axes(kName, "kernel", rank);
     options_.padding.expect_axes(kName, "padding", rank);
     options_.stride.expect_axes(kName, "stride", rank);
     options_.grid.expect_axes(kName, "grid", rank);
-    Plan p;
+    S3Plan p;
     p.rank = rank;
     for (int i = 0; i < rank; ++i) {
       const auto axis = static_cast<size_t>(3 - rank + i);
@@ -172,7 +172,7 @@ class S3 final : public PoolOperator {
 
 }  // namespace
 
-inline namespace TP_PASS {
+inline namespace TP_COMPILED_FOR {
 
 const PoolDescription& pool_s3() {
   static const PoolDescription description{
@@ -186,12 +186,12 @@ const PoolDescription& pool_s3() {
       .gradient = "that of the formula, the draw held fixed; of equal elements the first gets it",
       .source = "Zhai et al.: S3Pool, Pooling with stochastic spatial sampling, CVPR 2017",
       .keeps =
-          "the winner's index, 1 byte an output, in evaluation one a maximum (4 when a window has over 256 elements)",
+          "the winner's index, 1 byte per output, in evaluation one a maximum (4 when a window has over 256 elements)",
       .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
         return std::make_unique<S3>(parse_keys<Options>(kName, config));
       }};
   return description;
 }
 
-}  // namespace TP_PASS
+}  // namespace TP_COMPILED_FOR
 }  // namespace tidepool

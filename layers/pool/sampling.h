@@ -97,27 +97,28 @@ TP_HD TP_INLINE void each_run_of_lanes(int64_t first, int64_t count, const Body&
   each_lane<A>(first, count, [&]<class W>(int64_t lane) { body.template operator()<W, 1>(lane); });
 }
 
-/// Walks a map's lanes: calls body.template operator()<V, vectors>(place, channel) for lanes [lane, lane + count) of a
-/// row, whose lanes are (place, inner).
+/// Walks a map's lanes: calls body.template operator()<V, vectors>(position, channel) for lanes [lane, lane + count) of
+/// a row, whose lanes are (position, inner).
 template <class A, class Body>
-TP_HD TP_INLINE void each_place_run(int64_t inner, int64_t lane, int64_t count, const Body& body) {
+TP_HD TP_INLINE void each_position_run(int64_t inner, int64_t lane, int64_t count, const Body& body) {
   const int64_t end = lane + count;
-  int64_t place = lane / inner, c = lane % inner;
+  int64_t position = lane / inner, c = lane % inner;
   while (lane < end) {
     const int64_t run = inner - c < end - lane ? inner - c : end - lane;
-    each_run_of_lanes<A>(
-        c, run, [&]<class V, int vectors>(int64_t channel) { body.template operator()<V, vectors>(place, channel); });
+    each_run_of_lanes<A>(c, run, [&]<class V, int vectors>(int64_t channel) {
+      body.template operator()<V, vectors>(position, channel);
+    });
     lane += run;
     c = 0;
-    ++place;
+    ++position;
   }
 }
 
-/// The same a vector at a time: body.template operator()<V>(place, channel).
+/// The same a vector at a time: body.template operator()<V>(position, channel).
 template <class A, class Body>
-TP_HD TP_INLINE void each_place_lane(int64_t inner, int64_t lane, int64_t count, const Body& body) {
-  each_place_run<A>(inner, lane, count, [&]<class V, int vectors>(int64_t place, int64_t channel) {
-    for (int i = 0; i < vectors; ++i) body.template operator()<V>(place, channel + i * kLanes<V>);
+TP_HD TP_INLINE void each_position_lane(int64_t inner, int64_t lane, int64_t count, const Body& body) {
+  each_position_run<A>(inner, lane, count, [&]<class V, int vectors>(int64_t position, int64_t channel) {
+    for (int i = 0; i < vectors; ++i) body.template operator()<V>(position, channel + i * kLanes<V>);
   });
 }
 

@@ -22,7 +22,7 @@ std::array<int64_t, 3> ScaleOptions::lengths(const char* op, const Dims& x, std:
   const int rank = expect_rank(op, x, ranks);
   output_size.expect_axes(op, "output_size", rank);
   ratio.expect_axes(op, "ratio", rank);
-  expect_places(op, x);
+  expect_positions(op, x);
   std::array<int64_t, 3> m{1, 1, 1};
   for (int i = 0; i < rank; ++i)
     m[static_cast<size_t>(3 - rank + i)] =

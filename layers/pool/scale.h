@@ -14,7 +14,7 @@ struct ScaleOptions {
   /// Throws Error when both are given.
   void check(const char* op) const;
   /// Lengths of the axes D, H, W of the output: output_size, or max(1, floor(n ratio)). Throws Error for a rank that is
-  /// not listed, an axis without places or another number of axes.
+  /// not listed, an axis without positions or another number of axes.
   std::array<int64_t, 3> lengths(const char* op, const Dims& x, std::initializer_list<int> ranks) const;
   /// The map after it, straight through the rounding of n ratio; an output size passes no slope on.
   TracedShape trace(const TracedShape& x, const Dims& y) const;

@@ -5,8 +5,8 @@
 #include "core/parallel.h"
 #include "core/sums.h"
 #include "core/tape.h"
+#include "layers/pool/compiled_for.h"
 #include "layers/pool/max.h"
-#include "layers/pool/pass.h"
 #include "layers/pool/sampling.h"
 
 namespace tidepool {
@@ -27,7 +27,7 @@ struct Options {
   }
 };
 
-struct Plan {
+struct ShapeAdaptorPlan {
   std::array<int64_t, 3> n{1, 1, 1}, pooled{1, 1, 1}, m{1, 1, 1};  // axes D (absent), H, W
   double mix = 0, scale = 0;                                       // sigmoid(a); s
   MapLayout map{};
@@ -59,7 +59,7 @@ SampledAxes resize_axes(const std::array<int64_t, 3>& n, const std::array<int64_
   return axes;
 }
 
-/// A map that is sampled at the outputs' places; T is its element type.
+/// A map that is sampled at the outputs' positions; T is its element type.
 template <class T>
 struct Source {
   std::array<SampledAxis, 3> axis;
@@ -95,7 +95,7 @@ struct ForwardKernel {
   Stray stray;
 
   TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
-    each_place_lane<Acc<T>>(x.inner, lane, count, [&]<class V>(int64_t w, int64_t channel) {
+    each_position_lane<Acc<T>>(x.inner, lane, count, [&]<class V>(int64_t w, int64_t channel) {
       const V t = splat<V>(static_cast<Lane<V>>(mix)), rest = splat<V>(static_cast<Lane<V>>(1 - mix));
       const V value = rest * pooled.template at<V>(row, w, channel) + t * x.template at<V>(row, w, channel);
       stray.see(value);
@@ -106,14 +106,14 @@ struct ForwardKernel {
 
 /// dp (set), in the accumulation type: of the pooled map.
 template <class T>
-struct PooledPull {
+struct PooledBackward {
   Source<T> pooled;
   double mix;
   const T* dy;
   Acc<T>* dp;
 
   TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
-    each_place_lane<Acc<T>>(pooled.inner, lane, count, [&]<class V>(int64_t w, int64_t channel) {
+    each_position_lane<Acc<T>>(pooled.inner, lane, count, [&]<class V>(int64_t w, int64_t channel) {
       const V rest = splat<V>(static_cast<Lane<V>>(1 - mix));
       store(dp + (row * pooled.axis[2].n + w) * pooled.inner + channel,
             rest * pooled.template spread<V>(dy, row, w, channel));
@@ -123,7 +123,7 @@ struct PooledPull {
 
 /// dx (set): of the map itself, and of the pooled one where this pixel was the maximum.
 template <class T>
-struct MapPull {
+struct MapBackward {
   Source<T> x;
   WindowGeometry windows;
   double mix;
@@ -135,7 +135,7 @@ struct MapPull {
   TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
     const WindowAxis &ah = windows.axis[1], &aw = windows.axis[2];
     const int64_t h = row % ah.n, ph = h / ah.k, kh = h % ah.k, pooled_row = row / ah.n * ah.m + ph;
-    each_place_lane<Acc<T>>(x.inner, lane, count, [&]<class V>(int64_t w, int64_t channel) {
+    each_position_lane<Acc<T>>(x.inner, lane, count, [&]<class V>(int64_t w, int64_t channel) {
       V sum = splat<V>(static_cast<Lane<V>>(mix)) * x.template spread<V>(dy, row, w, channel);
       const int64_t pw = w / aw.k;
       if (ph < ah.m && pw < aw.m) {
@@ -150,7 +150,7 @@ struct MapPull {
 
 /// sums[row] = sum over the row of dy (resize(x) - resize(pooled)).
 template <class T>
-struct MixPull {
+struct MixBackward {
   Source<T> x, pooled;
   const T* dy;
   double* sums;
@@ -158,7 +158,7 @@ struct MixPull {
   TP_HD void operator()(int64_t row, int64_t /*lane*/, int64_t /*count*/) const {
     LaneSums<Acc<T>> sum;
     const int64_t lanes = x.axis[2].m * x.inner;
-    each_place_lane<Acc<T>>(x.inner, 0, lanes, [&]<class V>(int64_t w, int64_t channel) {
+    each_position_lane<Acc<T>>(x.inner, 0, lanes, [&]<class V>(int64_t w, int64_t channel) {
       sum.add(load<V>(dy + row * lanes + w * x.inner + channel) *
               (x.template at<V>(row, w, channel) - pooled.template at<V>(row, w, channel)));
     });
@@ -166,7 +166,7 @@ struct MixPull {
   }
 };
 
-Tensor pooled_of(const Plan& p, const Tensor& x, const Tensor& winners) {
+Tensor pooled_of(const ShapeAdaptorPlan& p, const Tensor& x, const Tensor& winners) {
   Dims shape = x.shape();
   shape[2] = p.pooled[1];
   shape[3] = p.pooled[2];
@@ -175,34 +175,34 @@ Tensor pooled_of(const Plan& p, const Tensor& x, const Tensor& winners) {
   return pooled;
 }
 
-void backward(const Plan& p, const Dims& shape, MemoryFormat format, Pull& pull) {
-  const Tensor dy = pull.dy().contiguous(format);
-  const Tensor &winners = pull.saved(0), &x = pull.saved(1);
+void backward(const ShapeAdaptorPlan& p, const Dims& shape, MemoryFormat format, BackwardContext& ctx) {
+  const Tensor dy = ctx.dy().contiguous(format);
+  const Tensor &winners = ctx.saved(0), &x = ctx.saved(1);
   const Device device = dy.device();
   const SampledAxes from_x = resize_axes(p.n, p.m, device), from_pooled = resize_axes(p.pooled, p.m, device);
   dispatch_floating(dy.dtype(), kName, [&]<class T>(T) {
     using A = Acc<T>;
     const Source<T> map{from_x.axis, p.map.inner, x ? x.data<T>() : nullptr};
     Source<T> pooled{from_pooled.axis, p.map.inner, nullptr};
-    if (pull.needs(0)) {
+    if (ctx.needs(0)) {
       const Tensor dp = Tensor::empty({p.map.outer * p.pooled[1], p.pooled[2] * p.map.inner},
                                       {.dtype = DTypeOf<A>::value, .device = device});
-      parallel_rows(device, dp.size(0), dp.size(1), 8, PooledPull<T>{pooled, p.mix, dy.data<T>(), dp.data<A>()});
-      pull.dx(0) = Tensor::empty(shape, {dy.dtype(), format, device});
+      parallel_rows(device, dp.size(0), dp.size(1), 8, PooledBackward<T>{pooled, p.mix, dy.data<T>(), dp.data<A>()});
+      ctx.dx(0) = Tensor::empty(shape, {dy.dtype(), format, device});
       parallel_rows(device, p.map.outer * p.n[1], p.n[2] * p.map.inner, 8,
-                    MapPull<T>{map, p.windows(), p.mix, dy.data<T>(), dp.data<A>(), winners.data<uint8_t>(),
-                               pull.dx(0).data<T>()});
+                    MapBackward<T>{map, p.windows(), p.mix, dy.data<T>(), dp.data<A>(), winners.data<uint8_t>(),
+                                   ctx.dx(0).data<T>()});
     }
-    if (pull.needs(1)) {
+    if (ctx.needs(1)) {
       const int64_t rows = p.map.outer * p.m[1];
       const Tensor values = pooled_of(p, x, {});
       pooled.x = values.data<T>();
       const Tensor sums = Tensor::empty({rows}, {.dtype = DType::f64, .device = device});
       const Tensor sum = Tensor::empty({1}, {.dtype = DType::f64, .device = device});
       parallel_rows(device, rows, 1, p.m[2] * p.map.inner * 8,
-                    MixPull<T>{map, pooled, dy.data<T>(), sums.data<double>()});
+                    MixBackward<T>{map, pooled, dy.data<T>(), sums.data<double>()});
       parallel_rows(device, 1, 1, 1, SumRows<1>{sums.data<double>(), rows, {p.mix * (1 - p.mix)}, sum.data<double>()});
-      pull.dx(1) = sum.to(kCpu).to(p.alpha_type).to(p.alpha_device);
+      ctx.dx(1) = sum.to(kCpu).to(p.alpha_type).to(p.alpha_device);
     }
   });
 }
@@ -216,18 +216,18 @@ class ShapeAdaptor final : public PoolOperator {
   std::vector<ParameterSpec> parameters(const Dims& x) const override {
     expect_rank(kName, x, {2});
     const double start = options_.alpha;
-    return {{.name = "alpha", .shape = {1}, .kind = ParameterKind::shape, .start = [start](const Tensor& t, uint64_t) {
+    return {{.name = "alpha", .shape = {1}, .kind = ParameterKind::shape, .init = [start](const Tensor& t, uint64_t) {
                t.fill(start);
              }}};
   }
   Dims output_shape(const Dims& x, std::span<const Tensor> tensors) const override {
-    const Plan p = plan(x, tensors);
+    const ShapeAdaptorPlan p = plan(x, tensors);
     return {x[0], x[1], p.m[1], p.m[2]};
   }
 
   bool by_channels(const Dims& /*x*/, std::span<const Tensor> /*parameters*/) const override { return true; }
   Tensor run(const Tensor& x, std::span<const Tensor> tensors, const PoolMode& mode) const override {
-    Plan p = plan(x.shape(), tensors);
+    ShapeAdaptorPlan p = plan(x.shape(), tensors);
     const Tensor& alpha = tensors[0];
     const MemoryFormat format = x.format();
     p.map = MapLayout::of(x.shape(), format);
@@ -250,13 +250,13 @@ class ShapeAdaptor final : public PoolOperator {
     if (strayed && near_the_ends(x)) return forward_in_f64(x, tensors, mode);
     const Dims shape = x.shape();
     Tape::record(kName, {x, alpha}, {y}, {winners, Tape::wants({alpha}) ? dense : Tensor{}},
-                 [p, shape, format](Pull& pull) { backward(p, shape, format, pull); });
+                 [p, shape, format](BackwardContext& ctx) { backward(p, shape, format, ctx); });
     return y;
   }
 
   TracedShape trace(const TracedShape& x, std::span<const Tensor> tensors, const std::string& /*name*/,
                     Trace& /*trace*/) const override {
-    const Plan p = plan(x.dims(), tensors);
+    const ShapeAdaptorPlan p = plan(x.dims(), tensors);
     TracedShape y{.n = x.n, .c = x.c, .lengths = {}};
     for (size_t i = 0; i < 2; ++i) {
       TracedLength m = x.lengths[i].then(p.m[1 + i], p.scale);
@@ -268,9 +268,9 @@ class ShapeAdaptor final : public PoolOperator {
   }
 
  private:
-  Plan plan(const Dims& x, std::span<const Tensor> tensors) const {
+  ShapeAdaptorPlan plan(const Dims& x, std::span<const Tensor> tensors) const {
     expect_parameters(kName, parameters(x), tensors);
-    Plan p;
+    ShapeAdaptorPlan p;
     p.alpha_type = tensors[0].dtype();
     p.alpha_device = tensors[0].device();
     const double a = tensors[0].values()[0];
@@ -296,7 +296,7 @@ class ShapeAdaptor final : public PoolOperator {
 
 }  // namespace
 
-inline namespace TP_PASS {
+inline namespace TP_COMPILED_FOR {
 
 const PoolDescription& pool_shape_adaptor() {
   static const PoolDescription description{
@@ -318,5 +318,5 @@ const PoolDescription& pool_shape_adaptor() {
   return description;
 }
 
-}  // namespace TP_PASS
+}  // namespace TP_COMPILED_FOR
 }  // namespace tidepool

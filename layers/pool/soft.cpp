@@ -35,7 +35,7 @@ struct Soft {
     return pooled_soft<V>(x, beta<V>());
   }
   template <class V>
-  TP_HD TP_INLINE V pull(V dy, V x_i, const WindowPlace& /*at*/, const Pooled<V, kState>& p) const {
+  TP_HD TP_INLINE V backward(V dy, V x_i, const WindowPosition& /*at*/, const Pooled<V, kState>& p) const {
     return dy * SoftMean<V>::get(p.state).slope(x_i, beta<V>(), options.grad == Grad::frozen_weights);
   }
 

@@ -1,11 +1,11 @@
-// space_to_depth: every block of places becomes channels, which a 1x1 convolution mixes: nothing is thrown away. The
+// space_to_depth: every block of positions becomes channels, which a 1x1 convolution mixes: nothing is thrown away. The
 // two together are one convolution whose kernel and stride are the block.
 #include "core/tape.h"
 #include "layers/conv.h"
+#include "layers/init.h"
+#include "layers/pool/compiled_for.h"
 #include "layers/pool/geometry.h"
 #include "layers/pool/operator.h"
-#include "layers/pool/pass.h"
-#include "layers/starts.h"
 
 namespace tidepool {
 namespace {
@@ -31,11 +31,11 @@ class SpaceToDepth final : public PoolOperator {
     return {{.name = "weight",
              .shape = {out, x[1] * options_.block * options_.block, 1, 1},
              .kind = ParameterKind::weight,
-             .start = he_normal(static_cast<double>(out))}};
+             .init = he_normal(static_cast<double>(out))}};
   }
   Dims output_shape(const Dims& x, std::span<const Tensor> tensors) const override {
     expect_parameters(kName, parameters(x), tensors);
-    expect_places(kName, x);
+    expect_positions(kName, x);
     const int64_t b = options_.block;
     if (x[2] % b != 0 || x[3] % b != 0)
       throw Error("[space_to_depth] expected a map of multiples of the block {}, got {}x{}", b, x[2], x[3]);
@@ -53,17 +53,17 @@ class SpaceToDepth final : public PoolOperator {
       const Tape::Scope none(nullptr);
       y = convolution(in, w.reshape(k), {}, o);
     }
-    Tape::record(kName, {x, tensors[0]}, {y}, {in, w}, [o, k, format](Pull& pull) {
-      const Tensor &px = pull.saved(0), &pw = pull.saved(1);
-      const Tensor dy = pull.dy().contiguous(format);
-      if (pull.needs(0)) {
-        pull.dx(0) = Tensor::empty(px.shape(), {px.dtype(), format, px.device()});
-        conv_backward_data(dy, pw.reshape(k), o, pull.dx(0));
+    Tape::record(kName, {x, tensors[0]}, {y}, {in, w}, [o, k, format](BackwardContext& ctx) {
+      const Tensor &px = ctx.saved(0), &pw = ctx.saved(1);
+      const Tensor dy = ctx.dy().contiguous(format);
+      if (ctx.needs(0)) {
+        ctx.dx(0) = Tensor::empty(px.shape(), {px.dtype(), format, px.device()});
+        conv_backward_data(dy, pw.reshape(k), o, ctx.dx(0));
       }
-      if (pull.needs(1)) {
+      if (ctx.needs(1)) {
         const Tensor dw = Tensor::empty(k, {pw.dtype(), MemoryFormat::plain, pw.device()});
         conv_backward_weights(px, dy, o, dw, {});
-        pull.dx(1) = dw.reshape(pw.shape());
+        ctx.dx(1) = dw.reshape(pw.shape());
       }
     });
     return y;
@@ -78,13 +78,14 @@ class SpaceToDepth final : public PoolOperator {
                             .kind = kName,
                             .output = y,
                             .parameters = tensors[0].numel(),
-                            .macs_per_place = tensors[0].numel(),
+                            .macs_per_position = tensors[0].numel(),
                             .convolution = TracedConvolution{x.dims(), kernel(x.dims()), convolution_options()}});
     return y;
   }
 
  private:
-  /// The weight as the convolution has it: channel (c b + i) b + j of the unshuffled map is place (i, j) of channel c.
+  /// The weight as the convolution has it: channel (c b + i) b + j of the unshuffled map is position (i, j) of channel
+  /// c.
   Dims kernel(const Dims& x) const {
     return {options_.channels > 0 ? options_.channels : x[1], x[1], options_.block, options_.block};
   }
@@ -99,7 +100,7 @@ class SpaceToDepth final : public PoolOperator {
 
 }  // namespace
 
-inline namespace TP_PASS {
+inline namespace TP_COMPILED_FOR {
 
 const PoolDescription& pool_space_to_depth() {
   static const PoolDescription description{
@@ -118,5 +119,5 @@ const PoolDescription& pool_space_to_depth() {
   return description;
 }
 
-}  // namespace TP_PASS
+}  // namespace TP_COMPILED_FOR
 }  // namespace tidepool

@@ -1,4 +1,4 @@
-// Windows of any lengths: on each axis [begin, end) of places, both rising from window to window. Adaptive grids and
+// Windows of any lengths: on each axis [begin, end) of positions, both rising from window to window. Adaptive grids and
 // drawn windows are such. Here are their tables, made anew at each call, and the kernels of their maxima.
 #pragma once
 #include <array>
@@ -8,7 +8,7 @@
 #include "core/lanes.h"
 #include "core/parallel.h"
 #include "core/sums.h"
-#include "layers/pool/pass.h"
+#include "layers/pool/compiled_for.h"
 #include "layers/pool/sampling.h"
 
 namespace tidepool {
@@ -18,12 +18,12 @@ struct Span {
   TP_HD int32_t length() const { return end - begin; }
 };
 
-/// One axis as kernels see it: n places, m windows. With steps other than 0 each plane (image, channel) has tables of
-/// its own.
+/// One axis as kernels see it: n positions, m windows. With steps other than 0 each plane (image, channel) has tables
+/// of its own.
 struct SpanAxis {
   int64_t n = 1, m = 1;
-  const Span* windows = nullptr;   ///< [planes][m]: places of a window
-  const Span* covering = nullptr;  ///< [planes][n]: windows that hold a place
+  const Span* windows = nullptr;   ///< [planes][m]: positions of a window
+  const Span* covering = nullptr;  ///< [planes][n]: windows that hold a position
   int64_t windows_step = 0, covering_step = 0;
 
   TP_HD Span window(int64_t plane, int64_t o) const { return windows[plane * windows_step + o]; }
@@ -36,22 +36,22 @@ struct SpanAxes {
   std::vector<Tensor> memory;
   int64_t volume = 1;    ///< of the largest window
   bool own = false;      ///< planes have windows of their own
-  bool disjoint = true;  ///< no place lies in two windows
+  bool disjoint = true;  ///< no position lies in two windows
 
   /// Sets axis i: `windows` [planes][m], planes 1 when all share them.
   void set(int i, int64_t n, const std::vector<Span>& windows, int64_t planes, int64_t m, Device device);
   void share(int i, int64_t n, const std::vector<Span>& windows, Device device) {
     set(i, n, windows, 1, static_cast<int64_t>(windows.size()), device);
   }
-  int64_t places_in() const { return axis[0].n * axis[1].n * axis[2].n; }
-  int64_t places_out() const { return axis[0].m * axis[1].m * axis[2].m; }
+  int64_t positions_in() const { return axis[0].n * axis[1].n * axis[2].n; }
+  int64_t positions_out() const { return axis[0].m * axis[1].m * axis[2].m; }
 };
 
-/// Window o of m on an axis of n places: [floor(o n / m), ceil((o + 1) n / m)), as torch.nn.AdaptiveMaxPool has it.
+/// Window o of m on an axis of n positions: [floor(o n / m), ceil((o + 1) n / m)), as torch.nn.AdaptiveMaxPool has it.
 std::vector<Span> adaptive_spans(int64_t n, int64_t m);
 
-/// The part of a larger row of places that a kernel's map takes: dense maps have begin 0 and all = their places.
-struct PlaceRange {
+/// The part of a larger row of positions that a kernel's map takes: dense maps have begin 0 and all = their positions.
+struct PositionRange {
   int64_t begin = 0, all = 0;
 };
 
@@ -60,20 +60,20 @@ inline Tensor empty_span_winners(int64_t volume, const Tensor& y) {
   return Tensor::empty(y.shape(), {volume > 256 ? DType::f32 : DType::u8, y.format(), y.device()});
 }
 
-inline namespace TP_PASS {
+inline namespace TP_COMPILED_FOR {
 namespace spans {
 
-/// Calls body.template operator()<V>(place, channel); kOwn: lane after lane, for tables differ from lane to lane.
+/// Calls body.template operator()<V>(position, channel); kOwn: lane after lane, for tables differ from lane to lane.
 template <class A, bool kOwn, class Body>
 TP_HD TP_INLINE void each(int64_t inner, int64_t lane, int64_t count, const Body& body) {
   if constexpr (kOwn) {
-    int64_t place = lane / inner, channel = lane % inner;
+    int64_t position = lane / inner, channel = lane % inner;
     for (int64_t l = lane; l < lane + count; ++l) {
-      body.template operator()<A>(place, channel);
-      if (++channel == inner) channel = 0, ++place;
+      body.template operator()<A>(position, channel);
+      if (++channel == inner) channel = 0, ++position;
     }
   } else {
-    each_place_lane<A>(inner, lane, count, body);
+    each_position_lane<A>(inner, lane, count, body);
   }
 }
 
@@ -83,7 +83,7 @@ template <class T, class I, bool kOwn>
 struct MaxKernel {
   std::array<SpanAxis, 3> axis;
   int64_t inner;
-  PlaceRange out;
+  PositionRange out;
   const T* x;
   T* y;
   I* winners;
@@ -113,13 +113,13 @@ struct MaxKernel {
   }
 };
 
-/// dx: each place sums dy of the windows whose winner it is, in their order; set, or added to what is there. A row is
-/// (outer, d, h) of the input, its lanes are (w, inner).
+/// dx: each position sums dy of the windows whose winner it is, in their order; set, or added to what is there. A row
+/// is (outer, d, h) of the input, its lanes are (w, inner).
 template <class T, class U, class I, bool kOwn>
-struct MaxPull {
+struct MaxBackward {
   std::array<SpanAxis, 3> axis;
   int64_t inner;
-  PlaceRange out;
+  PositionRange out;
   const T* dy;
   const I* winners;
   U* dx;
@@ -149,13 +149,13 @@ struct MaxPull {
   }
 };
 
-/// dx where no two windows share a place: each window adds its dy to its winner, on a map that is 0 or summed before. A
-/// row is (outer, d, h) of the output, its lanes are (w, inner).
+/// dx where no two windows share a position: each window adds its dy to its winner, on a map that is 0 or summed
+/// before. A row is (outer, d, h) of the output, its lanes are (w, inner).
 template <class T, class U, class I, bool kOwn>
 struct MaxOwn {
   std::array<SpanAxis, 3> axis;
   int64_t inner;
-  PlaceRange out;
+  PositionRange out;
   const T* dy;
   const I* winners;
   U* dx;
@@ -189,8 +189,8 @@ void with_index(const Tensor& winners, F&& f) {
 }  // namespace spans
 
 /// y (set) = the maximum of every window of x; with `winners` (empty_span_winners), the first largest element's number
-/// in its window. `out` names the part of y's places that these windows fill.
-inline void span_max(const char* who, const SpanAxes& axes, MapLayout map, PlaceRange out, const Tensor& x,
+/// in its window. `out` names the part of y's positions that these windows fill.
+inline void span_max(const char* who, const SpanAxes& axes, MapLayout map, PositionRange out, const Tensor& x,
                      const Tensor& y, const Tensor& winners) {
   dispatch_floating(x.dtype(), who, [&]<class T>(T) {
     spans::with_own(axes.own, [&](auto own) {
@@ -204,8 +204,8 @@ inline void span_max(const char* who, const SpanAxes& axes, MapLayout map, Place
 }
 
 /// dx (set, or added to): dy at the winners. dx has dy's type or that of its sums.
-inline void span_max_pull(const char* who, const SpanAxes& axes, MapLayout map, PlaceRange out, const Tensor& winners,
-                          const Tensor& dy, const Tensor& dx, bool add = false) {
+inline void span_max_backward(const char* who, const SpanAxes& axes, MapLayout map, PositionRange out,
+                              const Tensor& winners, const Tensor& dy, const Tensor& dx, bool add = false) {
   dispatch_floating(dy.dtype(), who, [&]<class T>(T) {
     const auto to = [&]<class U>(U* gradients) {
       spans::with_own(axes.own, [&](auto own) {
@@ -216,8 +216,8 @@ inline void span_max_pull(const char* who, const SpanAxes& axes, MapLayout map, 
             return parallel_rows(dy.device(), map.outer * axes.axis[0].m * axes.axis[1].m, axes.axis[2].m * map.inner,
                                  16, kernel);
           }
-          const spans::MaxPull<T, U, I, own.value> kernel{axes.axis, map.inner, out, dy.data<T>(),
-                                                          indices,   gradients, add};
+          const spans::MaxBackward<T, U, I, own.value> kernel{axes.axis, map.inner, out, dy.data<T>(),
+                                                              indices,   gradients, add};
           parallel_rows(dy.device(), map.outer * axes.axis[0].n * axes.axis[1].n, axes.axis[2].n * map.inner, 8,
                         kernel);
         });
@@ -230,5 +230,5 @@ inline void span_max_pull(const char* who, const SpanAxes& axes, MapLayout map, 
   });
 }
 
-}  // namespace TP_PASS
+}  // namespace TP_COMPILED_FOR
 }  // namespace tidepool

@@ -24,10 +24,10 @@ class Spectral final : public PoolOperator {
     output_shape(shape, parameters);
     const MemoryFormat format = x.format();
     const Tensor y = fourier_map(kName, axes(shape), false, x.contiguous(format), format, x.dtype());
-    Tape::record(kName, {x}, {y}, {}, [this, shape, format](Pull& pull) {
-      if (!pull.needs(0)) return;
-      const Tensor dy = pull.dy().contiguous(format);
-      pull.dx(0) = fourier_map(kName, axes(shape), true, dy, format, dy.dtype());
+    Tape::record(kName, {x}, {y}, {}, [this, shape, format](BackwardContext& ctx) {
+      if (!ctx.needs(0)) return;
+      const Tensor dy = ctx.dy().contiguous(format);
+      ctx.dx(0) = fourier_map(kName, axes(shape), true, dy, format, dy.dtype());
     });
     return y;
   }
@@ -60,7 +60,7 @@ class Spectral final : public PoolOperator {
 
 }  // namespace
 
-inline namespace TP_PASS {
+inline namespace TP_COMPILED_FOR {
 
 const PoolDescription& pool_spectral() {
   static const PoolDescription description{
@@ -80,5 +80,5 @@ const PoolDescription& pool_spectral() {
   return description;
 }
 
-}  // namespace TP_PASS
+}  // namespace TP_COMPILED_FOR
 }  // namespace tidepool

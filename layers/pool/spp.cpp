@@ -30,12 +30,12 @@ class Spp final : public PoolOperator {
   Dims output_shape(const Dims& x, std::span<const Tensor> parameters) const override {
     const int rank = expect_rank(kName, x, {1, 2, 3});
     expect_parameters(kName, {}, parameters);
-    expect_places(kName, x);
-    double places = 0;
-    for (int64_t m : options_.levels) places += std::pow(static_cast<double>(m), rank);
-    if (places * static_cast<double>(x[0]) * static_cast<double>(x[1]) > 0x1p31)
+    expect_positions(kName, x);
+    double positions = 0;
+    for (int64_t m : options_.levels) positions += std::pow(static_cast<double>(m), rank);
+    if (positions * static_cast<double>(x[0]) * static_cast<double>(x[1]) > 0x1p31)
       throw Error("[spp] the output of {} would have more than 2^31 elements", x.str());
-    return {x[0], x[1], static_cast<int64_t>(places)};
+    return {x[0], x[1], static_cast<int64_t>(positions)};
   }
 
   bool by_channels(const Dims& /*x*/, std::span<const Tensor> /*parameters*/) const override { return true; }
@@ -48,38 +48,38 @@ class Spp final : public PoolOperator {
     const bool max = options_.aggregate == Aggregate::max;
     Tensor winners;
     if (max && Tape::wants({x})) winners = empty_span_winners(largest_window(shape), y);
-    each_level(shape, y.size(2), [&](int64_t m, PlaceRange range) {
+    each_level(shape, y.size(2), [&](int64_t m, PositionRange range) {
       if (max)
         span_max(kName, spans_of(shape, m, x.device()), map, range, dense, y, winners);
       else
         apply_bands(kName, means(shape, m), map, dense, y, false, {}, range);
     });
-    const int64_t places = y.size(2);
-    Tape::record(kName, {x}, {y}, {winners}, [this, map, shape, format, places, max](Pull& pull) {
-      if (!pull.needs(0)) return;
-      const Tensor dy = pull.dy().contiguous(format);
+    const int64_t positions = y.size(2);
+    Tape::record(kName, {x}, {y}, {winners}, [this, map, shape, format, positions, max](BackwardContext& ctx) {
+      if (!ctx.needs(0)) return;
+      const Tensor dy = ctx.dy().contiguous(format);
       const DType type = dy.dtype();
       // in the type of sums, so that bf16 rounds once
       const Tensor sum = Tensor::empty(shape, {type == DType::bf16 ? DType::f32 : type, format, dy.device()});
       bool add = false;
-      each_level(shape, places, [&](int64_t m, PlaceRange range) {
+      each_level(shape, positions, [&](int64_t m, PositionRange range) {
         if (max)
-          span_max_pull(kName, spans_of(shape, m, dy.device()), map, range, pull.saved(0), dy, sum, add);
+          span_max_backward(kName, spans_of(shape, m, dy.device()), map, range, ctx.saved(0), dy, sum, add);
         else
           apply_bands(kName, transposed(means(shape, m)), map, dy, sum, add, range, {});
         add = true;
       });
-      pull.dx(0) = sum.to(type);
+      ctx.dx(0) = sum.to(type);
     });
     return y;
   }
 
  private:
   template <class F>
-  void each_level(const Dims& x, int64_t places, const F& f) const {
+  void each_level(const Dims& x, int64_t positions, const F& f) const {
     int64_t begin = 0;
     for (int64_t m : options_.levels) {
-      f(m, PlaceRange{begin, places});
+      f(m, PositionRange{begin, positions});
       int64_t cells = 1;
       for (int i = 2; i < x.rank(); ++i) cells *= m;
       begin += cells;
@@ -119,7 +119,7 @@ class Spp final : public PoolOperator {
 
 }  // namespace
 
-inline namespace TP_PASS {
+inline namespace TP_COMPILED_FOR {
 
 const PoolDescription& pool_spp() {
   static const PoolDescription description{
@@ -130,7 +130,7 @@ const PoolDescription& pool_spp() {
       .formula = "y = (N, C, sum of m^rank): adaptive_max (adaptive_avg) of every level m in turn, each row-major",
       .gradient = "dx_i = sum over levels and cells: dy at the first of the largest elements, or dy / n",
       .source = "He, Zhang, Ren, Sun: Spatial pyramid pooling, ECCV 2014",
-      .keeps = "max: the winner's index, 1 byte an output (4 when a cell has over 256 elements); avg: nothing",
+      .keeps = "max: the winner's index, 1 byte per output (4 when a cell has over 256 elements); avg: nothing",
       .resizes = false,
       .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
         return std::make_unique<Spp>(parse_keys<Options>(kName, config));
@@ -138,5 +138,5 @@ const PoolDescription& pool_spp() {
   return description;
 }
 
-}  // namespace TP_PASS
+}  // namespace TP_COMPILED_FOR
 }  // namespace tidepool

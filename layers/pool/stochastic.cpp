@@ -64,7 +64,7 @@ struct Stochastic {
     return drawn;
   }
   template <class V, class E>
-  TP_HD TP_INLINE V pull(V dy, V x_i, const E& at, const Pooled<V, kState>& p) const {
+  TP_HD TP_INLINE V backward(V dy, V x_i, const E& at, const Pooled<V, kState>& p) const {
     const V none = splat<V>(0), mean = dy / splat<V>(static_cast<Lane<V>>(at.real));
     const auto only_mean = p.state[2] == none;
     const V r = x_i * p.state[0];

@@ -1,13 +1,13 @@
-// strip: a gate for every place from the means of its row and its column. It does not resize.
+// strip: a gate for every position from the means of its row and its column. It does not resize.
 #include <string_view>
 
 #include "core/dnn.h"
 #include "core/lane_math.h"
 #include "core/tape.h"
+#include "layers/init.h"
 #include "layers/pool/bands.h"
 #include "layers/pool/geometry.h"
 #include "layers/pool/operator.h"
-#include "layers/starts.h"
 
 namespace tidepool {
 namespace {
@@ -34,7 +34,7 @@ struct Cross {
 
   TP_HD void operator()(int64_t at, int64_t lane, int64_t count) const {
     const int64_t outer = at / height;
-    each_place_lane<A>(inner, lane, count, [&]<class V>(int64_t w, int64_t channel) {
+    each_position_lane<A>(inner, lane, count, [&]<class V>(int64_t w, int64_t channel) {
       const V v = load<V>(row + at * inner + channel) + load<V>(col + (outer * width + w) * inner + channel);
       store(s + (at * width + w) * inner + channel, v <= splat<V>(0) ? splat<V>(0) : v);
     });
@@ -57,7 +57,7 @@ struct Gate {
 
 /// df (set) = dy x g (1 - g), g = sigmoid(f).
 template <class T>
-struct GatePull {
+struct GateBackward {
   const T *dy, *x;
   const Acc<T>* f;
   Acc<T>* df;
@@ -73,7 +73,7 @@ struct GatePull {
 
 /// ds (in place) = ds where s > 0, else 0.
 template <class A>
-struct ReluPull {
+struct ReluBackward {
   const A* s;
   A* ds;
   int64_t lanes;
@@ -87,7 +87,7 @@ struct ReluPull {
 
 /// dx (set) = dy sigmoid(f) + drow / width + dcol / height.
 template <class T>
-struct MapPull {
+struct MapBackward {
   int64_t height, width, inner;
   const T* dy;
   const Acc<T>*f, *row, *col;
@@ -96,7 +96,7 @@ struct MapPull {
   TP_HD void operator()(int64_t at, int64_t lane, int64_t count) const {
     using A = Acc<T>;
     const int64_t outer = at / height;
-    each_place_lane<A>(inner, lane, count, [&]<class V>(int64_t w, int64_t channel) {
+    each_position_lane<A>(inner, lane, count, [&]<class V>(int64_t w, int64_t channel) {
       const int64_t i = (at * width + w) * inner + channel;
       const V means = load<V>(row + at * inner + channel) / splat<V>(static_cast<A>(width)) +
                       load<V>(col + (outer * width + w) * inner + channel) / splat<V>(static_cast<A>(height));
@@ -106,7 +106,7 @@ struct MapPull {
 };
 
 /// The map's memory, and the matrices that sum along its rows or its columns (or spread a sum's gradient).
-struct Plan {
+struct StripPlan {
   Dims shape;
   MemoryFormat format;
   MapLayout map;
@@ -146,9 +146,9 @@ struct Plan {
 /// sigmoid, and the three weights in the type of sums.
 enum Saved : size_t { kX, kRowMean, kColMean, kRow, kCol, kFuse, kRowWeight, kColWeight, kFuseWeight };
 
-void backward(const Plan& p, const std::array<DType, 6>& types, Pull& pull) {
-  const Tensor dy = pull.dy().contiguous(p.format);
-  const Tensor &x = pull.saved(kX), &f = pull.saved(kFuse);
+void backward(const StripPlan& p, const std::array<DType, 6>& types, BackwardContext& ctx) {
+  const Tensor dy = ctx.dy().contiguous(p.format);
+  const Tensor &x = ctx.saved(kX), &f = ctx.saved(kFuse);
   const Device device = x.device();
   ConvOptions same;
   same.padding = {1, 1, 1};
@@ -158,33 +158,33 @@ void backward(const Plan& p, const std::array<DType, 6>& types, Pull& pull) {
     const int64_t lanes = p.width() * p.map.inner;
     // Sets the gradients of a weight and of its bias, in their own types.
     const auto weights = [&](size_t first, const Tensor& in, const Tensor& out, const Tensor& w, const ConvOptions& o) {
-      if (!pull.needs(first) && !pull.needs(first + 1)) return;
+      if (!ctx.needs(first) && !ctx.needs(first + 1)) return;
       const Tensor dw = Tensor::empty(w.shape(), {.dtype = sums, .device = device}),
                    db = Tensor::empty({w.size(0)}, {.dtype = sums, .device = device});
       conv_backward_weights(in, out, o, dw, db);
-      pull.dx(first) = dw.to(types[first - 1]);
-      pull.dx(first + 1) = db.to(types[first]);
+      ctx.dx(first) = dw.to(types[first - 1]);
+      ctx.dx(first + 1) = db.to(types[first]);
     };
     const Tensor df = p.plane(sums, device), ds = p.plane(sums, device);
-    p.rows(device, GatePull<T>{dy.data<T>(), x.data<T>(), f.data<A>(), df.data<A>(), lanes});
+    p.rows(device, GateBackward<T>{dy.data<T>(), x.data<T>(), f.data<A>(), df.data<A>(), lanes});
     {
-      const Tensor s = p.cross<A>(pull.saved(kRow), pull.saved(kCol));
-      weights(5, s, df, pull.saved(kFuseWeight), {});
-      conv_backward_data(df, pull.saved(kFuseWeight), {}, ds);
-      p.rows(device, ReluPull<A>{s.data<A>(), ds.data<A>(), lanes});
+      const Tensor s = p.cross<A>(ctx.saved(kRow), ctx.saved(kCol));
+      weights(5, s, df, ctx.saved(kFuseWeight), {});
+      conv_backward_data(df, ctx.saved(kFuseWeight), {}, ds);
+      p.rows(device, ReluBackward<A>{s.data<A>(), ds.data<A>(), lanes});
     }
     const Tensor drow = p.line(p.height(), sums, device), dcol = p.line(p.width(), sums, device);
     apply_bands(kName, p.along_rows(false), p.map, ds, drow);
     apply_bands(kName, p.along_columns(false), p.map, ds, dcol);
-    weights(1, pull.saved(kRowMean), drow, pull.saved(kRowWeight), same);
-    weights(3, pull.saved(kColMean), dcol, pull.saved(kColWeight), same);
-    if (!pull.needs(0)) return;
+    weights(1, ctx.saved(kRowMean), drow, ctx.saved(kRowWeight), same);
+    weights(3, ctx.saved(kColMean), dcol, ctx.saved(kColWeight), same);
+    if (!ctx.needs(0)) return;
     const Tensor drow_mean = p.line(p.height(), sums, device), dcol_mean = p.line(p.width(), sums, device);
-    conv_backward_data(drow, pull.saved(kRowWeight), same, drow_mean);
-    conv_backward_data(dcol, pull.saved(kColWeight), same, dcol_mean);
-    pull.dx(0) = p.plane(dy.dtype(), device);
-    p.rows(device, MapPull<T>{p.height(), p.width(), p.map.inner, dy.data<T>(), f.data<A>(), drow_mean.data<A>(),
-                              dcol_mean.data<A>(), pull.dx(0).data<T>()});
+    conv_backward_data(drow, ctx.saved(kRowWeight), same, drow_mean);
+    conv_backward_data(dcol, ctx.saved(kColWeight), same, dcol_mean);
+    ctx.dx(0) = p.plane(dy.dtype(), device);
+    p.rows(device, MapBackward<T>{p.height(), p.width(), p.map.inner, dy.data<T>(), f.data<A>(), drow_mean.data<A>(),
+                                  dcol_mean.data<A>(), ctx.dx(0).data<T>()});
   });
 }
 
@@ -199,15 +199,15 @@ class Strip final : public PoolOperator {
       specs.push_back({.name = fmt::format("{}.weight", layer),
                        .shape = fuse ? Dims{c, c, 1, 1} : Dims{c, c, 3},
                        .kind = ParameterKind::weight,
-                       .start = he_normal(static_cast<double>(fuse ? c : 3 * c))});
+                       .init = he_normal(static_cast<double>(fuse ? c : 3 * c))});
       specs.push_back(
-          {.name = fmt::format("{}.bias", layer), .shape = {c}, .kind = ParameterKind::bias, .start = start_at(0)});
+          {.name = fmt::format("{}.bias", layer), .shape = {c}, .kind = ParameterKind::bias, .init = constant_init(0)});
     }
     return specs;
   }
   Dims output_shape(const Dims& x, std::span<const Tensor> tensors) const override {
     expect_parameters(kName, parameters(x), tensors);
-    expect_places(kName, x);
+    expect_positions(kName, x);
     return x;
   }
 
@@ -216,7 +216,7 @@ class Strip final : public PoolOperator {
   Tensor run(const Tensor& x, std::span<const Tensor> tensors, const PoolMode& /*mode*/) const override {
     const Dims shape = output_shape(x.shape(), tensors);
     const MemoryFormat format = x.format();
-    const Plan p{shape, format, MapLayout::of(shape, format)};
+    const StripPlan p{shape, format, MapLayout::of(shape, format)};
     const Tensor dense = x.contiguous(format), y = p.plane(x.dtype(), x.device());
     const DType sums = x.dtype() == DType::f64 ? DType::f64 : DType::f32;
     std::array<Tensor, 6> w;  // in the type of sums
@@ -243,14 +243,14 @@ class Strip final : public PoolOperator {
     inputs.insert(inputs.end(), tensors.begin(), tensors.end());
     const std::array<Tensor, 9> saved{dense, row_mean, col_mean, row, col, f, w[0], w[2], w[4]};
     Tape::record(kName, std::span<const Tensor>(inputs), std::span<const Tensor>(&y, 1), std::span<const Tensor>(saved),
-                 [p, types](Pull& pull) { backward(p, types, pull); });
+                 [p, types](BackwardContext& ctx) { backward(p, types, ctx); });
     return y;
   }
 };
 
 }  // namespace
 
-inline namespace TP_PASS {
+inline namespace TP_COMPILED_FOR {
 
 const PoolDescription& pool_strip() {
   static const PoolDescription description{
@@ -272,5 +272,5 @@ const PoolDescription& pool_strip() {
   return description;
 }
 
-}  // namespace TP_PASS
+}  // namespace TP_COMPILED_FOR
 }  // namespace tidepool

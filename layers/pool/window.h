@@ -1,46 +1,48 @@
 // Windowed operators. One of them is a small struct: what a window gives (`reduce`) and what an element of it gets back
-// (`pull`). Everything else is here, once: ranks, layouts, views, types, vectors, threads, devices, the tape, keys,
+// (`backward`). Everything else is here, once: ranks, layouts, views, types, vectors, threads, devices, the tape, keys,
 // errors.
 //
 //   struct Foo {
 //     static constexpr PoolText kText{...};                        name, formula, gradient, source, notes
 //     static constexpr Keeps kKeeps = Keeps::input;                what the backward needs of the forward
-//     static constexpr int kState = 2;                             numbers of a window that `pull` needs
+//     static constexpr int kState = 2;                             numbers of a window that `backward` needs
 //     struct Options { double b = 1; void keys(Keys& k); };        keys beside those of every window
 //     Options options;
 //     template <class V, class W> TP_HD Pooled<V, kState> reduce(const W& x) const;
-//     template <class V> TP_HD V pull(V dy, V x_i, const auto& at, const Pooled<V, kState>& p) const;
+//     template <class V> TP_HD V backward(V dy, V x_i, const auto& at, const Pooled<V, kState>& p) const;
 //   };
 //   TP_WINDOW_POOL(foo, Foo)
 //
-// V is f32, f64, or a vector of them (core/lanes.h), one window a lane. `at` says where x_i stands (WindowPlace), and
-// at.window is its window, for an operator whose `pull` needs the other elements (x.rank, x.each). The backward
+// V is f32, f64, or a vector of them (core/lanes.h), one window per lane. `at` says where x_i stands (WindowPosition),
+// and at.window is its window, for an operator whose `backward` needs the other elements (x.rank, x.each). The backward
 // gathers: each element sums what the windows that cover it give back, in the windows' order, without atomics;
 // gradients are set, not added.
 //
 // What an operator may have beside these:
 //
-//     static constexpr bool kWinner = true;                        `pull` reads Pooled::winner (Keeps::winner has it)
-//     template <class V, class W>                                  sets what `pull` needs of a window and y does not
-//     TP_HD void prepare_pull(const W& x, Pooled<V, kState>& p) const;
+//     static constexpr bool kWinner = true;                        `backward` reads Pooled::winner (always set where
+//                                                                  kKeeps is Keeps::winner)
+//     template <class V, class W>                                  sets what only `backward` needs of a window
+//     TP_HD void prepare_backward(const W& x, Pooled<V, kState>& p) const;
 //     void begin(const PoolMode& mode);                            before a forward: training or not, one draw for all
-//     static constexpr bool kDraws = true;                         `reduce` draws: x.uniform(seed, step), one a window
-//     static constexpr int kGathered = 2;                          `reduce` is `gather`, which sets that many states,
+//     static constexpr bool kDraws = true;                         `reduce` draws: x.uniform(seed, step), one per
+//     window static constexpr int kGathered = 2;                          `reduce` is `gather`, which sets that many
+//     states,
 //                                                                  then `finish`: long arithmetic is faster in two
 //     template <class V, class W> TP_HD Pooled<V, kState> gather(const W& x) const;
 //     template <class V, class W> TP_HD void finish(const W& x, Pooled<V, kState>& p) const;
 //     static constexpr int kNumbers = 1;                           numbers that can be learned (number.h):
 //                                                                  declared by `numbers`, read as x.number(k[, j])
 //     NumberSpecs<kNumbers> numbers(int rank, const std::array<WindowAxis, 3>& axes) const;
-//     template <class V, class W, class Give>                      d y / d number: give(k, j, slope), once a window
-//     TP_HD void pull_numbers(const W& x, const Pooled<V, kState>& p, Give&& give) const;
+//     template <class V, class W, class Give>                      d y / d number: give(k, j, slope), once per window
+//     TP_HD void backward_numbers(const W& x, const Pooled<V, kState>& p, Give&& give) const;
 #pragma once
 #include <algorithm>
 
 #include "core/tape.h"
 #include "layers/fused/normed_map.h"
+#include "layers/pool/compiled_for.h"
 #include "layers/pool/operator.h"
-#include "layers/pool/pass.h"
 #include "layers/pool/window_kernels.h"
 
 namespace tidepool {
@@ -101,33 +103,34 @@ Tensor window_pool(const Op& op, const std::array<WindowAxis, 3>& axes, const No
   const Dims shape = x.shape();
   const size_t learned = parameters.size();
   const Act act = map.act();
-  Tape::record(Op::kText.name, inputs, std::span(&y, 1), saved, [op, g, shape, format, act, learned](Pull& pull) {
-    const Tensor dy = pull.dy().contiguous(format), &elements = pull.saved(0);
-    std::vector<Tensor> tensors, here;
-    for (size_t i = 0; i < learned; ++i) tensors.push_back(pull.saved(3 + i));
-    const auto numbers_of = number_specs(op, shape, g.axis);
-    const auto numbers = prepare_numbers<Op>(numbers_of, shape, g.axis, tensors, here);
-    if (pull.needs(0)) {
-      pull.dx(0) = Tensor::empty(shape, {dy.dtype(), format, dy.device()});
-      window::pull(op, numbers, g, elements, pull.saved(1), dy, pull.dx(0),
-                   {pull.saved(2), act, pull.saved(2) ? &pull.dx(1) : nullptr});
-    }
-    if constexpr (number_count<Op>() > 0) {
-      std::array<Tensor, number_count<Op>()> gradients;
-      size_t i = 0;
-      bool any = false;
-      for (size_t k = 0; k < gradients.size(); ++k) {
-        if (!numbers_of[k].learned) continue;
-        if (pull.needs(2 + i)) {
-          const Tensor& p = tensors[i];
-          gradients[k] = pull.dx(2 + i) = Tensor::empty(p.shape(), {.dtype = p.dtype(), .device = p.device()});
-          any = true;
+  Tape::record(
+      Op::kText.name, inputs, std::span(&y, 1), saved, [op, g, shape, format, act, learned](BackwardContext& ctx) {
+        const Tensor dy = ctx.dy().contiguous(format), &elements = ctx.saved(0);
+        std::vector<Tensor> tensors, here;
+        for (size_t i = 0; i < learned; ++i) tensors.push_back(ctx.saved(3 + i));
+        const auto numbers_of = number_specs(op, shape, g.axis);
+        const auto numbers = prepare_numbers<Op>(numbers_of, shape, g.axis, tensors, here);
+        if (ctx.needs(0)) {
+          ctx.dx(0) = Tensor::empty(shape, {dy.dtype(), format, dy.device()});
+          window::backward(op, numbers, g, elements, ctx.saved(1), dy, ctx.dx(0),
+                           {ctx.saved(2), act, ctx.saved(2) ? &ctx.dx(1) : nullptr});
         }
-        ++i;
-      }
-      if (any) window::pull_numbers(op, numbers, numbers_of, g, elements, dy, gradients);
-    }
-  });
+        if constexpr (number_count<Op>() > 0) {
+          std::array<Tensor, number_count<Op>()> gradients;
+          size_t i = 0;
+          bool any = false;
+          for (size_t k = 0; k < gradients.size(); ++k) {
+            if (!numbers_of[k].learned) continue;
+            if (ctx.needs(2 + i)) {
+              const Tensor& p = tensors[i];
+              gradients[k] = ctx.dx(2 + i) = Tensor::empty(p.shape(), {.dtype = p.dtype(), .device = p.device()});
+              any = true;
+            }
+            ++i;
+          }
+          if (any) window::backward_numbers(op, numbers, numbers_of, g, elements, dy, gradients);
+        }
+      });
   return y;
 }
 
@@ -215,7 +218,7 @@ class WindowPool final : public PoolOperator, public ReadsNorm {
   static std::string keeps() {
     if (Op::kKeeps == Keeps::input) return "x";
     std::string text = Op::kKeeps == Keeps::winner
-                           ? "the winner's index, 1 byte an output (4 when a window has over 256 elements)"
+                           ? "the winner's index, 1 byte per output (4 when a window has over 256 elements)"
                            : "nothing";
     return number_count<Op>() > 0 ? text + "; x when a number is learned" : text;
   }
@@ -225,7 +228,7 @@ class WindowPool final : public PoolOperator, public ReadsNorm {
 
 /// Registers Op under the name that operators.inc has.
 #define TP_WINDOW_POOL(name, Op)                                           \
-  inline namespace TP_PASS {                                               \
+  inline namespace TP_COMPILED_FOR {                                       \
   const PoolDescription& pool_##name() {                                   \
     static const PoolDescription description = WindowPool<Op>::describe(); \
     return description;                                                    \

@@ -43,7 +43,7 @@ TP_INLINE void walk_bits(const Plain& plain, int64_t begin, int64_t end, const E
   const WindowGeometry g = plain.g;
   const WindowAxis &ad = g.axis[0], &ah = g.axis[1], &aw = g.axis[2];
   const int64_t inner = g.map.inner, whole = inner / kBits * kBits, down = aw.n * inner;
-  for (RowPlace at(g, begin); at.row < end; at.next(g)) {
+  for (RowPosition at(g, begin); at.row < end; at.next(g)) {
     const int64_t first = ((at.outer * ad.n + ad.start(at.d)) * ah.n + ah.start(at.h)) * aw.n * inner;
     for (int64_t w = 0; w < aw.m; ++w) {
       const int64_t in = first + aw.start(w) * inner, lane = w * inner;

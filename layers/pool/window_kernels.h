@@ -17,8 +17,8 @@ namespace tidepool {
 /// What a forward keeps for its backward.
 enum class Keeps : uint8_t {
   nothing,
-  winner,  ///< Pooled::winner: 1 byte an output, 4 when a window has more than 256 elements
-  input,   ///< x, from which the backward reduces the windows again: `pull` has x_i and the state
+  winner,  ///< Pooled::winner: 1 byte per output, 4 when a window has more than 256 elements
+  input,   ///< x, from which the backward reduces the windows again: `backward` has x_i and the state
 };
 
 struct PoolText {
@@ -35,13 +35,13 @@ struct Pooled {
 };
 
 /// Where an element stands in its window.
-struct WindowPlace {
+struct WindowPosition {
   int32_t index;          ///< in window order, absent elements counted
   int32_t real, counted;  ///< elements of the window: on the map; on the map or its padding
 };
-/// The same with the window itself, for an operator whose `pull` needs its numbers or its other elements.
+/// The same with the window itself, for an operator whose `backward` needs its numbers or its other elements.
 template <class W>
-struct WindowElement : WindowPlace {
+struct WindowElement : WindowPosition {
   const W& window;
   int64_t offset;  ///< on the map
 };
@@ -54,15 +54,15 @@ constexpr int number_count() {
   else
     return 0;
 }
-/// Whether `pull` takes its element's window (WindowElement), and not the place alone.
+/// Whether `backward` takes its element's window (WindowElement), and not the position alone.
 template <class Op, class V>
 constexpr bool looks_around() {
-  // A call, not an address: nvcc would compile the body for a place without a window.
-  return requires(const Op& op, V v, const WindowPlace& at, const Pooled<V, Op::kState>& p) {
-    op.template pull<V, WindowPlace>(v, v, at, p);
+  // A call, not an address: nvcc would compile the body for a position without a window.
+  return requires(const Op& op, V v, const WindowPosition& at, const Pooled<V, Op::kState>& p) {
+    op.template backward<V, WindowPosition>(v, v, at, p);
   };
 }
-/// Whether `reduce` sets Pooled::winner, which `pull` reads.
+/// Whether `reduce` sets Pooled::winner, which `backward` reads.
 template <class Op>
 constexpr bool has_winner() {
   if constexpr (requires { Op::kWinner; })
@@ -92,10 +92,10 @@ constexpr int gathered() {
 
 namespace window {
 
-/// What an operator's `pull` needs of a window and its y does not.
+/// What an operator's `backward` needs of a window and its y does not.
 template <class Op, class W, class P>
-TP_HD TP_INLINE void prepare_pull(const Op& op, const W& window, P& p) {
-  if constexpr (requires { op.prepare_pull(window, p); }) op.prepare_pull(window, p);
+TP_HD TP_INLINE void prepare_backward(const Op& op, const W& window, P& p) {
+  if constexpr (requires { op.prepare_backward(window, p); }) op.prepare_backward(window, p);
 }
 
 /// What becomes of a window before an operator sees it, by whether all its layer's numbers are fixed.
@@ -127,14 +127,14 @@ TP_HD TP_INLINE V sum_of(const Pooled<V, kState>& p) {
   for (int i = 0; i < kState; ++i) sum = sum + p.state[i];
   return sum;
 }
-/// Sets p to what `reduce` and prepare_pull give in f64, and is true; false where an element is not finite.
+/// Sets p to what `reduce` and prepare_backward give in f64, and is true; false where an element is not finite.
 template <class Op, class E>
 TP_HD bool reduce_exact(const Op& op, const E& window, Pooled<double, Op::kState>& p) {
   bool finite = true;
   window.each([&](double v, int32_t) { finite = finite && v - v == 0; });
   if (!finite) return false;
   p = op.template reduce<double>(window);
-  prepare_pull(op, window, p);
+  prepare_backward(op, window, p);
   return true;
 }
 /// Recomputes p, which is not finite, in f64: winners are set, and the state becomes NaN, so that the backward
@@ -157,15 +157,15 @@ TP_HD TP_COLD void recompute_gradients(const Op op, const W window, const typena
     Pooled<double, Op::kState> p;
     const auto dy = static_cast<double>(get_lane(gradient, l));
     if (dy - dy != 0 || !reduce_exact(op, one, p)) continue;
-    one.each_place([&](int64_t offset, int32_t index) {
+    one.each_position([&](int64_t offset, int32_t index) {
       const WindowElement<E> at{{index, one.real(), one.counted()}, one, offset};
-      dx[offset] = static_cast<T>(static_cast<Acc<T>>(op.template pull<double>(dy, one.at(offset), at, p)));
+      dx[offset] = static_cast<T>(static_cast<Acc<T>>(op.template backward<double>(dy, one.at(offset), at, p)));
     });
   }
 }
 
-/// y of every window; with `winners` its winner, with `state` what `pull` needs (kState maps).
-template <class Op, class T, class I, Form kForm, bool kAlong>
+/// y of every window; with `winners` its winner, with `state` what `backward` needs (kState maps).
+template <class Op, class T, class I, Form kForm, bool kLanesAlongWidth>
 struct Forward {
   Op op;
   Numbers<number_count<Op>()> numbers;
@@ -181,14 +181,14 @@ struct Forward {
     recompute_not_finite(row, row + 1, lane, count);
   }
   void rows(int64_t begin, int64_t end, int64_t lanes) const {
-    const WindowGeometry geometry = g;  // copies: for all that a compiler knows, a store may change what `this` has
-    const auto all = numbers.settled();
+    const WindowGeometry geometry = g;  // local copies: stores may alias *this
+    const auto all = numbers.resolved();
     if constexpr (gathered<Op>() > 0)
       if (!state) {
         if (all.fixed())
-          halve_rows(geometry, all, begin, end, lanes, AsFixed{});
+          two_phase_rows(geometry, all, begin, end, lanes, AsFixed{});
         else
-          halve_rows(geometry, all, begin, end, lanes, AsItIs{});
+          two_phase_rows(geometry, all, begin, end, lanes, AsItIs{});
         return recompute_not_finite(begin, end, 0, lanes);
       }
     walk_rows(geometry, all, begin, end, 0, lanes);
@@ -211,7 +211,7 @@ struct Forward {
       auto p = pool.template reduce<V>(Once<W>{window});
       if constexpr (Op::kKeeps == Keeps::input)
         if (to_state) {
-          prepare_pull(pool, window, p);
+          prepare_backward(pool, window, p);
           if constexpr (may_overflow<Op, V>())
             if (!all_finite(sum_of(p))) {
               auto recomputed = p;  // a copy, so that p stays in registers
@@ -229,31 +229,31 @@ struct Forward {
         }
     };
     const T* const from_x = x;
-    for (RowPlace at(geometry, begin); at.row < end; at.next(geometry))
-      walk<kForm, kAlong>(geometry, all.all, from_x, at, lane, count, each);
+    for (RowPosition at(geometry, begin); at.row < end; at.next(geometry))
+      walk<kForm, kLanesAlongWidth>(geometry, all.all, from_x, at, lane, count, each);
   }
-  /// y alone, in two short loops over some windows: a long one has more operations under way than a core can hold, and
-  /// memory waits for them.
+  /// y alone, in two short loops over some windows: a long one does not fit the out-of-order
+  /// window, and memory waits.
   template <class Known>
-  TP_INLINE void halve_rows(const WindowGeometry& geometry, const All& all, int64_t begin, int64_t end, int64_t lanes,
-                            Known known) const {
+  TP_INLINE void two_phase_rows(const WindowGeometry& geometry, const All& all, int64_t begin, int64_t end,
+                                int64_t lanes, Known known) const {
     using A = Acc<T>;
     constexpr int64_t kRun = 256;
     const Op pool = op;
     const T* const from_x = x;
     T* const to = y;
     A kept[gathered<Op>()][kRun];
-    for (RowPlace at(geometry, begin); at.row < end; at.next(geometry))
+    for (RowPosition at(geometry, begin); at.row < end; at.next(geometry))
       for (int64_t lane = 0; lane < lanes; lane += kRun) {
         const int64_t first = at.row * lanes + lane, count = lanes - lane < kRun ? lanes - lane : kRun;
-        walk<kForm, kAlong>(geometry, all.all, from_x, at, lane, count, [&](const auto& one, int64_t out) {
+        walk<kForm, kLanesAlongWidth>(geometry, all.all, from_x, at, lane, count, [&](const auto& one, int64_t out) {
           const auto& window = known(one);
           using W = std::decay_t<decltype(window)>;
           window.prefetch();
           const auto p = pool.template gather<typename W::Value>(Once<W>{window});
           for (int i = 0; i < gathered<Op>(); ++i) store(kept[i] + (out - first), p.state[i]);
         });
-        walk<kForm, kAlong>(geometry, all.all, from_x, at, lane, count, [&](const auto& one, int64_t out) {
+        walk<kForm, kLanesAlongWidth>(geometry, all.all, from_x, at, lane, count, [&](const auto& one, int64_t out) {
           const auto& window = known(one);
           using V = typename std::decay_t<decltype(window)>::Value;
           Pooled<V, Op::kState> p;
@@ -299,7 +299,7 @@ struct Forward {
     for (int64_t out = first; out < last; ++out) {
       const double seen = load_exact(y + out);
       if (seen - seen == 0) continue;
-      const RowPlace at(g, out / lanes);
+      const RowPosition at(g, out / lanes);
       const int64_t w = out % lanes / inner, c = out % inner;
       const int64_t row = (at.outer * ad.n + ad.start(at.d)) * ah.n + ah.start(at.h);
       const auto window = make_window<double, Form::any, false>(g, numbers.all, x, at.outer, at.d, at.h, w,
@@ -314,8 +314,8 @@ struct Forward {
 };
 
 /// dx where no two windows share an element: each window writes its own. Elements in no window are zeroed before.
-template <class Op, class T, class I, Form kForm, bool kAlong>
-struct Own {
+template <class Op, class T, class I, Form kForm, bool kLanesAlongWidth>
+struct DisjointBackward {
   Op op;
   Numbers<number_count<Op>()> numbers;
   WindowGeometry g;
@@ -327,8 +327,8 @@ struct Own {
     walk_rows(g, numbers, row, row + 1, lane, count, AsItIs{});
   }
   void rows(int64_t begin, int64_t end, int64_t lanes) const {
-    const WindowGeometry geometry = g;  // copies: for all that a compiler knows, a store may change what `this` has
-    const auto all = numbers.settled();
+    const WindowGeometry geometry = g;  // local copies: stores may alias *this
+    const auto all = numbers.resolved();
     if constexpr (gathered<Op>() > 0)  // others gain nothing
       if (all.fixed()) return walk_rows(geometry, all, begin, end, 0, lanes, AsFixed{});
     walk_rows(geometry, all, begin, end, 0, lanes, AsItIs{});
@@ -349,13 +349,13 @@ struct Own {
       if constexpr (Op::kKeeps == Keeps::winner) p.winner = load_int<V>(winners + out);
       if constexpr (Op::kKeeps == Keeps::input) {
         p = pool.template reduce<V>(window);
-        prepare_pull(pool, window, p);
+        prepare_backward(pool, window, p);
       }
       V watch = splat<V>(0);  // not finite where a number on the way is not
       if constexpr (has_winner<Op>() && Op::kKeeps == Keeps::input) watch = sum_of(p);
-      const auto pull = [&](V v, int32_t index, int64_t offset) {
+      const auto backward = [&](V v, int32_t index, int64_t offset) {
         using W = std::decay_t<decltype(window)>;
-        const V give = pool.template pull<V>(
+        const V give = pool.template backward<V>(
             gradient, v, WindowElement<W>{{index, window.real(), window.counted()}, window, offset}, p);
         if constexpr (Op::kKeeps == Keeps::input) watch = watch + give;
         return give;
@@ -363,11 +363,12 @@ struct Own {
       if constexpr (kForm == Form::two) {
         int64_t at[4];
         V give[4];
-        window.each_place([&](int64_t offset, int32_t index) { at[index] = offset; });
+        window.each_position([&](int64_t offset, int32_t index) { at[index] = offset; });
         if constexpr (Op::kKeeps == Keeps::input) window.each([&](V v, int32_t index) { give[index] = v; });
         TP_UNROLL  // then what `reduce` has computed of an element already is not computed again
-            for (int i = 0; i < 4; ++i) give[i] = pull(Op::kKeeps == Keeps::input ? give[i] : splat<V>(0), i, at[i]);
-        if constexpr (kAlong) {
+            for (int i = 0; i < 4; ++i) give[i] =
+                backward(Op::kKeeps == Keeps::input ? give[i] : splat<V>(0), i, at[i]);
+        if constexpr (kLanesAlongWidth) {
           store_pairs(to + at[0], give[0], give[1]);
           store_pairs(to + at[2], give[2], give[3]);
         } else {
@@ -375,9 +376,9 @@ struct Own {
           for (int i = 0; i < 4; ++i) store(to + at[i], give[i]);
         }
       } else {
-        window.each_place([&](int64_t offset, int32_t index) {
-          const V v = pull(Op::kKeeps == Keeps::input ? window.at(offset) : splat<V>(0), index, offset);
-          if constexpr (kAlong)
+        window.each_position([&](int64_t offset, int32_t index) {
+          const V v = backward(Op::kKeeps == Keeps::input ? window.at(offset) : splat<V>(0), index, offset);
+          if constexpr (kLanesAlongWidth)
             store_strided(to + offset, v, window.lane_step);
           else
             store(to + offset, v);
@@ -387,14 +388,14 @@ struct Own {
         if (!all_finite(watch)) recompute_gradients(pool, one, gradient, to);
     };
     const T* const from_x = x;
-    for (RowPlace at(geometry, begin); at.row < end; at.next(geometry))
-      walk<kForm, kAlong>(geometry, all.all, from_x, at, lane, count, each);
+    for (RowPosition at(geometry, begin); at.row < end; at.next(geometry))
+      walk<kForm, kLanesAlongWidth>(geometry, all.all, from_x, at, lane, count, each);
   }
 };
 
 /// dx where windows overlap: a row is (outer, d, h) of the input, its lanes (w, inner); windows in their order.
 template <class Op, class T, class I>
-struct Gather {
+struct OverlapBackward {
   Op op;
   Numbers<number_count<Op>()> numbers;
   WindowGeometry g;
@@ -433,19 +434,19 @@ struct Gather {
               if constexpr (has_winner<Op>()) p.winner = load_int<V>(winners + out);
               if constexpr (Op::kKeeps == Keeps::input)
                 for (int i = 0; i < Op::kState; ++i) p.state[i] = load<V>(state + i * outputs + out);
-              const WindowPlace place{static_cast<int32_t>((ed * ah.k + eh) * aw.k + ew),
-                                      ad.real(od) * ah.real(oh) * aw.real(ow),
-                                      ad.counted(od) * ah.counted(oh) * aw.counted(ow)};
+              const WindowPosition position{static_cast<int32_t>((ed * ah.k + eh) * aw.k + ew),
+                                            ad.real(od) * ah.real(oh) * aw.real(ow),
+                                            ad.counted(od) * ah.counted(oh) * aw.counted(ow)};
               const V gradient = load<V>(dy + out);
               if constexpr (looks_around<Op, V>()) {
                 const int64_t base =
                     (((outer * ad.n + ad.start(od)) * ah.n + ah.start(oh)) * aw.n + aw.start(ow)) * inner + channel;
                 const auto window =
                     make_window<V, Form::any, false>(g, numbers.all, x, outer, od, oh, ow, base, channel);
-                const WindowElement<std::decay_t<decltype(window)>> at{place, window, in + channel};
-                sum.add(op.template pull<V>(gradient, v, at, p));
+                const WindowElement<std::decay_t<decltype(window)>> at{position, window, in + channel};
+                sum.add(op.template backward<V>(gradient, v, at, p));
               } else {
-                sum.add(op.template pull<V>(gradient, v, place, p));
+                sum.add(op.template backward<V>(gradient, v, position, p));
               }
             }
           }
@@ -495,7 +496,7 @@ struct Gather {
           if constexpr (Op::kKeeps == Keeps::input)
             if (!reduce_exact(op, window, p)) return;
           if constexpr (has_winner<Op>()) p.winner = load_int<double>(winners + out);
-          sum += op.template pull<double>(gradient, v, at, p);
+          sum += op.template backward<double>(gradient, v, at, p);
         }
       }
     }
@@ -506,13 +507,13 @@ struct Gather {
 /// Calls f with the kernels' Form and direction of lanes as constants.
 template <class F>
 void dispatch_form(const WindowGeometry& g, F&& f) {
-  const auto along = [&](auto kAlong) {
+  const auto along = [&](auto kLanesAlongWidth) {
     const bool two = g.axis[0].k == 1 && g.axis[1].k == 2 && g.axis[2].k == 2 && g.axis[1].d == 1 && g.axis[2].d == 1 &&
                      (g.axis[2].s == 2 || g.map.inner > 1) && g.all(&WindowAxis::full);
     if (two)
-      f(std::integral_constant<Form, Form::two>{}, kAlong);
+      f(std::integral_constant<Form, Form::two>{}, kLanesAlongWidth);
     else
-      f(std::integral_constant<Form, Form::any>{}, kAlong);
+      f(std::integral_constant<Form, Form::any>{}, kLanesAlongWidth);
   };
   if (g.map.inner == 1)
     along(std::true_type{});
@@ -528,8 +529,8 @@ struct NumberSums {
   int64_t count = 1, slots = 1;
 };
 
-template <class Op, class T, bool kAlong>
-struct NumberPull {
+template <class Op, class T, bool kLanesAlongWidth>
+struct NumberBackward {
   static constexpr int kNumbers = number_count<Op>();
   Op op;
   Numbers<kNumbers> numbers;
@@ -544,31 +545,32 @@ struct NumberPull {
         for (int64_t i = 0, n = wanted[k].count * wanted[k].slots; i < n; ++i) wanted[k].sums[chunk * n + i] = 0;
     const int64_t end = (chunk + 1) * rows_a_chunk < rows ? (chunk + 1) * rows_a_chunk : rows;
     for (int64_t row = chunk * rows_a_chunk; row < end; ++row)
-      walk<Form::any, kAlong>(g, numbers.all, x, RowPlace(g, row), 0, g.axis[2].m * (kAlong ? 1 : g.map.inner),
-                              [&](const auto& window, int64_t out) {
-                                using V = typename std::decay_t<decltype(window)>::Value;
-                                const auto p = op.template reduce<V>(window);
-                                const V gradient = load<V>(dy + out);
-                                if constexpr (may_overflow<Op, V>())
-                                  if (!all_finite(sum_of(p))) return add_exact(window, gradient, chunk);
-                                op.template pull_numbers<V>(window, p, [&](int k, auto j, V slope) {
-                                  const NumberSums& s = wanted[k];
-                                  if (!s.sums) return;
-                                  const Per per = numbers.all[k].per;
-                                  const int64_t unit = window.unit(per) * (window.spread(per) ? 1 : s.kSlots);
-                                  double* const sums = s.sums + chunk * s.count * s.slots + unit;
-                                  V term = gradient * slope;
-                                  if constexpr (may_overflow<Op, V>())
-                                    if (!all_finite(term)) {
-                                      add_exact(window, gradient, chunk, k, j);
-                                      term = splat<V>(0);
-                                    }
-                                  if constexpr (std::is_integral_v<decltype(j)>)
-                                    add_widened<V>(sums + j * s.slots, term);
-                                  else
-                                    add_lanes<V>(sums, j, s.slots, term);
-                                });
-                              });
+      walk<Form::any, kLanesAlongWidth>(g, numbers.all, x, RowPosition(g, row), 0,
+                                        g.axis[2].m * (kLanesAlongWidth ? 1 : g.map.inner),
+                                        [&](const auto& window, int64_t out) {
+                                          using V = typename std::decay_t<decltype(window)>::Value;
+                                          const auto p = op.template reduce<V>(window);
+                                          const V gradient = load<V>(dy + out);
+                                          if constexpr (may_overflow<Op, V>())
+                                            if (!all_finite(sum_of(p))) return add_exact(window, gradient, chunk);
+                                          op.template backward_numbers<V>(window, p, [&](int k, auto j, V slope) {
+                                            const NumberSums& s = wanted[k];
+                                            if (!s.sums) return;
+                                            const Per per = numbers.all[k].per;
+                                            const int64_t unit = window.unit(per) * (window.spread(per) ? 1 : s.kSlots);
+                                            double* const sums = s.sums + chunk * s.count * s.slots + unit;
+                                            V term = gradient * slope;
+                                            if constexpr (may_overflow<Op, V>())
+                                              if (!all_finite(term)) {
+                                                add_exact(window, gradient, chunk, k, j);
+                                                term = splat<V>(0);
+                                              }
+                                            if constexpr (std::is_integral_v<decltype(j)>)
+                                              add_widened<V>(sums + j * s.slots, term);
+                                            else
+                                              add_lanes<V>(sums, j, s.slots, term);
+                                          });
+                                        });
   }
 
  private:
@@ -585,7 +587,7 @@ struct NumberPull {
         wanted_j = only_j[l];
       const auto p = op.template reduce<double>(one);
       const auto of_lane = static_cast<double>(get_lane(gradient, l));
-      op.template pull_numbers<double>(one, p, [&](int k, int64_t j, double slope) {
+      op.template backward_numbers<double>(one, p, [&](int k, int64_t j, double slope) {
         const NumberSums& s = wanted[k];
         if (!s.sums || (only >= 0 && (k != only || j != wanted_j))) return;
         const Per per = numbers.all[k].per;
@@ -600,9 +602,9 @@ template <class Op>
 using NumbersOf = Numbers<number_count<Op>()>;
 
 /// Whether a kernel has its way in window_bits.h.
-template <class Op, class T, Form kForm, bool kAlong>
+template <class Op, class T, Form kForm, bool kLanesAlongWidth>
 constexpr bool in_bits() {
-  return is_first_of_largest<Op>() && std::is_same_v<T, bf16> && kForm == Form::two && !kAlong;
+  return is_first_of_largest<Op>() && std::is_same_v<T, bf16> && kForm == Form::two && !kLanesAlongWidth;
 }
 
 /// An empty tensor for the winners of windows, one an output.
@@ -639,7 +641,7 @@ void reduce(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& g,
                                                            y ? y.data<T>() : nullptr,
                                                            winners ? static_cast<I*>(winners.raw()) : nullptr,
                                                            state ? static_cast<Acc<T>*>(state.raw()) : nullptr,
-                                                           g.map.outer * g.places_out() * g.map.inner};
+                                                           g.map.outer * g.positions_out() * g.map.inner};
         const auto run = [&](const auto& one) {
           parallel_rows(x.device(), g.map.outer * g.axis[0].m * g.axis[1].m, g.axis[2].m * g.map.inner, g.volume(),
                         one);
@@ -661,11 +663,11 @@ void reduce(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& g,
 
 /// dx (set), from dy and what Keeps names. x may lie behind a norm, whose reductions are then taken.
 template <class Op>
-void pull(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& g, const Tensor& x, const Tensor& kept,
-          const Tensor& dy, const Tensor& dx, const Unwritten& norm = {}) {
+void backward(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& g, const Tensor& x, const Tensor& kept,
+              const Tensor& dy, const Tensor& dx, const Unwritten& norm = {}) {
   const bool own = g.all(&WindowAxis::disjoint);
   Tensor state, winners = kept;
-  const int64_t outputs = g.map.outer * g.places_out() * g.map.inner;
+  const int64_t outputs = g.map.outer * g.positions_out() * g.map.inner;
   if (own) {
     if (!g.all(&WindowAxis::tiled)) dx.fill(0);
   } else if constexpr (Op::kKeeps == Keeps::input && (Op::kState > 0 || has_winner<Op>())) {
@@ -680,7 +682,8 @@ void pull(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& g, c
       const I* indices = winners ? static_cast<const I*>(winners.raw()) : nullptr;
       if (own) {
         dispatch_form(g, [&]<class F, class L>(F, L) {
-          const Own<Op, T, I, F::value, L::value> kernel{op, numbers, g, elements, dy.data<T>(), indices, dx.data<T>()};
+          const DisjointBackward<Op, T, I, F::value, L::value> kernel{op,           numbers, g,           elements,
+                                                                      dy.data<T>(), indices, dx.data<T>()};
           const int64_t rows = g.map.outer * g.axis[0].m * g.axis[1].m, lanes = g.axis[2].m * g.map.inner;
           const auto run = [&](const auto& one) {
 #if !defined(__CUDACC__)
@@ -709,7 +712,8 @@ void pull(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& g, c
         });
       } else {
         const Acc<T>* values = state ? static_cast<const Acc<T>*>(state.raw()) : nullptr;
-        const Gather<Op, T, I> kernel{op, numbers, g, elements, dy.data<T>(), indices, values, outputs, dx.data<T>()};
+        const OverlapBackward<Op, T, I> kernel{op,      numbers, g,       elements,    dy.data<T>(),
+                                               indices, values,  outputs, dx.data<T>()};
         parallel_rows(dy.device(), g.map.outer * g.axis[0].n * g.axis[1].n, g.axis[2].n * g.map.inner, g.volume(),
                       kernel);
       }
@@ -722,8 +726,8 @@ void pull(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& g, c
 
 /// Gradients (set) of the learned numbers whose tensor in `gradients` is there, of the parameters' shapes and types.
 template <class Op>
-void pull_numbers(const Op& op, const NumbersOf<Op>& numbers, const NumberSpecs<number_count<Op>()>& specs,
-                  const WindowGeometry& g, const Tensor& x, const Tensor& dy, std::span<const Tensor> gradients) {
+void backward_numbers(const Op& op, const NumbersOf<Op>& numbers, const NumberSpecs<number_count<Op>()>& specs,
+                      const WindowGeometry& g, const Tensor& x, const Tensor& dy, std::span<const Tensor> gradients) {
   constexpr int kNumbers = number_count<Op>();
   constexpr int64_t kMostSums = 1 << 20;
   const bool along = g.map.inner == 1;
@@ -734,7 +738,7 @@ void pull_numbers(const Op& op, const NumbersOf<Op>& numbers, const NumberSpecs<
     const Number& n = numbers.all[k];
     if (!gradients[static_cast<size_t>(k)]) continue;
     sums[k].count = specs[static_cast<size_t>(k)].count();
-    const bool spread = n.per != Per::layer && (n.per == Per::place) == along;
+    const bool spread = n.per != Per::layer && (n.per == Per::position) == along;
     sums[k].slots = n.units * (spread ? 1 : NumberSums::kSlots);
     all += sums[k].count * sums[k].slots;
   }
@@ -750,7 +754,7 @@ void pull_numbers(const Op& op, const NumbersOf<Op>& numbers, const NumberSpecs<
     }
   dispatch_floating(dy.dtype(), Op::kText.name, [&]<class T>(T) {
     const auto launch = [&]<class L>(L) {
-      NumberPull<Op, T, L::value> kernel{op, numbers, g, x.data<T>(), dy.data<T>(), rows, rows_a_chunk, {}};
+      NumberBackward<Op, T, L::value> kernel{op, numbers, g, x.data<T>(), dy.data<T>(), rows, rows_a_chunk, {}};
       for (int k = 0; k < kNumbers; ++k) kernel.wanted[k] = sums[k];
       parallel_rows(dy.device(), chunks, 1, rows_a_chunk * g.axis[2].m * g.map.inner * g.volume(), kernel);
     };

@@ -26,9 +26,9 @@ TP_HD TP_INLINE void each_run(int64_t first, int64_t count, Body&& body) {
 /// 2 columns apart.
 enum class Form : uint8_t { any, two };
 
-/// The real elements of a window, or of a run of neighbouring windows. kAlong: lanes are windows along W (plain
-/// memory), else channels.
-template <class V, class T, Form kForm, bool kAlong>
+/// The real elements of a window, or of a run of neighbouring windows. kLanesAlongWidth: lanes are windows along W
+/// (plain memory), else channels.
+template <class V, class T, Form kForm, bool kLanesAlongWidth>
 struct Window {
   using Value = V;
   using Element = T;
@@ -38,14 +38,14 @@ struct Window {
   int64_t step[3];       ///< between elements of the window
   int32_t first[3], last[3], size[3];
   int32_t lane_step = 1;
-  int32_t counted_places = 0;
+  int32_t counted_positions = 0;
   const Number* numbers = nullptr;
-  int64_t image = 0, channel = 0, place = 0;  ///< of the output; of the first lane
-  int64_t channels = 1, places = 1;
+  int64_t image = 0, channel = 0, position = 0;  ///< of the output; of the first lane
+  int64_t channels = 1, positions = 1;
 
   /// Calls f(offset, index) for each element, in window order.
   template <class F>
-  TP_HD TP_INLINE void each_place(F&& f) const {
+  TP_HD TP_INLINE void each_position(F&& f) const {
     if constexpr (kForm == Form::two) {
       f(base, 0);
       f(base + step[2], 1);
@@ -64,7 +64,7 @@ struct Window {
   TP_HD TP_INLINE V at(const U* map, int64_t offset) const {
     if constexpr (std::is_same_v<V, double>)
       return load_exact(map + offset);
-    else if constexpr (!kAlong)
+    else if constexpr (!kLanesAlongWidth)
       return load<V>(map + offset);
     else
       return load_strided<V>(map + offset, kForm == Form::two ? 2 : lane_step);
@@ -72,14 +72,14 @@ struct Window {
   /// Calls f(value, index).
   template <class F>
   TP_HD TP_INLINE void each(F&& f) const {
-    if constexpr (kForm == Form::two && kAlong) {
+    if constexpr (kForm == Form::two && kLanesAlongWidth) {
       V v[4];
       load_pairs(x + base, v[0], v[1]);
       load_pairs(x + base + step[1], v[2], v[3]);
       TP_UNROLL
       for (int32_t i = 0; i < 4; ++i) f(v[i], i);
     } else {
-      each_place([&](int64_t offset, int32_t index) { f(at(offset), index); });
+      each_position([&](int64_t offset, int32_t index) { f(at(offset), index); });
     }
   }
   /// Asks for memory of windows some steps on, where that is worth it.
@@ -89,7 +89,7 @@ struct Window {
     if constexpr (kForm == Form::two && kLanes < V >> 1)
       for (int64_t row = 0; row < 2; ++row)
         for (int64_t i = 0; i < 2; ++i)
-          __builtin_prefetch(x + base + row * step[1] + i * (kAlong ? kLanes<V> : step[2]) + kAhead);
+          __builtin_prefetch(x + base + row * step[1] + i * (kLanesAlongWidth ? kLanes<V> : step[2]) + kAhead);
 #endif
   }
   /// Adds to n totals at once: f(value, index, totals). Rows of the window are summed by themselves, at most kSumRun
@@ -103,15 +103,15 @@ struct Window {
       TP_UNROLL
       for (int32_t i = 0; i < 4; ++i) f(v[i], i, total);
     } else {
-      totals_of_places(total, [&](int64_t offset, int32_t index, V(&part)[n]) { f(at(offset), index, part); });
+      totals_of_positions(total, [&](int64_t offset, int32_t index, V(&part)[n]) { f(at(offset), index, part); });
     }
   }
   /// The same with f(offset, index, totals).
   template <int n, class F>
-  TP_HD TP_INLINE void totals_of_places(V (&total)[n], F&& f) const {
+  TP_HD TP_INLINE void totals_of_positions(V (&total)[n], F&& f) const {
     for (int i = 0; i < n; ++i) total[i] = splat<V>(0);
     if constexpr (kForm == Form::two) {
-      each_place([&](int64_t offset, int32_t index) { f(offset, index, total); });
+      each_position([&](int64_t offset, int32_t index) { f(offset, index, total); });
     } else {
       Doubles<V> whole[n] = {};
       int32_t since = 0;
@@ -142,20 +142,20 @@ struct Window {
   TP_HD Window<double, T, Form::any, false> exact(int l) const {
     Window<double, T, Form::any, false> w;
     w.x = x;
-    w.base = base + (kAlong ? int64_t{lane_step} * l : l);
+    w.base = base + (kLanesAlongWidth ? int64_t{lane_step} * l : l);
     for (int i = 0; i < 3; ++i) {
       w.step[i] = step[i];
       w.first[i] = kForm == Form::two ? 0 : first[i];
       w.size[i] = kForm == Form::two ? (i == 0 ? 1 : 2) : size[i];
       w.last[i] = kForm == Form::two ? w.size[i] : last[i];
     }
-    w.counted_places = counted();
+    w.counted_positions = counted();
     w.numbers = numbers;
     w.image = image;
-    w.channel = channel + (kAlong ? 0 : l);
-    w.place = place + (kAlong ? l : 0);
+    w.channel = channel + (kLanesAlongWidth ? 0 : l);
+    w.position = position + (kLanesAlongWidth ? l : 0);
     w.channels = channels;
-    w.places = places;
+    w.positions = positions;
     return w;
   }
   template <class F>
@@ -222,7 +222,7 @@ struct Window {
     return kForm == Form::two ? 4 : size[0] * size[1] * size[2];
   }
   TP_HD TP_INLINE int32_t counted() const {
-    return kForm == Form::two ? 4 : counted_places;
+    return kForm == Form::two ? 4 : counted_positions;
   }
 
   /// Element j of the operator's number k.
@@ -252,10 +252,10 @@ struct Window {
   }
   /// Which of a number's units the first lane has, and whether the other lanes have the next ones.
   TP_HD TP_INLINE int64_t unit(Per per) const {
-    return per == Per::layer ? 0 : per == Per::channel ? channel : place;
+    return per == Per::layer ? 0 : per == Per::channel ? channel : position;
   }
   TP_HD TP_INLINE static bool spread(Per per) {
-    return per != Per::layer && (per == Per::place) == kAlong;
+    return per != Per::layer && (per == Per::position) == kLanesAlongWidth;
   }
 
   /// How many elements stand before v, which is element `index`, in descending order; equals stand in window order.
@@ -268,10 +268,10 @@ struct Window {
     return before;
   }
 
-  /// Uniform in [0, 1), exact in f32; one draw a window: number (image places + place) channels + channel of the stream
-  /// kDraws ^ draw_step under `seed`, whatever the layout and the device.
+  /// Uniform in [0, 1), exact in f32; one draw per window: number (image positions + position) channels + channel of
+  /// the stream kDraws ^ draw_step under `seed`, whatever the layout and the device.
   TP_HD TP_INLINE V uniform(uint64_t seed, uint64_t draw_step) const {
-    const auto start = static_cast<uint64_t>((image * places + place) * channels + channel);
+    const auto start = static_cast<uint64_t>((image * positions + position) * channels + channel);
     const auto draw = [&](uint64_t i) {
       return static_cast<Lane<V>>(uniform24(random_words(seed, kDraws ^ draw_step, i / 4)[i % 4]));
     };
@@ -279,13 +279,13 @@ struct Window {
       return draw(start);
     } else {
       V u;
-      if (!kAlong && start % 4 == 0) {  // four neighbours share a block
+      if (!kLanesAlongWidth && start % 4 == 0) {  // four neighbours share a block
         for (int b = 0; b < kLanes<V> / 4; ++b) {
           const auto words = random_words(seed, kDraws ^ draw_step, start / 4 + static_cast<uint64_t>(b));
           for (int i = 0; i < 4; ++i) u[4 * b + i] = static_cast<Lane<V>>(uniform24(words[static_cast<size_t>(i)]));
         }
       } else {
-        const auto apart = static_cast<uint64_t>(kAlong ? channels : 1);
+        const auto apart = static_cast<uint64_t>(kLanesAlongWidth ? channels : 1);
         for (int i = 0; i < kLanes<V>; ++i) u[i] = draw(start + static_cast<uint64_t>(i) * apart);
       }
       return u;
@@ -332,13 +332,13 @@ struct Once : W {
 };
 
 /// The window of output (outer, d, h, w) whose element (0, 0, 0) lies at `base`; `channel`: offset in the inner index.
-template <class V, Form kForm, bool kAlong, class T>
-TP_HD TP_INLINE Window<V, T, kForm, kAlong> make_window(const WindowGeometry& g, const Number* numbers, const T* x,
-                                                        int64_t outer, int64_t d, int64_t h, int64_t w, int64_t base,
-                                                        int64_t channel) {
+template <class V, Form kForm, bool kLanesAlongWidth, class T>
+TP_HD TP_INLINE Window<V, T, kForm, kLanesAlongWidth> make_window(const WindowGeometry& g, const Number* numbers,
+                                                                  const T* x, int64_t outer, int64_t d, int64_t h,
+                                                                  int64_t w, int64_t base, int64_t channel) {
   const WindowAxis &ad = g.axis[0], &ah = g.axis[1], &aw = g.axis[2];
-  const int64_t inner = kAlong ? 1 : g.map.inner;
-  Window<V, T, kForm, kAlong> window;
+  const int64_t inner = kLanesAlongWidth ? 1 : g.map.inner;
+  Window<V, T, kForm, kLanesAlongWidth> window;
   window.x = x;
   window.base = base;
   window.step[0] = ad.d * ah.n * aw.n * inner;
@@ -349,28 +349,28 @@ TP_HD TP_INLINE Window<V, T, kForm, kAlong> make_window(const WindowGeometry& g,
   const bool last = g.map.inner == g.map.channels;  // then outer counts images, else images and channels
   window.image = last ? outer : outer / g.map.channels;
   window.channel = last ? channel : outer % g.map.channels;
-  window.place = (d * ah.m + h) * aw.m + w;
+  window.position = (d * ah.m + h) * aw.m + w;
   window.channels = g.map.channels;
-  window.places = ad.m * ah.m * aw.m;
+  window.positions = ad.m * ah.m * aw.m;
   if constexpr (kForm == Form::any) {
     const int64_t at[3] = {d, h, w};
-    window.counted_places = 1;
+    window.counted_positions = 1;
     for (int i = 0; i < 3; ++i) {
       const WindowAxis& a = g.axis[static_cast<size_t>(i)];
       window.first[i] = a.first(at[i]);
       window.last[i] = a.last(at[i]);
       window.size[i] = a.k;
-      window.counted_places *= a.counted(at[i]);
+      window.counted_positions *= a.counted(at[i]);
     }
   }
   return window;
 }
 
 /// A row of outputs, and where it stands; its lanes are (w, inner).
-struct RowPlace {
+struct RowPosition {
   int64_t row, outer, d, h;
 
-  TP_HD RowPlace(const WindowGeometry& g, int64_t at)
+  TP_HD RowPosition(const WindowGeometry& g, int64_t at)
       : row(at), outer(at / g.axis[1].m / g.axis[0].m), d(at / g.axis[1].m % g.axis[0].m), h(at % g.axis[1].m) {}
   TP_HD TP_INLINE void next(const WindowGeometry& g) {
     ++row;
@@ -384,21 +384,21 @@ struct RowPlace {
 
 /// Walks windows: calls body.template window<V>(Window, offset of its output) for lanes [lane, lane + count) of a row
 /// of outputs.
-template <Form kForm, bool kAlong, class T, class Body>
-TP_HD TP_INLINE void walk(const WindowGeometry& g, const Number* numbers, const T* x, const RowPlace& at, int64_t lane,
-                          int64_t count, const Body& body) {
+template <Form kForm, bool kLanesAlongWidth, class T, class Body>
+TP_HD TP_INLINE void walk(const WindowGeometry& g, const Number* numbers, const T* x, const RowPosition& at,
+                          int64_t lane, int64_t count, const Body& body) {
   using A = Acc<T>;
   const WindowAxis &ad = g.axis[0], &ah = g.axis[1], &aw = g.axis[2];
-  const int64_t inner = kAlong ? 1 : g.map.inner;
+  const int64_t inner = kLanesAlongWidth ? 1 : g.map.inner;
   const int64_t row = at.row, outer = at.outer, d = at.d, h = at.h;
   const int64_t origin = ((outer * ad.n + ad.start(d)) * ah.n + ah.start(h)) * aw.n * inner;
   const int64_t out = row * aw.m * inner;
   const auto make = [&]<class V>(int64_t w, int64_t c) {
-    return make_window<V, kForm, kAlong>(g, numbers, x, outer, d, h, w, origin + aw.start(w) * inner + c, c);
+    return make_window<V, kForm, kLanesAlongWidth>(g, numbers, x, outer, d, h, w, origin + aw.start(w) * inner + c, c);
   };
 
   const int64_t end = lane + count;
-  if constexpr (kAlong) {
+  if constexpr (kLanesAlongWidth) {
     // Windows without an absent column share their ranges, so that they can stand in one vector.
     int64_t from = lane, to = end;
     if constexpr (kForm == Form::any) {
@@ -419,7 +419,7 @@ TP_HD TP_INLINE void walk(const WindowGeometry& g, const Number* numbers, const 
       const int64_t run = inner - c < end - lane ? inner - c : end - lane;
       const auto window = make.template operator()<A>(w, 0);
       each_run<A>(c, run, [&]<class V>(int64_t channel) {
-        Window<V, T, kForm, kAlong> one;
+        Window<V, T, kForm, kLanesAlongWidth> one;
         one.x = window.x;
         one.base = window.base + channel;
         for (int i = 0; i < 3; ++i) {
@@ -430,13 +430,13 @@ TP_HD TP_INLINE void walk(const WindowGeometry& g, const Number* numbers, const 
             one.size[i] = window.size[i];
           }
         }
-        one.counted_places = window.counted_places;
+        one.counted_positions = window.counted_positions;
         one.numbers = numbers;
         one.image = window.image;
         one.channel = window.channel + channel;
-        one.place = window.place;
+        one.position = window.position;
         one.channels = window.channels;
-        one.places = window.places;
+        one.positions = window.positions;
         body(one, out + w * inner + channel);
       });
       lane += run;

@@ -54,7 +54,7 @@ TEST_F(Commands, OpsSaysWhatIsKept) {
     return done({"ops", op, "--json"}).json()["kept_bytes_per_element"][dtype].get<double>();
   };
   EXPECT_EQ(kept("avg", "f32"), 0);
-  EXPECT_EQ(kept("max", "f32"), 0.25);  // a byte an output, of which there are a quarter as many
+  EXPECT_EQ(kept("max", "f32"), 0.25);  // a byte per output, of which there are a quarter as many
   EXPECT_EQ(kept("max", "bf16"), 0.25);
   EXPECT_EQ(kept("soft", "f32"), 4);
   EXPECT_EQ(kept("soft", "bf16"), 2);
@@ -207,7 +207,7 @@ TEST_F(Commands, DoctorAsJson) {
   bool told = false;  // CIFAR-100 is not in this home
   for (const auto& problem : json["problems"]) told = told || problem["command"] == "tidepool data fetch cifar100";
   EXPECT_TRUE(told);
-  EXPECT_NE(done({"doctor"}).out.find("mended by: tidepool data fetch cifar100"), std::string::npos);
+  EXPECT_NE(done({"doctor"}).out.find("fixed by: tidepool data fetch cifar100"), std::string::npos);
 }
 
 // The driver is asked at run time, whether CUDA was compiled in or not; see fake_cuda_driver.cpp.
@@ -239,7 +239,7 @@ TEST_F(Commands, DoctorSaysWhatCudaCanDoHere) {
   EXPECT_NE(device.find("Fake H1, 8.6 GB, compute capability 9.1\n"), std::string::npos) << device;
   if (with_device["compiled"] == false) {
     EXPECT_EQ(with_device["problem"], "this build has no CUDA");
-    EXPECT_NE(device.find("mended by: apt-get install nvidia-cuda-toolkit"), std::string::npos) << device;
+    EXPECT_NE(device.find("fixed by: apt-get install nvidia-cuda-toolkit"), std::string::npos) << device;
   }
 
   // Without the stand-in: what this machine has.

@@ -27,7 +27,7 @@ struct Case {
 };
 
 // Channels that are no whole vectors, maps smaller than the kernel, every padding, odd lengths under stride 2, rows of
-// every remainder; the last two are stored past the caches.
+// every remainder; the last two are stored non-temporally.
 const std::vector<Case> kCases{{1, 5, 9, 10, 5, 1, 2, 2},   {2, 17, 2, 3, 5, 1, 4, 3},   {3, 24, 1, 1, 5, 1, 2, 2},
                                {2, 16, 11, 6, 5, 2, 2, 1},  {1, 3, 2, 2, 5, 2, 2, 4},    {9, 48, 33, 17, 5, 2, 2, 2},
                                {7, 19, 31, 33, 5, 1, 1, 0}, {2, 33, 8, 8, 5, 2, 0, 3},   {1, 5, 9, 10, 3, 1, 1, 1},

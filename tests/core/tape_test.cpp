@@ -12,10 +12,10 @@ namespace {
 Tensor scale(const Tensor& x, double k) {
   const Tensor y = x.clone();
   for (int64_t i = 0; i < x.numel(); ++i) y.data<double>()[i] *= k;
-  Tape::record("scale", {x}, {y}, {}, [k](Pull& pull) {
-    const Tensor dx = pull.dy().clone();
+  Tape::record("scale", {x}, {y}, {}, [k](BackwardContext& ctx) {
+    const Tensor dx = ctx.dy().clone();
     for (int64_t i = 0; i < dx.numel(); ++i) dx.data<double>()[i] *= k;
-    pull.dx(0) = dx;
+    ctx.dx(0) = dx;
   });
   return y;
 }
@@ -23,12 +23,12 @@ Tensor scale(const Tensor& x, double k) {
 Tensor times(const Tensor& a, const Tensor& b) {
   const Tensor y = a.clone();
   for (int64_t i = 0; i < a.numel(); ++i) y.data<double>()[i] *= b.data<double>()[i];
-  Tape::record("times", {a, b}, {y}, {a, b}, [](Pull& pull) {
+  Tape::record("times", {a, b}, {y}, {a, b}, [](BackwardContext& ctx) {
     for (size_t side = 0; side < 2; ++side) {
-      if (!pull.needs(side)) continue;
-      const Tensor dx = pull.dy().clone();
-      for (int64_t i = 0; i < dx.numel(); ++i) dx.data<double>()[i] *= pull.saved(1 - side).data<double>()[i];
-      pull.dx(side) = dx;
+      if (!ctx.needs(side)) continue;
+      const Tensor dx = ctx.dy().clone();
+      for (int64_t i = 0; i < dx.numel(); ++i) dx.data<double>()[i] *= ctx.saved(1 - side).data<double>()[i];
+      ctx.dx(side) = dx;
     }
   });
   return y;
@@ -195,7 +195,7 @@ TEST(Tape, SavedTensorsAreDroppedAsTheyAreUsed) {
   struct Watcher : Tape::Watch {
     std::vector<size_t> live;
     void output(const char*, std::span<const Tensor>, std::span<const Tensor>) override {}
-    void pulled(const char*, const std::string&, std::span<const Tensor>) override {
+    void gradients_computed(const char*, const std::string&, std::span<const Tensor>) override {
       live.push_back(Allocator::of(kCpu).stats().live_bytes);
     }
   } watcher;

@@ -127,11 +127,11 @@ TEST(Tensor, FormatsRoundTrip) {
 
 TEST(Tensor, FormatOfAmbiguousShapes) {
   // Dense both ways: says what it was made for, and changing over costs no copy.
-  const Tensor one_place = Tensor::zeros({2, 3, 1, 1}, {.format = MemoryFormat::channels_last});
-  EXPECT_TRUE(one_place.is_contiguous(MemoryFormat::plain));
-  EXPECT_EQ(one_place.format(), MemoryFormat::channels_last);
-  EXPECT_TRUE(one_place.contiguous(MemoryFormat::plain).shares_storage(one_place));
-  EXPECT_EQ(one_place.contiguous(MemoryFormat::plain).format(), MemoryFormat::plain);
+  const Tensor one_position = Tensor::zeros({2, 3, 1, 1}, {.format = MemoryFormat::channels_last});
+  EXPECT_TRUE(one_position.is_contiguous(MemoryFormat::plain));
+  EXPECT_EQ(one_position.format(), MemoryFormat::channels_last);
+  EXPECT_TRUE(one_position.contiguous(MemoryFormat::plain).shares_storage(one_position));
+  EXPECT_EQ(one_position.contiguous(MemoryFormat::plain).format(), MemoryFormat::plain);
   EXPECT_EQ(Tensor::zeros({2, 1, 4, 4}).format(), MemoryFormat::plain);
 }
 

@@ -213,7 +213,7 @@ TEST(Winograd, UpcomingTilesAreTheWholeMapOnce) {
       const int64_t size = c.images * c.height * c.width * c.inputs;
       int64_t reached = 0;
       for (int64_t begin = 0; begin < tiles.count(); begin += chunk) {
-        winograd::Upcoming soon;
+        winograd::PrefetchQueue soon;
         winograd::add_tiles(soon, map, tiles, begin, std::min(begin + chunk, tiles.count()), c.height, c.width,
                             2 - c.pad_h);
         const auto first = reinterpret_cast<uintptr_t>(memory.data() + reached);
@@ -222,7 +222,8 @@ TEST(Winograd, UpcomingTilesAreTheWholeMapOnce) {
         EXPECT_EQ(at, first) << c.str();
         uintptr_t lines = 1;
         while (soon.take(1, nullptr).step > 0) ++lines;
-        reached = std::min(size, reached + static_cast<int64_t>(lines * winograd::Lines::kSize / sizeof(float)));
+        reached =
+            std::min(size, reached + static_cast<int64_t>(lines * winograd::PrefetchLines::kSize / sizeof(float)));
         const winograd::TileCursor last(tiles, std::min(begin + chunk, tiles.count()) - 1);
         const int64_t rows = std::min(c.height, last.top(tiles) + tiles.height + 2 - c.pad_h);
         const int64_t wanted = (last.image * c.height + rows) * c.width * c.inputs;
@@ -238,16 +239,16 @@ TEST(Winograd, UpcomingTilesAreTheWholeMapOnce) {
 TEST(Winograd, UpcomingMemoryIsTakenInOrderByLines) {
   alignas(64) const std::array<float, 100> some{};
   const auto address = [&](size_t i) { return reinterpret_cast<uintptr_t>(some.data() + i); };
-  winograd::Upcoming soon;
+  winograd::PrefetchQueue soon;
   soon.add(some.data(), some.data() + 40);       // three lines
   soon.add(some.data() + 48, some.data() + 48);  // none
   soon.add(some.data() + 64, some.data() + 80);  // one
   EXPECT_EQ(soon.take(2, &soon).at, address(0));
   EXPECT_EQ(soon.take(2, &soon).at, address(32));
-  const winograd::Lines last = soon.take(1, &soon);
+  const winograd::PrefetchLines last = soon.take(1, &soon);
   EXPECT_EQ(last.at, address(64));
   EXPECT_EQ(last.step, 64u);
-  const winograd::Lines idle = soon.take(7, &soon);
+  const winograd::PrefetchLines idle = soon.take(7, &soon);
   EXPECT_EQ(idle.at, reinterpret_cast<uintptr_t>(&soon));
   EXPECT_EQ(idle.step, 0u);
 }
@@ -257,8 +258,8 @@ TEST(Winograd, LinesSpreadOverStepsReachEveryByte) {
   const auto first = reinterpret_cast<uintptr_t>(some.data());
   for (const int64_t bytes : {64, 512, 1024})
     for (const int64_t steps : {1, 7, 56, 128, 1000}) {
-      if (bytes > steps * 64) continue;  // more than a line a step
-      winograd::Lines lines = winograd::Lines::spread(some.data(), bytes, steps);
+      if (bytes > steps * 64) continue;  // more than a line per step
+      winograd::PrefetchLines lines = winograd::PrefetchLines::spread(some.data(), bytes, steps);
       std::set<uintptr_t> reached;
       for (int64_t i = 0; i < steps; ++i, lines.next()) reached.insert((lines.at - first) / 64);
       EXPECT_GE(reached.size(), static_cast<size_t>(bytes / 64)) << bytes << " bytes in " << steps << " steps";
@@ -321,9 +322,9 @@ void check_lanes(const Case& c, const Operands& a, const Results& expected) {
     const Results r{Tensor::empty(c.y(), a.dy.options()), Tensor::empty(c.x(), a.x.options()), Tensor::empty(c.w()),
                     Tensor{}};
     const PlainSource<float> x{a.x.data<float>(), c.inputs}, dy{a.dy.data<float>(), c.outputs};
-    filter<V>(m, Pass::of(Direction::forward, p), x, a.w,
+    filter<V>(m, FilterProblem::of(Direction::forward, p), x, a.w,
               Target<float>{r.y.data<float>(), c.outputs, a.bias.data<float>()});
-    filter<V>(m, Pass::of(Direction::backward_data, p), dy, a.w, Target<float>{r.dx.data<float>(), c.inputs});
+    filter<V>(m, FilterProblem::of(Direction::backward_data, p), dy, a.w, Target<float>{r.dx.data<float>(), c.inputs});
     weight_gradient<V>(m, p, x, dy, r.dw.data<float>());
     for (size_t i = 0; i < 3; ++i)
       EXPECT_LE(error(r[i].values(), expected[i].values()), allowed(m)) << lanes << " lanes, " << c.str() << " " << i;

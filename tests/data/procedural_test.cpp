@@ -207,7 +207,7 @@ TEST(Procedural, TheMeanImageOfAClassCarriesNoClass) {
     auto& sum = sums[static_cast<size_t>(source->label(i))];
     for (size_t p = 0; p < 3072; ++p) sum[p] += source->pixels(i)[p] / 300.0;
   }
-  // 300 images a class whose pixels spread by about 62: the mean of one pixel by 3.6, its square by 13 about 127.5.
+  // 300 images per class whose pixels spread by about 62: the mean of one pixel by 3.6, its square by 13 about 127.5.
   for (const auto& sum : sums) {
     double far = 0;
     for (const double mean : sum) far += (mean - 127.5) * (mean - 127.5) / 3072;

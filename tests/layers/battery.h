@@ -75,7 +75,7 @@ inline const char* name_of(Layout l) {
   }
 }
 
-/// The same values laid out so. A strided view is every second place of the last axis of a larger tensor.
+/// The same values laid out so. A strided view is every second position of the last axis of a larger tensor.
 inline Tensor laid_out(const Tensor& t, Layout l) {
   const MemoryFormat f =
       l == Layout::plain || l == Layout::strided_plain ? MemoryFormat::plain : MemoryFormat::channels_last;

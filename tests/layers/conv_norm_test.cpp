@@ -190,7 +190,7 @@ TEST(ConvNorm, AMapMayBeReadTwice) {  // as a residual network does
       const Tensor a = conv_norm(map, l, o, {.act = Act::relu}).tensor(), b = map.tensor();
       sum = Tensor::empty(a.shape(), a.options());
       for (int64_t i = 0; i < sum.numel(); ++i) sum.data<float>()[i] = a.data<float>()[i] + b.data<float>()[i];
-      Tape::record("sum", {a, b}, {sum}, {}, [](Pull& p) { p.dx(0) = p.dx(1) = p.dy(); });
+      Tape::record("sum", {a, b}, {sum}, {}, [](BackwardContext& ctx) { ctx.dx(0) = ctx.dx(1) = ctx.dy(); });
     }
     tape.backward(sum, normal(sum.shape(), 7).contiguous(kLast).to(DType::f32));
     return net.x.grad().values();

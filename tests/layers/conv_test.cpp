@@ -16,7 +16,7 @@ std::vector<Values> reference(const Dims& x, const Dims& w, const ConvOptions& o
     n[b] = x[2 + i], k[b] = w[2 + i], s[b] = o.stride[a], p[b] = o.padding[a], d[b] = o.dilation[a];
     m[b] = (n[b] + 2 * p[b] - d[b] * (k[b] - 1) - 1) / s[b] + 1;
   }
-  const int64_t batch = x[0], channels = x[1], outs = w[0], per = w[1], places = n[0] * n[1] * n[2],
+  const int64_t batch = x[0], channels = x[1], outs = w[0], per = w[1], positions = n[0] * n[1] * n[2],
                 taps = k[0] * k[1] * k[2], cells = m[0] * m[1] * m[2];
   const bool bias = in.size() > 2;
   Values y(static_cast<size_t>(batch * outs * cells)), dx(in[0].size()), dw(in[1].size()),
@@ -30,17 +30,17 @@ std::vector<Values> reference(const Dims& x, const Dims& w, const ConvOptions& o
         const std::array<int64_t, 3> c{cell / (m[1] * m[2]), cell / m[2] % m[1], cell % m[2]};
         for (int64_t tap = 0; tap < taps; ++tap) {
           const std::array<int64_t, 3> t{tap / (k[1] * k[2]), tap / k[2] % k[1], tap % k[2]};
-          int64_t place = 0;
+          int64_t position = 0;
           bool there = true;
           for (size_t a = 0; a < 3; ++a) {
             const int64_t q = c[a] * s[a] - p[a] + t[a] * d[a];
             there = there && q >= 0 && q < n[a];
-            place = place * n[a] + q;
+            position = position * n[a] + q;
           }
           if (!there) continue;
           for (int64_t i = 0; i < per; ++i) {
             const int64_t channel = out / (outs / o.groups) * per + i;
-            const auto xi = static_cast<size_t>((b * channels + channel) * places + place);
+            const auto xi = static_cast<size_t>((b * channels + channel) * positions + position);
             const auto wi = static_cast<size_t>((out * per + i) * taps + tap);
             y[at] += in[0][xi] * in[1][wi];
             dx[xi] += dy[at] * in[1][wi];
@@ -258,7 +258,7 @@ TEST(Conv, ErrorsAtTheDoor) {
   EXPECT_EQ(shape({2, 3, 7, 7}, {4, 3, 3, 3}, {.dilation = {0, 1, 1}}),
             "[conv] expected dilation >= 1, got 0 on axis 0");
   EXPECT_EQ(shape({2, 3, 7, 7}, {4, 3, 3, 3}, {.groups = 0}), "[conv] expected groups >= 1, got 0");
-  EXPECT_EQ(shape({2, 3, 0, 7}, {4, 3, 1, 1}), "[conv] an input of shape 2x3x0x7 has no places");
+  EXPECT_EQ(shape({2, 3, 0, 7}, {4, 3, 1, 1}), "[conv] an input of shape 2x3x0x7 has no positions");
   const Tensor x = Tensor::zeros({2, 3, 7, 7});
   EXPECT_EQ(error_of([&] {
               convolution(x, Tensor::zeros({4, 3, 3, 3}, {.dtype = DType::f64}), {});

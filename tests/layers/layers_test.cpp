@@ -234,11 +234,11 @@ TEST(Dropout, Battery) {
     c.inputs = {normal(shape, 1)};
     c.op = [](const std::vector<Tensor>& t) { return dropout(t[0], 0.25, 7, 11); };
     c.reference = [=](const std::vector<Values>& in, const Values& dy) {
-      const int64_t channels = shape[1], places = shape.product() / shape[0] / channels;
+      const int64_t channels = shape[1], positions = shape.product() / shape[0] / channels;
       std::vector<Values> r{dy, dy};
       for (int64_t i = 0; i < shape.product(); ++i) {
-        const int64_t n = i / (channels * places), ch = i / places % channels, place = i % places;
-        const auto number = static_cast<uint64_t>((n * places + place) * channels + ch);
+        const int64_t n = i / (channels * positions), ch = i / positions % channels, position = i % positions;
+        const auto number = static_cast<uint64_t>((n * positions + position) * channels + ch);
         const uint32_t word = random_words(7, 0x64726F7000000000u ^ 11u, number / 4)[number % 4];
         const double factor = word >> 8 >= (1u << 22) ? 4.0 / 3 : 0;  // a quarter of 2^24
         r[0][static_cast<size_t>(i)] = in[0][static_cast<size_t>(i)] * factor;
@@ -292,10 +292,10 @@ TEST(GlobalAvg, Battery) {
     c.op = [](const std::vector<Tensor>& t) { return global_avg(t[0]); };
     c.reference = [=](const std::vector<Values>& in, const Values& dy) {
       Values y(dy.size()), dx(in[0].size());
-      const size_t places = in[0].size() / dy.size();
+      const size_t positions = in[0].size() / dy.size();
       for (size_t i = 0; i < dx.size(); ++i) {
-        y[i / places] += in[0][i] / static_cast<double>(places);
-        dx[i] = dy[i / places] / static_cast<double>(places);
+        y[i / positions] += in[0][i] / static_cast<double>(positions);
+        dx[i] = dy[i / positions] / static_cast<double>(positions);
       }
       return std::vector<Values>{y, dx};
     };
@@ -316,7 +316,7 @@ TEST(GlobalAvg, NanBatchOfNoneAndErrors) {
   EXPECT_EQ(error_of([] {
               global_avg(Tensor::zeros({2, 3, 0, 4}));
             }),
-            "[global_avg] an input of shape 2x3x0x4 has no places");
+            "[global_avg] an input of shape 2x3x0x4 has no positions");
 }
 
 // -- loss ------------------------------------------------------------------------------------------------------------

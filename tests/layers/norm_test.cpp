@@ -14,15 +14,15 @@ struct Running {
 std::vector<Values> reference(const Dims& shape, const BatchNormOptions& o, const Running& running,
                               const std::vector<Values>& in, const Values& dy, Running* after = nullptr) {
   const int64_t batch = shape[0], channels = shape[1];
-  int64_t places = 1;
-  for (int i = 2; i < shape.rank(); ++i) places *= shape[i];
-  const double n = static_cast<double>(batch * places);
+  int64_t positions = 1;
+  for (int i = 2; i < shape.rank(); ++i) positions *= shape[i];
+  const double n = static_cast<double>(batch * positions);
   Values y(in[0].size()), dx(in[0].size()), dg(in[1].size()), db(in[1].size());
   for (int64_t c = 0; c < channels; ++c) {
     const auto ch = static_cast<size_t>(c);
     const auto each = [&](auto f) {
       for (int64_t b = 0; b < batch; ++b)
-        for (int64_t p = 0; p < places; ++p) f(static_cast<size_t>((b * channels + c) * places + p));
+        for (int64_t p = 0; p < positions; ++p) f(static_cast<size_t>((b * channels + c) * positions + p));
     };
     double mean = running.mean[ch], var = running.var[ch];
     if (o.training) {
@@ -98,7 +98,7 @@ TEST(BatchNorm, Battery) {
       believe(norm_case("several chunks, " + how, {5, 17, 13, 11}, o));
       believe(norm_case("rank 1, " + how, {4, 6, 11}, o));
       believe(norm_case("rank 3, " + how, {2, 20, 3, 4, 5}, o));
-      believe(norm_case("one place, " + how, {9, 37, 1, 1}, o));
+      believe(norm_case("one position, " + how, {9, 37, 1, 1}, o));
       believe(norm_case("one channel, " + how, {3, 1, 6, 5}, o));
     }
 }
@@ -192,7 +192,7 @@ TEST(BatchNorm, LargeMeansCostNoDigits) {
 TEST(BatchNorm, AFirstValueFarOutCostsNoDigits) {
   const Dims shape{16, 32, 8, 8};
   Values v = normal(shape, 1).values();
-  for (size_t i = 0; i < v.size(); i += 64) v[i] = 300;  // the first place of every map
+  for (size_t i = 0; i < v.size(); i += 64) v[i] = 300;  // the first position of every map
   const Tensor x = Tensor::from<double>(v, shape), g = normal({32}, 2), b = normal({32}, 3);
   const Running r = running_of(32);
   const auto expected = reference(shape, {}, r, {v, g.values(), b.values()}, Values(v.size()));
@@ -256,7 +256,7 @@ TEST(BatchNorm, ErrorsAtTheDoor) {
   EXPECT_EQ(error_of([&] {
               batch_norm(Tensor::zeros({1, 3, 1, 1}), c, c, c, c);
             }),
-            "[batch_norm] training needs more than one value a channel, got an input of shape 1x3x1x1");
+            "[batch_norm] training needs more than one value per channel, got an input of shape 1x3x1x1");
   EXPECT_EQ(error_of([&] { batch_norm(Tensor::zeros({1, 3, 1, 1}), c, c, c, c, {.training = false}); }), "no error");
   EXPECT_EQ(error_of([&] { batch_norm(Tensor::zeros({3}), c, c, c, c); }),
             "[batch_norm] expected an input N x C x spatial, got the shape 3");

@@ -57,7 +57,7 @@ class NetworkGolden {
 
   /// Evaluation or training mode at 32x32, f64 beside torchvision and f32 beside the f64 network.
   void expect_mode(bool training, double tolerance = 1e-9, double tolerance_f32 = 1e-4) const {
-    const Pass wide = run("cifar", training, DType::f64);
+    const ForwardBackward wide = run("cifar", training, DType::f64);
     expect_f64(wide, training, tolerance);
     expect_f32(wide, training, tolerance_f32);
   }
@@ -126,7 +126,7 @@ class NetworkGolden {
   }
 
  private:
-  struct Pass {
+  struct ForwardBackward {
     std::unique_ptr<Network> network;  ///< with gradients
     Tensor logits;
     double loss = 0;
@@ -134,7 +134,7 @@ class NetworkGolden {
 
   /// Logits, loss, the gradient of every parameter, and in training the
   /// running statistics. Errors are relative to a tensor's largest magnitude, those of a fingerprint to its L2 norm.
-  void expect_f64(const Pass& pass, bool training, double tolerance) const {
+  void expect_f64(const ForwardBackward& pass, bool training, double tolerance) const {
     const std::string mode = training ? "training" : "evaluation", stored = "cifar/" + mode + "/";
     const Json& facts = facts_.at("forms").at("cifar").at(mode);
     EXPECT_LE(relative_error(pass.logits, tensors_.tensors.at(stored + "logits")), tolerance);
@@ -163,9 +163,9 @@ class NetworkGolden {
 
   /// Element by element: an error of `tolerance` or twice PyTorch's own, whichever is
   /// larger. expect_f64 holds the f64 network itself.
-  void expect_f32(const Pass& want, bool training, double tolerance) const {
+  void expect_f32(const ForwardBackward& want, bool training, double tolerance) const {
     const Json& facts = facts_.at("forms").at("cifar").at(training ? "training" : "evaluation");
-    const Pass got = run("cifar", training, DType::f32);
+    const ForwardBackward got = run("cifar", training, DType::f32);
     const auto limit = [&](const Json& pytorch) { return std::max(tolerance, 2 * pytorch.get<double>()); };
     EXPECT_LE(relative_error(got.logits, want.logits), limit(facts.at("logits_f32_error")));
     EXPECT_NEAR(got.loss, want.loss, std::max(tolerance * want.loss, 2 * facts.at("loss_f32_error").get<double>()));
@@ -195,8 +195,8 @@ class NetworkGolden {
         hashed_labels(name + "/labels", batch, form.at("classes").get<int64_t>())};
   }
 
-  Pass run(const std::string& form, bool training, DType dtype) const {
-    Pass pass{make(form, dtype), {}, 0};
+  ForwardBackward run(const std::string& form, bool training, DType dtype) const {
+    ForwardBackward pass{make(form, dtype), {}, 0};
     fill(*pass.network);
     const Json& facts = facts_.at("forms").at(form);
     const TensorBatch batch = hashed_batch(form, facts.at("batch").get<int64_t>(), facts, dtype);

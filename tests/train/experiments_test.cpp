@@ -95,7 +95,7 @@ TEST_F(ExperimentsTest, EveryTableLoadsAtEveryScaleOnBothDataSets) {
         o.scale = scale.name;
         o.data_set = data_set;
         o.seeds = 2;
-        const Plan plan = make_plan(table.name, o);
+        const TablePlan plan = make_plan(table.name, o);
         EXPECT_EQ(plan.runs.size(), 2 * plan.rows.size());
         std::set<std::string> names;
         for (const Row& row : plan.rows) {
@@ -145,7 +145,7 @@ TEST_F(ExperimentsTest, Table1) {
   PlanOptions o = options();
   o.scale = "full";
   o.data_set = "cifar100";
-  const Plan plan = make_plan("1", o);
+  const TablePlan plan = make_plan("1", o);
   const auto tile = std::find_if(plan.runs.begin(), plan.runs.end(), [&](const PlannedRun& run) {
     return plan.rows[run.row].name == "tile-vgg16-dynopool";
   });
@@ -157,7 +157,7 @@ TEST_F(ExperimentsTest, Table1) {
 }
 
 TEST_F(ExperimentsTest, ThePoolingTableIsTheRegistrys) {
-  const Plan plan = make_plan("pooling", options());
+  const TablePlan plan = make_plan("pooling", options());
   std::set<std::string> pools;
   for (const Row& row : plan.rows) {
     pools.insert(row.pool);
@@ -266,7 +266,7 @@ TEST_F(ExperimentsTest, LabelsAreThoseOfTheConfig) {
 }
 
 TEST_F(ExperimentsTest, TheSameFunctionIsToldByTheWeights) {
-  Plan plan = make_plan("1", options());
+  TablePlan plan = make_plan("1", options());
   const PlannedRun &a = plan.runs[0], &b = plan.runs[1];
   const RunResult result = made_up(a);
   const auto weights = [](const PlannedRun& run, float weight, float momentum) {
@@ -306,7 +306,7 @@ TEST_F(ExperimentsTest, PlannedSteps) {
 TEST_F(ExperimentsTest, RunsWhatIsMissingAndReadsTheRest) {
   PlanOptions o = options();
   o.seeds = 2;
-  const Plan plan = make_plan("1", o);
+  const TablePlan plan = make_plan("1", o);
   save(plan.runs[0], true);
   save(plan.runs[1], false);  // cut off
   int started = 0, ended = 0;
@@ -328,7 +328,7 @@ TEST_F(ExperimentsTest, RunsWhatIsMissingAndReadsTheRest) {
 }
 
 TEST_F(ExperimentsTest, OnlyRunsItsRowsAndReadsTheOthers) {
-  const Plan whole = make_plan("1", options());
+  const TablePlan whole = make_plan("1", options());
   save(whole.runs[0], true);   // plain-vgg16-max
   save(whole.runs[1], false);  // neither run nor there
   PlanOptions o = options();
@@ -343,9 +343,9 @@ TEST_F(ExperimentsTest, OnlyRunsItsRowsAndReadsTheOthers) {
 TEST_F(ExperimentsTest, AFolderOfAnotherRunIsAnErrorBeforeAnythingRuns) {
   PlanOptions o = options();
   o.sets = {"train.epochs=2"};
-  const Plan other = make_plan("1", o);
+  const TablePlan other = make_plan("1", o);
   save(other.runs[5], true);
-  const Plan plan = make_plan("1", options());
+  const TablePlan plan = make_plan("1", options());
   const std::string error = error_of([&] { execute(plan, {.run = runner()}); });
   EXPECT_TRUE(has(error, other.runs[5].folder.string()) && has(error, "train.epochs was 2, is 1")) << error;
   EXPECT_TRUE(ran_.empty());
@@ -359,7 +359,7 @@ TEST_F(ExperimentsTest, AFolderOfAnotherRunIsAnErrorBeforeAnythingRuns) {
 }
 
 TEST_F(ExperimentsTest, AFailureLeavesTheOthersRunning) {
-  const Plan plan = make_plan("1", options());
+  const TablePlan plan = make_plan("1", options());
   const auto usual = runner();
   for (const int jobs : {1, 3}) {
     fs::remove_all(folder_);
@@ -377,7 +377,7 @@ TEST_F(ExperimentsTest, AFailureLeavesTheOthersRunning) {
 }
 
 TEST_F(ExperimentsTest, AWrongRequestEndsTheTable) {
-  const Plan plan = make_plan("1", options());
+  const TablePlan plan = make_plan("1", options());
   const auto usual = runner();
   for (const int jobs : {1, 3}) {
     ran_.clear();
@@ -397,7 +397,7 @@ TEST_F(ExperimentsTest, AWrongRequestEndsTheTable) {
 }
 
 TEST_F(ExperimentsTest, StopEndsAfterTheRunThatRuns) {
-  const Plan plan = make_plan("1", options());
+  const TablePlan plan = make_plan("1", options());
   std::atomic<bool> stop{false};
   const auto usual = runner();
   const auto outcomes = execute(plan, {.run =
@@ -424,7 +424,7 @@ TEST_F(ExperimentsTest, StopEndsAfterTheRunThatRuns) {
 TEST_F(ExperimentsTest, JobsRunEveryRowOnceAndCallBackOneAtATime) {
   PlanOptions o = options();
   o.seeds = 3;
-  const Plan plan = make_plan("1", o);
+  const TablePlan plan = make_plan("1", o);
   int inside = 0, calls = 0;
   const auto alone = [&] {
     EXPECT_EQ(++inside, 1);

@@ -36,7 +36,7 @@ RunResult result_of(double top1, Dims last) {
   return r;
 }
 
-Plan plan_of(int64_t seeds, const std::string& scale = "quick") {
+TablePlan plan_of(int64_t seeds, const std::string& scale = "quick") {
   return make_plan("1", {.scale = scale, .seeds = seeds, .data_set = "procedural", .sets = {}, .out = "out"});
 }
 
@@ -47,7 +47,7 @@ const ReportFacts kFacts{.data = "procedural images",
 
 // max: 0.10, 0.12, 0.14; dynopool of the same data: 0.11, 0.14, 0.17; the rest is not there.
 Report some_report(int64_t seeds = 3) {
-  const Plan plan = plan_of(seeds);
+  const TablePlan plan = plan_of(seeds);
   std::vector<RunOutcome> outcomes(plan.runs.size());
   for (size_t i = 0; i < plan.runs.size(); ++i) {
     const auto seed = static_cast<double>(plan.runs[i].seed);
@@ -125,7 +125,7 @@ TEST(Report, NoIntervalOfZeroWidth) {
   const fs::path folder = fs::path(testing::TempDir()) / "tidepool_report_same";
   for (const int64_t seeds : {1, 3}) {
     fs::remove_all(folder);
-    const Plan plan = make_plan(
+    const TablePlan plan = make_plan(
         "1",
         {.scale = "quick", .seeds = seeds, .only = "plain-*", .data_set = "procedural", .sets = {}, .out = folder});
     std::vector<RunOutcome> outcomes(plan.runs.size());
@@ -163,7 +163,7 @@ TEST(Report, NoIntervalOfZeroWidth) {
 // Captions too are read from the configs.
 TEST(Report, TheCaptionIsThatOfTheConfigs) {
   const auto text_of = [](const char* table, std::vector<std::string> sets) {
-    const Plan plan =
+    const TablePlan plan =
         make_plan(table, {.scale = "toy", .data_set = "procedural", .sets = std::move(sets), .out = "out"});
     return report_markdown(make_report(plan, std::vector<RunOutcome>(plan.runs.size()), kFacts));
   };
@@ -186,7 +186,7 @@ TEST(Report, TheCaptionIsThatOfTheConfigs) {
 TEST(Report, ResultsOfAnotherRevisionAreNamed) {
   const fs::path folder = fs::path(testing::TempDir()) / "tidepool_report_revision";
   fs::remove_all(folder);
-  const Plan plan =
+  const TablePlan plan =
       make_plan("1", {.scale = "quick", .only = "plain-*", .data_set = "procedural", .sets = {}, .out = folder});
   std::vector<RunOutcome> outcomes(plan.runs.size());
   for (size_t i = 0; i < 2; ++i) {
@@ -257,7 +257,7 @@ TEST(Report, JsonHasTheKeysOfTheCommandLine) {
 }
 
 TEST(Report, ThePoolingTableHasFidelity) {
-  const Plan plan = make_plan("pooling", {.scale = "quick", .data_set = "procedural", .sets = {}, .out = "out"});
+  const TablePlan plan = make_plan("pooling", {.scale = "quick", .data_set = "procedural", .sets = {}, .out = "out"});
   ReportFacts facts = kFacts;
   facts.fidelity[plan.rows[0].name] = {.squared_error = 0.01, .values = 1, .similarity = 3, .windows = 4};
   const Report report = make_report(plan, std::vector<RunOutcome>(plan.runs.size()), facts);
@@ -278,7 +278,7 @@ TEST(Report, ThePoolingTableHasFidelity) {
 }
 
 TEST(Report, PenaltyIsExplained) {
-  const Plan plan = plan_of(1, "toy");
+  const TablePlan plan = plan_of(1, "toy");
   const Report report = make_report(plan, std::vector<RunOutcome>(plan.runs.size()), kFacts);
   const std::string text = report_markdown(report);
   EXPECT_TRUE(has(text, "1.6"));
@@ -286,7 +286,7 @@ TEST(Report, PenaltyIsExplained) {
 }
 
 TEST(Report, RowsLeftOutByOnlyStayWhenTheyAreThere) {
-  const Plan plan =
+  const TablePlan plan =
       make_plan("1", {.scale = "quick", .only = "tile-*", .data_set = "procedural", .sets = {}, .out = "o"});
   std::vector<RunOutcome> outcomes(plan.runs.size());
   outcomes[0].result = result_of(0.2, Dims{8, 8});

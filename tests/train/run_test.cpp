@@ -84,8 +84,8 @@ TEST_F(RunTest, WritesWhatCliMdPromises) {
                 1e-12);
     if (step % 2 == 0) {
       EXPECT_TRUE(line.contains("shapes"));
-      const Json& pull = line.at("shape_gradients").at("pool1.alpha").at(0);
-      EXPECT_TRUE(pull.contains("mean_over_standard_error"));
+      const Json& slope = line.at("shape_gradients").at("pool1.alpha").at(0);
+      EXPECT_TRUE(slope.contains("mean_over_standard_error"));
     }
   }
   EXPECT_EQ(step, 9);

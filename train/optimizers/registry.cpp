@@ -44,35 +44,35 @@ OptimizerKeys::Limits OptimizerKeys::Limits::limit(const char* keyword, double b
   return *this;
 }
 
-const Json* OptimizerKeys::find(const char* name, const Json& schema, const char* says) {
+const Json* OptimizerKeys::find(const char* name, const Json& schema, const char* help) {
   Json& node = (*described_)[name] = schema;
-  node["description"] = says;
+  node["description"] = help;
   if (!values_ || !values_->contains(name)) return nullptr;
   return &values_->at(name);
 }
 
-OptimizerKeys::Limits OptimizerKeys::number(const char* name, double& v, const char* says) {
-  if (const Json* value = find(name, {{"type", "number"}, {"default", as_json(v)}}, says)) v = value->get<double>();
+OptimizerKeys::Limits OptimizerKeys::number(const char* name, double& v, const char* help) {
+  if (const Json* value = find(name, {{"type", "number"}, {"default", as_json(v)}}, help)) v = value->get<double>();
   return Limits(&(*described_)[name]);
 }
 
-OptimizerKeys::Limits OptimizerKeys::numbers(const char* name, std::span<double> v, const char* says) {
+OptimizerKeys::Limits OptimizerKeys::numbers(const char* name, std::span<double> v, const char* help) {
   const Json schema{{"type", "array"},
                     {"minItems", v.size()},
                     {"maxItems", v.size()},
                     {"items", {{"type", "number"}}},
                     {"default", std::vector<double>(v.begin(), v.end())}};
-  if (const Json* value = find(name, schema, says))
+  if (const Json* value = find(name, schema, help))
     for (size_t i = 0; i < v.size(); ++i) v[i] = value->at(i).get<double>();
   return Limits(&(*described_)[name]);
 }
 
-void OptimizerKeys::flag(const char* name, bool& v, const char* says) {
-  if (const Json* value = find(name, {{"type", "boolean"}, {"default", v}}, says)) v = value->get<bool>();
+void OptimizerKeys::flag(const char* name, bool& v, const char* help) {
+  if (const Json* value = find(name, {{"type", "boolean"}, {"default", v}}, help)) v = value->get<bool>();
 }
 
-void OptimizerKeys::expect(bool ok, const char* name, const char* says) {
-  if (!ok && !complaint_) complaint_.emplace(name, says);
+void OptimizerKeys::expect(bool ok, const char* name, const char* help) {
+  if (!ok && !complaint_) complaint_.emplace(name, help);
 }
 
 const Json& optimizer_keys(const OptimizerDescription& optimizer) {
@@ -95,11 +95,11 @@ void describe_optimizers(Json& schema) {
   std::string all = "The optimizer.";
   for (const OptimizerDescription* each : optimizers()) {
     names.push_back(each->name);
-    all += fmt::format(" {}: {}.", each->name, each->says);
+    all += fmt::format(" {}: {}.", each->name, each->help);
     for (const auto& [key, described] : optimizer_keys(*each).items()) {
       Json node = described;  // without a default, which each optimizer has of its own
-      const std::string start = node["default"].dump();
-      const std::string says = fmt::format("{}: {}", each->name, node["description"].get<std::string>());
+      const std::string default_value = node["default"].dump();
+      const std::string help = fmt::format("{}: {}", each->name, node["description"].get<std::string>());
       node.erase("default");
       node.erase("description");
       const bool first = !known.contains(key);
@@ -111,8 +111,8 @@ void describe_optimizers(Json& schema) {
         properties[key] = node;
         properties[key]["description"] = before + text;
       };
-      put(optim, fmt::format("{} (default: {}).", says, start));
-      put(group, says + ".");
+      put(optim, fmt::format("{} (default: {}).", help, default_value));
+      put(group, help + ".");
     }
   }
   optim["name"]["enum"] = names;

@@ -44,12 +44,12 @@ class OptimizerKeys {
   OptimizerKeys(const OptimizerKeys&) = delete;
   OptimizerKeys& operator=(const OptimizerKeys&) = delete;
 
-  Limits number(const char* name, double& v, const char* says);
+  Limits number(const char* name, double& v, const char* help);
   /// As many as there are.
-  Limits numbers(const char* name, std::span<double> v, const char* says);
-  void flag(const char* name, bool& v, const char* says);
+  Limits numbers(const char* name, std::span<double> v, const char* help);
+  void flag(const char* name, bool& v, const char* help);
   /// The message of the first that does not hold is kept, with the key that it is about.
-  void expect(bool ok, const char* name, const char* says);
+  void expect(bool ok, const char* name, const char* help);
 
   /// Key -> its JSON schema, with the default and what `says` says of it.
   const Json& described() const { return *described_; }
@@ -57,7 +57,7 @@ class OptimizerKeys {
 
  private:
   /// The value, or null; describes the key on the way.
-  const Json* find(const char* name, const Json& schema, const char* says);
+  const Json* find(const char* name, const Json& schema, const char* help);
 
   const Json* values_;
   std::unique_ptr<Json> described_;
@@ -91,7 +91,7 @@ class UpdateRule {
 
 struct OptimizerDescription {
   std::string name;
-  std::string says;  ///< one sentence with formula and source
+  std::string help;  ///< one sentence with formula and source
   void (*keys)(OptimizerKeys& keys) = nullptr;
   std::unique_ptr<UpdateRule> (*make)(const Json& options) = nullptr;
 };
@@ -109,9 +109,9 @@ void describe_optimizers(Json& schema);
 
 /// From an options struct and a rule that is made of it.
 template <class Options, class Rule>
-OptimizerDescription describe_optimizer(const char* name, const char* says) {
+OptimizerDescription describe_optimizer(const char* name, const char* help) {
   return {.name = name,
-          .says = says,
+          .help = help,
           .keys = [](OptimizerKeys& keys) { Options{}.keys(keys); },
           .make = [](const Json& values) -> std::unique_ptr<UpdateRule> {
             Options options;

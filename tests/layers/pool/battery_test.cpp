@@ -65,7 +65,7 @@ Setting setting_of(const PoolRow& row, const PoolCase& c, uint64_t seed) {
       s.parameters.push_back(normal(spec.shape, seed + 50 + i, 0.5));
     else {
       s.parameters.push_back(Tensor::empty(spec.shape, {.dtype = DType::f64}));
-      spec.start(s.parameters.back(), seed);
+      spec.init(s.parameters.back(), seed);
       Values v = s.parameters.back().values();
       const Values moves = normal(spec.shape, seed + 70 + i, c.vary).values();
       for (size_t j = 0; j < v.size(); ++j) v[j] += moves[j];
@@ -437,7 +437,7 @@ TEST(PoolKept, AsLittleAsPossible) {
     std::vector<Tensor> parameters;
     for (const auto& spec : op->parameters(x.shape())) {
       parameters.push_back(Tensor::empty(spec.shape));
-      spec.start(parameters.back(), 0);
+      spec.init(parameters.back(), 0);
       if (spec.kind == ParameterKind::weight) parameters.back().set_requires_grad();
     }
     Tape tape;
@@ -448,7 +448,7 @@ TEST(PoolKept, AsLittleAsPossible) {
     seed.set_requires_grad();
     // x is a value of the tape and no leaf, so that its bytes count where they are kept
     const Tensor value = x.clone();
-    Tape::record("source", {seed}, {value}, {}, [](Pull& pull) { pull.dx(0) = pull.dy(); });
+    Tape::record("source", {seed}, {value}, {}, [](BackwardContext& ctx) { ctx.dx(0) = ctx.dy(); });
     op->forward(value, parameters, {});
     EXPECT_EQ(tape.saved_bytes().back().bytes, expected) << config;
   }

@@ -27,7 +27,7 @@ struct Result {
 struct SumsTaken final : Tape::Watch {
   explicit SumsTaken(std::string name) : op(std::move(name)) {}
   void output(const char*, std::span<const Tensor>, std::span<const Tensor>) override {}
-  void pulled(const char* name, const std::string&, std::span<const Tensor> dx) override {
+  void gradients_computed(const char* name, const std::string&, std::span<const Tensor> dx) override {
     taken = taken || (op == name && dx.size() > 1 && dx[1] && dx[1].dtype() == DType::f64);
   }
   std::string op;

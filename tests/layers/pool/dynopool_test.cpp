@@ -133,10 +133,10 @@ TEST(DynoPool, TracesItsLengths) {
 
 // The gradient of alpha against the loss itself. As alpha moves, the loss is a staircase: it changes only where n /
 // alpha crosses a half and m changes. What a straight-through gradient should be right about is the mean slope over
-// whole steps of these stairs. The loss reads the output as a network does, by places relative to what stays put when
-// the cell grows (design: "anchor"): L = sum_i c(u_i) y_i with a smooth bump c and u_i = i + 1/2 - m/2 (center) or i +
-// 1/2 (origin). So L is, up to the sampling of a smooth function, one of the cell alone, and the mean of d L / d alpha
-// over an interval that holds whole steps must be (L(a2) - L(a1)) / (a2 - a1).
+// whole steps of these stairs. The loss reads the output as a network does, by positions relative to what stays put
+// when the cell grows (design: "anchor"): L = sum_i c(u_i) y_i with a smooth bump c and u_i = i + 1/2 - m/2 (center) or
+// i + 1/2 (origin). So L is, up to the sampling of a smooth function, one of the cell alone, and the mean of d L / d
+// alpha over an interval that holds whole steps must be (L(a2) - L(a1)) / (a2 - a1).
 TEST(DynoPool, GradientIsTheMeanSlopeOverWholeSteps) {
   constexpr int64_t n = 128;
   constexpr double kTurn = 6.283185307179586;

@@ -30,7 +30,7 @@ TEST_P(BadInput, SaysWhat) {
               std::vector<Tensor> parameters;
               for (const auto& spec : op->parameters(bad.shape)) {
                 parameters.push_back(Tensor::empty(spec.shape));
-                spec.start(parameters.back(), 0);
+                spec.init(parameters.back(), 0);
               }
               op->forward(x, parameters, {});
             }),

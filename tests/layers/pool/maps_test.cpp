@@ -34,7 +34,7 @@ MapRun run_map(const PoolOperator& op, const Tensor& from, const std::vector<Ten
   return r;
 }
 
-/// A map whose value is its place on one spatial axis.
+/// A map whose value is its position on one spatial axis.
 Tensor ramp(const Dims& shape, int axis) {
   const Tensor x = Tensor::empty(shape, {.dtype = DType::f64});
   int64_t inner = 1;
@@ -252,7 +252,7 @@ std::vector<double> slopes(const json& config, const Dims& x, std::vector<Tensor
   if (parameters.empty())
     for (const ParameterSpec& spec : op->parameters(x)) {
       parameters.push_back(Tensor::empty(spec.shape));
-      spec.start(parameters.back(), 0);
+      spec.init(parameters.back(), 0);
     }
   TracedShape from = TracedShape::of(x);
   const Tensor before = Tensor::zeros({4});
@@ -320,7 +320,7 @@ TEST(DiffStride, StartsWithinTheBoundsOfItsMap) {
     EXPECT_EQ(specs.size(), 1u);
     EXPECT_EQ(specs[0].kind, ParameterKind::shape);
     const Tensor t = Tensor::empty(specs[0].shape);
-    specs[0].start(t, 0);
+    specs[0].init(t, 0);
     return t.values();
   };
   EXPECT_EQ(start({1, 1, 8, 3}), (Values{2, 1.5}));

@@ -50,7 +50,7 @@ TEST(PoolNumbers, StartWhereTheKeysSay) {
     for (const ParameterSpec& spec : op->parameters({2, 3, 4, 6})) {
       EXPECT_EQ(spec.kind, ParameterKind::number);
       const Tensor t = Tensor::empty(spec.shape, {.dtype = DType::f64});
-      spec.start(t, 5);
+      spec.init(t, 5);
       for (double v : t.values()) all.push_back(v);
     }
     return all;

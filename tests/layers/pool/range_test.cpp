@@ -75,7 +75,7 @@ std::vector<Tensor> starts(const PoolOperator& op, const Dims& shape) {
   std::vector<Tensor> all;
   for (const ParameterSpec& spec : op.parameters(shape)) {
     const Tensor t = Tensor::empty(spec.shape, {.dtype = DType::f32});
-    spec.start(t, 3);
+    spec.init(t, 3);
     all.push_back(t.to(DType::f64));
   }
   return all;
@@ -214,7 +214,7 @@ TEST(PoolLong, AMillionAndMore) {
   for (const double v : global_avg(last).values()) EXPECT_NEAR(v, 3.3, 3.3e-5);
 }
 
-// The bias of a convolution sums dy over images and places.
+// The bias of a convolution sums dy over images and positions.
 TEST(PoolLong, GradientOfABias) {
   const auto op = make_pool_operator({{"type", "conv"}, {"kernel", 1}});
   for (const MemoryFormat format : {MemoryFormat::plain, MemoryFormat::channels_last}) {

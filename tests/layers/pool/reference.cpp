@@ -19,7 +19,7 @@ struct Axis {
 
 struct Element {
   size_t at;        // of the map
-  size_t w_offset;  // place in the kernel
+  size_t w_offset;  // position in the kernel
 };
 
 struct Window {
@@ -320,7 +320,7 @@ Result shape_adaptor(const json& c, const Dims& shape, const Values& x, const Va
     if (f > 1e-12) list.push_back({low + 1, f});
     return list;
   };
-  // The largest pixel of pooled place (h, w).
+  // The largest pixel of pooled position (h, w).
   const auto largest = [&](int64_t plane, int64_t h, int64_t w) {
     std::vector<size_t> at;
     Values v;
@@ -371,14 +371,14 @@ double SeenWindow::mean_beyond() const {
   return std::accumulate(u.begin(), u.end(), 0.0) / n();
 }
 double SeenWindow::uniform() const {
-  const auto i = static_cast<uint64_t>((image * places + place) * channels + channel);
+  const auto i = static_cast<uint64_t>((image * positions + position) * channels + channel);
   return static_cast<double>(uniform24(random_words(kSeed, (uint64_t{0x706F6F6C} << 32) ^ kStep, i / 4)[i % 4]));
 }
 
 size_t SeenNumbers::at(const SeenWindow& w, size_t k, size_t j) const {
   const std::string per = w.config.value("per", "layer");
-  const int64_t units = per == "channel" ? w.channels : per == "place" ? w.places : 1;
-  const int64_t unit = per == "channel" ? w.channel : per == "place" ? w.place : 0;
+  const int64_t units = per == "channel" ? w.channels : per == "place" ? w.positions : 1;
+  const int64_t unit = per == "channel" ? w.channel : per == "place" ? w.position : 0;
   return static_cast<size_t>(unit) * (values_[k].size() / static_cast<size_t>(units)) + j;
 }
 void SeenNumbers::add(const SeenWindow& w, size_t k, size_t j, double term) {
@@ -408,9 +408,9 @@ Reference windowed(WindowRule rule) {
                       .counted = window.counted,
                       .image = plane / shape[1],
                       .channel = plane % shape[1],
-                      .place = static_cast<int64_t>(out.at(0, d, h, w)),
+                      .position = static_cast<int64_t>(out.at(0, d, h, w)),
                       .channels = shape[1],
-                      .places = axes[0].m * axes[1].m * axes[2].m,
+                      .positions = axes[0].m * axes[1].m * axes[2].m,
                       .differentiate = !dy.empty()};
       for (const Element& e : window.real) {
         seen.x.push_back(x[e.at]);

@@ -31,10 +31,10 @@ using Reference = std::function<Result(const json& config, const Dims& shape, co
 /// One window as a rule of a windowed operator sees it.
 struct SeenWindow {
   const json& config;
-  Values x;                                                             ///< its real elements, in window order
-  std::vector<size_t> index;                                            ///< their places in the kernel
-  int64_t counted = 0;                                                  ///< elements on the map or its padding
-  int64_t image = 0, channel = 0, place = 0, channels = 1, places = 1;  ///< of the output
+  Values x;                                                                   ///< its real elements, in window order
+  std::vector<size_t> index;                                                  ///< their positions in the kernel
+  int64_t counted = 0;                                                        ///< elements on the map or its padding
+  int64_t image = 0, channel = 0, position = 0, channels = 1, positions = 1;  ///< of the output
   bool differentiate = true;
 
   double n() const { return static_cast<double>(x.size()); }

@@ -182,7 +182,7 @@ double choose(int64_t n, int64_t k) {
   return c;
 }
 
-/// Places and weights of the filter at output o of an axis of n.
+/// Positions and weights of the filter at output o of an axis of n.
 std::vector<std::pair<int64_t, double>> taps(int64_t o, int64_t n, int64_t k, int64_t stride) {
   std::vector<std::pair<int64_t, double>> list;
   for (int64_t t = 0; t < k; ++t) {
@@ -262,7 +262,7 @@ Result strip(const Dims& shape, const Values& x, const std::vector<Values>& p, c
     return static_cast<size_t>(((n * c + ch) * height + i) * width + j);
   };
   for (int64_t n = 0; n < shape[0]; ++n) {
-    // means, their convolutions: [channel][place]
+    // means, their convolutions: [channel][position]
     std::vector<Values> mean[2], line[2], dline[2];
     for (size_t side = 0; side < 2; ++side) {
       const int64_t length = side == 0 ? height : width, across = side == 0 ? width : height;

@@ -24,7 +24,7 @@ Ours ours(const nlohmann::json& config, const Tensor& from, const Values& dy = {
   std::vector<Tensor> parameters;
   for (const ParameterSpec& spec : op->parameters(x.shape())) {
     parameters.push_back(Tensor::empty(spec.shape, {.dtype = x.dtype()}));
-    spec.start(parameters.back(), 0);
+    spec.init(parameters.back(), 0);
   }
   const Tensor y = op->forward(x, parameters, {});
   Ours o{.y = y.values(), .dx = {}};
@@ -48,7 +48,7 @@ float without_maximum(const Values& window) {
 
 const nlohmann::json kSoft = {{"type", "soft"}};
 
-// The published CPU path sums e^x over the channels of a place, and clamps at 0.
+// The published CPU path sums e^x over the channels of a position, and clamps at 0.
 TEST(UpstreamSoftPool, CpuPathSumsOverChannels) {
   const Values x = {-1, -2, -3, -4, /* channel 1 */ 2, 1, 0, -1};
   Values theirs;
@@ -108,7 +108,7 @@ TEST(UpstreamSoftPool, OverflowsWithoutTheMaximum) {
   }
 }
 
-// It has no padding; zeros put there before would be elements, and pull every result towards 0.
+// It has no padding; zeros put there before would be elements, and draw every result towards 0.
 TEST(UpstreamSoftPool, PaddingIsAbsence) {
   const Values x = {-3, -4, -5, -6};
   const nlohmann::json padded = {{"type", "soft"}, {"kernel", 2}, {"padding", 1}};
@@ -120,8 +120,8 @@ TEST(UpstreamSoftPool, PaddingIsAbsence) {
   EXPECT_EQ(gradient.dx, (Values{1, 2, 3, 4}));
 }
 
-// Kernel 3, stride 2 on 6 places: the published kernel reads a seventh for its last window (of the next row, or of no
-// row). Here an output is what its window's elements give, and a window that hangs over has fewer.
+// Kernel 3, stride 2 on 6 positions: the published kernel reads a seventh for its last window (of the next row, or of
+// no row). Here an output is what its window's elements give, and a window that hangs over has fewer.
 TEST(UpstreamSoftPool, EdgeOfKernelThreeStrideTwo) {
   const Values x = {1, 2, 3, 4, 5, 6};
   const Values floor = ours({{"type", "soft"}, {"kernel", 3}, {"stride", 2}}, f32(x, {1, 1, 6})).y;

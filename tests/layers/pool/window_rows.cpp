@@ -225,7 +225,7 @@ double ada(const SeenWindow& w, SeenNumbers& numbers, double dy, Values& dx) {
   return w.largest() + b * y_edscw + (1 - b) * y_em;
 }
 
-/// Places of the elements from the largest to the smallest, equals in window order.
+/// Positions of the elements from the largest to the smallest, equals in window order.
 std::vector<size_t> descending(const Values& v) {
   std::vector<size_t> order(v.size());
   std::iota(order.begin(), order.end(), size_t{0});
@@ -340,9 +340,9 @@ reference::Result lip(const reference::json& config, const Dims& shape, const Va
     raw.push_back(y);
     inputs.push_back(z);
   }
-  // y and the gradients of x and g where they meet; a window's offsets in the map come from a map of its own places.
-  Values places(x.size()), dg(x.size(), 0.0), direct(x.size(), 0.0);
-  std::iota(places.begin(), places.end(), 0.0);
+  // y and the gradients of x and g where they meet; a window's offsets in the map come from a map of its own positions.
+  Values positions(x.size()), dg(x.size(), 0.0), direct(x.size(), 0.0);
+  std::iota(positions.begin(), positions.end(), 0.0);
   const Values& g = inputs.back();
   const reference::WindowRule meet = [&](const SeenWindow& w, SeenNumbers&, double d, Values&) {
     Values e, v;
@@ -359,7 +359,7 @@ reference::Result lip(const reference::json& config, const Dims& shape, const Va
     }
     return x[static_cast<size_t>(w.x[0])] + y;
   };
-  reference::Result r = reference::windowed(meet)(config, shape, places, {}, dy);
+  reference::Result r = reference::windowed(meet)(config, shape, positions, {}, dy);
   r.dx = direct;
   for (const Values& p : parameters) r.parameters.push_back(Values(p.size(), 0.0));
   r.sizes = r.parameters;
@@ -406,7 +406,7 @@ const char* const kLearnedPairs = R"({"kernel": 2, "learned": true, "per": "chan
 const char* const kPerChannel = R"({"kernel": 3, "stride": 2, "padding": 1, "per": "channel"})";
 const char* const kPairPerChannel = R"({"kernel": 2, "per": "channel"})";
 
-/// What a learned number is tried with: one a layer, one a channel, every rank, and data without variety.
+/// What a learned number is tried with: one per layer, one per channel, every rank, and data without variety.
 std::vector<PoolCase> learned(std::vector<PoolCase> own) {
   std::vector<PoolCase> all = {
       {kLearnedWindow, {2, 17, 11, 8}},

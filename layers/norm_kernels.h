@@ -10,7 +10,7 @@ namespace tidepool::norm {
 /// Mean and sum of squared differences from it: f64 [2, C].
 struct Moments {
   Tensor values;
-  double count = 0;  ///< values a channel; 0: none
+  double count = 0;  ///< values per channel; 0: none
 };
 
 /// Joins chunks (Chan, Golub & LeVeque 1979): parts f64 [chunks, 2, C], counts f64 [chunks].

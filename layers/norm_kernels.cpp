@@ -1,7 +1,8 @@
-// A map is seen as rows x channels (channels-last: a vector is a run of channels) or images x channels x places (plain:
-// a vector is a run of places). Every pass runs near the memory's bandwidth. Sums are kept a chunk of rows, in f32
-// lanes about a pivot, and joined in f64 in the order of the chunks, so they do not depend on the number of threads.
-#include "layers/norm_passes.h"
+// A map is seen as rows x channels (channels-last: a vector is a run of channels) or images x channels x positions
+// (plain: a vector is a run of positions). Every pass runs near the memory's bandwidth. Sums are kept a chunk of rows,
+// in f32 lanes about a pivot, and joined in f64 in the order of the chunks, so they do not depend on the number of
+// threads.
+#include "layers/norm_kernels.h"
 
 #include <algorithm>
 #include <cmath>
@@ -20,17 +21,17 @@ int64_t sum_run(int64_t channels) {
 }
 
 struct Map {
-  int64_t images, channels, places;
+  int64_t images, channels, positions;
   bool channels_last;
 
   explicit Map(const Tensor& x)
-      : images(x.size(0)), channels(x.size(1)), places(1), channels_last(x.format() == MemoryFormat::channels_last) {
-    for (int i = 2; i < x.rank(); ++i) places *= x.size(i);
-    channels_last = channels_last || places == 1;
+      : images(x.size(0)), channels(x.size(1)), positions(1), channels_last(x.format() == MemoryFormat::channels_last) {
+    for (int i = 2; i < x.rank(); ++i) positions *= x.size(i);
+    channels_last = channels_last || positions == 1;
   }
-  int64_t rows() const { return images * places; }
+  int64_t rows() const { return images * positions; }
   // A chunk of the sums: rows (channels-last) or one image.
-  int64_t chunk_rows() const { return channels_last ? sum_run(channels) : places; }
+  int64_t chunk_rows() const { return channels_last ? sum_run(channels) : positions; }
   int64_t chunks() const { return (rows() + chunk_rows() - 1) / std::max<int64_t>(1, chunk_rows()); }
   double chunk_size(int64_t chunk) const {
     return static_cast<double>(std::min(chunk_rows(), rows() - chunk * chunk_rows()));
@@ -58,7 +59,7 @@ TP_INLINE double lane(const V& v, int l) {
     return static_cast<double>(v[l]);
 }
 
-// The constants of channel c: neighbours in memory, or one for all places of a channel.
+// The constants of channel c: neighbours in memory, or one for all positions of a channel.
 template <class V, bool kOneChannel>
 TP_INLINE V constant(const Lane<V>* p, int64_t c) {
   if constexpr (kOneChannel)
@@ -90,7 +91,7 @@ void reduce_rows(int64_t begin, int64_t end, int64_t channels, double* out, cons
 // Writes two sums a chunk and channel: sums[chunk][2][channels].
 template <class A, class Kernel>
 void reduce(const Map& m, double* sums, const Kernel& kernel) {
-  const int64_t channels = m.channels, places = m.places;
+  const int64_t channels = m.channels, positions = m.positions;
   if (m.channels_last) {
     const int64_t grain = m.chunk_rows();
     parallel_chunks(m.rows(), grain, [&](int64_t begin, int64_t end) {
@@ -98,15 +99,15 @@ void reduce(const Map& m, double* sums, const Kernel& kernel) {
     });
     return;
   }
-  parallel_chunks(m.images * channels, std::max<int64_t>(1, 32768 / places), [&](int64_t begin, int64_t end) {
+  parallel_chunks(m.images * channels, std::max<int64_t>(1, 32768 / positions), [&](int64_t begin, int64_t end) {
     constexpr int64_t kRun = 4096;  // summed in f32 lanes; runs are joined in f64
     for (int64_t row = begin; row < end; ++row) {
       const int64_t c = row % channels;
       double s0 = 0, s1 = 0, pivot = 0;
-      const auto first = kernel.template constants<A, true>(c, row * places, 1, places);
+      const auto first = kernel.template constants<A, true>(c, row * positions, 1, positions);
       pivot = static_cast<double>(first.pivot);
-      for (int64_t run = 0; run < places; run += kRun) {
-        const int64_t begin_run = row * places + run, length = std::min(kRun, places - run);
+      for (int64_t run = 0; run < positions; run += kRun) {
+        const int64_t begin_run = row * positions + run, length = std::min(kRun, positions - run);
         using V = typename detail::WideOf<A>::type;
         const auto wide = kernel.template widened<V>(first);
         V w0 = {}, w1 = {};
@@ -121,7 +122,7 @@ void reduce(const Map& m, double* sums, const Kernel& kernel) {
         s0 += static_cast<double>(t0), s1 += static_cast<double>(t1);
       }
       double* o = sums + row / channels * 2 * channels + c;
-      kernel.finish(pivot, s0, s1, static_cast<double>(places), o, o + channels);
+      kernel.finish(pivot, s0, s1, static_cast<double>(positions), o, o + channels);
     }
   });
 }
@@ -140,15 +141,15 @@ TP_INLINE void map_rows(int64_t begin, int64_t end, int64_t channels, const Kern
 // Calls kernel.apply for every element.
 template <class A, class Kernel>
 void map_over(const Map& m, const Kernel& kernel) {
-  const int64_t channels = m.channels, places = m.places;
+  const int64_t channels = m.channels, positions = m.positions;
   if (m.channels_last) {
     const int64_t grain = std::max<int64_t>(1, 32768 / std::max<int64_t>(1, channels));
     parallel_chunks(m.rows(), grain, [&](int64_t begin, int64_t end) { map_rows<A>(begin, end, channels, kernel); });
     return;
   }
-  parallel_chunks(m.images * channels, std::max<int64_t>(1, 32768 / places), [&](int64_t begin, int64_t end) {
+  parallel_chunks(m.images * channels, std::max<int64_t>(1, 32768 / positions), [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row)
-      each_lane<A>(row * places, places,
+      each_lane<A>(row * positions, positions,
                    [&]<class V>(int64_t i) { kernel.apply(kernel.template constants<V, true>(row % channels), i); });
   });
 }
@@ -518,7 +519,8 @@ void check(const Tensor& x, const Tensor& gamma, const Tensor& beta, const Tenso
     throw Error("[batch_norm] running statistics must be dense");
   if (x.device() != kCpu) throw Failure("batch_norm on cuda is not supported");
   if (o.training && x.numel() == x.size(1))
-    throw Error("[batch_norm] training needs more than one value a channel, got an input of shape {}", x.shape().str());
+    throw Error("[batch_norm] training needs more than one value per channel, got an input of shape {}",
+                x.shape().str());
 }
 
 }  // namespace tidepool::norm

@@ -1,4 +1,4 @@
-#include "layers/starts.h"
+#include "layers/init.h"
 
 #include <algorithm>
 #include <array>
@@ -12,7 +12,7 @@
 
 namespace tidepool {
 
-std::function<void(const Tensor&, uint64_t)> start_normal(double deviation) {
+std::function<void(const Tensor&, uint64_t)> normal_init(double deviation) {
   return [deviation](const Tensor& t, uint64_t seed) {
     const Tensor host = t.device() == kCpu ? t : Tensor::empty(t.shape(), {.dtype = t.dtype()});
     dispatch_floating(t.dtype(), "start", [&]<class T>(T) {
@@ -29,7 +29,7 @@ std::function<void(const Tensor&, uint64_t)> start_normal(double deviation) {
   };
 }
 
-std::function<void(const Tensor&, uint64_t)> start_uniform(double bound) {
+std::function<void(const Tensor&, uint64_t)> uniform_init(double bound) {
   return [bound](const Tensor& t, uint64_t seed) {
     Random random(seed, 0);
     std::vector<double> values(static_cast<size_t>(t.numel()));
@@ -39,14 +39,14 @@ std::function<void(const Tensor&, uint64_t)> start_uniform(double bound) {
 }
 
 std::function<void(const Tensor&, uint64_t)> he_normal(double fan_out) {
-  return start_normal(std::sqrt(2.0 / fan_out));
+  return normal_init(std::sqrt(2.0 / fan_out));
 }
 
-std::function<void(const Tensor&, uint64_t)> start_at(double value) {
+std::function<void(const Tensor&, uint64_t)> constant_init(double value) {
   return [value](const Tensor& t, uint64_t) { t.fill(value); };
 }
 
-std::function<void(const Tensor&, uint64_t)> start_at(std::vector<double> values) {
+std::function<void(const Tensor&, uint64_t)> constant_init(std::vector<double> values) {
   return [values](const Tensor& t, uint64_t) {
     t.copy_from(Tensor::from<double>(std::span<const double>(values), {static_cast<int64_t>(values.size())}));
   };

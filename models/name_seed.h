@@ -6,7 +6,7 @@
 namespace tidepool {
 
 /// FNV-1a, 64 bits.
-inline uint64_t stream_of(const std::string& name) {
+inline uint64_t name_seed(const std::string& name) {
   uint64_t hash = 0xcbf29ce484222325u;
   for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
   return hash;

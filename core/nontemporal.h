@@ -1,4 +1,4 @@
-// Stores past the caches: results that are larger than they are need not be read before they are written.
+// Non-temporal stores, for outputs larger than the caches: their lines are not read before they are written.
 #pragma once
 #include <cstdint>
 #include <type_traits>
@@ -11,7 +11,7 @@
 
 namespace tidepool {
 
-/// Results of this many bytes and more go past the caches.
+/// Results of this many bytes and more are stored non-temporally.
 inline constexpr int64_t kStreamFrom = int64_t{12} << 20;
 
 /// Whether that serves `count` elements from p on that are stored as vectors V, in rows of `row` elements. Vectors that
@@ -23,7 +23,7 @@ bool streams(const T* p, int64_t count, int64_t row) {
          reinterpret_cast<uintptr_t>(p) % sizeof(V) == 0;
 }
 
-/// Stores v past the caches when kStream, and where there is an instruction for it.
+/// Stores v non-temporally when kStream, and where there is an instruction for it.
 template <bool kStream, class V, class T>
 TP_INLINE void put(T* p, V v) {
 #if defined(__AVX512F__)
