@@ -32,8 +32,8 @@ struct TypeName {
   const char* name;
   DType dtype;
 };
-constexpr TypeName kTypes[] = {
-    {"F32", DType::f32}, {"F64", DType::f64}, {"BF16", DType::bf16}, {"I64", DType::i64}, {"U8", DType::u8}};
+constexpr TypeName kTypes[] = {{"F32", DType::f32}, {"F64", DType::f64}, {"BF16", DType::bf16},
+                               {"I64", DType::i64}, {"I32", DType::i32}, {"U8", DType::u8}};
 
 const char* type_name(DType dtype) {
   for (const TypeName& t : kTypes)

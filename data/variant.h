@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "data/dataset.h"
 #include "data/resample.h"
-#include "data/source.h"
 
 namespace tidepool {
 

@@ -37,8 +37,8 @@ int run(const Call& call) {
   if (call.given("output") && std::filesystem::exists(output) && std::filesystem::equivalent(output, saved.checkpoint))
     throw Error("--output: {} is the checkpoint itself", output.string());
   const auto network = make_run_network(config);
-  load_weights(saved.file, *network, saved.checkpoint);
   const auto task = make_task(config, *network);
+  load_weights(saved.file, *network, saved.checkpoint);
   const RunData data = open_test_data(config.data, data_root_of(call, config.data));
   Loader loader(data.test, data.normalisation, loader_options(config, false));
   std::unique_ptr<Predictions> predictions;

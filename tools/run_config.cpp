@@ -68,7 +68,7 @@ TensorBatch made_up_batch(const Config& config, const Network& network, const Ta
     throw Error("train.batch: {} images of {}x{}x{} take {}, this machine has {} of memory", n, shape[1], shape[2],
                 shape[3], bytes_text(bytes), bytes_text(memory));
   shape[0] = n;
-  TensorBatch batch{.images = Tensor::empty(shape, {.format = MemoryFormat::channels_last}), .labels = {}};
+  TensorBatch batch{.images = Tensor::empty(shape, {.format = MemoryFormat::channels_last}), .labels = {}, .n = n};
   Random random(config.train.seed, 1);
   for (int64_t i = 0; i < batch.images.numel(); ++i)
     batch.images.data<float>()[i] = static_cast<float>(2 * random.uniform() - 1);

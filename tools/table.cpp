@@ -62,7 +62,7 @@ Images find_images(const Call& call) {
     images.help = "CIFAR-100, the real images, from " + images.help;
   } else if (images.data_set == "procedural") {
     images.help =
-        fmt::format("procedural images ({} classes, made from seed {}), {}", source_format("procedural").classes,
+        fmt::format("procedural images ({} classes, made from seed {}), {}", dataset_format("procedural", {}).classes,
                     config.data.seed, decided ? "as --set data.name says" : "because CIFAR-100 was not found");
   } else {
     images.help = images.data_set + " from " + images.help;

@@ -363,6 +363,11 @@ DataConfig parse_data(const Json& json) {
   data.drop_last = get<bool>(json, "drop_last");
   data.train_images = get_optional<int64_t>(json, "train_images");
   data.test_images = get_optional<int64_t>(json, "test_images");
+  if (const Json& size = json.at("size"); size.is_array())
+    data.size = size.get<std::array<int64_t, 2>>();
+  else if (size.is_number())
+    data.size = {size.get<int64_t>(), size.get<int64_t>()};
+  data.classes = get_optional<int64_t>(json, "classes");
   data.seed = get<uint64_t>(json, "seed");
   data.workers = get<int64_t>(json, "workers");
   data.prefetch = get<int64_t>(json, "prefetch");

@@ -1,5 +1,6 @@
 // A run's configuration: JSON files with `extends`, `--set`, defaults and checks, as typed structs.
 #pragma once
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -25,7 +26,7 @@ struct VariantConfig {
 };
 
 struct DataConfig {
-  std::string name = "cifar100";  // cifar100, procedural
+  std::string name = "cifar100";  // of data/sets/
   std::string root;               // "": the usual places
   VariantConfig variant;
   /// "measure", the name of known constants, or {"mean": [...], "std": [...]} with one number per channel.
@@ -36,9 +37,11 @@ struct DataConfig {
   bool drop_last = false;               // leave out an epoch's last batch when it is not full
   std::optional<int64_t> train_images;  // none: all there are
   std::optional<int64_t> test_images;
-  uint64_t seed = 0;     // of the procedural images
-  int64_t workers = 2;   // threads; 0: the training thread loads
-  int64_t prefetch = 4;  // batches held ready
+  std::optional<std::array<int64_t, 2>> size;  // height and width; none: the data set's own
+  std::optional<int64_t> classes;              // none: the data set's own
+  uint64_t seed = 0;                           // of images that are made up
+  int64_t workers = 2;                         // threads; 0: the training thread loads
+  int64_t prefetch = 4;                        // batches held ready
 };
 
 struct ModelConfig {

@@ -184,16 +184,15 @@ class Run {
   // False when it was stopped.
   bool train_epoch(int64_t epoch) {
     loader_.start_epoch(epoch, step_ - epoch * steps_per_epoch_);
-    Batch batch;
+    TensorBatch batch;
     auto window_begin = Clock::now();
     int64_t window_images = 0;
     while (step_ < total_steps_) {
       const auto begin = Clock::now();
       if (!loader_.next(batch)) break;
-      const TensorBatch tensors = to_tensors(batch, network_->options().dtype);
-      Tape::worked("input", {tensors.images});
+      Tape::worked("input", {batch.images});
       const double rate = optimizer_.learning_rate(step_);
-      const StepLosses losses = stepper_.step(tensors, step_);
+      const StepLosses losses = stepper_.step(batch, step_);
       if (average_) average_->update();
       ++step_;
       const double step_seconds = seconds_since(begin);

@@ -89,13 +89,12 @@ Evaluation evaluate(Network& network, const Task& task, Loader& loader, Predicti
   network.project();
   const Tape::Scope none(nullptr);
   const std::unique_ptr<Evaluator> evaluator = task.evaluator();
-  Batch batch;
+  TensorBatch batch;
   loader.start_epoch(0);
   while (!(stop && stop()) && loader.next(batch)) {
-    const TensorBatch tensors = to_tensors(batch, network.options().dtype);
-    const Tensor output = network.forward(tensors.images, {.training = false});
-    evaluator->add(output, tensors.labels);
-    if (predictions) predictions->add(output, tensors.labels);
+    const Tensor output = network.forward(batch.images, {.training = false});
+    evaluator->add(output, batch.labels);
+    if (predictions) predictions->add(output, batch.labels);
   }
   if (predictions) predictions->finish();
   return evaluator->result();

@@ -1,0 +1,102 @@
+#include "data/dataset.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+
+namespace tidepool {
+
+// A table and not a matter of static constructors, which a linker may leave out of a static library.
+extern const DatasetDescription kCifar100, kProcedural, kRandom, kShapes;
+
+std::vector<const DatasetDescription*> datasets() {
+  return {&kCifar100, &kProcedural, &kRandom, &kShapes};
+}
+
+namespace {
+
+void refuse_unread(const DatasetDescription& dataset, std::string_view key, bool given, bool reads,
+                   bool DatasetDescription::*member) {
+  if (!given || reads) return;
+  std::vector<std::string_view> having;
+  for (const DatasetDescription* each : datasets())
+    if (each->*member) having.push_back(each->name);
+  throw Error("data.{}: {} has no such key, but {}", key, dataset.name, fmt::join(having, " and "));
+}
+
+const DatasetDescription& checked(std::string_view name, const DatasetOptions& options) {
+  const DatasetDescription& dataset = find_dataset(name);
+  refuse_unread(dataset, "size", options.size.has_value(), dataset.sized, &DatasetDescription::sized);
+  refuse_unread(dataset, "classes", options.classes.has_value(), dataset.classed, &DatasetDescription::classed);
+  return dataset;
+}
+
+}  // namespace
+
+std::string_view split_name(Split split) {
+  return split == Split::kTrain ? "train" : "test";
+}
+
+void Sample::show_planes(const uint8_t* bytes, const ImageShape& shape) {
+  pixels = bytes;
+  height = full_height = shape.height;
+  width = full_width = shape.width;
+  channel_stride = shape.height * shape.width;
+  row_stride = shape.width;
+  column_stride = 1;
+}
+
+void Sample::show_interleaved(const uint8_t* bytes, const ImageShape& shape) {
+  pixels = bytes;
+  height = full_height = shape.height;
+  width = full_width = shape.width;
+  channel_stride = 1;
+  row_stride = shape.width * shape.channels;
+  column_stride = shape.channels;
+}
+
+std::vector<std::string> dataset_names() {
+  std::vector<std::string> names;
+  for (const DatasetDescription* each : datasets()) names.emplace_back(each->name);
+  return names;
+}
+
+const DatasetDescription& find_dataset(std::string_view name) {
+  for (const DatasetDescription* each : datasets())
+    if (each->name == name) return *each;
+  const auto names = dataset_names();
+  throw Error("data.name: no data set is called '{}'{}; there are: {}", name, did_you_mean(name, names),
+              fmt::join(names, ", "));
+}
+
+std::unique_ptr<Dataset> open_dataset(std::string_view name, const DatasetOptions& options) {
+  return checked(name, options).open(options);
+}
+
+DatasetFormat dataset_format(std::string_view name, const DatasetOptions& options) {
+  return checked(name, options).format(options);
+}
+
+int64_t used_images(std::string_view dataset, int64_t existing, const DatasetOptions& options) {
+  if (!options.images) return existing;
+  const int64_t wanted = *options.images;
+  if (wanted < 1 || wanted > existing) {
+    throw Error("data.{}_images: expected 1 to {} (what the {} split of {} holds), got {}", split_name(options.split),
+                existing, split_name(options.split), dataset, wanted);
+  }
+  return wanted;
+}
+
+ImageShape sized_shape(const DatasetOptions& options, const ImageShape& otherwise, int64_t least) {
+  if (!options.size) return otherwise;
+  const auto [height, width] = *options.size;
+  constexpr int64_t kMostNumbers = int64_t{1} << 30;
+  if (height < least || width < least)
+    throw Error("data.size: expected {} pixels or more, got {}x{}", least, height, width);
+  if (height > kMostNumbers / otherwise.channels / width)
+    throw Error("data.size: expected at most {} numbers an image, got {}x{}x{}", kMostNumbers, otherwise.channels,
+                height, width);
+  return {otherwise.channels, height, width};
+}
+
+}  // namespace tidepool
