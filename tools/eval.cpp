@@ -11,6 +11,19 @@
 namespace tidepool {
 namespace {
 
+// Rows of classes with the names that the data set has for them.
+Json with_names(const Json& rows, const Dataset& data) {
+  Json named = Json::array();
+  for (const Json& row : rows) {
+    Json& to = named.emplace_back(Json::object());
+    for (const auto& [key, value] : row.items()) {
+      to[key] = value;
+      if (key == "class") to["name"] = data.class_name(value.get<int32_t>());
+    }
+  }
+  return named;
+}
+
 // Rows that have the same keys.
 std::string table_text(const Json& rows) {
   std::vector<std::string> header;
@@ -27,6 +40,14 @@ std::string table_text(const Json& rows) {
     }
   }
   return text_table(header, cells);
+}
+
+// "classification: a file with ...; segmentation: ..."
+std::string predictions_help() {
+  std::string help;
+  for (const TaskDescription* task : tasks())
+    help += fmt::format("{}{}: {}", help.empty() ? "" : "; ", task->name, task->predictions);
+  return help;
 }
 
 int run(const Call& call) {
@@ -48,14 +69,15 @@ int run(const Call& call) {
   const std::vector<Metric>& metrics = find_task(config.task).metrics;
   Json json = Json::object();
   std::string text;
-  for (const auto& item : e.tables.items()) text += table_text(item.value());
+  Json tables = e.tables;
+  for (auto& item : tables.items()) text += table_text(item.value() = with_names(item.value(), *data.test));
   for (size_t i = 0; i < metrics.size(); ++i) {
     json[metrics[i].name] = e.metrics[i];
     text += MetricValue{metrics[i], e.metrics[i]}.text() + ", ";
   }
   text += fmt::format("loss {:.4f} on {} images\n", e.loss, e.images);
   json.update(Json{{"loss", e.loss}, {"images", e.images}});
-  json.update(e.tables);
+  json.update(tables);
   if (call.json())
     print_json(json);
   else
@@ -69,9 +91,7 @@ const Registered registered(
      .arguments = {"RUN_OR_CHECKPOINT"},
      .options = {set_option(),
                  data_option(),
-                 {.name = "output",
-                  .value = "FILE",
-                  .help = "write `logits` (images x classes, in the data set's order)"},
+                 {.name = "output", .value = "PATH", .help = "write the predictions: " + predictions_help()},
                  json_option()},
      .details =
          "A run directory stands for its last.safetensors; name best.safetensors to have that. Data, normalisation\n"
