@@ -223,12 +223,13 @@ StepTimes time_steps(const Config& config, Network& network, int64_t steps, Work
 }  // namespace
 
 std::vector<Option> bench_step_options() {
-  return {set_option(),
-          {.name = "steps", .value = "N", .help = "step, conv: how often everything is timed", .default_value = "10"},
-          {.name = "beside",
-           .help = "step: only training and evaluation, alone and beside a second copy of this process that trains"},
-          {.name = "copy", .help = "step: be that copy: train without end, writing a byte to stdout after each step"},
-          seed_option("", "step: overrides train.seed")};
+  return {
+      set_option(),
+      {.name = "steps", .value = "N", .help = "step, conv, data: how often everything is timed", .default_value = "10"},
+      {.name = "beside",
+       .help = "step: only training and evaluation, alone and beside a second copy of this process that trains"},
+      {.name = "copy", .help = "step: be that copy: train without end, writing a byte to stdout after each step"},
+      seed_option("", "step: overrides train.seed")};
 }
 
 int bench_step(const Call& call) {
