@@ -75,11 +75,10 @@ struct Loader::State {
 
   // A tensor of this shape in `tensor`, which stays where nobody else holds it.
   static void* writable(Tensor& tensor, const Dims& shape, TensorOptions wanted) {
-    if (!tensor || tensor.dtype() != wanted.dtype || tensor.shape() != shape || !tensor.is_sole_owner())
-      tensor = Tensor::empty(shape, wanted);
-    else
-      tensor.mark_written();
-    return tensor.raw();
+    const bool fits = tensor && tensor.dtype() == wanted.dtype && tensor.device() == wanted.device &&
+                      tensor.shape() == shape && tensor.strides() == dense_strides(shape, wanted.format);
+    if (!fits || !tensor.is_sole_owner()) tensor = Tensor::empty(shape, wanted);
+    return tensor.mutable_raw();
   }
 
   void make(int64_t k, TensorBatch& batch, Scratch& scratch) const {

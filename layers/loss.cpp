@@ -65,7 +65,7 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& labels, double label_sm
     using A = Acc<T>;
     const T* px = x.data<T>();
     const int64_t* pl = label.data<int64_t>();
-    double *pn = norm.data<double>(), *out = rows.data<double>();
+    double *pn = norm.mutable_data<double>(), *out = rows.mutable_data<double>();
     parallel_rows(kCpu, n, k, 16, [=](int64_t i, int64_t, int64_t) {
       const T* row = px + i * k;
       const A most = row_max<A>(row, k);
@@ -95,7 +95,7 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& labels, double label_sm
       const T* from = px.data<T>();
       const int64_t* pl = ctx.saved(1).data<int64_t>();
       const double* pn = ctx.saved(2).data<double>();
-      T* to = ctx.dx(0).data<T>();
+      T* to = ctx.dx(0).mutable_data<T>();
       const A spread = static_cast<A>(scale * label_smoothing / static_cast<double>(classes));
       const A factor = static_cast<A>(scale), at_label = static_cast<A>(scale * (1.0 - label_smoothing));
       parallel_rows(kCpu, batch, classes, 16, [=](int64_t i, int64_t, int64_t) {

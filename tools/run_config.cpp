@@ -73,9 +73,9 @@ TensorBatch made_up_batch(const Config& config, const Network& network, int64_t 
                     .n = n};
   Random random(config.train.seed, 1);
   for (int64_t i = 0; i < batch.images.numel(); ++i)
-    batch.images.data<float>()[i] = static_cast<float>(2 * random.uniform() - 1);
+    batch.images.mutable_data<float>()[i] = static_cast<float>(2 * random.uniform() - 1);
   for (int64_t i = 0; i < n; ++i)
-    batch.labels.data<int32_t>()[i] =
+    batch.labels.mutable_data<int32_t>()[i] =
         static_cast<int32_t>(random.below(static_cast<uint32_t>(network.options().classes)));
   batch.images = batch.images.to(network.options().dtype);
   return batch;

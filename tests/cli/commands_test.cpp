@@ -118,7 +118,7 @@ TEST_F(Commands, Pool) {
 
   const std::string text = done({"pool", path("exif1.jpg"), "--op", "max,dynopool", "--out", "p2"}).out;
   EXPECT_NE(text.find("alpha at the start"), std::string::npos) << text;
-  EXPECT_NE(text.find("dynopool: learned, shown at the initial value"), std::string::npos) << text;
+  EXPECT_NE(text.find("dynopool: untrained: shown at its initial value"), std::string::npos) << text;
   EXPECT_NE(text.find("20x12"), std::string::npos) << text;
   // DynOPool starts as 2x2 max pooling, bit for bit.
   EXPECT_EQ(text_of(file("p2/exif1.max.png")), text_of(file("p2/exif1.dynopool.png")));
