@@ -35,7 +35,7 @@ Tensor weights_last(const Tensor& w, bool turned) {
   const int64_t channels = w.size(0), taps = w.size(2) * w.size(3);
   const Tensor last = Tensor::empty({taps, channels});
   const float* const from = w.data<float>();
-  float* const to = last.data<float>();
+  float* const to = last.mutable_data<float>();
   for (int64_t t = 0; t < taps; ++t)
     for (int64_t c = 0; c < channels; ++c) to[t * channels + c] = from[c * taps + (turned ? taps - 1 - t : t)];
   return last;
@@ -242,7 +242,7 @@ void backward_weights(const T* x, const T* dy, const Shape& p, float* dw, float*
                 grain = std::max<int64_t>(8, rows_a_chunk(p.out_width * channels));
   const int64_t chunks = (rows + grain - 1) / grain;
   const Tensor parts = Tensor::empty({chunks, taps + 1, channels});
-  float* const all = parts.data<float>();
+  float* const all = parts.mutable_data<float>();
   parallel_chunks(rows, grain, [&](int64_t begin, int64_t end) {
     float* const mine = all + begin / grain * (taps + 1) * channels;
     std::fill_n(mine, (taps + 1) * channels, 0.0f);
@@ -307,20 +307,22 @@ bool serves(const Tensor& map, const Tensor& w, const ConvOptions& o) {
 }
 
 void conv_forward(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOptions& o, const Tensor& y) {
-  with_case(x.dtype(), w.size(2), o.stride[0],
-            [&]<int k, int s, class T> { forward<k, s>(x.data<T>(), w, data_of(bias), Shape(x, y, o), y.data<T>()); });
+  with_case(x.dtype(), w.size(2), o.stride[0], [&]<int k, int s, class T> {
+    forward<k, s>(x.data<T>(), w, data_of(bias), Shape(x, y, o), y.mutable_data<T>());
+  });
 }
 
 void conv_backward_data(const Tensor& dy, const Tensor& w, const ConvOptions& o, const Tensor& dx) {
-  with_case(dx.dtype(), w.size(2), o.stride[0],
-            [&]<int k, int s, class T> { backward_data<k, s>(dy.data<T>(), w, Shape(dx, dy, o), dx.data<T>()); });
+  with_case(dx.dtype(), w.size(2), o.stride[0], [&]<int k, int s, class T> {
+    backward_data<k, s>(dy.data<T>(), w, Shape(dx, dy, o), dx.mutable_data<T>());
+  });
 }
 
 void conv_backward_weights(const Tensor& x, const Tensor& dy, const ConvOptions& o, const Tensor& dw,
                            const Tensor& dbias) {
   with_case(x.dtype(), dw.size(2), o.stride[0], [&]<int k, int s, class T> {
-    backward_weights<k, s>(x.data<T>(), dy.data<T>(), Shape(x, dy, o), dw.data<float>(),
-                           dbias ? dbias.data<float>() : nullptr);
+    backward_weights<k, s>(x.data<T>(), dy.data<T>(), Shape(x, dy, o), dw.mutable_data<float>(),
+                           dbias ? dbias.mutable_data<float>() : nullptr);
   });
 }
 

@@ -144,13 +144,17 @@ Plans& plans() {
 Tensor scratch_memory(const Md& md) {
   return Tensor::empty({is_none(md) ? 0 : static_cast<int64_t>(bytes_of(md))}, {.dtype = DType::u8});
 }
-dnnl::memory memory_at(const Md& md, void* p) {
-  return dnnl::memory(md, engine(), p);
+// oneDNN takes what it reads without const.
+dnnl::memory input(const Md& md, const Tensor& t) {
+  return dnnl::memory(md, engine(), const_cast<void*>(t.raw()));
+}
+dnnl::memory output(const Md& md, const Tensor& t) {
+  return dnnl::memory(md, engine(), t.mutable_raw());
 }
 
 void run(const dnnl::primitive& primitive, const Md& scratch, std::unordered_map<int, dnnl::memory> args) {
   const Tensor room = scratch_memory(scratch);
-  if (!is_none(scratch)) args.emplace(DNNL_ARG_SCRATCHPAD, memory_at(scratch, room.raw()));
+  if (!is_none(scratch)) args.emplace(DNNL_ARG_SCRATCHPAD, output(scratch, room));
   try {
     primitive.execute(stream(), args);
     stream().wait();
@@ -159,9 +163,8 @@ void run(const dnnl::primitive& primitive, const Md& scratch, std::unordered_map
   }
 }
 
-void run_reorder(const ConvPlan& plan, const Md& from, void* from_data, const Md& to, void* to_data) {
-  run(plan.reorder, plan.reorder_scratch,
-      {{DNNL_ARG_FROM, memory_at(from, from_data)}, {DNNL_ARG_TO, memory_at(to, to_data)}});
+void run_reorder(const ConvPlan& plan, const Md& from, const Tensor& source, const Md& to, const Tensor& target) {
+  run(plan.reorder, plan.reorder_scratch, {{DNNL_ARG_FROM, input(from, source)}, {DNNL_ARG_TO, output(to, target)}});
 }
 
 // -- reordered weights -----------------------------------------------------------------------------------------------
@@ -175,7 +178,7 @@ Weights& weights_cache() {
 Tensor reordered(const Tensor& w, const ConvPlan& plan) {
   return weights_cache().get(w, plan.weights, [&](Tensor& to) {
     if (!to) to = scratch_memory(plan.weights);
-    run_reorder(plan, plan.user_weights, w.raw(), plan.weights, to.raw());
+    run_reorder(plan, plan.user_weights, w, plan.weights, to);
   });
 }
 
@@ -344,10 +347,10 @@ bool conv_forward_onednn(const Tensor& x, const Tensor& w, const Tensor& bias, c
     return true;
   }
   const Tensor weights = plan->reorders ? reordered(w, *plan) : w;
-  std::unordered_map<int, dnnl::memory> args{{DNNL_ARG_SRC, memory_at(plan->src, x.raw())},
-                                             {DNNL_ARG_WEIGHTS, memory_at(plan->weights, weights.raw())},
-                                             {DNNL_ARG_DST, memory_at(plan->dst, y.raw())}};
-  if (bias) args.emplace(DNNL_ARG_BIAS, memory_at(plan->bias, bias.raw()));
+  std::unordered_map<int, dnnl::memory> args{{DNNL_ARG_SRC, input(plan->src, x)},
+                                             {DNNL_ARG_WEIGHTS, input(plan->weights, weights)},
+                                             {DNNL_ARG_DST, output(plan->dst, y)}};
+  if (bias) args.emplace(DNNL_ARG_BIAS, input(plan->bias, bias));
   run(plan->primitive, plan->scratch, std::move(args));
   return true;
 }
@@ -371,12 +374,12 @@ bool conv_backward_data_onednn(const Tensor& dy, const Tensor& w, const ConvOpti
   Tensor weights = w;
   if (plan->reorders) {  // not kept: a training step needs it once, and the optimizer changes the weights after it
     weights = scratch_memory(plan->weights);
-    run_reorder(*plan, plan->user_weights, w.raw(), plan->weights, weights.raw());
+    run_reorder(*plan, plan->user_weights, w, plan->weights, weights);
   }
   run(plan->primitive, plan->scratch,
-      {{DNNL_ARG_DIFF_DST, memory_at(plan->dst, dy.raw())},
-       {DNNL_ARG_WEIGHTS, memory_at(plan->weights, weights.raw())},
-       {DNNL_ARG_DIFF_SRC, memory_at(plan->src, dx.raw())}});
+      {{DNNL_ARG_DIFF_DST, input(plan->dst, dy)},
+       {DNNL_ARG_WEIGHTS, input(plan->weights, weights)},
+       {DNNL_ARG_DIFF_SRC, output(plan->src, dx)}});
   return true;
 }
 
@@ -389,7 +392,7 @@ void sum_channels(const Tensor& dy, const Tensor& dbias) {
   const int64_t rows = last ? images * places : images, grain = last ? std::max<int64_t>(64, 65536 / channels) : 1;
   const int64_t chunks = (rows + grain - 1) / grain;
   const Tensor parts = Tensor::empty({chunks, channels}, {.dtype = DType::f64});
-  double* const all = parts.data<double>();
+  double* const all = parts.mutable_data<double>();
   dispatch_floating(dy.dtype(), "conv", [&]<class T>(T) {
     using A = Acc<T>;
     const T* const p = dy.data<T>();
@@ -419,10 +422,11 @@ void sum_channels(const Tensor& dy, const Tensor& dbias) {
     });
   });
   dispatch_floating(dbias.dtype(), "conv", [&]<class T>(T) {
+    T* const to = dbias.mutable_data<T>();
     for (int64_t c = 0; c < channels; ++c) {
       double sum = 0;
       for (int64_t i = 0; i < chunks; ++i) sum += all[i * channels + c];
-      dbias.data<T>()[c] = static_cast<T>(static_cast<Acc<T>>(sum));
+      to[c] = static_cast<T>(static_cast<Acc<T>>(sum));
     }
   });
 }
@@ -440,11 +444,11 @@ bool conv_backward_weights_onednn(const Tensor& x, const Tensor& dy, const ConvO
     return true;
   }
   const Tensor room = plan->reorders ? scratch_memory(plan->weights) : dw;
-  std::unordered_map<int, dnnl::memory> args{{DNNL_ARG_SRC, memory_at(plan->src, x.raw())},
-                                             {DNNL_ARG_DIFF_DST, memory_at(plan->dst, dy.raw())},
-                                             {DNNL_ARG_DIFF_WEIGHTS, memory_at(plan->weights, room.raw())}};
+  std::unordered_map<int, dnnl::memory> args{{DNNL_ARG_SRC, input(plan->src, x)},
+                                             {DNNL_ARG_DIFF_DST, input(plan->dst, dy)},
+                                             {DNNL_ARG_DIFF_WEIGHTS, output(plan->weights, room)}};
   run(plan->primitive, plan->scratch, std::move(args));
-  if (plan->reorders) run_reorder(*plan, plan->weights, room.raw(), plan->user_weights, dw.raw());
+  if (plan->reorders) run_reorder(*plan, plan->weights, room, plan->user_weights, dw);
   if (dbias) sum_channels(dy, dbias);
   return true;
 }
@@ -488,10 +492,10 @@ bool matmul_onednn(const Tensor& a, const Tensor& b, const Tensor& bias, const T
     y.copy_from(wide);
     return true;
   }
-  std::unordered_map<int, dnnl::memory> args{{DNNL_ARG_SRC, memory_at(plan->src, a.raw())},
-                                             {DNNL_ARG_WEIGHTS, memory_at(plan->weights, b.raw())},
-                                             {DNNL_ARG_DST, memory_at(plan->dst, y.raw())}};
-  if (bias) args.emplace(DNNL_ARG_BIAS, memory_at(plan->bias, bias.raw()));
+  std::unordered_map<int, dnnl::memory> args{{DNNL_ARG_SRC, input(plan->src, a)},
+                                             {DNNL_ARG_WEIGHTS, input(plan->weights, b)},
+                                             {DNNL_ARG_DST, output(plan->dst, y)}};
+  if (bias) args.emplace(DNNL_ARG_BIAS, input(plan->bias, bias));
   run(plan->primitive, plan->scratch, std::move(args));
   return true;
 }
@@ -522,13 +526,11 @@ const char* name_of(dnnl::cpu_isa isa) {
 // Fills the whole storage with numbers from -1/2 to 1/2.
 Tensor filled(const Tensor& t) {
   const auto count = static_cast<int64_t>(t.storage().bytes / size_of(t.dtype()));
-  for (int64_t i = 0; i < count; ++i) {
-    const float v = uniform24(static_cast<uint32_t>(i * 0x9E3779B1u)) - 0.5f;
-    if (t.dtype() == DType::bf16)
-      t.data<bf16>()[i] = bf16(v);
-    else
-      t.data<float>()[i] = v;
-  }
+  const auto fill = [&]<class T>(T* to) {
+    for (int64_t i = 0; i < count; ++i)
+      to[i] = static_cast<T>(uniform24(static_cast<uint32_t>(i * 0x9E3779B1u)) - 0.5f);
+  };
+  t.dtype() == DType::bf16 ? fill(t.mutable_data<bf16>()) : fill(t.mutable_data<float>());
   return t;
 }
 
@@ -622,23 +624,23 @@ std::vector<ConvKernels> onednn_convolutions(std::span<const ConvCase> cases, DT
     ConvKernels k;
     k.forward = [l] {
       run(l->forward->primitive, l->forward->scratch,
-          {{DNNL_ARG_SRC, memory_at(l->forward->src, l->x.raw())},
-           {DNNL_ARG_WEIGHTS, memory_at(l->forward->weights, l->w.raw())},
-           {DNNL_ARG_DST, memory_at(l->forward->dst, l->y.raw())}});
+          {{DNNL_ARG_SRC, input(l->forward->src, l->x)},
+           {DNNL_ARG_WEIGHTS, input(l->forward->weights, l->w)},
+           {DNNL_ARG_DST, output(l->forward->dst, l->y)}});
     };
     k.backward_weights = [l] {
       run(l->backward_weights->primitive, l->backward_weights->scratch,
-          {{DNNL_ARG_SRC, memory_at(l->backward_weights->src, l->x.raw())},
-           {DNNL_ARG_DIFF_DST, memory_at(l->backward_weights->dst, l->dy.raw())},
-           {DNNL_ARG_DIFF_WEIGHTS, memory_at(l->backward_weights->weights, l->dw.raw())}});
+          {{DNNL_ARG_SRC, input(l->backward_weights->src, l->x)},
+           {DNNL_ARG_DIFF_DST, input(l->backward_weights->dst, l->dy)},
+           {DNNL_ARG_DIFF_WEIGHTS, output(l->backward_weights->weights, l->dw)}});
     };
     if (c.needs_dx) {
       l->dx = Tensor::empty(c.x, map);
       k.backward_data = [l] {
         run(l->backward_data->primitive, l->backward_data->scratch,
-            {{DNNL_ARG_DIFF_DST, memory_at(l->backward_data->dst, l->dy.raw())},
-             {DNNL_ARG_WEIGHTS, memory_at(l->backward_data->weights, l->wt.raw())},
-             {DNNL_ARG_DIFF_SRC, memory_at(l->backward_data->src, l->dx.raw())}});
+            {{DNNL_ARG_DIFF_DST, input(l->backward_data->dst, l->dy)},
+             {DNNL_ARG_WEIGHTS, input(l->backward_data->weights, l->wt)},
+             {DNNL_ARG_DIFF_SRC, output(l->backward_data->src, l->dx)}});
       };
     }
     kernels.push_back(std::move(k));
@@ -667,10 +669,10 @@ std::optional<PoolSeconds> time_onednn_pooling(bool max, const Dims& x, DType dt
     const dnnl::pooling_backward back(backward);
     const auto go = [&](const dnnl::primitive& primitive, const Md& scratch, bool backwards, bool workspace) {
       std::unordered_map<int, dnnl::memory> args{
-          {backwards ? DNNL_ARG_DIFF_SRC : DNNL_ARG_SRC, memory_at(d.src, (backwards ? dx : source).raw())},
-          {backwards ? DNNL_ARG_DIFF_DST : DNNL_ARG_DST, memory_at(d.dst, (backwards ? dy : y).raw())}};
+          {backwards ? DNNL_ARG_DIFF_SRC : DNNL_ARG_SRC, output(d.src, backwards ? dx : source)},
+          {backwards ? DNNL_ARG_DIFF_DST : DNNL_ARG_DST, output(d.dst, backwards ? dy : y)}};
       if (workspace && !is_none(training.workspace_desc()))
-        args.emplace(DNNL_ARG_WORKSPACE, memory_at(training.workspace_desc(), winners.raw()));
+        args.emplace(DNNL_ARG_WORKSPACE, output(training.workspace_desc(), winners));
       run(primitive, scratch, std::move(args));
     };
     std::vector<double> alone, both;

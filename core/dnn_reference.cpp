@@ -79,7 +79,7 @@ bool conv_forward_reference(const Tensor& x, const Tensor& w, const Tensor& bias
   dispatch_pair(x.dtype(), w.dtype(), [&]<class T, class U>(T, U) {
     const T* px = x.data<T>();
     const U *pw = w.data<U>(), *pb = bias ? bias.data<U>() : nullptr;
-    T* py = y.data<T>();
+    T* py = y.mutable_data<T>();
     parallel_chunks(fy.n[0] * fy.n[1], 1, [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) {
         const int64_t n = row / fy.n[1], out = row % fy.n[1], first = out / group_out * group_in;
@@ -117,7 +117,7 @@ bool conv_backward_data_reference(const Tensor& dy, const Tensor& w, const ConvO
   dispatch_pair(dx.dtype(), w.dtype(), [&]<class T, class U>(T, U) {
     const T* py = dy.data<T>();
     const U* pw = w.data<U>();
-    T* px = dx.data<T>();
+    T* px = dx.mutable_data<T>();
     parallel_chunks(fx.n[0] * fx.n[1], 1, [&](int64_t begin, int64_t end) {
       for (int64_t row = begin; row < end; ++row) {
         const int64_t n = row / fx.n[1], c = row % fx.n[1], first = c / group_in * group_out;
@@ -155,7 +155,7 @@ bool conv_backward_weights_reference(const Tensor& x, const Tensor& dy, const Co
   const int64_t group_out = fw.n[0] / o.groups, group_in = fw.n[1];
   dispatch_pair(x.dtype(), dw.dtype(), [&]<class T, class U>(T, U) {
     const T *px = x.data<T>(), *py = dy.data<T>();
-    U *pw = dw.data<U>(), *pb = dbias ? dbias.data<U>() : nullptr;
+    U *pw = dw.mutable_data<U>(), *pb = dbias ? dbias.mutable_data<U>() : nullptr;
     parallel_chunks(fw.n[0], 1, [&](int64_t begin, int64_t end) {
       for (int64_t out = begin; out < end; ++out) {
         const int64_t first = out / group_out * group_in;
@@ -199,7 +199,7 @@ bool matmul_reference(const Tensor& a, const Tensor& b, const Tensor& bias, cons
   const Dims &sa = a.strides(), &sb = b.strides(), &sy = y.strides();
   dispatch_pair(a.dtype(), y.dtype(), [&]<class T, class U>(T, U) {
     const T *pa = a.data<T>(), *pb = b.data<T>();
-    U* py = y.data<U>();
+    U* py = y.mutable_data<U>();
     parallel_chunks(rows, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i)
         for (int64_t j = 0; j < columns; ++j) {

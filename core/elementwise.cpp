@@ -14,7 +14,7 @@ Tensor add(const Tensor& a, const Tensor& b) {
   const Tensor sum = Tensor::empty(a.shape(), {a.dtype(), x.format(), a.device()});
   dispatch_floating(a.dtype(), "add", [&]<class T>(T) {
     const T *px = x.data<T>(), *py = y.data<T>();
-    T* out = sum.data<T>();
+    T* out = sum.mutable_data<T>();
     set_elements<true>(out, a.numel(), [=]<class V>(int64_t i) { return load<V>(px + i) + load<V>(py + i); });
   });
   return sum;

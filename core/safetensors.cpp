@@ -224,7 +224,7 @@ SafetensorsFile read_safetensors(const fs::path& path) {
 
   for (const Entry& entry : entries) {
     const Tensor t = Tensor::empty(entry.shape, {.dtype = entry.dtype});
-    input.read(data_begin + entry.begin, t.raw(), entry.end - entry.begin);
+    input.read(data_begin + entry.begin, t.mutable_raw(), entry.end - entry.begin);
     file.tensors.emplace(entry.name, t);
   }
   return file;

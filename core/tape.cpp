@@ -8,8 +8,6 @@
 namespace tidepool {
 namespace {
 
-thread_local std::string layer_path;
-
 uint64_t next_tape_id() {
   static std::atomic<uint64_t> next{1};
   return next++;
@@ -18,16 +16,8 @@ uint64_t next_tape_id() {
 }  // namespace
 
 constinit thread_local Tape* Tape::current_ = nullptr;
-constinit thread_local Tape::Watch* Tape::watch_ = nullptr;
 
 Tape::Tape() : id_(next_tape_id()) {}
-
-double Tape::bytes_of(std::span<const Tensor> tensors) {
-  double sum = 0;
-  for (const Tensor& t : tensors)
-    if (t) sum += static_cast<double>(t.numel()) * static_cast<double>(size_of(t.dtype()));
-  return sum;
-}
 
 bool Tape::wants(std::initializer_list<Tensor> inputs) {
   if (!current_) return false;
@@ -41,7 +31,8 @@ void Tape::add(const char* op, std::span<const Tensor> inputs, std::span<const T
   bool any = false;
   for (const Tensor& t : inputs) any = any || tracks(t);
   if (!any) return;
-  Node node{.op = op, .scope = layer_path, .inputs = {}, .outputs = {}, .saved = {}, .backward = std::move(backward)};
+  Node node{
+      .op = op, .layer = LayerScope::path(), .inputs = {}, .outputs = {}, .saved = {}, .backward = std::move(backward)};
   for (const Tensor& t : inputs) {
     Edge edge;
     if (t && t.impl_->link.tape == id_)
@@ -88,10 +79,11 @@ void Tape::backward(const Tensor& y, Tensor dy) {
     ctx.saved_ = std::move(node.saved);
     ctx.dx_.resize(node.inputs.size());
     for (const Edge& edge : node.inputs) ctx.needs_.push_back(edge.value >= 0 || edge.leaf);
-    const std::string outer = std::exchange(layer_path, node.scope);
-    node.backward(ctx);
-    if (watch_) watch_->gradients_computed(node.op, node.scope, ctx.dx_);
-    layer_path = outer;
+    {
+      const LayerScope::Restored layer(node.layer);
+      node.backward(ctx);
+      if (Observer* const observer = Observer::current()) observer->gradients_computed(node.op, node.layer, ctx.dx_);
+    }
     for (size_t i = 0; i < node.inputs.size(); ++i) {
       const Edge& edge = node.inputs[i];
       if (!ctx.needs_[i] || !ctx.dx_[i]) continue;
@@ -119,23 +111,12 @@ std::vector<SavedBytes> Tape::saved_bytes() const {
   std::vector<SavedBytes> report;
   std::set<const void*> seen;
   for (const Node& node : nodes_) {
-    SavedBytes row{.op = node.op, .scope = node.scope, .bytes = 0};
+    SavedBytes row{.op = node.op, .layer = node.layer, .bytes = 0};
     for (const Tensor& t : node.saved)
       if (t && !t.requires_grad() && seen.insert(&t.storage()).second) row.bytes += t.storage().bytes;
     report.push_back(std::move(row));
   }
   return report;
-}
-
-LayerScope::LayerScope(const std::string& name) : outer_length_(layer_path.size()) {
-  if (!layer_path.empty()) layer_path += '.';
-  layer_path += name;
-}
-LayerScope::~LayerScope() {
-  layer_path.resize(outer_length_);
-}
-const std::string& LayerScope::path() {
-  return layer_path;
 }
 
 }  // namespace tidepool

@@ -5,12 +5,12 @@
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
-#include <map>
 #include <span>
 #include <string>
 #include <type_traits>
 #include <vector>
 
+#include "core/observer.h"
 #include "core/tensor.h"
 
 namespace tidepool {
@@ -36,7 +36,7 @@ class BackwardContext {
 /// What one operator keeps for its backward.
 struct SavedBytes {
   std::string op;     ///< "conv2d"
-  std::string scope;  ///< the layer: "features.3"
+  std::string layer;  ///< "features.3"
   size_t bytes = 0;   ///< storage that no earlier node of the tape keeps already, parameters not counted
 };
 
@@ -73,7 +73,7 @@ class Tape {
                      std::span<const Tensor> saved, F backward) {
     static_assert(std::is_trivially_copyable_v<F>, "tensors kept for the backward belong into `saved`");
     if (current_) current_->add(op, inputs, outputs, saved, backward);
-    if (watch_) watch_->output(op, inputs, outputs);
+    if (Observer* const observer = Observer::current()) observer->output(op, inputs, outputs);
   }
   /// Whether an operator with these inputs would be recorded: what only the backward needs can be left out otherwise.
   static bool wants(std::initializer_list<Tensor> inputs);
@@ -88,33 +88,6 @@ class Tape {
   /// Per recorded operator, in order of creation.
   std::vector<SavedBytes> saved_bytes() const;
 
-  /// Sees every operator as it finishes, recorded or not (to find the layer of the first NaN, to time kinds of work).
-  struct Watch {
-    virtual ~Watch() = default;
-    virtual void output(const char* op, std::span<const Tensor> inputs, std::span<const Tensor> outputs) = 0;
-    /// What the time since the last notice went into, "convolution forward": bytes that had to move, multiply-adds of
-    /// the direct algorithm.
-    virtual void worked(const char* /*kind*/, double /*bytes*/, double /*multiply_adds*/) {}
-    /// The backward of a node has run.
-    virtual void gradients_computed(const char* /*op*/, const std::string& /*scope*/, std::span<const Tensor> /*dx*/) {}
-  };
-  /// Tells the watch what an operator that does several kinds of work has just done.
-  static void worked(const char* kind, std::initializer_list<Tensor> moved = {}, double multiply_adds = 0) {
-    if (watch_) watch_->worked(kind, bytes_of(std::span(moved.begin(), moved.size())), multiply_adds);
-  }
-  /// Of the elements that tensors have; undefined ones count nothing.
-  static double bytes_of(std::span<const Tensor> tensors);
-  class Watching {
-   public:
-    explicit Watching(Watch* watch) : outer_(watch_) { watch_ = watch; }
-    ~Watching() { watch_ = outer_; }
-    Watching(const Watching&) = delete;
-    Watching& operator=(const Watching&) = delete;
-
-   private:
-    Watch* outer_;
-  };
-
  private:
   struct Edge {
     int32_t value = -1;  // of this tape, or
@@ -122,7 +95,7 @@ class Tape {
   };
   struct Node {
     const char* op;
-    std::string scope;
+    std::string layer;
     std::vector<Edge> inputs;
     std::vector<int32_t> outputs;
     std::vector<Tensor> saved;
@@ -134,23 +107,9 @@ class Tape {
   bool tracks(const Tensor& t) const { return t && (t.impl_->requires_grad || t.impl_->link.tape == id_); }
 
   static constinit thread_local Tape* current_;
-  static constinit thread_local Watch* watch_;
   uint64_t id_;
   std::vector<Node> nodes_;
   int32_t values_ = 0;
-};
-
-/// Names the layer that runs, for messages and reports: nested names are joined by dots.
-class LayerScope {
- public:
-  explicit LayerScope(const std::string& name);
-  ~LayerScope();
-  LayerScope(const LayerScope&) = delete;
-  LayerScope& operator=(const LayerScope&) = delete;
-  static const std::string& path();
-
- private:
-  size_t outer_length_;
 };
 
 }  // namespace tidepool

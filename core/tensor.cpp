@@ -77,7 +77,7 @@ Tensor Tensor::from(std::span<const T> values, const Dims& shape) {
   if (static_cast<int64_t>(values.size()) != shape.product())
     throw Error("tensor: shape {} wants {} values, got {}", shape.str(), shape.product(), values.size());
   Tensor t = empty(shape, {.dtype = DTypeOf<T>::value});
-  if (!values.empty()) std::memcpy(t.raw(), values.data(), values.size_bytes());
+  if (!values.empty()) std::memcpy(t.mutable_raw(), values.data(), values.size_bytes());
   return t;
 }
 template Tensor Tensor::from(std::span<const float>, const Dims&);
@@ -181,7 +181,8 @@ Tensor Tensor::to(Device device_) const {
   if (device_ == device()) return *this;
   const Tensor dense = contiguous();
   Tensor copy = empty(shape(), {dtype(), dense.format(), device_});
-  device_memory::copy(copy.raw(), device_, dense.raw(), device(), static_cast<size_t>(numel()) * size_of(dtype()));
+  device_memory::copy(copy.mutable_raw(), device_, dense.raw(), device(),
+                      static_cast<size_t>(numel()) * size_of(dtype()));
   return copy;
 }
 
@@ -287,15 +288,14 @@ void dispatch_any(DType t, F&& f) {
 void Tensor::copy_from(const Tensor& src) const {
   if (src.shape() != shape()) throw Error("copy: expected the shape {}, got {}", shape().str(), src.shape().str());
   if (numel() == 0) return;
-  mark_written();
   if (device() != src.device()) {
     const Tensor here = src.to(dtype()).contiguous(format()).to(device());
     if (!is_contiguous(format())) throw Error("copy: a strided view cannot be filled from another device");
-    device_memory::copy(raw(), device(), here.raw(), device(), static_cast<size_t>(numel()) * size_of(dtype()));
+    device_memory::copy(mutable_raw(), device(), here.raw(), device(), static_cast<size_t>(numel()) * size_of(dtype()));
     return;
   }
   if (src.dtype() == dtype() && src.strides() == strides() && is_contiguous(format()) && numel() < 4096) {
-    device_memory::copy(raw(), device(), src.raw(), device(), static_cast<size_t>(numel()) * size_of(dtype()));
+    device_memory::copy(mutable_raw(), device(), src.raw(), device(), static_cast<size_t>(numel()) * size_of(dtype()));
     return;
   }
   if (device() != kCpu) throw Failure("copy between layouts or types on cuda is not supported");
@@ -304,18 +304,17 @@ void Tensor::copy_from(const Tensor& src) const {
     const int64_t channels = size(1), positions = numel() / (size(0) * channels);
     const bool last = format() == MemoryFormat::channels_last;
     return dispatch_any(dtype(), [&]<class T>(T) {
-      copy_turned(size(0), last ? channels : positions, last ? positions : channels, data<T>(), src.data<T>());
+      copy_turned(size(0), last ? channels : positions, last ? positions : channels, mutable_data<T>(), src.data<T>());
     });
   }
   dispatch_any(dtype(), [&]<class To>(To) {
     dispatch_any(src.dtype(), [&]<class From>(From) {
-      copy_strided<To, From>(shape(), data<To>(), strides(), src.data<From>(), src.strides());
+      copy_strided<To, From>(shape(), mutable_data<To>(), strides(), src.data<From>(), src.strides());
     });
   });
 }
 
 void Tensor::fill(double value) const {
-  mark_written();
   if (device() != kCpu) {
     const Tensor here = full(shape(), value, {dtype(), format(), kCpu});
     copy_from(here);
@@ -323,7 +322,7 @@ void Tensor::fill(double value) const {
   }
   const double one = value;
   dispatch_any(dtype(), [&]<class To>(To) {
-    copy_strided<To, double>(shape(), data<To>(), strides(), &one, Dims::filled(rank(), 0));
+    copy_strided<To, double>(shape(), mutable_data<To>(), strides(), &one, Dims::filled(rank(), 0));
   });
 }
 

@@ -2,6 +2,7 @@
 // memory is plain (row-major) or channels-last.
 #pragma once
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <initializer_list>
 #include <memory>
@@ -72,8 +73,8 @@ struct Storage {
   size_t bytes = 0;
   Device device;
   const uint64_t id;  ///< never used again in this process, unlike an address
-  uint64_t version =
-      0;  ///< counts writes through Tensor::mark_written; caches of transformed weights key on (id, version)
+  /// Counts Tensor::mutable_data; caches of transformed weights key on (id, version).
+  std::atomic<uint64_t> version = 0;
 };
 
 struct TensorOptions {
@@ -120,20 +121,28 @@ class Tensor {
   bool shares_storage(const Tensor& o) const { return impl_->storage == o.impl_->storage; }
   const Storage& storage() const { return *impl_->storage; }
 
-  // -- memory
-  void* raw() const {
-    return static_cast<char*>(impl_->storage->data) + impl_->offset * static_cast<int64_t>(size_of(impl_->dtype));
-  }
-  /// First element; throws Error when T is not the tensor's type.
+  // -- memory: reading and writing are told apart, so that a cache of what was made of a tensor (transformed weights)
+  // knows when it is stale
+  /// First element, to read.
+  const void* raw() const { return address(); }
+  /// The same; throws Error when T is not the tensor's type.
   template <class T>
-  T* data() const {
-    if (DTypeOf<T>::value != dtype())
-      throw Error("tensor: expected elements of {}, got {}", name_of(DTypeOf<T>::value), name_of(dtype()));
-    return static_cast<T*>(raw());
+  const T* data() const {
+    expect_type<T>();
+    return static_cast<const T*>(address());
   }
-  uint64_t version() const { return impl_->storage->version; }
-  /// To be called after writing into memory that a cache may have transformed (parameters).
-  void mark_written() const { ++impl_->storage->version; }
+  /// First element, to write: a new version(). A pointer is for the writes at hand: a later one asks again.
+  void* mutable_raw() const {
+    impl_->storage->version.fetch_add(1, std::memory_order_relaxed);
+    return address();
+  }
+  template <class T>
+  T* mutable_data() const {
+    expect_type<T>();
+    return static_cast<T*>(mutable_raw());
+  }
+  /// Counts the accesses that may have written into the storage.
+  uint64_t version() const { return impl_->storage->version.load(std::memory_order_relaxed); }
 
   // -- views: share memory
   Tensor slice(int axis, int64_t begin, int64_t length, int64_t step = 1) const;
@@ -184,6 +193,14 @@ class Tensor {
   };
   explicit Tensor(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
   Tensor view(const Dims& shape, const Dims& strides, int64_t offset) const;
+  void* address() const {
+    return static_cast<char*>(impl_->storage->data) + impl_->offset * static_cast<int64_t>(size_of(impl_->dtype));
+  }
+  template <class T>
+  void expect_type() const {
+    if (DTypeOf<T>::value != dtype())
+      throw Error("tensor: expected elements of {}, got {}", name_of(DTypeOf<T>::value), name_of(dtype()));
+  }
 
   std::shared_ptr<Impl> impl_;
 };

@@ -25,11 +25,11 @@ void fill_order(std::vector<int64_t>& order, uint64_t seed, int64_t epoch) {
 constexpr int64_t kMostWorkers = 1024, kMostBatches = 65536;  // as in configs/schema.json
 
 void check(const LoaderOptions& options) {
-  if (options.batch < 1) throw Error("train.batch: expected 1 or more images, came {}", options.batch);
+  if (options.batch < 1) throw Error("train.batch: expected 1 or more images, got {}", options.batch);
   if (options.workers < 0 || options.workers > kMostWorkers)
-    throw Error("data.workers: expected 0 to {} threads, came {}", kMostWorkers, options.workers);
+    throw Error("data.workers: expected 0 to {} threads, got {}", kMostWorkers, options.workers);
   if (options.prefetch < 1 || options.prefetch > kMostBatches)
-    throw Error("data.prefetch: expected 1 to {} batches, came {}", kMostBatches, options.prefetch);
+    throw Error("data.prefetch: expected 1 to {} batches, got {}", kMostBatches, options.prefetch);
 }
 
 }  // namespace
@@ -75,11 +75,10 @@ struct Loader::State {
 
   // A tensor of this shape in `tensor`, which stays where nobody else holds it.
   static void* writable(Tensor& tensor, const Dims& shape, TensorOptions wanted) {
-    if (!tensor || tensor.dtype() != wanted.dtype || tensor.shape() != shape || !tensor.is_sole_owner())
-      tensor = Tensor::empty(shape, wanted);
-    else
-      tensor.mark_written();
-    return tensor.raw();
+    const bool fits = tensor && tensor.dtype() == wanted.dtype && tensor.device() == wanted.device &&
+                      tensor.shape() == shape && tensor.strides() == dense_strides(shape, wanted.format);
+    if (!fits || !tensor.is_sole_owner()) tensor = Tensor::empty(shape, wanted);
+    return tensor.mutable_raw();
   }
 
   void make(int64_t k, TensorBatch& batch, Scratch& scratch) const {
@@ -199,8 +198,7 @@ int64_t Loader::batches() const {
 
 void Loader::start_epoch(int64_t epoch, int64_t first_batch) {
   State& s = *state_;
-  if (epoch < 0 || epoch > UINT32_MAX)
-    throw Error("loader: expected an epoch from 0 to {}, came {}", UINT32_MAX, epoch);
+  if (epoch < 0 || epoch > UINT32_MAX) throw Error("loader: expected an epoch from 0 to {}, got {}", UINT32_MAX, epoch);
   if (first_batch < 0 || first_batch > s.batches) {
     throw Error("loader: cannot begin at batch {} of an epoch of {}", first_batch, s.batches);
   }

@@ -145,9 +145,9 @@ Picture upright(Picture picture, int orientation) {
 Tensor to_planes(const Picture& picture) {
   const Tensor planes = Tensor::empty({1, picture.channels, picture.height, picture.width});
   if (picture.bits == 16)
-    spread<uint16_t>(picture, planes.data<float>());
+    spread<uint16_t>(picture, planes.mutable_data<float>());
   else
-    spread<uint8_t>(picture, planes.data<float>());
+    spread<uint8_t>(picture, planes.mutable_data<float>());
   return planes;
 }
 

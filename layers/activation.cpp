@@ -36,7 +36,7 @@ Tensor mapped(const char* who, const Tensor& x, const F& f) {
   const Tensor y = Tensor::empty(x.shape(), x.options());
   dispatch_floating(x.dtype(), who, [&]<class T>(T) {
     const T* from = x.data<T>();
-    T* to = y.data<T>();
+    T* to = y.mutable_data<T>();
     set_elements<kStream>(to, x.numel(), [=]<class V>(int64_t i) { return f(load<V>(from + i)); });
   });
   return y;
@@ -49,7 +49,7 @@ Tensor activation_gradient(const Tensor& kept, const Tensor& dy, const F& f) {
   const Tensor dx = Tensor::empty(kept.shape(), kept.options());
   dispatch_floating(kept.dtype(), "activation", [&]<class T>(T) {
     const T *pk = kept.data<T>(), *pg = g.data<T>();
-    T* to = dx.data<T>();
+    T* to = dx.mutable_data<T>();
     set_elements<kStream>(to, kept.numel(), [=]<class V>(int64_t i) { return f(load<V>(pk + i), load<V>(pg + i)); });
   });
   return dx;

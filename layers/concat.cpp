@@ -78,9 +78,9 @@ Tensor concat(std::span<const Tensor> inputs) {
   std::vector<char*> parts;
   for (const Tensor& x : inputs) {
     dense.push_back(x.contiguous(format));
-    parts.push_back(static_cast<char*>(dense.back().raw()));
+    parts.push_back(const_cast<char*>(static_cast<const char*>(dense.back().raw())));  // copy<true> reads them
   }
-  RowParts(y, format, channels).copy<true>(static_cast<char*>(y.raw()), parts);
+  RowParts(y, format, channels).copy<true>(static_cast<char*>(y.mutable_raw()), parts);
   const Tensor saved[] = {Tensor::from<int64_t>(channels, {static_cast<int64_t>(channels.size())})};
   Tape::record("concat", inputs, {&y, 1}, saved, [format](BackwardContext& ctx) {
     const Tensor dy = ctx.dy().contiguous(format);
@@ -92,9 +92,9 @@ Tensor concat(std::span<const Tensor> inputs) {
         part[1] = counts[i];
         ctx.dx(i) = Tensor::empty(part, {.dtype = dy.dtype(), .format = format});
       }
-      gradients.push_back(ctx.needs(i) ? static_cast<char*>(ctx.dx(i).raw()) : nullptr);
+      gradients.push_back(ctx.needs(i) ? static_cast<char*>(ctx.dx(i).mutable_raw()) : nullptr);
     }
-    RowParts(dy, format, counts).copy<false>(static_cast<char*>(dy.raw()), gradients);
+    RowParts(dy, format, counts).copy<false>(const_cast<char*>(static_cast<const char*>(dy.raw())), gradients);
   });
   return y;
 }

@@ -59,7 +59,7 @@ Tensor convolution(const Tensor& x, const Tensor& weight, const Tensor& bias, co
   const Tensor b = bias ? bias.contiguous(MemoryFormat::plain) : bias;
   const Tensor y = Tensor::empty(shape, {x.dtype(), format, x.device()});
   conv_forward(in, w, b, options, y);
-  Tape::worked("convolution forward", {in, w, y}, direct_multiply_adds(y, w));
+  end_span("convolution forward", {in, w, y}, direct_multiply_adds(y, w));
   const bool biased = static_cast<bool>(bias);
   Tape::record("conv", {x, weight, bias}, {y}, {in, w}, [options, format, biased](BackwardContext& ctx) {
     const Tensor &px = ctx.saved(0), &pw = ctx.saved(1);
@@ -67,14 +67,14 @@ Tensor convolution(const Tensor& x, const Tensor& weight, const Tensor& bias, co
     if (ctx.needs(0)) {
       ctx.dx(0) = Tensor::empty(px.shape(), {px.dtype(), format, px.device()});
       conv_backward_data(dy, pw, options, ctx.dx(0));
-      Tape::worked("convolution backward data", {dy, pw, ctx.dx(0)}, direct_multiply_adds(dy, pw));
+      end_span("convolution backward data", {dy, pw, ctx.dx(0)}, direct_multiply_adds(dy, pw));
     }
     if (ctx.needs(1) || ctx.needs(2)) {
       const TensorOptions like{pw.dtype(), MemoryFormat::plain, pw.device()};
       ctx.dx(1) = Tensor::empty(pw.shape(), like);
       if (biased) ctx.dx(2) = Tensor::empty({pw.size(0)}, like);
       conv_backward_weights(px, dy, options, ctx.dx(1), ctx.dx(2));
-      Tape::worked("convolution backward weights", {px, dy, ctx.dx(1)}, direct_multiply_adds(dy, pw));
+      end_span("convolution backward weights", {px, dy, ctx.dx(1)}, direct_multiply_adds(dy, pw));
     }
   });
   return y;

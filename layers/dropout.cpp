@@ -25,7 +25,7 @@ Tensor dropped(const Tensor& x, const Draw& draw) {
   dispatch_floating(x.dtype(), "dropout", [&]<class T>(T) {
     using A = Acc<T>;
     const T* from = x.data<T>();
-    T* to = y.data<T>();
+    T* to = y.mutable_data<T>();
     const A scale = static_cast<A>(1.0 / (1.0 - draw.p));
     const uint64_t stream = kPurpose ^ draw.step;
     parallel_chunks(x.numel(), 4096, [=](int64_t begin, int64_t end) {

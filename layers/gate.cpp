@@ -170,8 +170,9 @@ Tensor gate(const Tensor& x, const Tensor& s) {
   const Tensor in = x.contiguous(), factors = s.contiguous(MemoryFormat::plain);
   const MemoryFormat format = in.format();
   const Tensor y = Tensor::empty(x.shape(), in.options());
-  dispatch_floating(x.dtype(), "gate",
-                    [&]<class T>(T) { multiply(MapView(in, format), in.data<T>(), factors.data<T>(), y.data<T>()); });
+  dispatch_floating(x.dtype(), "gate", [&]<class T>(T) {
+    multiply(MapView(in, format), in.data<T>(), factors.data<T>(), y.mutable_data<T>());
+  });
   // The gradient of one input takes the other input.
   const Tensor kept_x = Tape::wants({s}) ? in : Tensor(), kept_s = Tape::wants({x}) ? factors : Tensor();
   const Dims s_shape = s.shape();
@@ -182,9 +183,9 @@ Tensor gate(const Tensor& x, const Tensor& s) {
     if (ctx.needs(1)) ctx.dx(1) = Tensor::empty(s_shape, {.dtype = dy.dtype()});
     dispatch_floating(dy.dtype(), "gate", [&]<class T>(T) {
       const T* factor = ctx.needs(0) ? ctx.saved(1).data<T>() : nullptr;
-      T* dx = ctx.needs(0) ? ctx.dx(0).data<T>() : nullptr;
+      T* dx = ctx.needs(0) ? ctx.dx(0).mutable_data<T>() : nullptr;
       if (ctx.needs(1))
-        backward<T>(map, ctx.saved(0).data<T>(), factor, dy.data<T>(), dx, ctx.dx(1).data<T>());
+        backward<T>(map, ctx.saved(0).data<T>(), factor, dy.data<T>(), dx, ctx.dx(1).mutable_data<T>());
       else
         multiply(map, dy.data<T>(), factor, dx);
     });

@@ -44,7 +44,7 @@ Tensor global_avg(const Tensor& x) {
   dispatch_floating(x.dtype(), "global_avg", [&]<class T>(T) {
     using A = Acc<T>;
     const T* from = in.data<T>();
-    T* to = y.data<T>();
+    T* to = y.mutable_data<T>();
     parallel_rows(kCpu, x.size(0), channels, positions, [=](int64_t n, int64_t first, int64_t lanes) {
       const T* map = from + n * channels * positions;
       if (last) {
@@ -64,7 +64,7 @@ Tensor global_avg(const Tensor& x) {
     dispatch_floating(dy.dtype(), "global_avg", [&]<class T>(T) {
       using A = Acc<T>;
       const T* from = dy.data<T>();
-      T* to = ctx.dx(0).data<T>();
+      T* to = ctx.dx(0).mutable_data<T>();
       const int64_t lanes = shape[1];
       const A count = static_cast<A>(positions);
       parallel_rows(kCpu, shape[0], lanes, positions, [=](int64_t n, int64_t first, int64_t some) {

@@ -16,7 +16,7 @@ std::function<void(const Tensor&, uint64_t)> normal_init(double deviation) {
   return [deviation](const Tensor& t, uint64_t seed) {
     const Tensor host = t.device() == kCpu ? t : Tensor::empty(t.shape(), {.dtype = t.dtype()});
     dispatch_floating(t.dtype(), "start", [&]<class T>(T) {
-      T* const values = host.data<T>();
+      T* const values = host.mutable_data<T>();
       constexpr int64_t kGrain = 4096;
       parallel_chunks(t.numel(), kGrain, [&](int64_t begin, int64_t end) {
         std::array<float, kGrain> drawn;
@@ -65,7 +65,6 @@ void project_onto(const Tensor& parameter, const std::vector<double>& low, const
   parameter.copy_from(Tensor::from<double>(std::span<const double>(values), parameter.shape())
                           .to(parameter.dtype())
                           .to(parameter.device()));
-  parameter.mark_written();
 }
 
 }  // namespace tidepool

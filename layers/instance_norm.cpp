@@ -41,9 +41,9 @@ void backward(BackwardContext& ctx) {
   const Tensor dgamma = Tensor::empty({m.channels}, like), dbeta = Tensor::empty({m.channels}, like);
   const auto go = [&]<class T>(T) {
     const T *px = x.data<T>(), *pg = dy.data<T>(), *scale = gamma.data<T>();
-    T* to = dx.data<T>();
+    T* to = dx.mutable_data<T>();
     const double* known = statistics.data<double>();
-    double* all = sums.data<double>();
+    double* all = sums.mutable_data<double>();
     parallel_chunks(m.images, 1, [=](int64_t begin, int64_t end) {
       for (int64_t image = begin; image < end; ++image) {
         const double *mean = known + image * 2 * m.channels, *inverse = mean + m.channels;
@@ -61,14 +61,15 @@ void backward(BackwardContext& ctx) {
         });
       }
     });
+    T *const to_beta = dbeta.mutable_data<T>(), *const to_gamma = dgamma.mutable_data<T>();
     for (int64_t c = 0; c < m.channels; ++c) {
       double by_beta = 0, by_gamma = 0;
       for (int64_t image = 0; image < m.images; ++image) {
         by_beta += all[image * 2 * m.channels + c];
         by_gamma += all[(image * 2 + 1) * m.channels + c];
       }
-      dbeta.data<T>()[c] = static_cast<T>(by_beta);
-      dgamma.data<T>()[c] = static_cast<T>(by_gamma);
+      to_beta[c] = static_cast<T>(by_beta);
+      to_gamma[c] = static_cast<T>(by_gamma);
     }
   };
   if (x.dtype() == DType::f64)
@@ -101,8 +102,8 @@ Tensor instance_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, d
   const Tensor statistics = Tensor::zeros({m.images, 2, m.channels}, {.dtype = DType::f64});
   const auto go = [&]<class T>(T) {
     const T *px = in.data<T>(), *pg = scale.data<T>(), *pb = shift.data<T>();
-    T* to = y.data<T>();
-    double* known = statistics.data<double>();
+    T* to = y.mutable_data<T>();
+    double* known = statistics.mutable_data<double>();
     parallel_chunks(m.images, 1, [=](int64_t begin, int64_t end) {
       for (int64_t image = begin; image < end; ++image) {
         double *mean = known + image * 2 * m.channels, *inverse = mean + m.channels;

@@ -15,7 +15,7 @@ Tensor column_sums(const Tensor& dy, DType dtype) {
   dispatch_floating(dy.dtype(), "linear", [&]<class T>(T) {
     dispatch_floating(dtype, "linear", [&]<class U>(U) {
       const T* p = dy.data<T>();
-      U* out = sums.data<U>();
+      U* out = sums.mutable_data<U>();
       parallel_chunks(columns, 64, [&](int64_t begin, int64_t end) {
         double sum[64] = {};
         for (int64_t i = 0; i < rows; ++i)

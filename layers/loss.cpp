@@ -18,7 +18,7 @@ template <class F>
 decltype(auto) dispatch_labels(const char* who, const Tensor& labels, F&& f) {
   if (labels.dtype() == DType::i64) return f(int64_t{});
   if (labels.dtype() == DType::i32) return f(int32_t{});
-  throw Error("[{}] expected labels of i64 or i32, got {}", who, name_of(labels.dtype()));
+  throw Error("[{}] expected labels of i32 or i64, got {}", who, name_of(labels.dtype()));
 }
 
 // Logits and labels in memory row by row: K logits of one label after the other.
@@ -119,8 +119,8 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& labels, double label_sm
       using A = Acc<T>;
       const T* px = x.data<T>();
       const L* pl = label.data<L>();
-      A* pn = norm.data<A>();
-      double* out = losses.data<double>();
+      A* pn = norm.mutable_data<A>();
+      double* out = losses.mutable_data<double>();
       parallel_rows(kCpu, n, k, 16, [=](int64_t i, int64_t, int64_t) {
         out[i] = 0;
         if (pl[i] == none) return;
@@ -147,38 +147,39 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& labels, double label_sm
   const bool empty = ignored && rows.counted == 0;
   const auto count = static_cast<double>(empty ? 1 : rows.counted);
   loss.fill(sum / count);
-  Tape::record("cross_entropy", {logits}, {loss}, {x, label, norm}, [label_smoothing, count, none](BackwardContext& ctx) {
-    const Tensor& saved = ctx.saved(0);
-    const int64_t batch = ctx.saved(1).numel(), classes = saved.size(1);
-    const double scale = ctx.dy().item() / count;
-    ctx.dx(0) = Tensor::empty(saved.shape(), saved.options());
-    dispatch_floating(saved.dtype(), "cross_entropy", [&]<class T>(T) {
-      dispatch_labels("cross_entropy", ctx.saved(1), [&]<class L>(L) {
-        using A = Acc<T>;
-        const T* from = saved.data<T>();
-        const L* pl = ctx.saved(1).data<L>();
-        const A* pn = ctx.saved(2).data<A>();
-        T* to = ctx.dx(0).data<T>();
-        const A spread = static_cast<A>(scale * label_smoothing / static_cast<double>(classes));
-        const A factor = static_cast<A>(scale), at_label = static_cast<A>(scale * (1.0 - label_smoothing));
-        parallel_rows(kCpu, batch, classes, 16, [=](int64_t i, int64_t, int64_t) {
-          const T* row = from + i * classes;
-          T* gradient = to + i * classes;
-          if (pl[i] == none) {
-            std::fill(gradient, gradient + classes, T{});
-            return;
-          }
-          const A most = pn[2 * i], log_sum = pn[2 * i + 1];
-          each_lane<A>(0, classes, [&]<class V>(int64_t j) {
-            const V probability = exp_lanes((load<V>(row + j) - splat<V>(most)) - splat<V>(log_sum));
-            store(gradient + j, probability * splat<V>(factor) - splat<V>(spread));
+  Tape::record(
+      "cross_entropy", {logits}, {loss}, {x, label, norm}, [label_smoothing, count, none](BackwardContext& ctx) {
+        const Tensor& saved = ctx.saved(0);
+        const int64_t batch = ctx.saved(1).numel(), classes = saved.size(1);
+        const double scale = ctx.dy().item() / count;
+        ctx.dx(0) = Tensor::empty(saved.shape(), saved.options());
+        dispatch_floating(saved.dtype(), "cross_entropy", [&]<class T>(T) {
+          dispatch_labels("cross_entropy", ctx.saved(1), [&]<class L>(L) {
+            using A = Acc<T>;
+            const T* from = saved.data<T>();
+            const L* pl = ctx.saved(1).data<L>();
+            const A* pn = ctx.saved(2).data<A>();
+            T* to = ctx.dx(0).mutable_data<T>();
+            const A spread = static_cast<A>(scale * label_smoothing / static_cast<double>(classes));
+            const A factor = static_cast<A>(scale), at_label = static_cast<A>(scale * (1.0 - label_smoothing));
+            parallel_rows(kCpu, batch, classes, 16, [=](int64_t i, int64_t, int64_t) {
+              const T* row = from + i * classes;
+              T* gradient = to + i * classes;
+              if (pl[i] == none) {
+                std::fill(gradient, gradient + classes, T{});
+                return;
+              }
+              const A most = pn[2 * i], log_sum = pn[2 * i + 1];
+              each_lane<A>(0, classes, [&]<class V>(int64_t j) {
+                const V probability = exp_lanes((load<V>(row + j) - splat<V>(most)) - splat<V>(log_sum));
+                store(gradient + j, probability * splat<V>(factor) - splat<V>(spread));
+              });
+              const A probability = exp_lanes((static_cast<A>(row[pl[i]]) - most) - log_sum);  // again: rounded once
+              gradient[pl[i]] = static_cast<T>((probability * factor - spread) - at_label);
+            });
           });
-          const A probability = exp_lanes((static_cast<A>(row[pl[i]]) - most) - log_sum);  // again: rounded once
-          gradient[pl[i]] = static_cast<T>((probability * factor - spread) - at_label);
         });
       });
-    });
-  });
   return loss;
 }
 
@@ -216,7 +217,7 @@ Tensor predicted_classes(const Tensor& logits) {
   dispatch_floating(x.dtype(), "predicted_classes", [&]<class T>(T) {
     using A = Acc<T>;
     const T* px = x.data<T>();
-    int32_t* out = classes.data<int32_t>();
+    int32_t* out = classes.mutable_data<int32_t>();
     parallel_rows(kCpu, classes.numel(), k, 2, [=](int64_t i, int64_t, int64_t) {
       const T* row = px + i * k;
       int32_t best = 0;

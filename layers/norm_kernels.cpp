@@ -332,7 +332,7 @@ Moments join(const Tensor& parts, const Tensor& counts) {
   const double *all = parts.data<double>(), *count = counts.data<double>();
   Moments moments{.values = f64_room(2, channels), .count = 0};
   for (int64_t i = 0; i < chunks; ++i) moments.count += count[i];
-  double *mean = moments.values.data<double>(), *squares = mean + channels;
+  double *mean = moments.values.mutable_data<double>(), *squares = mean + channels;
   parallel_chunks(channels, 64, [&](int64_t begin, int64_t end) {
     for (int64_t c = begin; c < end; ++c) mean[c] = squares[c] = 0;
     for (int64_t i = 0; i < chunks; ++i) {
@@ -354,9 +354,10 @@ Moments moments_of(const Tensor& x) {
   const Map m(x);
   const Tensor parts = Tensor::empty({m.chunks(), 2, m.channels}, {.dtype = DType::f64}),
                counts = Tensor::empty({m.chunks()}, {.dtype = DType::f64});
-  for (int64_t i = 0; i < m.chunks(); ++i) counts.data<double>()[i] = m.chunk_size(i);
+  double* const count = counts.mutable_data<double>();
+  for (int64_t i = 0; i < m.chunks(); ++i) count[i] = m.chunk_size(i);
   dispatch_floating(x.dtype(), "batch_norm",
-                    [&]<class T>(T) { reduce<Acc<T>>(m, parts.data<double>(), Statistics<T>{x.data<T>()}); });
+                    [&]<class T>(T) { reduce<Acc<T>>(m, parts.mutable_data<double>(), Statistics<T>{x.data<T>()}); });
   return join(parts, counts);
 }
 
@@ -364,10 +365,10 @@ Tensor statistics(const Moments& moments, const Tensor& running_mean, const Tens
                   const BatchNormOptions& o) {
   const int64_t channels = running_mean.size(0);
   const Tensor stats = f64_room(2, channels);
-  double *mean = stats.data<double>(), *inv_std = mean + channels;
+  double *mean = stats.mutable_data<double>(), *inv_std = mean + channels;
   dispatch_floating(running_mean.dtype(), "batch_norm", [&]<class T>(T) {
     using A = Acc<T>;
-    A *mean_kept = running_mean.data<A>(), *var_kept = running_var.data<A>();
+    A *mean_kept = running_mean.mutable_data<A>(), *var_kept = running_var.mutable_data<A>();
     if (o.training && moments.count > 0) {
       const double *batch_mean = moments.values.data<double>(), *squares = batch_mean + channels, n = moments.count;
       for (int64_t c = 0; c < channels; ++c) {
@@ -377,8 +378,6 @@ Tensor statistics(const Moments& moments, const Tensor& running_mean, const Tens
             static_cast<A>((1 - o.momentum) * static_cast<double>(var_kept[c]) + o.momentum * (squares[c] / (n - 1)));
         inv_std[c] = 1 / std::sqrt(squares[c] / n + o.eps);
       }
-      running_mean.mark_written();
-      running_var.mark_written();
     } else {
       for (int64_t c = 0; c < channels; ++c) {
         mean[c] = static_cast<double>(mean_kept[c]);
@@ -396,7 +395,7 @@ Tensor constants(const Tensor& stats, const Tensor& gamma, const Tensor& beta) {
   dispatch_floating(gamma.dtype(), "batch_norm", [&]<class T>(T) {
     using A = Acc<T>;
     const A *g = gamma.data<A>(), *b = beta.data<A>();
-    A *m = room.data<A>(), *scale = m + channels, *shift = scale + channels;
+    A *m = room.mutable_data<A>(), *scale = m + channels, *shift = scale + channels;
     for (int64_t c = 0; c < channels; ++c) {
       m[c] = static_cast<A>(mean[c]);
       scale[c] = static_cast<A>(static_cast<double>(g[c]) * inv_std[c]);
@@ -415,7 +414,7 @@ void apply(const Tensor& x, const Tensor& constants, Act act, const Tensor& y) {
   const Map m(x);
   dispatch_floating(x.dtype(), "batch_norm", [&]<class T>(T) {
     with_activation(act, [&]<class F>(F) {
-      map_over<Acc<T>>(m, Normalise<T, F>{x.data<T>(), y.data<T>(), affine_of<Acc<T>>(constants)});
+      map_over<Acc<T>>(m, Normalise<T, F>{x.data<T>(), y.mutable_data<T>(), affine_of<Acc<T>>(constants)});
     });
   });
 }
@@ -443,7 +442,7 @@ template void gradient_sums_of_rows(const bf16*, const bf16*, int64_t, int64_t, 
 
 Tensor joined_sums(const Tensor& parts) {
   const Tensor sums = f64_room(2, parts.size(2));
-  join_sums(parts.size(0), parts.size(2), parts.data<double>(), sums.data<double>());
+  join_sums(parts.size(0), parts.size(2), parts.data<double>(), sums.mutable_data<double>());
   return sums;
 }
 
@@ -462,19 +461,20 @@ ParameterGradient parameter_gradient(const Tensor& x, const Tensor& dy, const Te
     if (!known) {
       const Tensor parts = f64_room(m.chunks() * 2, channels);
       with_activation(act, [&]<class F>(F) {
-        reduce<A>(m, parts.data<double>(), GradientSums<T, F>{x.data<T>(), dy.data<T>(), affine});
+        reduce<A>(m, parts.mutable_data<double>(), GradientSums<T, F>{x.data<T>(), dy.data<T>(), affine});
       });
-      join_sums(m.chunks(), channels, parts.data<double>(), sums.data<double>());
+      join_sums(m.chunks(), channels, parts.data<double>(), sums.mutable_data<double>());
     }
-    A *slope = result.line.data<A>(), *offset = slope + channels;
+    A *slope = result.line.mutable_data<A>(), *offset = slope + channels;
+    A *const to_gamma = result.dgamma.mutable_data<A>(), *const to_beta = result.dbeta.mutable_data<A>();
     const double* sum = sums.data<double>();
     const double n = static_cast<double>(m.rows());
     for (int64_t c = 0; c < channels; ++c) {
       const double lost = static_cast<double>(affine.mean[c]) - mean[c];
       const double dgamma = (sum[channels + c] + lost * sum[c]) * inv_std[c],
                    scale = static_cast<double>(affine.scale[c]);
-      result.dgamma.data<A>()[c] = static_cast<A>(dgamma);
-      result.dbeta.data<A>()[c] = static_cast<A>(sum[c]);
+      to_gamma[c] = static_cast<A>(dgamma);
+      to_beta[c] = static_cast<A>(sum[c]);
       const double s = training && n > 0 ? -scale * inv_std[c] * dgamma / n : 0.0;
       slope[c] = static_cast<A>(s);
       offset[c] = static_cast<A>(training && n > 0 ? -scale * sum[c] / n + s * lost : 0.0);
@@ -490,7 +490,8 @@ void apply_gradient(const Tensor& x, const Tensor& dy, const Tensor& constants, 
     using A = Acc<T>;
     const A *slope = line.data<A>(), *offset = slope + m.channels;
     with_activation(act, [&]<class F>(F) {
-      map_over<A>(m, Gradient<T, F>{x.data<T>(), dy.data<T>(), dx.data<T>(), affine_of<A>(constants), slope, offset});
+      map_over<A>(
+          m, Gradient<T, F>{x.data<T>(), dy.data<T>(), dx.mutable_data<T>(), affine_of<A>(constants), slope, offset});
     });
   });
 }

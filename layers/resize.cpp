@@ -153,7 +153,7 @@ Tensor mapped(const Tensor& x, MemoryFormat format, const AxisMaps& maps, const 
   dispatch_floating(x.dtype(), "resize", [&]<class T>(T) {
     using A = Acc<T>;
     const T* from = x.data<T>();
-    T* to = y.data<T>();
+    T* to = y.mutable_data<T>();
     const int64_t grain = std::max<int64_t>(1, 16384 / std::max(from_row, to_row));
     parallel_chunks(rows, grain, [&](int64_t begin, int64_t end) {
       std::vector<A> line(static_cast<size_t>(from_row)), result(static_cast<size_t>(inner > 1 ? 0 : to_row));

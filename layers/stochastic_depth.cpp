@@ -29,7 +29,7 @@ Tensor scaled_images(const Tensor& x, const Draw& draw) {
   dispatch_floating(x.dtype(), "stochastic_depth", [&]<class T>(T) {
     using A = Acc<T>;
     const T* from = x.data<T>();
-    T* to = y.data<T>();
+    T* to = y.mutable_data<T>();
     const A scale = static_cast<A>(1.0 / (1.0 - draw.p));
     parallel_chunks(x.numel(), 16384, [=](int64_t begin, int64_t end) {
       while (begin < end) {

@@ -53,18 +53,12 @@ std::vector<ConvKernels> own_convolutions(const std::vector<ConvCase>& cases, DT
     const ConvOptions o = c.options;
     const int m = by != By::rule && winograd::serves(x, w, o) ? static_cast<int>(by) : 0;
     ConvKernels k;
-    k.forward = [=] {
-      w.mark_written();
-      m ? winograd::conv_forward(m, x, w, {}, o, y) : conv_forward(x, w, {}, o, y);
-    };
+    k.forward = [=] { m ? winograd::conv_forward(m, x, w, {}, o, y) : conv_forward(x, w, {}, o, y); };
     k.backward_weights = [=] {
       m ? winograd::conv_backward_weights(m, x, dy, o, dw, {}) : conv_backward_weights(x, dy, o, dw, {});
     };
     if (c.needs_dx)
-      k.backward_data = [=] {
-        w.mark_written();
-        m ? winograd::conv_backward_data(m, dy, w, o, dx) : conv_backward_data(dy, w, o, dx);
-      };
+      k.backward_data = [=] { m ? winograd::conv_backward_data(m, dy, w, o, dx) : conv_backward_data(dy, w, o, dx); };
     kernels.push_back(std::move(k));
   }
   return kernels;
@@ -135,7 +129,6 @@ void change_shapes(const Network& network, const std::vector<std::vector<double>
           uniform24(static_cast<uint32_t>(step * 7919 + static_cast<int64_t>(i) * 104729 + k) * 0x9E3779B1u);
       p.value.slice(0, k, 1).fill(start[i][static_cast<size_t>(k)] * (least ? 0.8 : 0.8 + 0.4 * u));
     }
-    p.value.mark_written();
     ++i;
   }
 }
@@ -215,7 +208,7 @@ StepTimes time_steps(const Config& config, Network& network, int64_t steps, Work
   times.slowest = percentile(training, 99);
 
   for (int64_t i = 0; i < steps; ++i) {  // apart, so that watching costs the others nothing
-    const Tape::Watching watching(&timer);
+    const Observer::Scope watching(&timer);
     timer.restart();
     stepper.step(batch, step++);
   }
@@ -225,12 +218,13 @@ StepTimes time_steps(const Config& config, Network& network, int64_t steps, Work
 }  // namespace
 
 std::vector<Option> bench_step_options() {
-  return {set_option(),
-          {.name = "steps", .value = "N", .help = "step, conv: how often everything is timed", .default_value = "10"},
-          {.name = "beside",
-           .help = "step: only training and evaluation, alone and beside a second copy of this process that trains"},
-          {.name = "copy", .help = "step: be that copy: train without end, writing a byte to stdout after each step"},
-          seed_option("", "step: overrides train.seed")};
+  return {
+      set_option(),
+      {.name = "steps", .value = "N", .help = "step, conv, data: how often everything is timed", .default_value = "10"},
+      {.name = "beside",
+       .help = "step: only training and evaluation, alone and beside a second copy of this process that trains"},
+      {.name = "copy", .help = "step: be that copy: train without end, writing a byte to stdout after each step"},
+      seed_option("", "step: overrides train.seed")};
 }
 
 int bench_step(const Call& call) {

@@ -67,6 +67,7 @@ int info(const Call& call) {
       row["train_images"] = train->size();
       row["test_images"] = test->size();
       row["classes"] = train->classes();
+      row["label_maps"] = train->format().label_maps;
       row["shape"] = {shape.channels, shape.height, shape.width};
       rows.push_back({name, std::to_string(train->size()), std::to_string(test->size()),
                       std::to_string(train->classes()),

@@ -25,7 +25,7 @@ StepMemory measure(const Config& config, Network& network) {
   StepMemory memory;
   stepper.after_forward = [&](const Tape& tape) {
     for (const SavedBytes& row : tape.saved_bytes()) {
-      memory.saved[row.scope.empty() ? row.op : row.scope] += row.bytes;
+      memory.saved[row.layer.empty() ? row.op : row.layer] += row.bytes;
       memory.saved_bytes += row.bytes;
     }
   };

@@ -19,7 +19,7 @@ double copy_bandwidth(const Dims& shape, DType dtype, int64_t repeats) {
   const Tensor from = made_up_map(shape, {.dtype = dtype}), to = Tensor::empty(shape, {.dtype = dtype});
   const auto bytes = static_cast<int64_t>(from.storage().bytes);
   const auto* const source = static_cast<const char*>(from.raw());
-  auto* const target = static_cast<char*>(to.raw());
+  auto* const target = static_cast<char*>(to.mutable_raw());
   const int64_t share = std::max<int64_t>(4096, (bytes + cpu_threads() - 1) / cpu_threads());
   const double seconds = median_seconds(repeats, [&] {
     parallel_chunks(bytes, share, [&](int64_t begin, int64_t end) {

@@ -71,7 +71,7 @@ TensorBatch made_up_batch(const Config& config, const Network& network, const Ta
   TensorBatch batch{.images = Tensor::empty(shape, {.format = MemoryFormat::channels_last}), .labels = {}, .n = n};
   Random random(config.train.seed, 1);
   for (int64_t i = 0; i < batch.images.numel(); ++i)
-    batch.images.data<float>()[i] = static_cast<float>(2 * random.uniform() - 1);
+    batch.images.mutable_data<float>()[i] = static_cast<float>(2 * random.uniform() - 1);
   batch.labels = task.random_labels(batch.images, random);
   batch.images = batch.images.to(network.options().dtype);
   return batch;

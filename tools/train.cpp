@@ -65,7 +65,7 @@ int run(const Call& call) {
   int64_t first_step = 0, last_step = 0;
   RunResult result;
   {
-    std::optional<Tape::Watching> watching;
+    std::optional<Observer::Scope> watching;
     if (profiled) watching.emplace(&timer);
     Progress progress(config.name, 0, "steps");
     bool begun = false;

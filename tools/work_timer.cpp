@@ -41,17 +41,17 @@ void WorkTimer::output(const char* op, std::span<const Tensor> inputs, std::span
   const std::string_view name = op;
   // Fused operators have said what they did; what is left is the record itself.
   const bool said = name.starts_with("conv") || name == "norm";
-  charge(kind_of(name, false), LayerScope::path(), said ? 0 : Tape::bytes_of(inputs) + Tape::bytes_of(outputs), 0);
+  charge(kind_of(name, false), LayerScope::path(), said ? 0 : bytes_of(inputs) + bytes_of(outputs), 0);
 }
 
-void WorkTimer::worked(const char* kind, double bytes, double multiply_adds) {
+void WorkTimer::span_ended(const char* kind, double bytes, double multiply_adds) {
   charge(kind, LayerScope::path(), bytes, multiply_adds);
 }
 
 void WorkTimer::gradients_computed(const char* op, const std::string& scope, std::span<const Tensor> dx) {
   const std::string_view name = op;
   const bool said = name.starts_with("conv") || name == "norm";
-  charge(kind_of(name, true), scope, said ? 0 : Tape::bytes_of(dx), 0);
+  charge(kind_of(name, true), scope, said ? 0 : bytes_of(dx), 0);
 }
 
 double WorkTimer::total_seconds() const {

@@ -15,7 +15,7 @@ namespace tidepool {
 /// Everything is charged to the kind that ends: time since the last notice. Kinds: "convolution forward", "convolution
 /// backward data", "convolution backward weights", "norm", "pooling", "linear", "loss", "optimizer", "input",
 /// "evaluation", "other".
-class WorkTimer final : public Tape::Watch {
+class WorkTimer final : public Observer {
  public:
   /// Spans that the trace keeps; later ones are in the sums alone.
   static constexpr size_t kMostSpans = 200000;
@@ -23,7 +23,7 @@ class WorkTimer final : public Tape::Watch {
   explicit WorkTimer(bool keep_trace = false) : keep_trace_(keep_trace) {}
 
   void output(const char* op, std::span<const Tensor> inputs, std::span<const Tensor> outputs) override;
-  void worked(const char* kind, double bytes, double multiply_adds) override;
+  void span_ended(const char* kind, double bytes, double multiply_adds) override;
   void gradients_computed(const char* op, const std::string& scope, std::span<const Tensor> dx) override;
   /// What was done since the last notice is nobody's.
   void restart() { last_ = Clock::now(); }

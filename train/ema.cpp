@@ -14,7 +14,7 @@ void MovingAverage::update() {
     dispatch_floating(now.dtype(), "ema", [&]<class T>(T) {
       using A = Acc<T>;
       const T* from = now.data<T>();
-      T* to = mean.data<T>();
+      T* to = mean.mutable_data<T>();
       const A keep = static_cast<A>(decay_), take = static_cast<A>(1 - decay_);
       parallel_chunks(now.numel(), 16384, [&](int64_t begin, int64_t end) {
         for (int64_t j = begin; j < end; ++j)
@@ -28,7 +28,6 @@ void MovingAverage::swap() {
   for (size_t i = 0; i < current_.size(); ++i) {
     const Tensor kept = current_[i].second.clone();
     current_[i].second.copy_from(average_[i].second);
-    current_[i].second.mark_written();
     average_[i].second.copy_from(kept);
   }
 }

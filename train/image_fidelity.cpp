@@ -24,7 +24,7 @@ Fidelity image_fidelity(const Json& pool, const DataConfig& data, const std::fil
   for (int64_t begin = 0; begin < dataset->size(); begin += kBatch) {
     const int64_t n = std::min(kBatch, dataset->size() - begin);
     const Tensor x = Tensor::empty({n, shape.channels, shape.height, shape.width});
-    float* const values = x.data<float>();
+    float* const values = x.mutable_data<float>();
     for (int64_t i = 0; i < n; ++i) {
       dataset->read(begin + i, sample);
       transform.image(sample, std::nullopt, image.data(), scratch);

@@ -122,9 +122,7 @@ void Optimizer::step(int64_t step) {
     const int64_t had = group ? (step - group->first_epoch * steps_per_epoch_) / group->every : step;
     const UpdateStep update{.rate = group_rate(g, step), .grad_scale = scale, .updates = had};
     for (const auto* parameters : {&groups[g].f32, &groups[g].f64}) {
-      if (parameters->empty()) continue;
-      rules_[g]->update(*parameters, update);
-      for (const ParameterUpdate& each : *parameters) each.value.mark_written();
+      if (!parameters->empty()) rules_[g]->update(*parameters, update);
     }
   }
 }

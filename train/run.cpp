@@ -190,7 +190,7 @@ class Run {
     while (step_ < total_steps_) {
       const auto begin = Clock::now();
       if (!loader_.next(batch)) break;
-      Tape::worked("input", {batch.images});
+      end_span("input", {batch.images});
       const double rate = optimizer_.learning_rate(step_);
       const StepLosses losses = stepper_.step(batch, step_);
       if (average_) average_->update();
@@ -234,7 +234,7 @@ class Run {
                            .images_per_second = speed,
                            .loss = losses.total,
                            .metric = metric_last()});
-      Tape::worked("other");
+      end_span("other");
       if (options_.stop && options_.stop()) return false;
       const auto& every = config_.train.checkpoint_every;
       if (every && step_ % *every == 0 && step_ % steps_per_epoch_ != 0 && step_ < total_steps_) save();
@@ -265,17 +265,17 @@ class Run {
   bool evaluate_now() {
     check_finite();  // best is written before last
     if (average_) average_->swap();
-    Tape::worked("other");
+    end_span("other");
     Evaluation e;
     {
-      const Tape::Watching nobody(nullptr);  // a profile tells an evaluation from the steps, not its layers
+      const Observer::Scope nobody(nullptr);  // a profile tells an evaluation from the steps, not its layers
       try {
         e = evaluate(*network_, *task_, test_loader_, nullptr, options_.stop);
       } catch (const Error& error) {
         throw Failure("step {}: evaluation: {}", step_, error.what());
       }
     }
-    Tape::worked("evaluation");
+    end_span("evaluation");
     const bool stopped = options_.stop && options_.stop();
     // The weights are finite and the network's answers are not: in training the next step would have said so.
     if (!stopped && !std::isfinite(e.loss) && step_ >= total_steps_)

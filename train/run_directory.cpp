@@ -187,7 +187,6 @@ void load_state(const SafetensorsFile& file, const std::vector<std::pair<std::st
   }
   for (const auto& [name, value] : state) {
     value.copy_from(file.tensors.at(prefix + name));
-    value.mark_written();
   }
 }
 

@@ -8,7 +8,7 @@ namespace tidepool {
 namespace {
 
 // Remembers the first operator whose output is not finite.
-class FirstNonFinite final : public Tape::Watch {
+class FirstNonFinite final : public Observer {
  public:
   void output(const char* op, std::span<const Tensor> /*inputs*/, std::span<const Tensor> outputs) override {
     if (!where.empty()) return;
@@ -56,14 +56,14 @@ StepLosses Stepper::gradients(const TensorBatch& batch, int64_t step) {
 StepLosses Stepper::step(const TensorBatch& batch, int64_t step) {
   const StepLosses losses = gradients(batch, step);
   if (after_backward) after_backward();
-  Tape::worked("other");
+  end_span("other");
   optimizer_.step(step);
   try {
     network_.project();
   } catch (const Error& e) {
     throw Failure("step {}: after the update: {}", step + 1, e.what());
   }
-  Tape::worked("optimizer");
+  end_span("optimizer");
   return losses;
 }
 
@@ -75,7 +75,7 @@ void Stepper::explain(const TensorBatch& batch, int64_t step, double loss) {
     if (where.empty() && !all_finite(p.value)) where = fmt::format("the parameter {}", p.name);
   if (where.empty()) {  // the same forward again, node by node: the parameters are still those that gave the loss
     FirstNonFinite watch;
-    const Tape::Watching watching(&watch);
+    const Observer::Scope watching(&watch);
     const Tensor output = network_.forward(
         batch.images, {.training = true, .seed = seed_, .step = static_cast<uint64_t>(step), .fuse = false});
     task_.loss(output, batch.labels);

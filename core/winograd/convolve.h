@@ -1,5 +1,5 @@
 // 3x3 convolutions of stride 1 by Winograd's minimal filtering, on channels-last maps on the CPU: ours, since it is a
-// multiple faster than the library. convolve.cpp chooses the vectors, drivers.h has the way of a convolution.
+// multiple faster than the library. filter.h and weight_gradient.h have the way of a convolution.
 #pragma once
 #include "core/dnn.h"
 

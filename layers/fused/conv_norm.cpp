@@ -31,9 +31,9 @@ void backward(BackwardContext& ctx, const Kept& k) {
   ctx.dx(3) = gradient.dgamma;
   ctx.dx(4) = gradient.dbeta;
   if (sums)
-    Tape::worked("norm");
+    end_span("norm");
   else
-    Tape::worked("norm", {y, dz});
+    end_span("norm", {y, dz});
   const auto like = [](const Tensor& t) { return Tensor::empty(t.shape(), t.options()); };
   if (ctx.needs(0)) ctx.dx(0) = like(x);
   ctx.dx(1) = like(w);
@@ -41,24 +41,24 @@ void backward(BackwardContext& ctx, const Kept& k) {
     const winograd::GradientFusion fusion{y, constants, gradient.line};
     if (ctx.needs(0)) {
       winograd::conv_backward_data(k.m, dz, w, k.conv, ctx.dx(0), fusion);
-      Tape::worked("convolution backward data", {dz, y, w, ctx.dx(0)}, direct_multiply_adds(y, w));
+      end_span("convolution backward data", {dz, y, w, ctx.dx(0)}, direct_multiply_adds(y, w));
     }
     const bool through = x_norm && k.x_act == Act::relu;
     const Tensor in = through ? x : NormedMap(x, x_norm, k.x_act, {}).values();
     winograd::conv_backward_weights(k.m, in, dz, k.conv, ctx.dx(1), {}, through ? x_norm : Tensor{}, fusion);
-    Tape::worked("convolution backward weights", {x, dz, y, w}, direct_multiply_adds(y, w));
+    end_span("convolution backward weights", {x, dz, y, w}, direct_multiply_adds(y, w));
     return;
   }
   if (k.biased) ctx.dx(2) = Tensor::empty({w.size(0)}, w.options());
   const Tensor dy = like(y), in = NormedMap(x, x_norm, k.x_act, {}).values();
   norm::apply_gradient(y, dz, constants, gradient.line, k.act, dy);
-  Tape::worked("norm", {y, dz, dy});
+  end_span("norm", {y, dz, dy});
   if (ctx.needs(0)) {
     conv_backward_data(dy, w, k.conv, ctx.dx(0));
-    Tape::worked("convolution backward data", {dy, w, ctx.dx(0)}, direct_multiply_adds(y, w));
+    end_span("convolution backward data", {dy, w, ctx.dx(0)}, direct_multiply_adds(y, w));
   }
   conv_backward_weights(in, dy, k.conv, ctx.dx(1), ctx.dx(2));
-  Tape::worked("convolution backward weights", {in, dy, w}, direct_multiply_adds(y, w));
+  end_span("convolution backward weights", {in, dy, w}, direct_multiply_adds(y, w));
 }
 
 }  // namespace
@@ -86,7 +86,7 @@ NormedMap conv_norm(const NormedMap& x, const ConvNorm& p, const ConvOptions& co
       winograd::conv_forward(m, in, w, bias, conv, y, fusion);
     else
       conv_forward(in, w, bias, conv, y);
-    Tape::worked("convolution forward", {in, w, y}, direct_multiply_adds(y, w));
+    end_span("convolution forward", {in, w, y}, direct_multiply_adds(y, w));
   };
 
   if (!options.training && !Tape::wants({x.raw(), p.weight, p.bias, p.gamma, p.beta})) {
@@ -104,9 +104,9 @@ NormedMap conv_norm(const NormedMap& x, const ConvNorm& p, const ConvOptions& co
   const Tensor stats = norm::statistics(moments, p.running_mean, p.running_var, options);
   const Tensor constants = norm::constants(stats, gamma, beta);
   if (m != 0)
-    Tape::worked("norm");
+    end_span("norm");
   else
-    Tape::worked("norm", {y});
+    end_span("norm", {y});
   const Tensor sums = Tensor::empty({2, shape[1]}, {.dtype = DType::f64});
   const Kept kept{conv, m, options.training, static_cast<bool>(bias), options.act, x.act()};
   Tape::record("conv_norm", {x.raw(), p.weight, p.bias, p.gamma, p.beta}, {y, sums},

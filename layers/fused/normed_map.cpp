@@ -16,7 +16,7 @@ Tensor NormedMap::values() const {
 Tensor NormedMap::tensor() const {
   if (written()) return map_;
   const Tensor y = values();
-  Tape::worked("norm", {map_, y});
+  end_span("norm", {map_, y});
   Tape::record("norm", {map_}, {y}, {},
                [](BackwardContext& ctx) { ctx.dx(0) = ctx.dy(); });  // raw()'s edge is behind the norm
   return y;

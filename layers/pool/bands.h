@@ -189,9 +189,9 @@ inline void launch(const char* who, const std::array<BandMatrix, 3>& matrices, M
       longest > kSumRun ? launch_one(std::true_type{}) : launch_one(std::false_type{});
     };
     if (y.dtype() != DType::bf16)
-      run(y.data<A>());
+      run(y.mutable_data<A>());
     else if constexpr (!std::is_same_v<A, double>)
-      run(y.data<bf16>());
+      run(y.mutable_data<bf16>());
   });
 }
 

@@ -68,7 +68,7 @@ class BehindNorm {
         scratch_(Tensor::empty({omp_get_max_threads(), most_}, {.dtype = DTypeOf<T>::value})) {}
 
   void rows(int64_t begin, int64_t end, int64_t lanes) const {
-    T* const normed = scratch_.data<T>() + omp_get_thread_num() * most_;
+    T* const normed = scratch_.mutable_data<T>() + omp_get_thread_num() * most_;
     Kernel one = kernel_;
     for (int64_t row = begin; row < end; ++row) {
       const RowSpan span(g_, row, margin_);

@@ -24,8 +24,8 @@ bool reduce(const DynoPoolPlan& p, const Tensor& x, const Tensor& y, const Tenso
   int strayed = 0;
   dispatch_floating(x.dtype(), kName, [&]<class T>(T) {
     const ForwardKernel<T> kernel{{tables.sampled.axis, p.map.inner, p.options.aggregate, x.data<T>()},
-                                  y.data<T>(),
-                                  winners ? winners.data<uint8_t>() : nullptr,
+                                  y.mutable_data<T>(),
+                                  winners ? winners.mutable_data<uint8_t>() : nullptr,
                                   {x.device() == kCpu ? &strayed : nullptr}};
     parallel_rows(x.device(), p.map.outer * p.m[0] * p.m[1], p.m[2] * p.map.inner, 4 * p.queries(), kernel);
   });
@@ -35,7 +35,7 @@ bool reduce(const DynoPoolPlan& p, const Tensor& x, const Tensor& y, const Tenso
 /// d alpha and d delta, [6] f64 on the CPU's or x's device: of the cell in a for alpha's three axes, then delta's.
 Tensor shape_gradient(const DynoPoolPlan& p, Device device, int64_t rows, const Tensor& sums) {
   const Tensor out = Tensor::empty({6}, {.dtype = DType::f64, .device = device});
-  SumRows<6> kernel{sums.data<double>(), rows, {}, out.data<double>()};
+  SumRows<6> kernel{sums.mutable_data<double>(), rows, {}, out.mutable_data<double>()};
   for (size_t i = 0; i < 3; ++i) {
     // d cell / d a = (- n / m^2) (d m / d s = 1) (- n / a^2)
     const double ratio = static_cast<double>(p.n[i]) / (static_cast<double>(p.m[i]) * p.a[i]);
@@ -78,19 +78,26 @@ void backward(const DynoPoolPlan& p, const Dims& shape, MemoryFormat format, Act
     const Common<T> common{tables.sampled.axis, p.map.inner, p.options.aggregate, x ? x.data<T>() : nullptr};
     if (p.options.aggregate == Aggregate::soft) {
       dv = Tensor::empty({p.queries(), outputs}, {.dtype = DTypeOf<A>::value, .device = dy.device()});
-      const SoftBackwardKernel<T> kernel{common, dy.data<T>(), dv.data<A>(), outputs};
+      const SoftBackwardKernel<T> kernel{common, dy.data<T>(), dv.mutable_data<A>(), outputs};
       parallel_rows(dy.device(), rows, p.m[2] * p.map.inner, 4 * p.queries(), kernel);
     }
-    const SampleGradient<T> gradient{
-        p.options.aggregate,        p.queries(), outputs, dy.data<T>(), winners ? winners.data<uint8_t>() : nullptr,
-        dv ? dv.data<A>() : nullptr};
+    const SampleGradient<T> gradient{p.options.aggregate,
+                                     p.queries(),
+                                     outputs,
+                                     dy.data<T>(),
+                                     winners ? winners.data<uint8_t>() : nullptr,
+                                     dv ? dv.mutable_data<A>() : nullptr};
     if (ctx.needs(0) && !windows) {
-      const Spread<T> kernel{common, gradient, ctx.dx(0).data<T>()};
+      const Spread<T> kernel{common, gradient, ctx.dx(0).mutable_data<T>()};
       parallel_rows(dy.device(), p.map.outer * p.n[0] * p.n[1], p.n[2] * p.map.inner, 2 * p.queries(), kernel);
     }
     if (learns && !windows) {
-      const ShapeBackward<T> kernel{
-          common, gradient, tables.tilts, p.first_axis(), p.options.offset == Offset::learned, sums.data<double>()};
+      const ShapeBackward<T> kernel{common,
+                                    gradient,
+                                    tables.tilts,
+                                    p.first_axis(),
+                                    p.options.offset == Offset::learned,
+                                    sums.mutable_data<double>()};
       parallel_rows(dy.device(), rows, 1, p.m[2] * p.map.inner * 8, kernel);
     }
     if (learns && windows) {
@@ -101,7 +108,7 @@ void backward(const DynoPoolPlan& p, const Dims& shape, MemoryFormat format, Act
                                                               tables.tilts,
                                                               p.first_axis(),
                                                               p.options.offset == Offset::learned,
-                                                              sums.data<double>()};
+                                                              sums.mutable_data<double>()};
         const auto run = [&](const auto& one) {
           parallel_rows(dy.device(), parts, 1, outputs / std::max<int64_t>(1, parts) * 8, one);
         };

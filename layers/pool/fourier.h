@@ -199,9 +199,9 @@ inline Tensor fourier_map(const char* who, const std::array<Spectrum, 3>& axes, 
         fourier::apply<T, U>(s, transposed, outer, inner, device, map.data<T>(), to);
       };
       if (y.dtype() == DType::bf16) {
-        if constexpr (!std::is_same_v<T, double>) run(y.data<bf16>());
+        if constexpr (!std::is_same_v<T, double>) run(y.mutable_data<bf16>());
       } else {
-        run(y.data<Acc<T>>());
+        run(y.mutable_data<Acc<T>>());
       }
     });
     map = y;
@@ -217,9 +217,9 @@ inline double fourier_dot(const char* who, const Tensor& a, const Tensor& b) {
   const Tensor sum = Tensor::empty({1}, {.dtype = DType::f64, .device = a.device()});
   dispatch_floating(a.dtype(), who, [&]<class T>(T) {
     parallel_rows(a.device(), rows, 1, 1024,
-                  fourier::Dot<T>{a.numel(), a.data<T>(), b.data<Acc<T>>(), sums.data<double>()});
+                  fourier::Dot<T>{a.numel(), a.data<T>(), b.data<Acc<T>>(), sums.mutable_data<double>()});
   });
-  parallel_rows(a.device(), 1, 1, 1, SumRows<1>{sums.data<double>(), rows, {1.0}, sum.data<double>()});
+  parallel_rows(a.device(), 1, 1, 1, SumRows<1>{sums.mutable_data<double>(), rows, {1.0}, sum.mutable_data<double>()});
   return sum.to(kCpu).item();
 }
 

@@ -131,7 +131,8 @@ class FractionalMax final : public PoolOperator {
     if (!mode.training) return {};
     const Tensor u = Tensor::empty({x[0], x[1], x.rank() - 2}, {.dtype = DType::f64});
     Random random(mode.seed, kPurpose ^ mode.step);
-    for (int64_t i = 0; i < u.numel(); ++i) u.data<double>()[i] = random.uniform();
+    double* const draws = u.mutable_data<double>();
+    for (int64_t i = 0; i < u.numel(); ++i) draws[i] = random.uniform();
     return u;
   }
 

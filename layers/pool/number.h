@@ -171,7 +171,7 @@ inline Tensor prepare_number(const NumberSpec& spec, int64_t units, const Tensor
                                    {.dtype = DType::f64, .device = parameter.device()});
   const Tensor dense = parameter.contiguous(MemoryFormat::plain);
   dispatch_floating(parameter.dtype(), spec.name, [&]<class P>(P) {
-    const PrepareNumber<P> kernel{dense.data<P>(), out.data<double>(), units, count, spec.through};
+    const PrepareNumber<P> kernel{dense.data<P>(), out.mutable_data<double>(), units, count, spec.through};
     parallel_rows(parameter.device(), units, 1, 32 * count, kernel);
   });
   return out;
@@ -180,7 +180,7 @@ inline void finish_gradient(const NumberSpec& spec, const Number& number, int64_
                             const double* sums, const Tensor& gradient) {
   dispatch_floating(gradient.dtype(), spec.name, [&]<class P>(P) {
     const FinishNumber<P> kernel{sums,         number.learned, chunks,       number.units,
-                                 spec.count(), slots,          spec.through, gradient.data<P>()};
+                                 spec.count(), slots,          spec.through, gradient.mutable_data<P>()};
     parallel_rows(gradient.device(), number.units * spec.count(), 1, chunks, kernel);
   });
 }

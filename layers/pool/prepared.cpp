@@ -62,7 +62,7 @@ KeptBytes measure_kept_bytes(const PoolOperator& op, const Dims& shape, DType dt
 
 Tensor made_up_map(const Dims& shape, TensorOptions options, uint64_t seed) {
   const Tensor map = Tensor::empty(shape, {.format = options.format});
-  float* const values = map.data<float>();
+  float* const values = map.mutable_data<float>();
   for (int64_t i = 0; i < map.numel(); i += 4) {
     const auto words = random_words(seed, 0, static_cast<uint64_t>(i / 4));
     for (int64_t j = 0; j < std::min<int64_t>(4, map.numel() - i); ++j)

@@ -46,7 +46,7 @@ template <class T>
 Tensor upload(const std::vector<T>& values, Device device) {
   const size_t bytes = values.size() * sizeof(T);
   const Tensor here = Tensor::empty({static_cast<int64_t>(bytes)}, {.dtype = DType::u8});
-  if (bytes > 0) std::memcpy(here.raw(), values.data(), bytes);
+  if (bytes > 0) std::memcpy(here.mutable_raw(), values.data(), bytes);
   return here.to(device);
 }
 

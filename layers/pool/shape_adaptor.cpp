@@ -187,11 +187,12 @@ void backward(const ShapeAdaptorPlan& p, const Dims& shape, MemoryFormat format,
     if (ctx.needs(0)) {
       const Tensor dp = Tensor::empty({p.map.outer * p.pooled[1], p.pooled[2] * p.map.inner},
                                       {.dtype = DTypeOf<A>::value, .device = device});
-      parallel_rows(device, dp.size(0), dp.size(1), 8, PooledBackward<T>{pooled, p.mix, dy.data<T>(), dp.data<A>()});
+      parallel_rows(device, dp.size(0), dp.size(1), 8,
+                    PooledBackward<T>{pooled, p.mix, dy.data<T>(), dp.mutable_data<A>()});
       ctx.dx(0) = Tensor::empty(shape, {dy.dtype(), format, device});
       parallel_rows(device, p.map.outer * p.n[1], p.n[2] * p.map.inner, 8,
-                    MapBackward<T>{map, p.windows(), p.mix, dy.data<T>(), dp.data<A>(), winners.data<uint8_t>(),
-                                   ctx.dx(0).data<T>()});
+                    MapBackward<T>{map, p.windows(), p.mix, dy.data<T>(), dp.mutable_data<A>(), winners.data<uint8_t>(),
+                                   ctx.dx(0).mutable_data<T>()});
     }
     if (ctx.needs(1)) {
       const int64_t rows = p.map.outer * p.m[1];
@@ -200,8 +201,9 @@ void backward(const ShapeAdaptorPlan& p, const Dims& shape, MemoryFormat format,
       const Tensor sums = Tensor::empty({rows}, {.dtype = DType::f64, .device = device});
       const Tensor sum = Tensor::empty({1}, {.dtype = DType::f64, .device = device});
       parallel_rows(device, rows, 1, p.m[2] * p.map.inner * 8,
-                    MixBackward<T>{map, pooled, dy.data<T>(), sums.data<double>()});
-      parallel_rows(device, 1, 1, 1, SumRows<1>{sums.data<double>(), rows, {p.mix * (1 - p.mix)}, sum.data<double>()});
+                    MixBackward<T>{map, pooled, dy.data<T>(), sums.mutable_data<double>()});
+      parallel_rows(device, 1, 1, 1,
+                    SumRows<1>{sums.mutable_data<double>(), rows, {p.mix * (1 - p.mix)}, sum.mutable_data<double>()});
       ctx.dx(1) = sum.to(kCpu).to(p.alpha_type).to(p.alpha_device);
     }
   });
@@ -243,7 +245,7 @@ class ShapeAdaptor final : public PoolOperator {
       const ForwardKernel<T> kernel{{from_x.axis, p.map.inner, dense.data<T>()},
                                     {from_pooled.axis, p.map.inner, pooled.data<T>()},
                                     p.mix,
-                                    y.data<T>(),
+                                    y.mutable_data<T>(),
                                     {x.device() == kCpu ? &strayed : nullptr}};
       parallel_rows(x.device(), p.map.outer * p.m[1], p.m[2] * p.map.inner, 16, kernel);
     });

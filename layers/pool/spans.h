@@ -182,8 +182,8 @@ void with_own(bool own, F&& f) {
 }
 template <class F>
 void with_index(const Tensor& winners, F&& f) {
-  if (!winners || winners.dtype() == DType::u8) return f(winners ? winners.data<uint8_t>() : nullptr);
-  f(static_cast<int32_t*>(winners.raw()));
+  if (!winners || winners.dtype() == DType::u8) return f(winners ? winners.mutable_data<uint8_t>() : nullptr);
+  f(static_cast<int32_t*>(winners.mutable_raw()));
 }
 
 }  // namespace spans
@@ -195,7 +195,8 @@ inline void span_max(const char* who, const SpanAxes& axes, MapLayout map, Posit
   dispatch_floating(x.dtype(), who, [&]<class T>(T) {
     spans::with_own(axes.own, [&](auto own) {
       spans::with_index(winners, [&]<class I>(I* indices) {
-        const spans::MaxKernel<T, I, own.value> kernel{axes.axis, map.inner, out, x.data<T>(), y.data<T>(), indices};
+        const spans::MaxKernel<T, I, own.value> kernel{axes.axis,   map.inner,           out,
+                                                       x.data<T>(), y.mutable_data<T>(), indices};
         parallel_rows(x.device(), map.outer * axes.axis[0].m * axes.axis[1].m, axes.axis[2].m * map.inner, axes.volume,
                       kernel);
       });
@@ -224,9 +225,9 @@ inline void span_max_backward(const char* who, const SpanAxes& axes, MapLayout m
       });
     };
     if (dx.dtype() == dy.dtype())
-      to(dx.data<T>());
+      to(dx.mutable_data<T>());
     else
-      to(dx.data<Acc<T>>());
+      to(dx.mutable_data<Acc<T>>());
   });
 }
 

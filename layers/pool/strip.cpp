@@ -132,7 +132,7 @@ struct StripPlan {
   template <class A>
   Tensor cross(const Tensor& row, const Tensor& col) const {
     const Tensor s = plane(row.dtype(), row.device());
-    rows(row.device(), Cross<A>{height(), width(), map.inner, row.data<A>(), col.data<A>(), s.data<A>()});
+    rows(row.device(), Cross<A>{height(), width(), map.inner, row.data<A>(), col.data<A>(), s.mutable_data<A>()});
     return s;
   }
 
@@ -166,12 +166,12 @@ void backward(const StripPlan& p, const std::array<DType, 6>& types, BackwardCon
       ctx.dx(first + 1) = db.to(types[first]);
     };
     const Tensor df = p.plane(sums, device), ds = p.plane(sums, device);
-    p.rows(device, GateBackward<T>{dy.data<T>(), x.data<T>(), f.data<A>(), df.data<A>(), lanes});
+    p.rows(device, GateBackward<T>{dy.data<T>(), x.data<T>(), f.data<A>(), df.mutable_data<A>(), lanes});
     {
       const Tensor s = p.cross<A>(ctx.saved(kRow), ctx.saved(kCol));
       weights(5, s, df, ctx.saved(kFuseWeight), {});
       conv_backward_data(df, ctx.saved(kFuseWeight), {}, ds);
-      p.rows(device, ReluBackward<A>{s.data<A>(), ds.data<A>(), lanes});
+      p.rows(device, ReluBackward<A>{s.data<A>(), ds.mutable_data<A>(), lanes});
     }
     const Tensor drow = p.line(p.height(), sums, device), dcol = p.line(p.width(), sums, device);
     apply_bands(kName, p.along_rows(false), p.map, ds, drow);
@@ -184,7 +184,7 @@ void backward(const StripPlan& p, const std::array<DType, 6>& types, BackwardCon
     conv_backward_data(dcol, ctx.saved(kColWeight), same, dcol_mean);
     ctx.dx(0) = p.plane(dy.dtype(), device);
     p.rows(device, MapBackward<T>{p.height(), p.width(), p.map.inner, dy.data<T>(), f.data<A>(), drow_mean.data<A>(),
-                                  dcol_mean.data<A>(), ctx.dx(0).data<T>()});
+                                  dcol_mean.data<A>(), ctx.dx(0).mutable_data<T>()});
   });
 }
 
@@ -237,7 +237,7 @@ class Strip final : public PoolOperator {
     dispatch_floating(x.dtype(), kName, [&]<class T>(T) {
       using A = Acc<T>;
       conv_forward(p.cross<A>(row, col), w[4], w[5], {}, f);
-      p.rows(x.device(), Gate<T>{dense.data<T>(), f.data<A>(), y.data<T>(), p.width() * p.map.inner});
+      p.rows(x.device(), Gate<T>{dense.data<T>(), f.data<A>(), y.mutable_data<T>(), p.width() * p.map.inner});
     });
     std::vector<Tensor> inputs{x};
     inputs.insert(inputs.end(), tensors.begin(), tensors.end());

@@ -504,16 +504,15 @@ struct OverlapBackward {
   }
 };
 
-/// Calls f with the kernels' Form and direction of lanes as constants.
-template <class F>
+/// Calls f with the kernels' Form and direction of lanes as constants. f64 is for comparing, not for speed: one form.
+template <class T, class F>
 void dispatch_form(const WindowGeometry& g, F&& f) {
   const auto along = [&](auto kLanesAlongWidth) {
     const bool two = g.axis[0].k == 1 && g.axis[1].k == 2 && g.axis[2].k == 2 && g.axis[1].d == 1 && g.axis[2].d == 1 &&
                      (g.axis[2].s == 2 || g.map.inner > 1) && g.all(&WindowAxis::full);
-    if (two)
-      f(std::integral_constant<Form, Form::two>{}, kLanesAlongWidth);
-    else
-      f(std::integral_constant<Form, Form::any>{}, kLanesAlongWidth);
+    if constexpr (!std::is_same_v<T, double>)
+      if (two) return f(std::integral_constant<Form, Form::two>{}, kLanesAlongWidth);
+    f(std::integral_constant<Form, Form::any>{}, kLanesAlongWidth);
   };
   if (g.map.inner == 1)
     along(std::true_type{});
@@ -632,15 +631,15 @@ template <class Op>
 void reduce(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& g, const Tensor& x, const Tensor& y,
             const Tensor& winners, const Tensor& state, const Unwritten& norm = {}) {
   dispatch_floating(x.dtype(), Op::kText.name, [&]<class T>(T) {
-    dispatch_form(g, [&]<class F, class L>(F, L) {
+    dispatch_form<T>(g, [&]<class F, class L>(F, L) {
       const auto launch = [&]<class I>(I) {
         const Forward<Op, T, I, F::value, L::value> kernel{op,
                                                            numbers,
                                                            g,
                                                            x.data<T>(),
-                                                           y ? y.data<T>() : nullptr,
-                                                           winners ? static_cast<I*>(winners.raw()) : nullptr,
-                                                           state ? static_cast<Acc<T>*>(state.raw()) : nullptr,
+                                                           y ? y.mutable_data<T>() : nullptr,
+                                                           winners ? static_cast<I*>(winners.mutable_raw()) : nullptr,
+                                                           state ? static_cast<Acc<T>*>(state.mutable_raw()) : nullptr,
                                                            g.map.outer * g.positions_out() * g.map.inner};
         const auto run = [&](const auto& one) {
           parallel_rows(x.device(), g.map.outer * g.axis[0].m * g.axis[1].m, g.axis[2].m * g.map.inner, g.volume(),
@@ -681,9 +680,9 @@ void backward(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& 
     const auto launch = [&]<class I>(I) {
       const I* indices = winners ? static_cast<const I*>(winners.raw()) : nullptr;
       if (own) {
-        dispatch_form(g, [&]<class F, class L>(F, L) {
-          const DisjointBackward<Op, T, I, F::value, L::value> kernel{op,           numbers, g,           elements,
-                                                                      dy.data<T>(), indices, dx.data<T>()};
+        dispatch_form<T>(g, [&]<class F, class L>(F, L) {
+          const DisjointBackward<Op, T, I, F::value, L::value> kernel{
+              op, numbers, g, elements, dy.data<T>(), indices, dx.mutable_data<T>()};
           const int64_t rows = g.map.outer * g.axis[0].m * g.axis[1].m, lanes = g.axis[2].m * g.map.inner;
           const auto run = [&](const auto& one) {
 #if !defined(__CUDACC__)
@@ -692,9 +691,9 @@ void backward(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& 
                 const int64_t grain = rows_a_chunk(lanes, g.volume());
                 const Tensor parts = Tensor::empty({(rows + grain - 1) / grain, 2, g.map.inner}, {.dtype = DType::f64});
                 parallel_rows(dy.device(), rows, lanes, g.volume(),
-                              WithSums<std::decay_t<decltype(one)>, T>{one, g, elements, dx.data<T>(),
+                              WithSums<std::decay_t<decltype(one)>, T>{one, g, elements, dx.mutable_data<T>(),
                                                                        norm.constants.data<float>(), norm.act,
-                                                                       parts.data<double>(), grain});
+                                                                       parts.mutable_data<double>(), grain});
                 *norm.sums = norm::joined_sums(parts);
                 return;
               }
@@ -712,8 +711,8 @@ void backward(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& 
         });
       } else {
         const Acc<T>* values = state ? static_cast<const Acc<T>*>(state.raw()) : nullptr;
-        const OverlapBackward<Op, T, I> kernel{op,      numbers, g,       elements,    dy.data<T>(),
-                                               indices, values,  outputs, dx.data<T>()};
+        const OverlapBackward<Op, T, I> kernel{
+            op, numbers, g, elements, dy.data<T>(), indices, values, outputs, dx.mutable_data<T>()};
         parallel_rows(dy.device(), g.map.outer * g.axis[0].n * g.axis[1].n, g.axis[2].n * g.map.inner, g.volume(),
                       kernel);
       }
@@ -750,7 +749,7 @@ void backward_numbers(const Op& op, const NumbersOf<Op>& numbers, const NumberSp
     if (gradients[static_cast<size_t>(k)]) {
       const Dims shape{chunks, sums[k].count, sums[k].slots};
       memory.push_back(Tensor::empty(shape, {.dtype = DType::f64, .device = dy.device()}));
-      sums[k].sums = memory.back().template data<double>();
+      sums[k].sums = memory.back().template mutable_data<double>();
     }
   dispatch_floating(dy.dtype(), Op::kText.name, [&]<class T>(T) {
     const auto launch = [&]<class L>(L) {

@@ -59,6 +59,31 @@ TEST_F(ConfigInput, LargeIntegers) {
         "train.log_every=" + largest, "--set", "train.checkpoint_every=" + largest});
 }
 
+TEST_F(ConfigInput, SizesAndClassesOfDataSets) {
+  const auto refuse = [&](const char* name, const std::string& set, const std::vector<std::string>& words) {
+    for (const char* command : {"info", "train"})
+      expect_refused({command, "tiny.json", "--set", std::string("data.name=") + name, "--set", set}, words);
+  };
+  refuse("random", "data.size=0", {"data.size", "not below 1", "0"});
+  refuse("random", "data.size=-32", {"data.size", "-32"});
+  refuse("random", "data.size=65537", {"data.size", "not above 65536"});
+  refuse("random", "data.size=65536", {"data.size", "1073741824 numbers", "3x65536x65536"});
+  refuse("random", "data.size=[32]", {"data.size", "at least 2", "[32]"});
+  refuse("random", "data.size=[32,32,32]", {"data.size", "at most 2"});
+  refuse("random", "data.size=[32,0]", {"data.size.1", "not below 1"});
+  refuse("random", "data.size=big", {"data.size", "whole number or a list", "big"});
+  refuse("random", "data.size=32.5", {"data.size", "32.5"});
+  refuse("random", "data.classes=0", {"data.classes", "not below 1"});
+  refuse("random", "data.classes=16777217", {"data.classes", "not above 16777216"});
+  refuse("random", "data.train_images=0", {"data.train_images"});
+  refuse("shapes", "data.size=15", {"data.size", "16 pixels", "15x15"});
+  refuse("shapes", "data.classes=3", {"data.classes: shapes has no such key, but random"});
+  refuse("procedural", "data.size=64", {"data.size: procedural has no such key, but random and shapes"});
+  refuse("cifar100", "data.classes=100", {"data.classes: cifar100 has no such key"});
+  refuse("randm", "data.size=3", {"randm", "did you mean 'random'"});
+  expect_refused({"data", "info", "shape"}, {"shape", "did you mean 'shapes'"});
+}
+
 TEST_F(ConfigInput, BytesThatAreNoText) {
   write("nul.json", std::string("{\"train\": {\"epochs\": 1}}\0rubbish", 33));
   write("spaces.json", std::string("{\"train\": {\"epochs\": 1}}\n\0", 26));

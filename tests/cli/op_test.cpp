@@ -12,7 +12,7 @@ class Op : public CliTest {};
 Tensor normal(const Dims& shape, uint64_t seed, DType dtype) {
   const Tensor t = Tensor::empty(shape, {.dtype = DType::f64});
   Random random(seed, 0);
-  for (int64_t i = 0; i < t.numel(); ++i) t.data<double>()[i] = random.normal();
+  for (int64_t i = 0; i < t.numel(); ++i) t.mutable_data<double>()[i] = random.normal();
   return t.to(dtype);
 }
 

@@ -90,7 +90,7 @@ TEST(Depthwise, PixelsOutsideTheMapAreNotRead) {
   for (const int64_t stride : {1, 2}) {
     const Case c{1, 16, 9, 9, 3, stride, 1, 1};
     const Tensor x = map(c.x(), 1, DType::f32), w = normal(c.w(), 3).to(DType::f32);
-    x.data<float>()[(4 * 9 + 8) * 16] = NAN;  // row 4, the last column, channel 0
+    x.mutable_data<float>()[(4 * 9 + 8) * 16] = NAN;  // row 4, the last column, channel 0
     const Tensor y = Tensor::empty(c.y(), {DType::f32, kLast});
     EXPECT_TRUE(depthwise_table().conv_forward(x, w, {}, c.options(), y));
     const int64_t n = c.y()[2];

@@ -11,10 +11,10 @@ namespace {
 // Operators of the test: y = k x, y = x1 * x2 (elements).
 Tensor scale(const Tensor& x, double k) {
   const Tensor y = x.clone();
-  for (int64_t i = 0; i < x.numel(); ++i) y.data<double>()[i] *= k;
+  for (int64_t i = 0; i < x.numel(); ++i) y.mutable_data<double>()[i] *= k;
   Tape::record("scale", {x}, {y}, {}, [k](BackwardContext& ctx) {
     const Tensor dx = ctx.dy().clone();
-    for (int64_t i = 0; i < dx.numel(); ++i) dx.data<double>()[i] *= k;
+    for (int64_t i = 0; i < dx.numel(); ++i) dx.mutable_data<double>()[i] *= k;
     ctx.dx(0) = dx;
   });
   return y;
@@ -22,12 +22,12 @@ Tensor scale(const Tensor& x, double k) {
 
 Tensor times(const Tensor& a, const Tensor& b) {
   const Tensor y = a.clone();
-  for (int64_t i = 0; i < a.numel(); ++i) y.data<double>()[i] *= b.data<double>()[i];
+  for (int64_t i = 0; i < a.numel(); ++i) y.mutable_data<double>()[i] *= b.data<double>()[i];
   Tape::record("times", {a, b}, {y}, {a, b}, [](BackwardContext& ctx) {
     for (size_t side = 0; side < 2; ++side) {
       if (!ctx.needs(side)) continue;
       const Tensor dx = ctx.dy().clone();
-      for (int64_t i = 0; i < dx.numel(); ++i) dx.data<double>()[i] *= ctx.saved(1 - side).data<double>()[i];
+      for (int64_t i = 0; i < dx.numel(); ++i) dx.mutable_data<double>()[i] *= ctx.saved(1 - side).data<double>()[i];
       ctx.dx(side) = dx;
     }
   });
@@ -175,9 +175,9 @@ TEST(Tape, SavedBytesAreCountedOnceAStorage) {
   const std::vector<SavedBytes> report = tape.saved_bytes();
   ASSERT_EQ(report.size(), 3u);
   EXPECT_EQ(report[0].op, "times");
-  EXPECT_EQ(report[0].scope, "block.0");
+  EXPECT_EQ(report[0].layer, "block.0");
   EXPECT_EQ(report[0].bytes, 32u);
-  EXPECT_EQ(report[1].scope, "block");
+  EXPECT_EQ(report[1].layer, "block");
   EXPECT_EQ(report[1].bytes, 32u);  // y
   EXPECT_EQ(report[2].bytes, 0u);
 }
@@ -192,7 +192,7 @@ TEST(Tape, SavedTensorsAreDroppedAsTheyAreUsed) {
   const size_t before = memory.stats().live_bytes;
 
   // Sees how much is held each time a node's backward has run.
-  struct Watcher : Tape::Watch {
+  struct Watcher : Observer {
     std::vector<size_t> live;
     void output(const char*, std::span<const Tensor>, std::span<const Tensor>) override {}
     void gradients_computed(const char*, const std::string&, std::span<const Tensor>) override {
@@ -208,7 +208,7 @@ TEST(Tape, SavedTensorsAreDroppedAsTheyAreUsed) {
   EXPECT_EQ(memory.stats().live_bytes - before, kLayers * one);
   const Tensor dy = Tensor::full({kLength}, 1.0, {.dtype = DType::f64});
   {
-    const Tape::Watching watching(&watcher);
+    const Observer::Scope watching(&watcher);
     tape.backward(y, dy);
   }
   ASSERT_EQ(watcher.live.size(), static_cast<size_t>(kLayers));
@@ -234,14 +234,14 @@ TEST(Tape, Errors) {
 }
 
 TEST(Tape, WatchSeesUnrecordedOperatorsToo) {
-  struct Watcher : Tape::Watch {
+  struct Watcher : Observer {
     std::vector<std::string> seen;
     void output(const char* op, std::span<const Tensor> /*inputs*/, std::span<const Tensor> outputs) override {
       seen.push_back(fmt::format("{}:{}:{}", LayerScope::path(), op, outputs.size()));
     }
   } watcher;
   {
-    const Tape::Watching watching(&watcher);
+    const Observer::Scope watching(&watcher);
     const LayerScope layer("pool1");
     scale(Tensor::from({1.0}, {1}), 2);
   }

@@ -187,10 +187,29 @@ TEST(Tensor, HandlesShareAndClonesDoNot) {
   x.fill(9);
   EXPECT_EQ(handle.values(), (Values{9, 9, 9}));
   EXPECT_EQ(copy.values(), (Values{0, 1, 2}));
-  const uint64_t before = x.version();
-  x.mark_written();
-  EXPECT_EQ(handle.version(), before + 1);
   EXPECT_FALSE(Tensor());
+}
+
+TEST(Tensor, WhateverMayWriteMakesANewVersion) {
+  const Tensor x = counting({4}), part = x.slice(0, 1, 2);
+  uint64_t before = x.version();
+  const auto expect_new = [&](bool is_new, const char* what) {
+    EXPECT_EQ(x.version() != before, is_new) << what;
+    before = x.version();
+  };
+  x.mutable_data<float>();
+  expect_new(true, "mutable_data");
+  part.mutable_data<float>()[0] = 5;
+  expect_new(true, "mutable_data of a view");
+  part.fill(3);
+  expect_new(true, "fill of a view");
+  x.copy_from(counting({4}));
+  expect_new(true, "copy_from");
+  x.data<float>();
+  x.values();
+  x.clone();
+  x.to(DType::f64);
+  expect_new(false, "reading");
 }
 
 TEST(Tensor, OnlyFloatingTensorsHaveGradients) {

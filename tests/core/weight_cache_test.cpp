@@ -43,7 +43,6 @@ TEST(WeightCache, KeepsFromTheFirstUseUntilTheWeightsChange) {
   EXPECT_EQ(value(cache.get(w, 0, maker.from(w))), 3);
   EXPECT_EQ(maker.made, 1);
   w.fill(5);
-  w.mark_written();
   EXPECT_EQ(value(cache.get(w, 0, maker.from(w))), 5);
   EXPECT_EQ(maker.made, 2);
   EXPECT_EQ(maker.in_place, 1);
@@ -57,7 +56,7 @@ TEST(WeightCache, KeepsFromTheSecondUseOfTheSameWeights) {
   const Tensor w = Tensor::full({4}, 3);
   for (int step = 0; step < 4; ++step) {  // training: each version is used once
     EXPECT_FALSE(cache.get(w, 0, maker.from(w)));
-    w.mark_written();
+    w.mutable_raw();
   }
   EXPECT_EQ(maker.made, 0);
   EXPECT_EQ(stats_of(cache).weights, 0);
@@ -66,7 +65,6 @@ TEST(WeightCache, KeepsFromTheSecondUseOfTheSameWeights) {
   EXPECT_EQ(value(cache.get(w, 0, maker.from(w))), 3);
   EXPECT_EQ(maker.made, 1);
   w.fill(5);
-  w.mark_written();
   EXPECT_FALSE(cache.get(w, 0, maker.from(w)));
   EXPECT_EQ(stats_of(cache).weight_bytes, 0);  // what was kept is gone
   EXPECT_EQ(value(cache.get(w, 0, maker.from(w))), 5);

@@ -8,7 +8,8 @@
 #include <cmath>
 #include <set>
 
-#include "core/winograd/drivers.h"
+#include "core/winograd/source_maps.h"
+#include "core/winograd/weight_gradient.h"
 #include "tests/layers/battery.h"
 
 namespace tidepool::testing {
@@ -96,7 +97,7 @@ struct Operands {
 
   Operands(const Case& c, DType dtype, double mean = 0) {
     x = normal(c.x(), 1).contiguous(kLast);
-    for (int64_t i = 0; i < x.numel(); ++i) x.data<double>()[i] += mean;
+    for (int64_t i = 0; i < x.numel(); ++i) x.mutable_data<double>()[i] += mean;
     x = x.to(dtype);
     w = normal(c.w(), 2).to(DType::f32);
     bias = normal({c.outputs}, 3).to(DType::f32);
@@ -202,7 +203,7 @@ TEST(Winograd, TilesSuitTheMap) {
 }
 
 // What products bring nearer is for speed alone, so no result shows where it is wrong.
-TEST(Winograd, UpcomingTilesAreTheWholeMapOnce) {
+TEST(Winograd, PrefetchedTilesAreTheWholeMapOnce) {
   std::vector<float> memory(4096);
   for (const Case& c : {Case{2, 3, 10, 8, 8, 1, 1}, Case{3, 5, 4, 7, 5, 0, 2}, Case{5, 2, 1, 1, 3, 1, 1},
                         Case{4, 6, 7, 2, 2, 1, 1}, Case{2, 1, 3, 13, 9, 2, 0}}) {
@@ -236,7 +237,7 @@ TEST(Winograd, UpcomingTilesAreTheWholeMapOnce) {
   }
 }
 
-TEST(Winograd, UpcomingMemoryIsTakenInOrderByLines) {
+TEST(Winograd, PrefetchQueueGivesLinesInOrder) {
   alignas(64) const std::array<float, 100> some{};
   const auto address = [&](size_t i) { return reinterpret_cast<uintptr_t>(some.data() + i); };
   winograd::PrefetchQueue soon;
@@ -276,7 +277,7 @@ TEST(Winograd, TheSameBitsForAnyNumberOfThreads) {
       const Results one = by_winograd(m, c, a);
       for (const int threads : {2, 3, 8}) {
         omp_set_num_threads(threads);
-        a.w.mark_written();  // else its transform is kept
+        a.w.mutable_raw();  // else its transform is kept
         const Results many = by_winograd(m, c, a);
         for (size_t i = 0; i < 4; ++i)
           EXPECT_EQ(one[i].values(), many[i].values()) << threads << " threads, " << c.str() << " result " << i;
@@ -300,10 +301,9 @@ TEST(Winograd, TransformedWeightsAreKeptWhileTheyStay) {
       same(by_winograd(m, c, a), first, "when they are kept ");
       some = some || dnn_cache_stats().weights == 2;
       same(by_winograd(m, c, a), first, "when they were kept ");
-      for (int64_t i = 0; i < a.w.numel(); ++i) a.w.data<float>()[i] *= 2;
-      a.w.mark_written();
+      for (int64_t i = 0; i < a.w.numel(); ++i) a.w.mutable_data<float>()[i] *= 2;
       const Operands other(c, DType::f32);
-      for (int64_t i = 0; i < a.w.numel(); ++i) other.w.data<float>()[i] *= 2;
+      for (int64_t i = 0; i < a.w.numel(); ++i) other.w.mutable_data<float>()[i] *= 2;
       same(by_winograd(m, c, a), by_winograd(m, c, other), "when they have changed ");
       EXPECT_EQ(dnn_cache_stats().weights, 0) << c.str();
     }
@@ -322,10 +322,11 @@ void check_lanes(const Case& c, const Operands& a, const Results& expected) {
     const Results r{Tensor::empty(c.y(), a.dy.options()), Tensor::empty(c.x(), a.x.options()), Tensor::empty(c.w()),
                     Tensor{}};
     const PlainSource<float> x{a.x.data<float>(), c.inputs}, dy{a.dy.data<float>(), c.outputs};
-    filter<V>(m, FilterProblem::of(Direction::forward, p), x, a.w,
-              Target<float>{r.y.data<float>(), c.outputs, a.bias.data<float>()});
-    filter<V>(m, FilterProblem::of(Direction::backward_data, p), dy, a.w, Target<float>{r.dx.data<float>(), c.inputs});
-    weight_gradient<V>(m, p, x, dy, r.dw.data<float>());
+    filter<V>(m, FilterProblem::of(Direction::forward, p), map_of<V, false>(x), a.w,
+              Target<float>{r.y.mutable_data<float>(), c.outputs, a.bias.data<float>()});
+    filter<V>(m, FilterProblem::of(Direction::backward_data, p), map_of<V, false>(dy), a.w,
+              Target<float>{r.dx.mutable_data<float>(), c.inputs});
+    weight_gradient<V>(m, p, map_of<V, false>(x), map_of<V, true>(dy), r.dw.mutable_data<float>());
     for (size_t i = 0; i < 3; ++i)
       EXPECT_LE(error(r[i].values(), expected[i].values()), allowed(m)) << lanes << " lanes, " << c.str() << " " << i;
   };

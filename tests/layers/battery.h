@@ -33,7 +33,7 @@ inline void poison() {
   for (int64_t bytes = 256; bytes <= 1 << 16; bytes += bytes / 4)
     for (int i = 0; i < 6; ++i) {
       blocks.push_back(Tensor::empty({bytes}, {.dtype = DType::u8}));
-      std::memset(blocks.back().raw(), 0xff, static_cast<size_t>(bytes));
+      std::memset(blocks.back().mutable_raw(), 0xff, static_cast<size_t>(bytes));
     }
 }
 

@@ -27,7 +27,7 @@ struct Net {
     for (const int64_t out : channels) {
       const auto leaf = [&](const Dims& shape, double scale, double shift) {
         Tensor t = normal(shape, seed++);
-        for (int64_t i = 0; i < t.numel(); ++i) t.data<double>()[i] = t.data<double>()[i] * scale + shift;
+        for (int64_t i = 0; i < t.numel(); ++i) t.mutable_data<double>()[i] = t.data<double>()[i] * scale + shift;
         t = t.to(DType::f32).to(weights);
         leaves.push_back(t);
         return t;
@@ -189,7 +189,7 @@ TEST(ConvNorm, AMapMayBeReadTwice) {  // as a residual network does
                          {.act = Act::relu});
       const Tensor a = conv_norm(map, l, o, {.act = Act::relu}).tensor(), b = map.tensor();
       sum = Tensor::empty(a.shape(), a.options());
-      for (int64_t i = 0; i < sum.numel(); ++i) sum.data<float>()[i] = a.data<float>()[i] + b.data<float>()[i];
+      for (int64_t i = 0; i < sum.numel(); ++i) sum.mutable_data<float>()[i] = a.data<float>()[i] + b.data<float>()[i];
       Tape::record("sum", {a, b}, {sum}, {}, [](BackwardContext& ctx) { ctx.dx(0) = ctx.dx(1) = ctx.dy(); });
     }
     tape.backward(sum, normal(sum.shape(), 7).contiguous(kLast).to(DType::f32));

@@ -165,8 +165,7 @@ TEST(Conv, WeightsThatChangeAreSeen) {
     EXPECT_TRUE(same_bits(convolution(x, w, {}, o), convolution(x, fresh, {}, o)));
   };
   check();
-  for (int i = 0; i < 100; ++i) w.data<float>()[i] += 1;
-  w.mark_written();
+  for (int i = 0; i < 100; ++i) w.mutable_data<float>()[i] += 1;
   check();
   w.fill(0.25);  // marks by itself
   check();
@@ -210,7 +209,7 @@ TEST(Conv, SteadyStepsTakeNothingFromTheSystem) {
       const Tape::Scope scope(&tape);
       const Tensor y = convolution(x, w, {}, {.padding = {1, 1, 0}});
       tape.backward(y, Tensor::full(y.shape(), 1.0, y.options()));
-      w.mark_written();
+      w.mutable_raw();
       w.set_grad({});
     }
   };

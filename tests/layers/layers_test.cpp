@@ -434,7 +434,7 @@ TEST(CrossEntropy, ErrorsAtTheDoor) {
   EXPECT_EQ(error_of([&] { cross_entropy(x, Tensor::from<int64_t>({0}, {1})); }),
             "[cross_entropy] labels: expected the shape 2, got 1");
   EXPECT_EQ(error_of([&] { cross_entropy(x, Tensor::zeros({2})); }),
-            "[cross_entropy] expected labels of i64 or i32, got f32");
+            "[cross_entropy] expected labels of i32 or i64, got f32");
   EXPECT_EQ(error_of([&] {
               cross_entropy(Tensor::zeros({2, 4, 1}), Tensor::from<int64_t>({0, 1}, {2}));
             }),

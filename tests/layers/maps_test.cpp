@@ -82,7 +82,7 @@ TEST(Maps, LargerThanTheCaches) {
   for (const MemoryFormat format : kFormats) {
     const Dims shape{2, 48, 208, 200};
     const Tensor x = Tensor::empty(shape, {.format = format}), s = normal({2, 48}, 2).to(DType::f32);
-    float* v = x.data<float>();
+    float* v = x.mutable_data<float>();
     for (int64_t i = 0; i < x.numel(); ++i) v[i] = static_cast<float>(i * 7919 % 1000003) * 1e-5f - 5.0f;
     const Tensor sum = add_maps(x, x), gated = gate(x, s), low = relu6(x), hard = hardswish(x);
     for (int64_t n = 0; n < 2; ++n) {

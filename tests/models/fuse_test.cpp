@@ -64,7 +64,7 @@ Graph random_graph(GraphBuilder& g, uint64_t seed) {
 Tensor images(DType dtype) {
   const Tensor x = Tensor::empty({6, 3, 24, 20}, {.format = MemoryFormat::channels_last});
   Random random(5, 0);
-  for (int64_t i = 0; i < x.numel(); ++i) x.data<float>()[i] = static_cast<float>(random.normal());
+  for (int64_t i = 0; i < x.numel(); ++i) x.mutable_data<float>()[i] = static_cast<float>(random.normal());
   return x.to(dtype);
 }
 

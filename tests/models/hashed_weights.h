@@ -37,7 +37,7 @@ inline Tensor hashed_tensor(const std::string& name, const Dims& shape, double c
   const Tensor t = Tensor::empty(shape, {.dtype = DType::f64});
   const HashedWords words(name);
   for (int64_t i = 0; i < t.numel(); ++i)
-    t.data<double>()[i] = static_cast<double>(static_cast<float>(center + scale * words.unit(i)));
+    t.mutable_data<double>()[i] = static_cast<double>(static_cast<float>(center + scale * words.unit(i)));
   return t;
 }
 
@@ -46,7 +46,7 @@ inline Tensor hashed_labels(const std::string& name, int64_t count, int64_t clas
   const Tensor t = Tensor::empty({count}, {.dtype = DType::i64});
   const HashedWords words(name);
   for (int64_t i = 0; i < count; ++i)
-    t.data<int64_t>()[i] = static_cast<int64_t>(words.word(i) % static_cast<uint64_t>(classes));
+    t.mutable_data<int64_t>()[i] = static_cast<int64_t>(words.word(i) % static_cast<uint64_t>(classes));
   return t;
 }
 

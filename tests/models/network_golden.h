@@ -119,10 +119,9 @@ class NetworkGolden {
       } else {
         const Tensor t = Tensor::empty(value.shape(), {.dtype = DType::f64});
         for (int64_t i = 0; i < t.numel(); ++i)
-          t.data<double>()[i] = static_cast<float>(center + scale * bytes->second.data<uint8_t>()[i] / 256);
+          t.mutable_data<double>()[i] = static_cast<float>(center + scale * bytes->second.data<uint8_t>()[i] / 256);
         value.copy_from(t);
       }
-      value.mark_written();
     }
   }
 

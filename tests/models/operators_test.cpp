@@ -17,7 +17,7 @@ namespace {
 Tensor images(int64_t n, DType dtype) {
   const Tensor x = Tensor::empty({n, 3, 32, 32}, {.format = MemoryFormat::channels_last});
   Random random(5, 0);
-  for (int64_t i = 0; i < x.numel(); ++i) x.data<float>()[i] = static_cast<float>(random.normal());
+  for (int64_t i = 0; i < x.numel(); ++i) x.mutable_data<float>()[i] = static_cast<float>(random.normal());
   return x.to(dtype);
 }
 
@@ -88,7 +88,7 @@ TEST(Slots, ExactMathReachesOperators) {
   const Slot& slot = network->graph().slots.front();
   const Tensor x = Tensor::empty({2, 16, 32, 32}, {.format = MemoryFormat::channels_last});
   Random random(6, 0);
-  for (int64_t i = 0; i < x.numel(); ++i) x.data<float>()[i] = static_cast<float>(random.normal());
+  for (int64_t i = 0; i < x.numel(); ++i) x.mutable_data<float>()[i] = static_cast<float>(random.normal());
   const auto values = [&](bool exact) {
     const auto& node = dynamic_cast<const PoolNode&>(*network->graph().nodes[static_cast<size_t>(slot.node)].op);
     return node.op().forward(x, network->tensors(slot.node).parameters, {.exact = exact}).values();

@@ -21,7 +21,7 @@ const Json kDyno{{"default", {{"type", "dynopool"}}}};
 Tensor images(int64_t n, DType dtype) {
   const Tensor x = Tensor::empty({n, 3, 32, 32}, {.format = MemoryFormat::channels_last});
   Random random(5, 0);
-  for (int64_t i = 0; i < x.numel(); ++i) x.data<float>()[i] = static_cast<float>(random.normal());
+  for (int64_t i = 0; i < x.numel(); ++i) x.mutable_data<float>()[i] = static_cast<float>(random.normal());
   return x.to(dtype);
 }
 
@@ -83,7 +83,7 @@ TEST(Vgg16, FcnHeadScoresThreeResolutions) {
     for (const Parameter& p : network->parameters())  // skips start at zero, and would hide what they add
       if (p.name.starts_with("score")) p.value.copy_from(hashed_tensor(p.name, p.value.shape(), 0, 0.25));
     const Tensor x = Tensor::empty({2, 3, 48, 32}, {.format = MemoryFormat::channels_last});
-    for (int64_t i = 0; i < x.numel(); ++i) x.data<float>()[i] = static_cast<float>(random.normal());
+    for (int64_t i = 0; i < x.numel(); ++i) x.mutable_data<float>()[i] = static_cast<float>(random.normal());
     const Tensor labels = Tensor::full({2, 12, 8}, 3, {.dtype = DType::i32});
     std::vector<Tensor> maps;
     std::vector<std::vector<double>> gradients;
@@ -197,7 +197,7 @@ TEST(Vgg16, TenStepsAsPyTorchTakesThem) {
       for (const Parameter& p : network->parameters())
         if (p.kind == ParameterKind::shape)
           for (int64_t axis = 0; axis < 2; ++axis)
-            p.value.data<double>()[axis] =
+            p.value.mutable_data<double>()[axis] =
                 expected.at("alpha_start").at(p.name).at(static_cast<size_t>(axis)).get<double>();
     OptimConfig optim;
     optim.lr = 0.05;
@@ -217,7 +217,7 @@ TEST(Vgg16, TenStepsAsPyTorchTakesThem) {
     Stepper stepper(*network, *task, optimizer, loss, 1);
 
     const Tensor pixels = start.tensors.at("x_u8").to(DType::f64);
-    for (int64_t i = 0; i < pixels.numel(); ++i) pixels.data<double>()[i] = pixels.data<double>()[i] / 128 - 1;
+    for (int64_t i = 0; i < pixels.numel(); ++i) pixels.mutable_data<double>()[i] = pixels.data<double>()[i] / 128 - 1;
     const TensorBatch batch{pixels.contiguous(MemoryFormat::channels_last), start.tensors.at("labels")};
     for (int64_t step = 0; step < 10; ++step) {
       const auto i = static_cast<size_t>(step);

@@ -188,7 +188,7 @@ TEST(RmsProp, CenteredOfAConstantGradientIsFinite) {
   Optimizer optimizer(config, {w}, 10, 1000);
   for (int step = 0; step < 60; ++step) {
     const Tensor grad = Tensor::full({40}, 0);
-    for (int64_t i = 0; i < 40; ++i) grad.data<float>()[i] = 0.1F * static_cast<float>(i + 1);
+    for (int64_t i = 0; i < 40; ++i) grad.mutable_data<float>()[i] = 0.1F * static_cast<float>(i + 1);
     w.value.set_grad(grad);
     optimizer.step(step);
   }

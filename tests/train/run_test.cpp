@@ -270,7 +270,7 @@ TEST_F(RunTest, ALossThatIsNotFiniteNamesStepAndLayer) {
   Optimizer optimizer(config().optim, network->parameters(), 10, 10);
   Stepper stepper(*network, *task, optimizer, LossConfig{}, 1);
   const Tensor x = Tensor::full({4, 3, 32, 32}, 0.5);
-  for (int64_t i = 0; i < x.numel(); ++i) x.data<float>()[i] = static_cast<float>(i % 17) - 8;
+  for (int64_t i = 0; i < x.numel(); ++i) x.mutable_data<float>()[i] = static_cast<float>(i % 17) - 8;
   const TensorBatch batch{x.contiguous(MemoryFormat::channels_last), Tensor::from<int64_t>({0, 1, 2, 3}, {4})};
   try {
     stepper.step(batch, 6);
@@ -297,7 +297,6 @@ TEST_F(RunTest, ASteadyStepTakesNothingFromTheSystem) {
       for (const Parameter& p : network->parameters())
         if (p.kind == ParameterKind::shape) {
           p.value.fill(1.7 + 0.6 * static_cast<double>((step * 7 + ++i * 3) % 11) / 10);
-          p.value.mark_written();
         }
     };
     uint64_t calls = 0;

@@ -23,7 +23,7 @@ namespace fs = std::filesystem;
 // Logits (1, classes, height, width) in channels-last that predict these classes.
 Tensor predicting(const std::vector<int64_t>& classes, int64_t height, int64_t width, int64_t count) {
   const Tensor logits = Tensor::zeros({1, count, height, width}, {.format = MemoryFormat::channels_last});
-  for (size_t i = 0; i < classes.size(); ++i) logits.data<float>()[static_cast<int64_t>(i) * count + classes[i]] = 2;
+  for (size_t i = 0; i < classes.size(); ++i) logits.mutable_data<float>()[static_cast<int64_t>(i) * count + classes[i]] = 2;
   return logits;
 }
 
@@ -86,7 +86,7 @@ TEST(Segmentation, NothingToCount) {
 // A pixel with a NaN among its logits is wrong, whatever its label.
 TEST(Segmentation, NanIsWrong) {
   const Tensor logits = predicting({0, 1}, 1, 2, 2);
-  logits.data<float>()[1] = NAN;
+  logits.mutable_data<float>()[1] = NAN;
   const auto evaluator = task_of("segmentation", 2)->evaluator();
   evaluator->add(logits, Tensor::from<int32_t>({0, 1}, {1, 1, 2}));
   EXPECT_EQ(evaluator->result().metrics, (std::vector<double>{0.5, 0.5}));
@@ -97,10 +97,10 @@ TEST(Segmentation, LossAtTheSizeOfTheLabels) {
   const auto task = task_of("segmentation", 3, 0.1);
   const Tensor x = Tensor::empty({2, 3, 2, 3}, {.dtype = DType::f64, .format = MemoryFormat::channels_last});
   Random random(1, 1);
-  for (int64_t i = 0; i < x.numel(); ++i) x.data<double>()[i] = random.normal();
+  for (int64_t i = 0; i < x.numel(); ++i) x.mutable_data<double>()[i] = random.normal();
   const Tensor labels = Tensor::empty({2, 5, 7}, {.dtype = DType::i32});
   for (int64_t i = 0; i < labels.numel(); ++i)
-    labels.data<int32_t>()[i] = i % 4 == 3 ? 255 : static_cast<int32_t>(random.below(3));
+    labels.mutable_data<int32_t>()[i] = i % 4 == 3 ? 255 : static_cast<int32_t>(random.below(3));
   x.set_requires_grad();
   Tape tape;
   Tensor loss;
@@ -112,7 +112,7 @@ TEST(Segmentation, LossAtTheSizeOfTheLabels) {
   const Tensor gradient = x.grad().contiguous(MemoryFormat::channels_last);
   constexpr double kStep = 1e-6;
   for (int64_t i = 0; i < x.numel(); ++i) {
-    double* const at = x.data<double>() + i;
+    double* const at = x.mutable_data<double>() + i;
     const double before = *at;
     *at = before + kStep;
     const double above = task->loss(x, labels).item();

@@ -30,10 +30,10 @@ class AdamW final : public UpdateRule {
               b2 = static_cast<T>(beta2);
       const T size = static_cast<T>(step.rate / correction1), root = static_cast<T>(1 / std::sqrt(correction2));
       const T eps = static_cast<T>(options_.eps), scale = static_cast<T>(step.grad_scale);
-      T* w = p.value.data<T>();
+      T* w = p.value.mutable_data<T>();
       const T* grad = p.grad.data<T>();
-      T* m = p.state[0].data<T>();
-      T* v = p.state[1].data<T>();
+      T* m = p.state[0].mutable_data<T>();
+      T* v = p.state[1].mutable_data<T>();
       return [=]<class V>(int64_t i) {
         const V g = load<V>(grad + i) * scale;
         const V first = load<V>(m + i) * b1 + g * (1 - b1), second = load<V>(v + i) * b2 + g * g * (1 - b2);

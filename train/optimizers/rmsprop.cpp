@@ -43,11 +43,11 @@ class Rmsprop final : public UpdateRule {
               scale = static_cast<T>(step.grad_scale);
       const T alpha = static_cast<T>(options_.alpha), rest = static_cast<T>(1 - options_.alpha),
               eps = static_cast<T>(options_.eps), momentum = static_cast<T>(options_.momentum);
-      T* w = p.value.data<T>();
+      T* w = p.value.mutable_data<T>();
       const T* grad = p.grad.data<T>();
-      T* square = p.state[0].data<T>();
-      T* buffer = kMomentum ? p.state[1].data<T>() : nullptr;
-      T* average = kCentered ? p.state[kMomentum ? 2 : 1].data<T>() : nullptr;
+      T* square = p.state[0].mutable_data<T>();
+      T* buffer = kMomentum ? p.state[1].mutable_data<T>() : nullptr;
+      T* average = kCentered ? p.state[kMomentum ? 2 : 1].mutable_data<T>() : nullptr;
       return [=]<class V>(int64_t i) {
         const V before = load<V>(w + i), g = load<V>(grad + i) * scale + before * decay;
         const V s = load<V>(square + i) * alpha + g * g * rest;

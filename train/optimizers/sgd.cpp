@@ -34,9 +34,9 @@ class Sgd final : public UpdateRule {
       const T rate = static_cast<T>(step.rate), decay = static_cast<T>(p.weight_decay),
               momentum = static_cast<T>(options_.momentum), scale = static_cast<T>(step.grad_scale),
               keep = step.updates == 0 ? T{0} : momentum;
-      T* w = p.value.data<T>();
+      T* w = p.value.mutable_data<T>();
       const T* grad = p.grad.data<T>();
-      T* velocity = p.state[0].data<T>();
+      T* velocity = p.state[0].mutable_data<T>();
       return [=]<class V>(int64_t i) {
         const V before = load<V>(w + i), g = load<V>(grad + i) * scale + before * decay;
         const V v = load<V>(velocity + i) * keep + g;

@@ -68,7 +68,7 @@ class Classification final : public Task {
   Tensor random_labels(const Tensor& images, Random& random) const override {
     const Tensor labels = Tensor::empty({images.size(0)}, {.dtype = DType::i32});
     for (int64_t i = 0; i < labels.numel(); ++i)
-      labels.data<int32_t>()[i] = static_cast<int32_t>(random.below(static_cast<uint32_t>(options_.classes)));
+      labels.mutable_data<int32_t>()[i] = static_cast<int32_t>(random.below(static_cast<uint32_t>(options_.classes)));
     return labels;
   }
 

@@ -24,7 +24,7 @@ struct Result {
 };
 
 // Sees whether the operator took the reductions of its gradient.
-struct SumsTaken final : Tape::Watch {
+struct SumsTaken final : Observer {
   explicit SumsTaken(std::string name) : op(std::move(name)) {}
   void output(const char*, std::span<const Tensor>, std::span<const Tensor>) override {}
   void gradients_computed(const char* name, const std::string&, std::span<const Tensor> dx) override {
@@ -63,7 +63,7 @@ Result run(const std::string& name, const PoolOperator& op, DType maps, const Di
   for (const SavedBytes& s : tape.saved_bytes()) r.written = r.written || s.op == "norm";
   SumsTaken watch(name);
   {
-    const Tape::Watching watching(&watch);
+    const Observer::Scope watching(&watch);
     tape.backward(r.y, normal(r.y.shape(), 9).contiguous(kLast).to(r.y.dtype()));
   }
   r.summed = watch.taken;

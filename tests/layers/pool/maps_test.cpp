@@ -39,7 +39,7 @@ Tensor ramp(const Dims& shape, int axis) {
   const Tensor x = Tensor::empty(shape, {.dtype = DType::f64});
   int64_t inner = 1;
   for (int i = axis + 1; i < shape.rank(); ++i) inner *= shape[i];
-  for (int64_t i = 0; i < x.numel(); ++i) x.data<double>()[i] = static_cast<double>(i / inner % shape[axis]);
+  for (int64_t i = 0; i < x.numel(); ++i) x.mutable_data<double>()[i] = static_cast<double>(i / inner % shape[axis]);
   return x;
 }
 
@@ -197,7 +197,7 @@ TEST(S3, TrainingIsTheMaximumOfTheRowsKept) {
     // of a window that hangs over the end, the ramp tells only the last row: the falling ramp tells its first
     const auto firsts = [&](int axis) {
       Tensor down = ramp({1, 1, shape[2], shape[3]}, axis);
-      for (int64_t i = 0; i < down.numel(); ++i) down.data<double>()[i] *= -1;
+      for (int64_t i = 0; i < down.numel(); ++i) down.mutable_data<double>()[i] *= -1;
       const Tensor y = op->forward(down, {}, mode);
       return whole((axis == 2 ? y.select(3, 0) : y.select(2, 0)).values());
     };
@@ -399,7 +399,7 @@ TEST(Spectral, LongAxes) {
   };
   const Tensor last = Tensor::empty({1, 2, n}, {DType::f64, MemoryFormat::channels_last, kCpu});
   const Values in = wave(n), out = wave(m);
-  std::memcpy(last.raw(), in.data(), in.size() * sizeof(double));
+  std::memcpy(last.mutable_raw(), in.data(), in.size() * sizeof(double));
   for (MemoryFormat format : {MemoryFormat::plain, MemoryFormat::channels_last}) {
     const Tensor y = op->forward(last.contiguous(format), {}, {}).contiguous(MemoryFormat::channels_last);
     Values got(out.size());
@@ -421,7 +421,7 @@ TEST(PoolTrace, SpaceToDepthCountsItsMultiplyAdds) {
 TEST(PoolMaps, SpaceToDepthIsPixelUnshuffle) {
   const auto op = make_pool_operator({{"type", "space_to_depth"}, {"channels", 8}});
   const Tensor x = normal({1, 2, 4, 6}, 41), weight = Tensor::zeros({8, 8, 1, 1}, {.dtype = DType::f64});
-  for (int64_t i = 0; i < 8; ++i) weight.data<double>()[i * 9] = 1;
+  for (int64_t i = 0; i < 8; ++i) weight.mutable_data<double>()[i * 9] = 1;
   const Values y = op->forward(x, std::vector{weight}, {}).values(), v = x.values();
   size_t at = 0;
   for (int64_t c = 0; c < 2; ++c)
