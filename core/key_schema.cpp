@@ -47,8 +47,8 @@ Json bare_schema(const Key& key) {
     case Key::Many::one:
       return one;
     case Key::Many::per_axis:
-      list["minItems"] = 1;
-      list["maxItems"] = 3;
+      list["minItems"] = key.fewest;
+      list["maxItems"] = key.longest;
       return {{"anyOf", Json::array({one, list})}};
     case Key::Many::list:
       if (key.fewest > 0) list["minItems"] = key.fewest;
@@ -74,11 +74,14 @@ Json object_schema(const std::vector<Key>& keys, const Json& first = Json::objec
   return node;
 }
 
+std::string without_stop(std::string text) {
+  if (text.ends_with('.')) text.pop_back();
+  return text;
+}
+
 // "sgd: momentum (default: 0.9)."
 std::string told_by(const KeyOption& option, const Key& key) {
-  std::string help = key.help;
-  if (help.ends_with('.')) help.pop_back();
-  const std::string value = default_text(key);
+  const std::string value = default_text(key), help = without_stop(key.help);
   return fmt::format("{}: {}{}.", option.name, help, value.empty() ? "" : fmt::format(" (default: {})", value));
 }
 
@@ -119,7 +122,7 @@ Json schema_of(const KeyList& list) {
   if (!list.selector.empty()) {
     std::string all = properties[list.selector]["description"].get<std::string>();
     for (const KeyOption& option : list.options)
-      if (!option.help.empty()) all += fmt::format(" {}: {}", option.name, option.help);
+      if (!option.help.empty()) all += fmt::format(" {}: {}.", option.name, without_stop(option.help));
     properties[list.selector]["description"] = all;
   }
   return node;

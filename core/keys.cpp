@@ -162,7 +162,7 @@ class Checker {
         return check_one(key, value, path, in_use);
       case Key::Many::per_axis:
         if (!value.is_array()) return check_one(key, value, path, in_use);
-        if (value.empty() || value.size() > 3 ||
+        if (value.size() < key.fewest || value.size() > key.longest ||
             !std::all_of(value.begin(), value.end(), [&](const Json& one) { return has_kind(key, one); }))
           fail_value(key, value, path);
         for (const Json& one : value) check_one(key, one, path, in_use);
@@ -285,7 +285,8 @@ std::string type_text(const Key& key) {
                                                      : words;
   const std::string count =
       key.fewest == key.longest ? fmt::format("{} ", key.fewest) : std::string();  // of a list whose length is fixed
-  if (key.many == Key::Many::per_axis) text += " or one per axis";
+  if (key.many == Key::Many::per_axis)
+    text += count.empty() ? " or one per axis" : fmt::format(" or a list of {}", key.fewest);
   if (key.many == Key::Many::list) text = fmt::format("a list of {}{}s", count, text);
   if (key.many == Key::Many::map) text = fmt::format("an object of {}s", text);
   if (key.kind == Key::Kind::integer || key.kind == Key::Kind::number) {
@@ -386,6 +387,10 @@ const Keys::Entry& Keys::Entry::or_null() const {
   }
   return *this;
 }
+const Keys::Entry& Keys::Entry::axes(size_t count) const {
+  if (key_) key_->fewest = key_->longest = count;
+  return *this;
+}
 const Keys::Entry& Keys::Entry::or_word(std::vector<std::string> words) const {
   if (key_) key_->words = std::move(words);
   return *this;
@@ -423,6 +428,9 @@ const Json* Keys::find(const char* name) const {
   return value == object_->end() ? nullptr : &*value;
 }
 
+using Kind = Key::Kind;
+using Many = Key::Many;
+
 template <class T>
 Keys::Entry Keys::value(const char* name, Key::Kind kind, Key::Many many, T&& v, const char* help) {
   if (Key* key = describe(name, kind, help)) {
@@ -430,15 +438,16 @@ Keys::Entry Keys::value(const char* name, Key::Kind kind, Key::Many many, T&& v,
     key->null = requires {
       v.has_value();
     };
+    if (many == Many::per_axis) {
+      key->fewest = 1;
+      key->longest = 3;
+    }
     key->default_value = json_of(v).dump();
     return Entry(key);
   }
   if (const Json* value = find(name)) read(*value, v);
   return Entry(nullptr);
 }
-
-using Kind = Key::Kind;
-using Many = Key::Many;
 
 Keys::Entry Keys::flag(const char* name, bool& v, const char* help) {
   return value(name, Kind::boolean, Many::one, v, help);

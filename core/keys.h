@@ -54,7 +54,7 @@ struct Key {
   std::vector<std::string> words;   ///< Kind::word: the values; Kind::object: words that may stand in its stead
   long double least = 0, most = 0;  ///< Kind::integer, Kind::number
   bool above_least = false, below_most = false;  ///< the limit itself is out of range
-  size_t fewest = 0, longest = SIZE_MAX;         ///< Many::list: how many
+  size_t fewest = 0, longest = SIZE_MAX;         ///< Many::per_axis, Many::list: how many
   KeyList object;                                ///< Kind::object
   bool as_written = false;                       ///< Kind::object: defaults are not filled in
   bool decides_weights = true;                   ///< two runs that differ in it alone may differ in their weights
@@ -129,6 +129,8 @@ class Keys {
     const Entry& required() const;
     /// null too: a text is then empty.
     const Entry& or_null() const;
+    /// As many, where there is one per axis.
+    const Entry& axes(size_t count) const;
     /// Or one of these words in place of the object.
     const Entry& or_word(std::vector<std::string> words) const;
     const Entry& as_written() const;

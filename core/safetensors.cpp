@@ -36,7 +36,8 @@ struct TypeName {
 };
 constexpr const char* kHalf = "F16";  // read alone
 constexpr TypeName kTypes[] = {{"F32", DType::f32, 4}, {"F64", DType::f64, 8}, {"BF16", DType::bf16, 2},
-                               {kHalf, DType::f32, 2}, {"I64", DType::i64, 8}, {"U8", DType::u8, 1}};
+                               {kHalf, DType::f32, 2}, {"I64", DType::i64, 8}, {"I32", DType::i32, 4},
+                               {"U8", DType::u8, 1}};
 
 const char* type_name(DType dtype) {
   for (const TypeName& t : kTypes)
@@ -157,7 +158,7 @@ Entry parse_entry(const std::string& path, const std::string& name, const json& 
   const auto* type =
       std::find_if(std::begin(kTypes), std::end(kTypes), [&](const TypeName& t) { return dtype == t.name; });
   if (type == std::end(kTypes))
-    throw fail(fmt::format("expected dtype F32, F64, BF16, F16, I64 or U8, got {}", brief(dtype)));
+    throw fail(fmt::format("expected dtype F32, F64, BF16, F16, I64, I32 or U8, got {}", brief(dtype)));
   entry.type = type;
 
   const json& shape = value["shape"];

@@ -35,7 +35,7 @@ Variant::Variant(const VariantOptions& options, ImageShape shape) : shape_(shape
   const int64_t h = shape.height, w = shape.width;
   if (type == "stretch_v" || type == "stretch_h") {
     if (!(options.factor >= 1 && options.factor <= kMaxFactor)) {
-      throw Error("data.variant.factor: expected a number from 1 to {}, came {}", kMaxFactor, options.factor);
+      throw Error("data.variant.factor: expected a number from 1 to {}, got {}", kMaxFactor, options.factor);
     }
     const auto longer = [&](int64_t length) { return std::llround(options.factor * static_cast<double>(length)); };
     kind_ = Kind::kStretch;
@@ -43,7 +43,7 @@ Variant::Variant(const VariantOptions& options, ImageShape shape) : shape_(shape
     columns_ = bilinear_filter(w, type == "stretch_h" ? longer(w) : w);
   } else if (type == "tile") {
     if (options.grid < 1 || h % options.grid != 0 || w % options.grid != 0) {
-      throw Error("data.variant.grid: expected a number that divides the image's {}x{}, came {}", h, w, options.grid);
+      throw Error("data.variant.grid: expected a number that divides the image's {}x{}, got {}", h, w, options.grid);
     }
     kind_ = Kind::kTile;
     grid_ = options.grid;
@@ -51,7 +51,7 @@ Variant::Variant(const VariantOptions& options, ImageShape shape) : shape_(shape
     columns_ = area_filter(w, w / grid_);
   } else if (type == "large") {
     if (options.size < 1 || options.size > std::min(h, w)) {
-      throw Error("data.variant.size: expected 1 to {} (the image has {}x{}), came {}", std::min(h, w), h, w,
+      throw Error("data.variant.size: expected 1 to {} (the image has {}x{}), got {}", std::min(h, w), h, w,
                   options.size);
     }
     kind_ = Kind::kLarge;

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "core/keys.h"
+#include "data/dataset.h"
 #include "data/resample.h"
-#include "data/source.h"
 
 namespace tidepool {
 

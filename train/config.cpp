@@ -13,11 +13,12 @@
 #include "core/error.h"
 #include "core/key_values.h"
 #include "core/text.h"
+#include "data/dataset.h"
 #include "data/named_normalisation.h"
-#include "data/source.h"
 #include "layers/pool/operator.h"
 #include "models/registry.h"
 #include "train/optimizers/rule.h"
+#include "train/task.h"
 
 namespace tidepool {
 
@@ -39,7 +40,14 @@ std::vector<KeyOption> network_options() {
 
 std::vector<KeyOption> data_set_options() {
   std::vector<KeyOption> options;
-  for (const std::string& name : source_names()) options.push_back({.name = name, .help = {}, .keys = {}});
+  for (const DatasetDescription* each : datasets())
+    options.push_back({.name = std::string(each->name), .help = std::string(each->help), .keys = own_keys(*each)});
+  return options;
+}
+
+std::vector<KeyOption> task_options() {
+  std::vector<KeyOption> options;
+  for (const TaskDescription* each : tasks()) options.push_back({.name = each->name, .help = each->help, .keys = {}});
   return options;
 }
 

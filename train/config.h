@@ -1,5 +1,6 @@
 // A run's configuration: JSON files with `extends`, `--set`, defaults and checks, as typed structs.
 #pragma once
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -22,6 +23,7 @@ namespace tidepool {
 
 std::vector<KeyOption> network_options();
 std::vector<KeyOption> data_set_options();
+std::vector<KeyOption> task_options();
 std::vector<KeyOption> pool_options();
 /// In a group of parameters a key that is absent has no default: it is as in `optim`.
 std::vector<KeyOption> optimizer_options(bool with_defaults);
@@ -41,7 +43,8 @@ struct NormalizeKeys {
 
 struct DataConfig {
   std::string name = "cifar100";
-  std::string root;  // "": the usual folders
+  Json options = Json::object();  // the data set's own keys
+  std::string root;               // "": the usual folders
   VariantOptions variant;
   Json normalize = "measure";
   bool augment = true;
@@ -54,9 +57,8 @@ struct DataConfig {
   int64_t prefetch = 4;
 
   void keys(Keys& k) {
-    k.select("name", name,
-             "The data set. cifar100: the official binary files. procedural: images made from a seed, no download.");
-    k.options(data_set_options());
+    k.select("name", name, "The data set.");
+    k.options(data_set_options(), &options);
     k.text("root", root, "Folder of train.bin and test.bin. null: $TIDEPOOL_DATA, then ~/.cache/tidepool.")
         .or_null()
         .decides_no_weights();
@@ -81,9 +83,10 @@ struct DataConfig {
     k.integer("test_images", test_images, "Evaluate on the first so many images. null: all.")
         .at_least(1)
         .at_most(kLargestInt);
-    k.integer("seed", seed,
-              "Seed of the procedural images; another seed is another data set. The order and the augmentation follow "
-              "train.seed.");
+    k.integer(
+        "seed", seed,
+        "Seed of images that are made up; another seed is another data set. The order and the augmentation follow "
+        "train.seed.");
     k.integer("workers", workers,
               "Threads that make batches; 0: the training thread does. Their number never changes a batch.")
         .at_least(0)
@@ -109,6 +112,7 @@ struct ModelConfig {
   std::string stem;                        // "imagenet", "cifar"; "": by the image's size
   std::map<std::string, int64_t> strides;  // of empty slots
   std::string where = "before";
+  std::string head;                                 // "": the network's first
   std::optional<double> dropout, stochastic_depth;  // none: the network's own
   Json pool = Json::object();                       // resize slot -> {"type": operator, its keys} or null
   std::string init;                                 // "": random initial values
@@ -133,6 +137,13 @@ struct ModelConfig {
     k.choice("where", where, {"before", "after"},
              "A slot's operator stands before the convolution whose stride it takes, or after that convolution's norm "
              "and activation, at up to four times its cost.");
+    k.text("head", head,
+           "The last layers. null: the network's first. vgg16: linear, one linear layer behind a global average; fcn, "
+           "for "
+           "segmentation: 1x1 convolutions that score the last map and those behind pool3 and pool2, summed at the "
+           "largest "
+           "of them (FCN-8s).")
+        .or_null();
     k.number("dropout", dropout, "Dropout before the last layer. null: the network's own (efficientnet_b0: 0.2).")
         .at_least(0)
         .below(1);
@@ -316,6 +327,7 @@ struct Config {
   std::string name;
   std::string math = "fast";
   bool fuse = true;
+  std::string task = "classification";
   DataConfig data;
   ModelConfig model;
   LossConfig loss;
@@ -341,6 +353,8 @@ struct Config {
         "rounding errors up to ten times larger, and a NaN that reaches all of its tile.");
     k.flag("fuse", fuse,
            "false: every layer runs by itself. The same numbers to rounding, more slowly and with more memory.");
+    k.select("task", task, "What the network is trained for: its loss, its metrics, and what eval --output writes.");
+    k.options(task_options());
     k.section("data", data, "What the network learns from.");
     k.section("model", model, "The network and what resizes its maps.");
     k.section("loss", loss, "What is minimised.");

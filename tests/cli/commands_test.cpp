@@ -298,6 +298,53 @@ TEST_F(Commands, DataInfo) {
   EXPECT_EQ(rows["procedural"]["found"], true);
   EXPECT_EQ(rows["procedural"]["train_images"], 50000);
   EXPECT_EQ(rows["procedural"]["shape"], (std::vector<int>{3, 32, 32}));
+  EXPECT_EQ(rows["procedural"]["label_maps"], false);
+  EXPECT_EQ(rows["shapes"]["label_maps"], true);
+  EXPECT_EQ(rows["shapes"]["classes"], 6);
+  EXPECT_EQ(rows["random"]["train_images"], 1024);
+  EXPECT_EQ(done({"data", "info", "shapes", "--json"}).json()["data"].size(), 1u);
+}
+
+TEST_F(Commands, DataPreviewShowsLabelMaps) {
+  const nlohmann::json shapes =
+      done({"data", "preview", "shapes", "--images", "4", "--scale", "2", "--output", "s.png", "--json"}).json();
+  EXPECT_EQ(shapes["images"], (std::vector<int>{0, 1, 2, 3}));
+  EXPECT_EQ(shapes["height"], 4 + 2 * (64 + 4));  // images and maps
+  EXPECT_EQ(shapes["width"], 4 + 4 * (64 + 4));
+  EXPECT_NE(done({"data", "preview", "shapes", "--output", "t.png"}).out.find("label maps"), std::string::npos);
+  EXPECT_EQ(done({"data", "preview", "random", "--scale", "1", "--output", "r.png", "--json"}).json()["height"],
+            4 + 4 * 36);
+}
+
+// A network at any size without a file.
+TEST_F(Commands, InfoOnNoise) {
+  const auto info = [&](std::vector<std::string> sets) {
+    std::vector<std::string> call{"info", "cifar100_efficientnet_b0.json", "--json"};
+    sets.insert(sets.end(), {"data.name=random", "train.batch=1"});
+    for (const std::string& set : sets) call.insert(call.end(), {"--set", set});
+    return done(call).json();
+  };
+  const nlohmann::json imagenet = info({"data.size=224", "model.classes=1000"});
+  EXPECT_EQ(imagenet["parameters"], 5288548);
+  EXPECT_EQ(imagenet["layers"][0]["output"], (std::vector<int>{1, 32, 112, 112}));
+  const nlohmann::json wide = info({"data.size=[32, 64]", "data.classes=7", "train.batch=2"});
+  EXPECT_EQ(wide["layers"].back()["output"], (std::vector<int>{1, 7}));
+}
+
+TEST_F(Commands, BenchData) {
+  const nlohmann::json bench =
+      done({"bench", "data", "toy_procedural.json", "--set", "data.name=random", "--set", "data.train_images=200",
+            "--set", "data.test_images=1", "--set", "data.size=[8, 24]", "--set", "train.dtype=bf16", "--set",
+            "data.workers=3", "--steps", "2", "--json"})
+          .json();
+  EXPECT_EQ(bench["data"], "random");
+  EXPECT_EQ(bench["shape"], (std::vector<int>{3, 8, 24}));
+  EXPECT_EQ(bench["images"], 200);
+  ASSERT_EQ(bench["loader"].size(), 3u);
+  for (const auto& row : bench["loader"]) EXPECT_GT(row["images_per_second"].get<double>(), 0);
+  EXPECT_EQ(bench["loader"][2]["workers"], 3);
+  const Outcome table = done({"bench", "data", "--set", "data.train_images=100", "--steps", "1"});
+  EXPECT_NE(table.out.find("us per image"), std::string::npos);
 }
 
 TEST_F(Commands, DataIsFoundInTheOrderOfThePlaces) {

@@ -59,6 +59,31 @@ TEST_F(ConfigInput, LargeIntegers) {
         "train.log_every=" + largest, "--set", "train.checkpoint_every=" + largest});
 }
 
+TEST_F(ConfigInput, SizesAndClassesOfDataSets) {
+  const auto refuse = [&](const char* name, const std::string& set, const std::vector<std::string>& words) {
+    for (const char* command : {"info", "train"})
+      expect_refused({command, "tiny.json", "--set", std::string("data.name=") + name, "--set", set}, words);
+  };
+  refuse("random", "data.size=0", {"data.size", ">= 1", "got 0"});
+  refuse("random", "data.size=-32", {"data.size", "-32"});
+  refuse("random", "data.size=65537", {"data.size", "<= 65536"});
+  refuse("random", "data.size=65536", {"data.size", "1073741824 numbers", "3x65536x65536"});
+  refuse("random", "data.size=[32]", {"data.size", "a list of 2", "[32]"});
+  refuse("random", "data.size=[32,32,32]", {"data.size", "a list of 2"});
+  refuse("random", "data.size=[32,0]", {"data.size", ">= 1", "got 0"});
+  refuse("random", "data.size=big", {"data.size", "integer or a list of 2", "big"});
+  refuse("random", "data.size=32.5", {"data.size", "32.5"});
+  refuse("random", "data.classes=0", {"data.classes", ">= 1"});
+  refuse("random", "data.classes=16777217", {"data.classes", "<= 16777216"});
+  refuse("random", "data.train_images=0", {"data.train_images"});
+  refuse("shapes", "data.size=15", {"data.size", "16 pixels", "15x15"});
+  refuse("shapes", "data.classes=3", {"data.classes: shapes has no such key, but random"});
+  refuse("procedural", "data.size=64", {"data.size: procedural has no such key, but random and shapes"});
+  refuse("cifar100", "data.classes=100", {"data.classes: cifar100 has no such key"});
+  refuse("randm", "data.size=3", {"randm", "did you mean 'random'"});
+  expect_refused({"data", "info", "shape"}, {"shape", "did you mean 'shapes'"});
+}
+
 TEST_F(ConfigInput, BytesThatAreNoText) {
   write("nul.json", std::string("{\"train\": {\"epochs\": 1}}\0rubbish", 33));
   write("spaces.json", std::string("{\"train\": {\"epochs\": 1}}\n\0", 26));
@@ -162,7 +187,7 @@ TEST_F(ConfigInput, HintsKnowTheNamesOfOthers) {
   refuse_set("train.device=gpu", {"train.device", "did you mean 'cuda'"});
   for (const char* command : {"train", "info"})
     expect_refused({command, "tiny.json", "--set", "data.name=imagefolder"},
-                   {"data.name", "imagefolder", "one of cifar100, procedural"});
+                   {"data.name", "imagefolder", "one of cifar100, procedural, random, shapes"});
   expect_refused({"data", "info", "imagefolder"}, {"'imagefolder'", "there are: cifar100, procedural"});
   refuse_set("data.name=CIFAR-100", {"did you mean 'cifar100'"});
   refuse_set("optim.name=adam", {"did you mean 'adamw'"});

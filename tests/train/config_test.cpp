@@ -182,8 +182,10 @@ TEST_F(ConfigTest, UnknownKeysAtEachDepth) {
 TEST_F(ConfigTest, WrongTypes) {
   EXPECT_TRUE(says(error_of(R"({"optim": {"lr": "fast"}})"), {"optim.lr: expected number >= 0, got \"fast\""}));
   EXPECT_TRUE(says(error_of(R"({"train": 3})"), {"train: expected an object, got 3"}));
-  EXPECT_TRUE(says(error_of(R"({"train": {"epochs": 1.5}})"), {"train.epochs: expected integer >= 0, <= 2147483647, got 1.5"}));
-  EXPECT_TRUE(says(error_of(R"({"train": {"epochs": null}})"), {"train.epochs: expected integer >= 0, <= 2147483647, got null"}));
+  EXPECT_TRUE(
+      says(error_of(R"({"train": {"epochs": 1.5}})"), {"train.epochs: expected integer >= 0, <= 2147483647, got 1.5"}));
+  EXPECT_TRUE(says(error_of(R"({"train": {"epochs": null}})"),
+                   {"train.epochs: expected integer >= 0, <= 2147483647, got null"}));
   EXPECT_TRUE(says(error_of(R"({"data": {"name": 1}})"), {"data.name: expected a string, got 1"}));
   EXPECT_TRUE(says(error_of(R"({"data": {"shuffle": 1}})"), {"data.shuffle: expected true or false, got 1"}));
   EXPECT_TRUE(says(error_of(R"({"data": {"variant": "tile"}})"), {"data.variant: expected an object, got \"tile\""}));
@@ -207,7 +209,8 @@ TEST_F(ConfigTest, Enums) {
 }
 
 TEST_F(ConfigTest, Ranges) {
-  EXPECT_TRUE(says(error_of(R"({"train": {"batch": 0}})"), {"train.batch: expected integer >= 1, <= 2147483647, got 0"}));
+  EXPECT_TRUE(
+      says(error_of(R"({"train": {"batch": 0}})"), {"train.batch: expected integer >= 1, <= 2147483647, got 0"}));
   EXPECT_TRUE(says(error_of(R"({"train": {"epochs": -1}})"), {"train.epochs", ">= 0", "got -1"}));
   EXPECT_TRUE(says(error_of(R"({"model": {"width": 0}})"), {"model.width: expected number > 0, got 0"}));
   EXPECT_TRUE(says(error_of(R"({"optim": {"momentum": 1}})"), {"optim.momentum: expected number >= 0, < 1, got 1"}));
