@@ -33,6 +33,15 @@ struct Request {
   fs::path out;
 };
 
+bool is_config(const fs::path& named) {
+  try {
+    load_config(named);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 // With --resume and without --out the argument may be the run directory itself, whose config is then the run's.
 Request request_of(const Call& call) {
   const fs::path named = expand_home(call.argument());
@@ -45,6 +54,8 @@ Request request_of(const Call& call) {
   if (call.flag("resume") && named.extension() == ".safetensors")
     throw Error("{}: a checkpoint; --resume takes its run directory{}", named.string(),
                 named.has_parent_path() ? ", " + named.parent_path().string() : "");
+  if (call.flag("resume") && !call.given("out") && !fs::exists(named) && !is_config(named))
+    throw Error("{}: expected a run directory to resume, or its config; there is neither", named.string());
   Request request{.config = config_of(call), .out = {}};
   request.out = call.given("out") ? call.path("out") : fs::path("runs") / request.config.name;
   if (call.flag("resume")) request.config = resumed_config(request.config, request.out);

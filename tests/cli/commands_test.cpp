@@ -121,6 +121,28 @@ TEST_F(Commands, TheKeysOfAConfigAreTheProgramsOwn) {
   expect_refused({"keys", "--json", "--markdown"}, {"one of them at a time"});
 }
 
+TEST_F(Commands, InfoOfARunShowsWhatItHasLearned) {
+  write_tiny_config();
+  done({"train", "tiny.json", "--out", "a", "--set", R"(model.pool={"default": {"type": "dynopool"}})", "--set",
+        "train.max_steps=1"});
+  const SafetensorsFile saved = read_safetensors(file("a/last.safetensors"));
+  saved.tensors.at("pool1.alpha").copy_from(Tensor::from<double>({3, 4}, {2}));
+  write_safetensors(file("a/last.safetensors"), saved);
+  const auto pool1 = [](const nlohmann::json& info) {
+    for (const auto& layer : info["layers"])
+      if (layer["name"] == "pool1") return layer["output"];
+    return nlohmann::json();
+  };
+  for (const char* subject : {"a", "a/last.safetensors"}) {
+    const nlohmann::json info = done({"info", subject, "--json"}).json();
+    EXPECT_EQ(pool1(info), (nlohmann::json{1, 4, 11, 8})) << subject;
+    EXPECT_EQ(info["batch"], 8);
+    EXPECT_TRUE(info["normalize"].contains("mean"));
+  }
+  EXPECT_EQ(pool1(done({"info", "a/config.json", "--json"}).json()), (nlohmann::json{1, 4, 16, 16})) << "at the start";
+  EXPECT_EQ(done({"info", "a", "--set", "train.batch=16", "--json"}).json()["batch"], 16);
+}
+
 TEST_F(Commands, Pool) {
   const std::filesystem::path golden = std::filesystem::path(TIDEPOOL_SOURCE_DIR) / "tests/golden/pictures";
   const auto path = [&](const char* name) { return (golden / name).string(); };

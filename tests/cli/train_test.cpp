@@ -174,7 +174,7 @@ TEST_F(TrainCommand, ResumesARunByItsDirectory) {
 
   write("other.json", before);
   expect_refused({"train", "--resume", "a", "--out", "b"}, {"--out", "a is a run directory already"});
-  expect_refused({"train", "--resume", "absent"}, {"absent: no such file"});
+  expect_refused({"train", "--resume", "absent"}, {"absent: expected a run directory to resume", "there is neither"});
   expect_refused({"train", "--resume", "a/last.safetensors"}, {"a checkpoint; --resume takes its run directory, a"});
   std::filesystem::create_directories(file("empty"));
   expect_refused({"train", "--resume", "empty"}, {"empty", "holds no config.json"});
