@@ -38,7 +38,7 @@ ValidationSplit split_validation(int64_t size, int64_t validation, uint64_t seed
   if (validation < 0 || validation >= size)
     throw Error("data.val_images: expected 0 to {} of {} training images, got {}", size - 1, size, validation);
   // Selection sampling (Knuth, The Art of Computer Programming 2, 3.4.2, algorithm S): every subset is equally likely.
-  Random random(seed, stream_of(Purpose::kValidation, 0));
+  Random random(seed, name_seed(Purpose::kValidation, 0));
   ValidationSplit split;
   split.train.reserve(static_cast<size_t>(size - validation));
   split.validation.reserve(static_cast<size_t>(validation));

@@ -55,7 +55,7 @@ class RandomImages final : public Dataset {
  private:
   uint64_t stream(int64_t index) const {
     constexpr uint64_t kTest = uint64_t{1} << 31;
-    return stream_of(Purpose::kRandomImage, static_cast<uint64_t>(index) + (train_ ? 0 : kTest));
+    return name_seed(Purpose::kRandomImage, static_cast<uint64_t>(index) + (train_ ? 0 : kTest));
   }
 
   DatasetFormat format_;

@@ -126,7 +126,7 @@ class Shapes final : public Dataset {
   void read(int64_t index, Sample& sample) const override {
     sample.pixel_memory.resize(static_cast<size_t>(shape_.elements()));
     sample.label_memory.resize(static_cast<size_t>(shape_.height * shape_.width));
-    draw(Random(seed_, stream_of(Purpose::kShapesImage, static_cast<uint64_t>(offset_ + index))),
+    draw(Random(seed_, name_seed(Purpose::kShapesImage, static_cast<uint64_t>(offset_ + index))),
          sample.pixel_memory.data(), sample.label_memory.data());
     sample.show_interleaved(sample.pixel_memory.data(), shape_);
     sample.label = kNoLabel;
