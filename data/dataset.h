@@ -89,9 +89,10 @@ struct DatasetOptions {
 /// A data set as it is registered; each is a file in data/sets/ and a line in dataset.cpp.
 struct DatasetDescription {
   std::string_view name;
-  std::string_view help;  ///< a sentence
-  bool sized = false;     ///< reads data.size
-  bool classed = false;   ///< reads data.classes
+  std::string_view help;     ///< a sentence
+  int64_t train_images = 0;  ///< of its whole training split; 0: only the files say
+  bool sized = false;        ///< reads data.size
+  bool classed = false;      ///< reads data.classes
   /// Known without any file. Throws Error naming the key.
   DatasetFormat (*format)(const DatasetOptions&) = nullptr;
   std::unique_ptr<Dataset> (*open)(const DatasetOptions&) = nullptr;

@@ -361,6 +361,8 @@ DataConfig parse_data(const Json& json) {
   data.shuffle = get<bool>(json, "shuffle");
   data.drop_last = get<bool>(json, "drop_last");
   data.train_images = get_optional<int64_t>(json, "train_images");
+  data.val_images = get<int64_t>(json, "val_images");
+  data.val_seed = get<uint64_t>(json, "val_seed");
   data.test_images = get_optional<int64_t>(json, "test_images");
   if (const Json& size = json.at("size"); size.is_array())
     data.size = size.get<std::array<int64_t, 2>>();

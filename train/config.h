@@ -35,6 +35,8 @@ struct DataConfig {
   int64_t padding = 4;  // pixels on each side
   bool shuffle = true;
   bool drop_last = false;               // leave out an epoch's last batch when it is not full
+  int64_t val_images = 0;               // of the training images in use; 0: no validation part
+  uint64_t val_seed = 0;                // draws them
   std::optional<int64_t> train_images;  // none: all there are
   std::optional<int64_t> test_images;
   std::optional<std::array<int64_t, 2>> size;  // height and width; none: the data set's own

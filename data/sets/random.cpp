@@ -70,6 +70,7 @@ extern const DatasetDescription kRandom;
 constinit const DatasetDescription kRandom{
     .name = "random",
     .help = "noise of any size (data.size, data.classes), for measurements and tests",
+    .train_images = kTrainImages,
     .sized = true,
     .classed = true,
     .format = format_of,
