@@ -60,7 +60,7 @@ std::filesystem::path data_root_of(const Call& call, const DataConfig& config) {
   return require_data(config.name, call.given("data") ? call.path("data").string() : "", config.root);
 }
 
-TensorBatch made_up_batch(const Config& config, const Network& network, int64_t n) {
+TensorBatch made_up_batch(const Config& config, const Network& network, const Task& task, int64_t n) {
   Dims shape = network.options().input;
   const double bytes = static_cast<double>(n) * static_cast<double>(shape[1] * shape[2] * shape[3]) * sizeof(float);
   const auto memory = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
@@ -68,15 +68,11 @@ TensorBatch made_up_batch(const Config& config, const Network& network, int64_t 
     throw Error("train.batch: {} images of {}x{}x{} take {}, this machine has {} of memory", n, shape[1], shape[2],
                 shape[3], bytes_text(bytes), bytes_text(memory));
   shape[0] = n;
-  TensorBatch batch{.images = Tensor::empty(shape, {.format = MemoryFormat::channels_last}),
-                    .labels = Tensor::empty({n}, {.dtype = DType::i32}),
-                    .n = n};
+  TensorBatch batch{.images = Tensor::empty(shape, {.format = MemoryFormat::channels_last}), .labels = {}, .n = n};
   Random random(config.train.seed, 1);
   for (int64_t i = 0; i < batch.images.numel(); ++i)
     batch.images.mutable_data<float>()[i] = static_cast<float>(2 * random.uniform() - 1);
-  for (int64_t i = 0; i < n; ++i)
-    batch.labels.mutable_data<int32_t>()[i] =
-        static_cast<int32_t>(random.below(static_cast<uint32_t>(network.options().classes)));
+  batch.labels = task.random_labels(batch.images, random);
   batch.images = batch.images.to(network.options().dtype);
   return batch;
 }
@@ -85,7 +81,7 @@ std::vector<std::string> progress_notes(const RunProgress& progress) {
   std::vector<std::string> notes{
       fmt::format("epoch {}/{}", std::min(progress.epoch + 1, progress.epochs), progress.epochs)};
   if (progress.step > 0) notes.push_back(fmt::format("loss {:.3f}", progress.loss));
-  if (progress.top1) notes.push_back(fmt::format("top-1 {:.2f}%", 100 * *progress.top1));
+  if (progress.metric) notes.push_back(progress.metric->text());
   if (progress.images_per_second > 0) notes.push_back(fmt::format("{:.0f} images/s", progress.images_per_second));
   return notes;
 }

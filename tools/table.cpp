@@ -98,7 +98,8 @@ std::string last_line(const fs::path& file) {
 RunProgress logged_progress(const PlannedRun& run) {
   constexpr std::streamoff kTail = 4096;
   RunProgress progress{
-      .steps = planned_steps(run.config, all_images(run.config)), .epochs = run.config.train.epochs, .top1 = {}};
+      .steps = planned_steps(run.config, all_images(run.config)), .epochs = run.config.train.epochs, .metric = {}};
+  const Metric& metric = find_task(run.config.task).primary();
   std::ifstream in(run.folder / "log.jsonl", std::ios::binary | std::ios::ate);
   if (!in) return progress;
   in.seekg(std::max<std::streamoff>(0, static_cast<std::streamoff>(in.tellg()) - kTail));
@@ -108,7 +109,8 @@ RunProgress logged_progress(const PlannedRun& run) {
     progress.step = entry["step"].get<int64_t>();
     if (entry.contains("epoch")) progress.epoch = entry["epoch"].get<int64_t>();
     if (entry.contains("loss")) progress.loss = entry["loss"].get<double>();
-    if (entry.contains("test_top1")) progress.top1 = entry["test_top1"].get<double>();
+    if (const std::string key = "test_" + metric.name; entry.contains(key))
+      progress.metric = {metric, entry[key].get<double>()};
   }
   return progress;
 }
@@ -244,7 +246,7 @@ class TableBar {
     ++begun_;
     running_[i] = {.steps = planned_steps(runs_[i].config, all_images(runs_[i].config)),
                    .epochs = runs_[i].config.train.epochs,
-                   .top1 = {}};
+                   .metric = {}};
     name(i);
   }
   void progress(size_t i, const RunProgress& p) {
@@ -275,7 +277,7 @@ class TableBar {
     const RunProgress& p = running_[i];  // the bar names the run that moved last
     const std::string seed = plan_.options.seeds > 1 ? fmt::format(" seed {}", runs_[i].seed) : "";
     bar().set_what(fmt::format("{}/{} {}{}", begun_, missing_, plan_.rows[runs_[i].row].title, seed));
-    notes_ = progress_notes({.step = p.step, .epoch = p.epoch, .epochs = p.epochs, .loss = p.loss, .top1 = p.top1});
+    notes_ = progress_notes({.step = p.step, .epoch = p.epoch, .epochs = p.epochs, .loss = p.loss, .metric = p.metric});
   }
   void draw() {
     double done = finished_, skipped = 0;

@@ -15,6 +15,7 @@
 #include "data/named_normalisation.h"
 #include "train/optimizers/rule.h"
 #include "train/schema.h"
+#include "train/task.h"
 
 namespace tidepool {
 
@@ -384,6 +385,7 @@ ModelConfig parse_model(const Json& json) {
   if (!json.at("stem").is_null()) model.stem = get<std::string>(json, "stem");
   model.strides = json.at("strides").get<std::map<std::string, int64_t>>();
   model.where = get<std::string>(json, "where");
+  model.head = get_or<std::string>(json, "head", "");
   model.dropout = get_optional<double>(json, "dropout");
   model.stochastic_depth = get_optional<double>(json, "stochastic_depth");
   model.pool = json.at("pool");
@@ -449,6 +451,11 @@ void check_together(const Config& config, const Origins& origins) {
   if (config.name.size() > kLongestName) {
     fail("name",
          fmt::format("expected at most {} bytes, as a folder's name has, got {}", kLongestName, config.name.size()));
+  }
+  try {
+    find_task(config.task);
+  } catch (const Error& error) {
+    fail("task", error.what());
   }
   if (const Json& normalize = config.data.normalize; normalize.is_string()) {
     std::vector<std::string> names = {"measure"};
@@ -528,6 +535,7 @@ Config finish(Source source, const std::string& name, std::span<const std::strin
   config.name = get<std::string>(source.value, "name");
   config.math = get<std::string>(source.value, "math");
   config.fuse = get<bool>(source.value, "fuse");
+  config.task = get<std::string>(source.value, "task");
   config.data = parse_data(source.value.at("data"));
   config.model = parse_model(source.value.at("model"));
   config.loss.label_smoothing = get<double>(source.value.at("loss"), "label_smoothing");

@@ -54,6 +54,7 @@ struct ModelConfig {
   std::string stem;                        // "imagenet", "cifar"; empty: by the image's size
   std::map<std::string, int64_t> strides;  // of empty slots
   std::string where = "before";
+  std::string head;                                 // empty: the network's first
   std::optional<double> dropout, stochastic_depth;  // none: the network's own
   /// Resize slot -> {"type": operator, its keys} or null; "default" fills every slot that is not named. The operator
   /// registry checks the keys beside "type".
@@ -113,8 +114,9 @@ struct TrainConfig {
 
 struct Config {
   std::string name;
-  std::string math = "fast";  // fast, exact: no Winograd
-  bool fuse = true;           // false: every layer by itself
+  std::string math = "fast";            // fast, exact: no Winograd
+  bool fuse = true;                     // false: every layer by itself
+  std::string task = "classification";  // of train/tasks/
   DataConfig data;
   ModelConfig model;
   LossConfig loss;

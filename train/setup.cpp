@@ -116,6 +116,7 @@ std::unique_ptr<Network> make_run_network(const Config& config) {
                        .where = config.model.where,
                        .strides = config.model.strides,
                        .stem = config.model.stem,
+                       .head = config.model.head,
                        .dropout = config.model.dropout,
                        .stochastic_depth = config.model.stochastic_depth},
                       config.model.pool);

@@ -35,8 +35,9 @@ class ExperimentsTest : public testing::Test {
   static RunResult made_up(const PlannedRun& run) {
     RunResult r;
     r.finished = true;
-    r.top1_last = 0.1 + 0.01 * static_cast<double>(run.seed) + 0.001 * static_cast<double>(run.row);
-    r.top1_best = *r.top1_last + 0.01;
+    const double top1 = 0.1 + 0.01 * static_cast<double>(run.seed) + 0.001 * static_cast<double>(run.row);
+    r.last = {{"top1", top1}};
+    r.best = top1 + 0.01;
     r.loss_last = 2;
     r.gmacs = 0.02;
     r.parameters = 1000;
@@ -64,7 +65,7 @@ class ExperimentsTest : public testing::Test {
         ran_.push_back(run.folder.filename().string());
       }
       save(run, true);
-      run_options.progress({.step = 32, .steps = 32, .epoch = 0, .epochs = 1, .top1 = {}});
+      run_options.progress({.step = 32, .steps = 32, .epoch = 0, .epochs = 1, .metric = {}});
       return made_up(run);
     };
   }
