@@ -109,8 +109,9 @@ RunProgress logged_progress(const PlannedRun& run) {
     progress.step = entry["step"].get<int64_t>();
     if (entry.contains("epoch")) progress.epoch = entry["epoch"].get<int64_t>();
     if (entry.contains("loss")) progress.loss = entry["loss"].get<double>();
-    if (const std::string key = "test_" + metric.name; entry.contains(key))
-      progress.metric = {metric, entry[key].get<double>()};
+    if (entry.contains("weights")) continue;  // the test at its end
+    for (const std::string& key : {"test_" + metric.name, "val_" + metric.name})
+      if (entry.contains(key)) progress.metric = {metric, entry[key].get<double>()};
   }
   return progress;
 }
