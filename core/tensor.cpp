@@ -83,6 +83,7 @@ Tensor Tensor::from(std::span<const T> values, const Dims& shape) {
 template Tensor Tensor::from(std::span<const float>, const Dims&);
 template Tensor Tensor::from(std::span<const double>, const Dims&);
 template Tensor Tensor::from(std::span<const int64_t>, const Dims&);
+template Tensor Tensor::from(std::span<const int32_t>, const Dims&);
 template Tensor Tensor::from(std::span<const uint8_t>, const Dims&);
 
 bool Tensor::is_contiguous(MemoryFormat format) const {
@@ -275,6 +276,8 @@ void dispatch_any(DType t, F&& f) {
       return f(bf16{});
     case DType::i64:
       return f(int64_t{});
+    case DType::i32:
+      return f(int32_t{});
     case DType::u8:
       return f(uint8_t{});
   }

@@ -43,6 +43,15 @@ bool GraphBuilder::cifar_stem() const {
   return stem.empty() ? std::max(options_.input[2], options_.input[3]) <= 64 : stem == "cifar";
 }
 
+std::string GraphBuilder::head(std::initializer_list<const char*> heads) {
+  has_heads_ = true;
+  const std::vector<std::string> names(heads.begin(), heads.end());
+  if (options_.head.empty()) return names.front();
+  if (std::find(names.begin(), names.end(), options_.head) != names.end()) return options_.head;
+  throw Error("model.head: {} has no head \"{}\"{}; its heads are {}", options_.name, options_.head,
+              did_you_mean(options_.head, names), fmt::join(names, ", "));
+}
+
 int32_t GraphBuilder::length(Length kind, int64_t of, int64_t a, int64_t b) {
   const auto [at, fresh] =
       expressions_.try_emplace({static_cast<int64_t>(kind), of, a, b}, static_cast<int32_t>(expression_text_.size()));
@@ -155,6 +164,7 @@ Value GraphBuilder::pool_node(const std::string& slot, const std::string& branch
 Value GraphBuilder::conv_norm_act(const ConvNormActNames& names, Value x, const ConvSpec& given) {
   ConvSpec spec = given;
   const Json* const config = spec.slot.empty() ? nullptr : filling(spec.slot, x);
+  if (!spec.slot.empty()) has_strided_slot_ = true;
   if (config) {
     if (options_.strides.contains(spec.slot))
       throw Error("model.strides.{}: the slot is filled with {}: only an empty slot has a stride", spec.slot,
@@ -177,11 +187,13 @@ Value GraphBuilder::conv_norm_act(const ConvNormActNames& names, Value x, const 
 }
 
 Value GraphBuilder::pool_slot(const std::string& slot, Value x, const Json& published) {
-  if (options_.where != "before")
-    throw Error("model.where: the slot {} has no convolution to stand after; expected \"before\"", slot);
   if (options_.strides.contains(slot))
     throw Error("model.strides.{}: the slot's layer is a pooling operator: set model.pool.{} instead", slot, slot);
   const Json* const config = filling(slot, x);
+  if (config && options_.where != "before")
+    throw Error(
+        "model.where: the slot {} has no convolution to stand after; expected \"before\", or null in model.pool.{}",
+        slot, slot);
   return pool_node(slot, "", x, config ? *config : published);
 }
 
@@ -241,6 +253,10 @@ Graph GraphBuilder::finish(Value output) {
   for (const auto& [slot, config] : pool_->items())
     if (slot != "default") expect_slot("model.pool", slot);
   for (const auto& [slot, stride] : options_.strides) expect_slot("model.strides", slot);
+  if (options_.where != "before" && !has_strided_slot_)
+    throw Error("model.where: {} has no strided convolution to stand after; expected \"before\"", options_.name);
+  if (!options_.head.empty() && !has_heads_)
+    throw Error("model.head: {} has one head alone, got \"{}\"", options_.name, options_.head);
 
   // All shape adaptors together start at a quarter of the length: of k alike, each at s = (1/4)^(1/k).
   const auto adaptors =

@@ -147,6 +147,11 @@ Trace Network::trace() const {
   return trace;
 }
 
+bool Network::gives_map() const {
+  Trace unused;
+  return !walk(unused, [](size_t, std::span<const TracedShape>) {})[static_cast<size_t>(graph_.output)].lengths.empty();
+}
+
 void Network::project() {
   for (const Parameter& p : parameters_)
     if ((p.kind == ParameterKind::shape || p.kind == ParameterKind::number) && !all_finite(p.value))

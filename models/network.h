@@ -38,8 +38,10 @@ class Network {
   Network(const Network&) = delete;
   Network& operator=(const Network&) = delete;
 
-  /// Logits (N, classes) of images (N, C, H, W) in the network's dtype.
+  /// Logits (N, classes), or a map of them (N, classes, height, width), of images (N, C, H, W) in the network's dtype.
   Tensor forward(const Tensor& x, const ForwardMode& mode) const;
+  /// Whether the output is a map of logits: one vector per position and not per image.
+  bool gives_map() const;
   /// Shapes, parameters and multiply-adds of every node as the shape parameters stand now.
   Trace trace() const;
   /// Brings every operator's parameters into their bounds: one walk, in which each slot's are projected with the input

@@ -22,8 +22,9 @@ struct StepMemory {
 };
 
 StepMemory measure(const Config& config, Network& network) {
+  const auto task = make_task(config, network);
   Optimizer optimizer(config.optim, network.parameters(), 1, 1);
-  Stepper stepper(network, optimizer, config.loss, config.train.seed);
+  Stepper stepper(network, *task, optimizer, config.loss, config.train.seed);
   StepMemory memory;
   stepper.after_forward = [&](const Tape& tape) {
     for (const SavedBytes& row : tape.saved_bytes()) {
@@ -31,7 +32,7 @@ StepMemory measure(const Config& config, Network& network) {
       memory.saved_bytes += row.bytes;
     }
   };
-  const TensorBatch batch = made_up_batch(config, network, config.train.batch);
+  const TensorBatch batch = made_up_batch(config, network, *task, config.train.batch);
   Allocator::of(kCpu).reset_peak();
   memory.gmacs_penalty = stepper.step(batch, 0).gmacs;
   memory.peak_bytes = Allocator::of(kCpu).stats().peak_bytes;

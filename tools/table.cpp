@@ -19,6 +19,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/version.h"
+#include "data/dataset.h"
 #include "tools/command.h"
 #include "tools/data_root.h"
 #include "tools/progress.h"
@@ -33,7 +34,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int64_t kAllImages = 50000;  // training images where a config says none; for the bar alone
+// Training images where a config says none, for the bar.
+int64_t all_images(const Config& config) {
+  return find_dataset(config.data.name).train_images;
+}
 
 // Which images: CIFAR-100 where it is found, else the procedural set, unless --set data.name decides.
 struct Images {
@@ -62,7 +66,7 @@ Images find_images(const Call& call) {
     images.help = "CIFAR-100, the real images, from " + images.help;
   } else if (images.data_set == "procedural") {
     images.help =
-        fmt::format("procedural images ({} classes, made from seed {}), {}", source_format("procedural").classes,
+        fmt::format("procedural images ({} classes, made from seed {}), {}", dataset_format("procedural", {}).classes,
                     config.data.seed, decided ? "as --set data.name says" : "because CIFAR-100 was not found");
   } else {
     images.help = images.data_set + " from " + images.help;
@@ -93,7 +97,9 @@ std::string last_line(const fs::path& file) {
 // Where a run of another process stands: the last whole line of its log that names a step.
 RunProgress logged_progress(const PlannedRun& run) {
   constexpr std::streamoff kTail = 4096;
-  RunProgress progress{.steps = planned_steps(run.config, kAllImages), .epochs = run.config.train.epochs, .top1 = {}};
+  RunProgress progress{
+      .steps = planned_steps(run.config, all_images(run.config)), .epochs = run.config.train.epochs, .metric = {}};
+  const Metric& metric = find_task(run.config.task).primary();
   std::ifstream in(run.folder / "log.jsonl", std::ios::binary | std::ios::ate);
   if (!in) return progress;
   in.seekg(std::max<std::streamoff>(0, static_cast<std::streamoff>(in.tellg()) - kTail));
@@ -103,7 +109,9 @@ RunProgress logged_progress(const PlannedRun& run) {
     progress.step = entry["step"].get<int64_t>();
     if (entry.contains("epoch")) progress.epoch = entry["epoch"].get<int64_t>();
     if (entry.contains("loss")) progress.loss = entry["loss"].get<double>();
-    if (entry.contains("test_top1")) progress.top1 = entry["test_top1"].get<double>();
+    if (entry.contains("weights")) continue;  // the test at its end
+    for (const std::string& key : {"test_" + metric.name, "val_" + metric.name})
+      if (entry.contains(key)) progress.metric = {metric, entry[key].get<double>()};
   }
   return progress;
 }
@@ -237,8 +245,9 @@ class TableBar {
   }
   void started(size_t i) {
     ++begun_;
-    running_[i] = {
-        .steps = planned_steps(runs_[i].config, kAllImages), .epochs = runs_[i].config.train.epochs, .top1 = {}};
+    running_[i] = {.steps = planned_steps(runs_[i].config, all_images(runs_[i].config)),
+                   .epochs = runs_[i].config.train.epochs,
+                   .metric = {}};
     name(i);
   }
   void progress(size_t i, const RunProgress& p) {
@@ -258,9 +267,10 @@ class TableBar {
   double images(size_t i) const {
     const Config& config = runs_[i].config;
     const auto of = [](int64_t n) { return static_cast<double>(n); };
-    const double all = of(config.data.train_images.value_or(kAllImages)) * of(config.train.epochs);
+    const double all =
+        of(config.data.train_images.value_or(all_images(config)) - config.data.val_images) * of(config.train.epochs);
     return config.train.max_steps || config.data.drop_last
-               ? std::min(all, of(planned_steps(config, kAllImages)) * of(config.train.batch))
+               ? std::min(all, of(planned_steps(config, all_images(config))) * of(config.train.batch))
                : all;
   }
   static int64_t whole(double images) { return static_cast<int64_t>(std::min(images, 0x1p62)); }
@@ -268,7 +278,7 @@ class TableBar {
     const RunProgress& p = running_[i];  // the bar names the run that moved last
     const std::string seed = plan_.options.seeds > 1 ? fmt::format(" seed {}", runs_[i].seed) : "";
     bar().set_what(fmt::format("{}/{} {}{}", begun_, missing_, plan_.rows[runs_[i].row].title, seed));
-    notes_ = progress_notes({.step = p.step, .epoch = p.epoch, .epochs = p.epochs, .loss = p.loss, .top1 = p.top1});
+    notes_ = progress_notes({.step = p.step, .epoch = p.epoch, .epochs = p.epochs, .loss = p.loss, .metric = p.metric});
   }
   void draw() {
     double done = finished_, skipped = 0;
@@ -311,7 +321,8 @@ int run(const Call& call) {
                                  ? call.path("out")
                                  : fs::path("runs") / fmt::format("{}-{}-{}", name, scale.name, images.data_set)};
   if (call.given("only") && options.only.empty()) throw Error("--only: expected a pattern, got nothing");
-  const TablePlan plan = make_plan(table.name, options);
+  TablePlan plan = make_plan(table.name, options);
+  for (PlannedRun& run : plan.runs) run.config.model.init = expand_home(run.config.model.init).string();
   // Another run in a folder, a wrong operator or key: found before anything runs.
   for (const PlannedRun& planned : plan.runs) {
     if (!planned.selected) continue;

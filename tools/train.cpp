@@ -18,8 +18,8 @@ namespace {
 std::string epoch_line(const EpochSummary& e) {
   std::vector<std::string> parts{fmt::format("epoch {:>{}}/{}", e.epoch, std::to_string(e.epochs).size(), e.epochs),
                                  fmt::format("loss {:.3f}", e.loss)};
-  if (e.test_loss) parts.push_back(fmt::format("test loss {:.3f}", *e.test_loss));
-  if (e.top1) parts.push_back(fmt::format("top-1 {:.2f}%", 100 * *e.top1));
+  if (e.other_loss) parts.push_back(fmt::format("{} loss {:.3f}", e.validation ? "validation" : "test", *e.other_loss));
+  if (e.metric) parts.push_back(e.metric->text());
   parts.push_back(fmt::format("{:.0f} images/s", e.images_per_second));
   parts.push_back(duration_text(e.seconds));
   return fitted_line(parts, "  ", terminal_width(STDERR_FILENO));
@@ -95,7 +95,7 @@ int run(const Call& call) {
                                     },
                                 .epoch_ended =
                                     [&](const EpochSummary& e) {
-                                      if (e.top1) latest.top1 = e.top1;  // evaluated after the last step
+                                      if (e.metric) latest.metric = e.metric;  // evaluated after the last step
                                       progress.update(latest.step, progress_notes(latest));
                                       print_progress_line(epoch_line(e));
                                     },
@@ -119,12 +119,14 @@ int run(const Call& call) {
                       steps, (out / "trace.json").string()));
   std::vector<std::string> shapes;
   for (const auto& [slot, size] : result.shapes) shapes.push_back(fmt::format("{} {}", slot, size.str()));
-  const auto percent = [](const std::optional<double>& top1) {
-    return top1 ? fmt::format("{:.2f}%", 100 * *top1) : std::string("not evaluated");
+  const auto percent = [](const std::optional<double>& value) {
+    return value ? fmt::format("{:.2f}%", 100 * *value) : std::string("not evaluated");
   };
-  print(fmt::format("top-1 {} (last), {} (best)\n{:.4f} GMACs, {} parameters, {} steps at {:.0f} images/s\n{}\nin {}\n",
-                    percent(result.top1_last), percent(result.top1_best), result.gmacs, result.parameters, result.steps,
-                    result.images_per_second, fmt::join(shapes, ", "), out.string()));
+  const std::string best =
+      config.data.val_images > 0 ? fmt::format(", {} (best of the validation part)", percent(result.best)) : "";
+  print(fmt::format("{} {} (last){}\n{:.4f} GMACs, {} parameters, {} steps at {:.0f} images/s\n{}\nin {}\n",
+                    result.metric.label, percent(result.metric_last()), best, result.gmacs, result.parameters,
+                    result.steps, result.images_per_second, fmt::join(shapes, ", "), out.string()));
   return 0;
 }
 
@@ -146,6 +148,7 @@ const Registered registered(
      .details =
          "CONFIG is a file, or the name of one in configs/ (here or beside the program's source) or compiled in:\n"
          "cifar100_vgg16.json ... The log says which file was read.\n"
+         "`tidepool keys` lists the keys that --set can change.\n"
          "`tidepool train --resume RUN` resumes the run in the directory RUN with its own config, data and\n"
          "settings; --set may change only keys that do not decide weights (data.workers, train.max_steps ...).\n"
          "Ctrl-C finishes the step, saves a checkpoint and exits with 130.\n",

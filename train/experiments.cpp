@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/safetensors.h"
+#include "data/dataset.h"
 #include "layers/pool/prepared.h"
 #include "train/optimizer.h"
 #include "train/same_run.h"
@@ -137,8 +138,8 @@ std::string pool_label(const Json& pool) {
   });
 }
 
-std::string data_label(const VariantConfig& variant) {
-  const VariantConfig usual;
+std::string data_label(const VariantOptions& variant) {
+  const VariantOptions usual;
   if (variant.type == "none") return "plain";
   if (variant.type == "tile" && variant.grid != usual.grid) return fmt::format("tile (grid {})", variant.grid);
   if (variant.type == "large" && variant.size != usual.size) return fmt::format("large (size {})", variant.size);
@@ -308,6 +309,15 @@ std::optional<Json> halving_config(const PoolDescription& op) {
   return ordered;
 }
 
+namespace {
+
+// As many as a table's row keeps for choosing the best epoch: 5,000 of 50,000, else a tenth.
+int64_t validation_images(const DataConfig& data) {
+  return data.train_images.value_or(find_dataset(data.name).train_images) / 10;
+}
+
+}  // namespace
+
 Config row_config(const Row& row, const Scale& scale, const std::string& data_set, uint64_t seed,
                   std::span<const std::string> sets) {
   const auto images = [](const std::optional<int64_t>& n) { return n ? std::to_string(*n) : std::string("null"); };
@@ -330,13 +340,16 @@ Config row_config(const Row& row, const Scale& scale, const std::string& data_se
   }
   all.insert(all.end(), row.sets.begin(), row.sets.end());
   all.insert(all.end(), sets.begin(), sets.end());
+  const Config config = load_config_text(text, row.name, all);
+  // Before all others: a row or --set that says their number wins.
+  all.insert(all.begin(), fmt::format("data.val_images={}", validation_images(config.data)));
   return load_config_text(text, row.name, all);
 }
 
 int64_t planned_steps(const Config& config, int64_t images) {
-  images = config.data.train_images.value_or(images);
+  images = config.data.train_images.value_or(images) - config.data.val_images;
   const int64_t batch = config.train.batch;
-  // No overflow: the schema holds images, batch and epochs below 2^31 each.
+  // No overflow: the keys hold images, batch and epochs below 2^31 each.
   const int64_t steps = (images / batch + (config.data.drop_last || images % batch == 0 ? 0 : 1)) * config.train.epochs;
   return std::min(steps, config.train.max_steps.value_or(steps));
 }
@@ -364,6 +377,10 @@ TablePlan make_plan(const std::string& table, const PlanOptions& options) {
            .folder = options.out / "runs" / fmt::format("{}-seed{}", plan.rows[i].name, seed),
            .selected = selected[i]});
     }
+  for (const PlannedRun& run : plan.runs)
+    if (run.config.task != plan.runs.front().config.task)
+      throw Error("a table compares one metric: {} has the task {}, and {} has {}", plan.rows.front().name,
+                  plan.runs.front().config.task, plan.rows[run.row].name, run.config.task);
   // The runs of the first seed are those of the rows, in their order; another seed changes no label.
   const std::vector<Row> planned = plan.rows;
   for (size_t i = 0; i < plan.rows.size(); ++i)
@@ -386,7 +403,7 @@ std::optional<RunResult> saved_result(const PlannedRun& run) {
     throw Error("{}: holds a run with another config ({}); another --out keeps both", run.folder.string(), differs);
   if (!fs::exists(result)) return std::nullopt;
   try {
-    return RunResult::from_json(read_json(result));
+    return RunResult::from_json(read_json(result), find_task(run.config.task));
   } catch (const Json::exception& error) {
     throw Error("{}: expected the result of a run: {}", result.string(), error.what());
   }
@@ -394,8 +411,8 @@ std::optional<RunResult> saved_result(const PlannedRun& run) {
 
 bool same_function(const PlannedRun& a, const RunResult& of_a, const PlannedRun& b, const RunResult& of_b) {
   if (config_difference(a.config.resolved, b.config.resolved, "config").empty()) return true;
-  if (!of_a.loss_last || of_a.loss_last != of_b.loss_last || of_a.top1_last != of_b.top1_last ||
-      of_a.top1_best != of_b.top1_best || of_a.steps != of_b.steps || of_a.shapes != of_b.shapes)
+  if (!of_a.loss_last || of_a.loss_last != of_b.loss_last || of_a.metric_last() != of_b.metric_last() ||
+      of_a.best != of_b.best || of_a.steps != of_b.steps || of_a.shapes != of_b.shapes)
     return false;
   const auto weights = [](const PlannedRun& run) {
     auto tensors = read_safetensors(run.folder / "last.safetensors").tensors;

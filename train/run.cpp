@@ -27,9 +27,35 @@ template <class T>
 Json optional_json(const std::optional<T>& value) {
   return value ? Json(*value) : Json(nullptr);
 }
-std::optional<double> optional_number(const Json& json, const char* key) {
+std::optional<double> optional_number(const Json& json, const std::string& key) {
   return json.contains(key) && json.at(key).is_number() ? std::optional(json.at(key).get<double>()) : std::nullopt;
 }
+
+std::optional<double> value_of(const MetricValues& values, const std::string& metric) {
+  for (const auto& [name, value] : values)
+    if (name == metric) return value;
+  return std::nullopt;
+}
+
+// The values that `json` has under "<metric>_last".
+MetricValues last_values(const Json& json, const TaskDescription& task, const std::string& prefix = "") {
+  MetricValues values;
+  for (const Metric& metric : task.metrics)
+    if (const auto value = optional_number(json, prefix + metric.name + "_last"))
+      values.emplace_back(metric.name, *value);
+  return values;
+}
+
+// "<metric>_last" of the primary metric, its best, then the other metrics; `prefix` before each key.
+Json metrics_json(const Metric& primary, const MetricValues& last, const std::optional<double>& best,
+                  const std::string& prefix = "") {
+  Json json{{prefix + primary.name + "_last", optional_json(value_of(last, primary.name))},
+            {prefix + primary.name + "_best", optional_json(best)}};
+  for (const auto& [name, value] : last) json[prefix + name + "_last"] = value;
+  return json;
+}
+
+const std::string kValidationPrefix = "val_";
 
 Json shapes_json(const std::vector<std::pair<std::string, Dims>>& shapes) {
   Json json = Json::object();
@@ -109,20 +135,30 @@ int64_t checked_steps(int64_t steps_per_epoch, int64_t epochs) {
   return steps;
 }
 
+// The network as the run begins. Where there is a checkpoint, all of it comes from there.
+std::unique_ptr<Network> first_network(const Config& config, const RunOptions& options) {
+  auto network = make_run_network(config);
+  if (!std::filesystem::exists(checkpoint_in(options.out))) load_init(config.model, *network);
+  return network;
+}
+
 class Run {
  public:
   Run(const Config& config, const RunOptions& options)
       : config_(config),
         options_(options),
-        network_(make_run_network(config)),  // before the data: a wrong network is refused at once
+        description_(find_task(config.task)),
+        network_(first_network(config, options)),  // before the data: a wrong network is refused at once
+        task_(make_task(config, *network_)),
         data_(open_data(config.data, options.data_root)),
         loader_(data_.train, data_.normalisation, loader_options(config, true)),
-        test_loader_(data_.test, data_.normalisation, loader_options(config, false)),
+        watched_loader_(validates() ? data_.validation : data_.test, data_.normalisation,
+                        loader_options(config, false)),
         steps_per_epoch_(checked_epoch(loader_.batches(), config, data_.train->size(), *network_)),
         schedule_steps_(checked_steps(steps_per_epoch_, config.train.epochs)),
         total_steps_(std::min(schedule_steps_, config.train.max_steps.value_or(schedule_steps_))),
         optimizer_(config.optim, network_->parameters(), steps_per_epoch_, schedule_steps_),
-        stepper_(*network_, optimizer_, config.loss, config.train.seed),
+        stepper_(*network_, *task_, optimizer_, config.loss, config.train.seed),
         directory_(options.out, options.resume) {
     if (config.optim.ema) average_.emplace(network_->state(), *config.optim.ema);
     config_.resolved["data"]["normalize"] = data_.normalize;
@@ -145,7 +181,8 @@ class Run {
     log_config_files(config_);
 
     if (!resumed) log_shapes();
-    if (total_steps_ == 0) save();  // else the start is not saved: the seed gives it again, bit for bit
+    // The seed gives the initial weights again, bit for bit; the file of model.init may change, or be gone.
+    if (total_steps_ == 0 || (!resumed && !config_.model.init.empty())) save();
     while (true) {
       if (evaluation_due() && !evaluate_now()) return stopped();
       epoch_ended();
@@ -161,16 +198,15 @@ class Run {
   // False when it was stopped.
   bool train_epoch(int64_t epoch) {
     loader_.start_epoch(epoch, step_ - epoch * steps_per_epoch_);
-    Batch batch;
+    TensorBatch batch;
     auto window_begin = Clock::now();
     int64_t window_images = 0;
     while (step_ < total_steps_) {
       const auto begin = Clock::now();
       if (!loader_.next(batch)) break;
-      const TensorBatch tensors = to_tensors(batch, network_->options().dtype);
-      end_span("input", {tensors.images});
+      end_span("input", {batch.images});
       const double rate = optimizer_.learning_rate(step_);
-      const StepLosses losses = stepper_.step(tensors, step_);
+      const StepLosses losses = stepper_.step(batch, step_);
       if (average_) average_->update();
       ++step_;
       const double step_seconds = seconds_since(begin);
@@ -211,7 +247,7 @@ class Run {
                            .epochs = config_.train.epochs,
                            .images_per_second = speed,
                            .loss = losses.total,
-                           .top1 = top1_last_});
+                           .metric = metric_last()});
       end_span("other");
       if (options_.stop && options_.stop()) return false;
       const auto& every = config_.train.checkpoint_every;
@@ -244,31 +280,16 @@ class Run {
     check_finite();  // best is written before last
     if (average_) average_->swap();
     end_span("other");
-    Evaluation e;
-    {
-      const Observer::Scope nobody(nullptr);  // a profile tells an evaluation from the steps, not its layers
-      try {
-        e = evaluate(*network_, test_loader_, nullptr, 0, options_.stop);
-      } catch (const Error& error) {
-        throw Failure("step {}: evaluation: {}", step_, error.what());
-      }
-    }
+    const std::optional<Evaluation> evaluation = evaluate_with(watched_loader_, watched_name());
     end_span("evaluation");
-    const bool stopped = options_.stop && options_.stop();
-    // The weights are finite and the network's answers are not: in training the next step would have said so.
-    if (!stopped && !std::isfinite(e.loss) && step_ >= total_steps_)
-      throw Failure("step {}: the loss on the test images is {}", step_, e.loss);
-    if (!stopped) {
-      top1_last_ = e.top1;
+    if (evaluation) {
+      const Evaluation& e = *evaluation;
+      last_ = named_metrics(e);
       loss_last_ = e.loss;
       evaluated_step_ = step_;
-      directory_.log({{"step", step_},
-                      {"epoch", (step_ - 1) / steps_per_epoch_},
-                      {"test_top1", e.top1},
-                      {"test_top5", e.top5},
-                      {"test_loss", e.loss}});
-      if (std::isfinite(e.loss) && (!top1_best_ || e.top1 > *top1_best_)) {
-        top1_best_ = e.top1;
+      log_evaluation(e, validates() ? kValidationPrefix : std::string("test_"), nullptr);
+      if (validates() && std::isfinite(e.loss) && (!best_ || e.metrics[0] > *best_)) {
+        best_ = e.metrics[0];
         SafetensorsFile file;
         for (const auto& [name, value] : network_->state()) file.tensors[name] = value;
         file.metadata = metadata();
@@ -276,8 +297,42 @@ class Run {
       }
     }
     if (average_) average_->swap();
-    if (!stopped) save();
-    return !stopped;
+    if (evaluation) save();
+    return evaluation.has_value();
+  }
+
+  bool validates() const { return data_.validation != nullptr; }
+  const char* watched_name() const { return validates() ? "validation" : "test"; }
+
+  // The network as it is on the images of a loader; none when it was stopped.
+  std::optional<Evaluation> evaluate_with(Loader& loader, const char* name) {
+    const Observer::Scope nobody(nullptr);  // a profile tells an evaluation from the steps, not its layers
+    Evaluation e;
+    try {
+      e = evaluate(*network_, *task_, loader, nullptr, options_.stop);
+    } catch (const Error& error) {
+      throw Failure("step {}: evaluation: {}", step_, error.what());
+    }
+    if (options_.stop && options_.stop()) return std::nullopt;
+    // The weights are finite and the network's answers are not: in training the next step would have said so.
+    if (!std::isfinite(e.loss) && step_ >= total_steps_)
+      throw Failure("step {}: the loss on the {} images is {}", step_, name, e.loss);
+    return e;
+  }
+
+  MetricValues named_metrics(const Evaluation& e) const {
+    MetricValues values;
+    for (size_t i = 0; i < e.metrics.size(); ++i) values.emplace_back(description_.metrics[i].name, e.metrics[i]);
+    return values;
+  }
+
+  // `weights`: "last" or "best" in a test at the end of the run, else null.
+  void log_evaluation(const Evaluation& e, const std::string& prefix, const char* weights) {
+    Json line{{"step", step_}, {"epoch", (step_ - 1) / steps_per_epoch_}};
+    if (weights) line["weights"] = weights;
+    for (const auto& [name, value] : named_metrics(e)) line[prefix + name] = value;
+    line[prefix + "loss"] = e.loss;
+    directory_.log(line);
   }
 
   void epoch_ended() {
@@ -288,8 +343,9 @@ class Run {
       options_.epoch_ended({.epoch = (step_ - 1) / steps_per_epoch_ + 1,
                             .epochs = config_.train.epochs,
                             .loss = epoch_.loss / steps,
-                            .test_loss = evaluated ? loss_last_ : std::nullopt,
-                            .top1 = evaluated ? top1_last_ : std::nullopt,
+                            .validation = validates(),
+                            .other_loss = evaluated ? loss_last_ : std::nullopt,
+                            .metric = evaluated ? metric_last() : std::nullopt,
                             .images_per_second = static_cast<double>(epoch_.images) / std::max(epoch_.seconds, 1e-9),
                             .seconds = epoch_.seconds});
     epoch_ = {};
@@ -338,10 +394,10 @@ class Run {
     Json progress{{"seconds", seconds_},
                   {"images", images_},
                   {"peak_bytes", peak_bytes()},
-                  {"top1_last", optional_json(top1_last_)},
-                  {"top1_best", optional_json(top1_best_)},
                   {"loss_last", optional_json(loss_last_)},
                   {"evaluated_step", evaluated_step_}};
+    progress.update(
+        metrics_json(description_.primary(), last_, best_, validates() ? kValidationPrefix : std::string()));
     Json& pulls = progress["shape_gradients"] = Json::object();
     for (const auto& [name, s] : shape_gradients_)
       pulls[name] = {{"count", s.count}, {"mean", s.mean}, {"squares", s.squares}};
@@ -397,8 +453,9 @@ class Run {
     seconds_ = progress.at("seconds").get<double>();
     images_ = progress.at("images").get<int64_t>();
     peak_before_ = progress.at("peak_bytes").get<size_t>();
-    top1_last_ = optional_number(progress, "top1_last");
-    top1_best_ = optional_number(progress, "top1_best");
+    const std::string prefix = validates() ? kValidationPrefix : std::string();
+    last_ = last_values(progress, description_, prefix);
+    if (validates()) best_ = optional_number(progress, prefix + description_.primary().name + "_best");
     loss_last_ = optional_number(progress, "loss_last");
     evaluated_step_ = progress.at("evaluated_step").get<int64_t>();
     for (const auto& [name, s] : progress.at("shape_gradients").items())
@@ -408,29 +465,86 @@ class Run {
   }
 
   RunResult finish() {
+    if (const auto tested = saved_test()) return *tested;
     if (average_) average_->swap();  // the shapes and costs are those of the network that was evaluated
     const Trace trace = network_->trace();
-    const RunResult result{.finished = true,
-                           .top1_last = top1_last_,
-                           .top1_best = top1_best_,
-                           .loss_last = loss_last_,
-                           .gmacs = trace.gmacs(),
-                           .parameters = trace.parameters(),
-                           .steps = step_,
-                           .seconds = seconds_,
-                           .images_per_second = seconds_ > 0 ? static_cast<double>(images_) / seconds_ : 0,
-                           .peak_bytes = peak_bytes(),
-                           .shapes = network_->slot_shapes()};
-    if (average_) average_->swap();
+    RunResult result{.finished = true,
+                     .metric = description_.primary(),
+                     .last = last_,
+                     .best = {},
+                     .loss_last = loss_last_,
+                     .validation_last = {},
+                     .validation_best = {},
+                     .gmacs = trace.gmacs(),
+                     .parameters = trace.parameters(),
+                     .steps = step_,
+                     .seconds = seconds_,
+                     .images_per_second = seconds_ > 0 ? static_cast<double>(images_) / seconds_ : 0,
+                     .peak_bytes = peak_bytes(),
+                     .shapes = network_->slot_shapes()};
+    if (validates() && evaluated_step_ > 0 && !test(result)) {
+      result = {};
+      result.steps = step_;
+      return result;  // all but the test is saved
+    }
     directory_.write_json("result.json", result.json());
     return result;
   }
 
+  // The result of a run with a validation part that is resumed after its end: the test images are looked at once.
+  std::optional<RunResult> saved_test() const {
+    if (!validates()) return std::nullopt;
+    try {
+      const std::optional<Json> saved = directory_.result();
+      if (saved && saved->at("steps").get<int64_t>() == step_) return RunResult::from_json(*saved, description_);
+    } catch (const Json::exception&) {  // no result of ours: made anew
+    }
+    return std::nullopt;
+  }
+
+  // Looks at the test images with the last weights and with those chosen on the validation part. The network has the
+  // latter then, and is done with. False when it was stopped.
+  bool test(RunResult& result) {
+    result.validation_last = value_of(last_, result.metric.name);
+    result.validation_best = best_;
+    Loader loader(data_.test, data_.normalisation, loader_options(config_, false));
+    const std::optional<Evaluation> last = evaluate_with(loader, "test");
+    if (!last) return false;
+    result.last = named_metrics(*last);
+    result.loss_last = last->loss;
+    std::optional<Evaluation> best;
+    if (best_) {
+      const SafetensorsFile chosen = read_safetensors(directory_.best());
+      if (chosen.metadata.at("step") == std::to_string(step_)) {
+        best = last;
+      } else {
+        load_network(chosen, *network_, directory_.best());
+        best = evaluate_with(loader, "test");
+        if (!best) return false;
+      }
+      result.best = best->metrics[0];
+    }
+    log_evaluation(*last, "test_", "last");
+    if (best) log_evaluation(*best, "test_", "best");
+    directory_.flush();
+    return true;
+  }
+
+  // None before the first evaluation.
+  std::optional<MetricValue> metric_last() const {
+    Metric metric = description_.primary();
+    if (validates()) metric.label = "validation " + metric.label;
+    const auto value = value_of(last_, description_.primary().name);
+    return value ? std::optional(MetricValue{metric, *value}) : std::nullopt;
+  }
+
   Config config_;
   RunOptions options_;
+  const TaskDescription& description_;
   std::unique_ptr<Network> network_;
+  std::unique_ptr<Task> task_;
   RunData data_;
-  Loader loader_, test_loader_;
+  Loader loader_, watched_loader_;  // of training; of what is evaluated after an epoch
   int64_t steps_per_epoch_, schedule_steps_, total_steps_;
   Optimizer optimizer_;
   Stepper stepper_;
@@ -440,31 +554,43 @@ class Run {
   int64_t step_ = 0, images_ = 0, evaluated_step_ = 0;
   double seconds_ = 0;
   size_t peak_before_ = 0;
-  std::optional<double> top1_last_, top1_best_, loss_last_;
+  MetricValues last_;
+  std::optional<double> best_, loss_last_;  // best_: of the primary metric
   EpochSums epoch_;
   std::map<std::string, GradientStatistics> shape_gradients_;  // of the epoch so far
 };
 
 }  // namespace
 
-Json RunResult::json() const {
-  return {{"top1_last", optional_json(top1_last)},
-          {"top1_best", optional_json(top1_best)},
-          {"loss_last", optional_json(loss_last)},
-          {"gmacs", gmacs},
-          {"parameters", parameters},
-          {"steps", steps},
-          {"seconds", seconds},
-          {"images_per_second", images_per_second},
-          {"peak_bytes", peak_bytes},
-          {"shapes", shapes_json(shapes)}};
+std::optional<double> RunResult::metric_last() const {
+  return value_of(last, metric.name);
 }
 
-RunResult RunResult::from_json(const Json& json) {
+Json RunResult::json() const {
+  Json json = metrics_json(metric, last, best);
+  if (validation_last) {
+    json[kValidationPrefix + metric.name + "_last"] = *validation_last;
+    json[kValidationPrefix + metric.name + "_best"] = optional_json(validation_best);
+  }
+  json.update(Json{{"loss_last", optional_json(loss_last)},
+                   {"gmacs", gmacs},
+                   {"parameters", parameters},
+                   {"steps", steps},
+                   {"seconds", seconds},
+                   {"images_per_second", images_per_second},
+                   {"peak_bytes", peak_bytes},
+                   {"shapes", shapes_json(shapes)}});
+  return json;
+}
+
+RunResult RunResult::from_json(const Json& json, const TaskDescription& task) {
   RunResult r{.finished = true,
-              .top1_last = optional_number(json, "top1_last"),
-              .top1_best = optional_number(json, "top1_best"),
+              .metric = task.primary(),
+              .last = last_values(json, task),
+              .best = optional_number(json, task.primary().name + "_best"),
               .loss_last = optional_number(json, "loss_last"),
+              .validation_last = optional_number(json, kValidationPrefix + task.primary().name + "_last"),
+              .validation_best = optional_number(json, kValidationPrefix + task.primary().name + "_best"),
               .gmacs = json.at("gmacs").get<double>(),
               .parameters = json.at("parameters").get<int64_t>(),
               .steps = json.at("steps").get<int64_t>(),

@@ -1,31 +1,44 @@
 #include "train/setup.h"
 
-#include <cstring>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "data/named_normalisation.h"
 #include "data/normalisation.h"
+#include "data/subset.h"
 
 namespace tidepool {
 namespace {
 
-VariantOptions variant_options(const VariantConfig& v) {
-  return {.type = v.type, .factor = static_cast<double>(v.factor), .grid = v.grid, .size = v.size};
+std::shared_ptr<const Dataset> open_split(const DataConfig& config, const std::filesystem::path& root, Split split) {
+  return open_dataset(config.name, dataset_options(config, root, split));
 }
 
-std::shared_ptr<const Source> open_split(const DataConfig& config, const std::filesystem::path& root, Split split) {
-  return make_source(config.name, {.split = split,
-                                   .root = root,
-                                   .images = split == Split::kTrain ? config.train_images : config.test_images,
-                                   .seed = config.seed});
+// The training images without their validation part, and this part where there is one.
+std::tuple<std::shared_ptr<const Dataset>, std::shared_ptr<const Dataset>> open_training(
+    const DataConfig& config, const std::filesystem::path& root) {
+  const auto whole = open_split(config, root, Split::kTrain);
+  ValidationSplit split = split_validation(whole->size(), config.val_images, config.val_seed);
+  if (split.validation.empty()) return {whole, nullptr};
+  return {subset(whole, std::move(split.train)), subset(whole, std::move(split.validation))};
 }
 
-Json measure(const Source& train, const DataConfig& config) {
-  const Normalisation measured = measure_normalisation(train, variant_options(config.variant));
+Json measure(const Dataset& train, const DataConfig& config) {
+  const Normalisation measured = measure_normalisation(train, config.variant);
   return {{"mean", measured.mean}, {"std", measured.stddev}, {"from", "measure"}};
 }
 
 }  // namespace
+
+DatasetOptions dataset_options(const DataConfig& config, const std::filesystem::path& root, Split split) {
+  DatasetOptions options{.split = split,
+                         .root = root,
+                         .images = split == Split::kTrain ? config.train_images : config.test_images,
+                         .seed = config.seed};
+  Keys keys(config.options);
+  if (const auto own = find_dataset(config.name).keys) own(keys, options);
+  return options;
+}
 
 Json stated_normalize(const DataConfig& config) {
   Json numbers = config.normalize;
@@ -33,7 +46,7 @@ Json stated_normalize(const DataConfig& config) {
     for (const NamedNormalisation& known : kNamedNormalisations)
       if (config.normalize == known.name) numbers = {{"mean", known.mean}, {"std", known.stddev}, {"from", known.name}};
   if (numbers.is_string()) return numbers;
-  const auto channels = static_cast<size_t>(source_format(config.name).shape.channels);
+  const auto channels = static_cast<size_t>(dataset_format(config.name, dataset_options(config)).shape.channels);
   for (const char* key : {"mean", "std"})
     if (numbers.at(key).size() != channels)
       throw Error("data.normalize.{}: expected {} numbers, one per channel of {}, got {}", key, channels, config.name,
@@ -43,14 +56,14 @@ Json stated_normalize(const DataConfig& config) {
 
 Json measured_normalize(const DataConfig& config, const std::filesystem::path& root) {
   Json numbers = stated_normalize(config);
-  return numbers.is_string() ? measure(*open_split(config, root, Split::kTrain), config) : numbers;
+  return numbers.is_string() ? measure(*std::get<0>(open_training(config, root)), config) : numbers;
 }
 
 RunData open_test_data(const DataConfig& config, const std::filesystem::path& root) {
   RunData data;
   data.normalize = stated_normalize(config);
   if (data.normalize.is_string()) {
-    data.train = open_split(config, root, Split::kTrain);
+    std::tie(data.train, data.validation) = open_training(config, root);
     data.normalize = measure(*data.train, config);
   }
   data.test = open_split(config, root, Split::kTest);
@@ -61,17 +74,18 @@ RunData open_test_data(const DataConfig& config, const std::filesystem::path& ro
 
 RunData open_data(const DataConfig& config, const std::filesystem::path& root) {
   RunData data = open_test_data(config, root);
-  if (!data.train) data.train = open_split(config, root, Split::kTrain);
+  if (!data.train) std::tie(data.train, data.validation) = open_training(config, root);
   return data;
 }
 
 LoaderOptions loader_options(const Config& config, bool training) {
   return {.batch = config.train.batch,
+          .dtype = run_dtype(config),
           .seed = config.train.seed,
           .training = training,
           .shuffle = config.data.shuffle,
           .augment = {.type = config.data.augment ? "standard" : "none", .padding = config.data.padding},
-          .variant = variant_options(config.data.variant),
+          .variant = config.data.variant,
           .drop_last = training && config.data.drop_last,
           .workers = config.data.workers,
           .prefetch = config.data.prefetch};
@@ -83,7 +97,7 @@ DType run_dtype(const Config& config) {
 }
 
 std::unique_ptr<Network> make_run_network(const Config& config) {
-  const SourceFormat format = source_format(config.data.name);
+  const DatasetFormat format = dataset_format(config.data.name, dataset_options(config.data));
   const int64_t classes = config.model.classes.value_or(format.classes);
   if (classes < format.classes)
     throw Error("model.classes: {} has {} classes, got {}", config.data.name, format.classes, classes);
@@ -99,20 +113,10 @@ std::unique_ptr<Network> make_run_network(const Config& config) {
                        .where = config.model.where,
                        .strides = config.model.strides,
                        .stem = config.model.stem,
+                       .head = config.model.head,
                        .dropout = config.model.dropout,
                        .stochastic_depth = config.model.stochastic_depth},
                       config.model.pool);
-}
-
-TensorBatch to_tensors(const Batch& batch, DType dtype) {
-  const Dims shape{batch.n, batch.shape.channels, batch.shape.height, batch.shape.width};
-  TensorBatch out{.images = Tensor::empty(shape, {.format = MemoryFormat::channels_last}),
-                  .labels = Tensor::empty({batch.n}, {.dtype = DType::i64})};
-  std::memcpy(out.images.mutable_raw(), batch.images.data(), static_cast<size_t>(out.images.numel()) * sizeof(float));
-  out.images = out.images.to(dtype);
-  int64_t* const labels = out.labels.mutable_data<int64_t>();
-  for (int64_t i = 0; i < batch.n; ++i) labels[i] = batch.labels[static_cast<size_t>(i)];
-  return out;
 }
 
 }  // namespace tidepool

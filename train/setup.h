@@ -4,32 +4,36 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "data/dataset.h"
 #include "data/loader.h"
-#include "data/source.h"
 #include "data/transform.h"
 #include "models/network.h"
 #include "train/config.h"
 
 namespace tidepool {
 
+DatasetOptions dataset_options(const DataConfig& config, const std::filesystem::path& root = {},
+                               Split split = Split::kTrain);
+
 /// A run's data set and how its images are normalised.
 struct RunData {
-  std::shared_ptr<const Source> train, test;
+  std::shared_ptr<const Dataset> train, test;
+  std::shared_ptr<const Dataset> validation;  ///< on which the best epoch is chosen; null without data.val_images
   Normalisation normalisation;
   Json normalize;  ///< data.normalize as numbers; see stated_normalize
 
   ImageShape shape() const { return test->shape(); }
 };
 
-/// Both splits. Throws Error naming the key or file.
+/// All parts. Throws Error naming the key or file.
 RunData open_data(const DataConfig& config, const std::filesystem::path& root);
-/// For evaluation: `train` is null where data.normalize does not ask for its images.
+/// For evaluation: `train` and `validation` are null where data.normalize does not ask for the training images.
 RunData open_test_data(const DataConfig& config, const std::filesystem::path& root);
 
 /// data.normalize as {"mean": [...], "std": [...]}, with "from" where a word stood for them; "measure" as it is.
 /// Throws Error when the numbers are not one per channel of the data set.
 Json stated_normalize(const DataConfig& config);
-/// The same with "measure" measured, in a pass over the training images; `root` as for open_data.
+/// The same with "measure" measured, in a pass over the images trained on; `root` as for open_data.
 Json measured_normalize(const DataConfig& config, const std::filesystem::path& root);
 
 LoaderOptions loader_options(const Config& config, bool training);
@@ -39,11 +43,5 @@ DType run_dtype(const Config& config);
 
 /// The config's network, for images as its data set has them; no file of the data set is needed.
 std::unique_ptr<Network> make_run_network(const Config& config);
-
-/// A batch as the network takes it: images (N, C, H, W), channels-last, in `dtype`; labels i64 (N).
-struct TensorBatch {
-  Tensor images, labels;
-};
-TensorBatch to_tensors(const Batch& batch, DType dtype);
 
 }  // namespace tidepool

@@ -316,7 +316,7 @@ const PoolDescription& pool_shape_adaptor() {
   static const PoolDescription description{
       .name = kName,
       .ranks = {2},
-      .keys = describe_keys<Options>(kName),
+      .keys = describe_keys<Options>(),
       .parameters = {"alpha"},
       .formula =
           "t = sigmoid(a), s = r1 + (r2 - r1) t, m = max(1, floor(n s)); "

@@ -187,7 +187,7 @@ class WindowPool final : public PoolOperator, public ReadsNorm {
     const PoolText& t = Op::kText;
     return {.name = t.name,
             .ranks = {1, 2, 3},
-            .keys = describe_keys<Options>(t.name),
+            .keys = describe_keys<Options>(),
             .parameters = names(),
             .formula = t.formula,
             .gradient = t.gradient,

@@ -47,7 +47,8 @@ TEST_P(EveryOperator, TrainsTwoSteps) {
       LossConfig loss;
       loss.gmacs_lambda = 0.1;
       Optimizer optimizer(optim, network->parameters(), 2, 2);
-      Stepper stepper(*network, optimizer, loss, 1);
+      const auto task = find_task("classification").make({.classes = 10});
+      Stepper stepper(*network, *task, optimizer, loss, 1);
       stepper.after_backward = [&] {
         for (const Parameter& p : network->parameters()) EXPECT_TRUE(p.value.grad()) << p.name;
       };

@@ -471,7 +471,7 @@ TEST(PoolNothing, TakesNoTime) {
       shape[0] = 0;
       for (int i = 0; i < rank; ++i) shape[2 + i] = rank == 1 ? int64_t{1} << 40 : int64_t{1} << (rank == 2 ? 20 : 13);
       json config = {{"type", d->name}};
-      for (const PoolKey& key : d->keys) {
+      for (const Key& key : d->keys) {
         if (key.name == "output_size" && d->name.starts_with("adaptive")) config[key.name] = 1 << 13;
         if (key.name == "dilation" && d->name != "conv") config[key.name] = 3;
       }

@@ -433,7 +433,7 @@ std::vector<PoolCase> joined(std::vector<PoolCase> a, const std::vector<PoolCase
 
 std::vector<BadRequest> bad_learned(const char* tensor, std::vector<BadRequest> own) {
   own.push_back({R"({"learned": 1})", {"key 'learned'", "expected true or false", "1"}});
-  own.push_back({R"({"learned": true, "per": "place"})", {"key 'per'", "\"layer\" or \"channel\"", "place"}});
+  own.push_back({R"({"learned": true, "per": "place"})", {"key 'per'", "layer, channel", "place"}});
   own.push_back({R"({"learned": true})", {tensor, "expected the shape 1", "got 2"}, tensor, {1, 1}});
   own.push_back({R"({"learned": true, "per": "channel"})", {tensor, "expected the shape 2", "got 1"}, tensor, {1}});
   own.push_back({R"({"learned": true})", {tensor, "expected finite numbers", "nan"}, tensor, {NAN}});
@@ -578,7 +578,7 @@ std::vector<PoolRow> window_rows() {
                        1),
        .reference = windowed(ada),
        .window = true,
-       .bad = {{R"({"per": "row"})", {"[ada] key 'per'", "\"layer\" or \"channel\" or \"place\"", "row"}},
+       .bad = {{R"({"per": "row"})", {"[ada] key 'per'", "layer, channel, place", "row"}},
                {R"({"per": "place"})", {"[ada]", "'logit'", "expected the shape 2x2", "got 4"}, "logit", {1, 2, 3, 4}},
                {R"({"per": "channel"})", {"[ada]", "'logit'", "expected the shape 2", "got 1"}, "logit", {1}},
                {R"({})", {"[ada] logit", "expected finite numbers", "nan"}, "logit", {NAN}},
@@ -612,7 +612,7 @@ std::vector<PoolRow> window_rows() {
                     {R"({"kernel": 2, "logit": "simplified"})", {1, 3, 6, 6}, Data::wide}}),
        .reference = lip,
        .window = true,
-       .bad = {{R"({"logit": "full"})", {"[lip] key 'logit'", "\"bottleneck\"", "full"}},
+       .bad = {{R"({"logit": "full"})", {"[lip] key 'logit'", "bottleneck", "full"}},
                {R"({"hidden": 3})", {"[lip]", "'hidden' means nothing"}},
                {R"({"logit": "bottleneck", "hidden": -1})", {"[lip] key 'hidden'", ">= 0", "-1"}},
                {R"({"logit": "simplified"})",
