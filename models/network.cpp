@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <numeric>
 
@@ -56,19 +57,24 @@ void set_values(const Tensor& parameter, const std::vector<double>& values) {
   parameter.copy_from(Tensor::from<double>(std::span<const double>(values), parameter.shape()).to(parameter.dtype()));
 }
 
-// The number of a type nearest to `value`, on the way to `end`, for which fits(number): true there and from one number
-// on.
+// The T nearest to `value`, on the way to `end`, for which fits(number): true there and from one number on. In as many
+// questions as T has bits.
+template <class T, class Bits, class Fits>
+double nearest_that_fits(T value, T end, const Fits& fits) {
+  if (fits(static_cast<double>(value))) return static_cast<double>(value);
+  // Integers in the order of the numbers; both zeros are 0.
+  const auto mirrored = [](Bits bits) { return bits < 0 ? std::numeric_limits<Bits>::min() - bits : bits; };
+  Bits no = mirrored(std::bit_cast<Bits>(value)), yes = mirrored(std::bit_cast<Bits>(end));
+  while (true) {
+    const Bits next = std::midpoint(no, yes);
+    if (next == no || next == yes) return static_cast<double>(std::bit_cast<T>(mirrored(yes)));
+    (fits(static_cast<double>(std::bit_cast<T>(mirrored(next)))) ? yes : no) = next;
+  }
+}
 template <class Fits>
 double nearest_that_fits(double value, double end, DType type, const Fits& fits) {
-  if (fits(value)) return value;
-  const auto mirrored = [](int64_t bits) { return bits < 0 ? std::numeric_limits<int64_t>::min() - bits : bits; };
-  const auto order = [&](double v) { return mirrored(std::bit_cast<int64_t>(v)); };  // as the numbers are ordered
-  while (true) {
-    const double middle = std::bit_cast<double>(mirrored(std::midpoint(order(value), order(end))));
-    const double next = type == DType::f64 ? middle : static_cast<double>(static_cast<float>(middle));
-    if (next == value || next == end) return end;
-    (fits(next) ? end : value) = next;
-  }
+  if (type == DType::f64) return nearest_that_fits<double, int64_t>(value, end, fits);
+  return nearest_that_fits<float, int32_t>(static_cast<float>(value), static_cast<float>(end), fits);
 }
 
 TracedShape image_shape(const NetworkOptions& options) {
