@@ -81,7 +81,7 @@ std::string without_stop(std::string text) {
 
 // "sgd: momentum (default: 0.9)."
 std::string told_by(const KeyOption& option, const Key& key) {
-  const std::string value = default_text(key), help = without_stop(key.help);
+  const std::string &value = key.default_value, help = without_stop(key.help);
   return fmt::format("{}: {}{}.", option.name, help, value.empty() ? "" : fmt::format(" (default: {})", value));
 }
 

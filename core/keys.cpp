@@ -168,14 +168,11 @@ class Checker {
         for (const Json& one : value) check_one(key, one, path, in_use);
         return;
       case Key::Many::list:
-        if (!value.is_array()) fail(path, fmt::format("expected a list, got {}", brief_json(value)));
-        if (value.size() < key.fewest)
-          fail(path, fmt::format("expected a list of at least {}, got {}", key.fewest, brief_json(value)));
-        if (value.size() > key.longest)
-          fail(path, fmt::format("expected a list of at most {}, got {}", key.longest, brief_json(value)));
+        if (!value.is_array() || value.size() < key.fewest || value.size() > key.longest)
+          fail(path, fmt::format("expected {}, got {}", type_text(key), brief_json(value)));
         break;
       case Key::Many::map:
-        if (!value.is_object()) fail(path, fmt::format("expected an object, got {}", brief_json(value)));
+        if (!value.is_object()) fail(path, fmt::format("expected {}, got {}", type_text(key), brief_json(value)));
         for (const auto& item : value.items()) check_one(key, item.value(), join_path(path, item.key()), in_use);
         return;
     }
@@ -228,7 +225,8 @@ class Checker {
 
   void check_one(const Key& key, const Json& value, const std::string& path, const std::string& in_use) const {
     if (value.is_null() && key.null) return;
-    if (key.kind == Key::Kind::integer && value.is_number_float() && std::abs(value.get<double>()) > kLargestExact)
+    if (key.kind == Key::Kind::integer && !has_most(key) && value.is_number_float() &&
+        std::abs(value.get<double>()) > kLargestExact)
       fail(path, fmt::format("expected an integer up to {}, in digits, got {}", number_text(key.most), value.dump()));
     if (!has_kind(key, value)) fail_value(key, value, path);
     if (key.kind == Key::Kind::object && value.is_object()) check_object(key.object, value, path, in_use);
@@ -571,11 +569,12 @@ bool Keys::option(const char* name, const char* help) {
   return !list_ && in_use_ == name;
 }
 void Keys::options(const std::vector<KeyOption>& all, Json* own) {
-  for (const KeyOption& option : all) {
-    if (list_) add_option(option);
-    if (list_ || !own) continue;
-    for (const Key& key : option.keys)
-      if (const Json* value = find(key.name.c_str())) (*own)[key.name] = *value;
+  if (list_) {
+    for (const KeyOption& option : all) add_option(option);
+  } else if (own) {
+    for (const auto& item : object_->items())  // in the object's order
+      for (const KeyOption& option : all)
+        if (find_key({}, &option, item.key())) (*own)[item.key()] = item.value();
   }
 }
 void Keys::add_option(KeyOption option) {

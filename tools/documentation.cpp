@@ -13,7 +13,7 @@ Json default_json(const Key& key) {
 
 std::string shown_default(const Key& key) {
   const std::string text = default_text(key);
-  return text.empty() ? "-" : text;
+  return key.required ? "required" : text.empty() ? "-" : text;
 }
 
 std::string markdown_table(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows) {

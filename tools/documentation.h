@@ -9,7 +9,7 @@ namespace tidepool {
 
 /// The default as JSON: null when there is none, words where it depends on other keys.
 Json default_json(const Key& key);
-/// The same as text; "-" when there is none.
+/// The same as text; "required", or "-" when there is none.
 std::string shown_default(const Key& key);
 
 std::string markdown_table(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows);

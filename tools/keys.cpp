@@ -53,9 +53,9 @@ std::string part_as_text(const std::vector<KeyRow>& rows) {
 }
 
 std::vector<std::string> cells_of(const Key& key) {
-  const bool none = default_text(key).empty();
+  const std::string value = shown_default(key);
   return {markdown_code(key.name), escape_markdown(type_text(key)),
-          none ? std::string("-") : markdown_code(default_text(key)), escape_markdown(help_of(key))};
+          default_text(key).empty() ? value : markdown_code(value), escape_markdown(help_of(key))};
 }
 
 std::string table_of(const std::vector<Key>& keys) {
@@ -64,17 +64,19 @@ std::string table_of(const std::vector<Key>& keys) {
   return rows.empty() ? "" : "\n" + markdown_table({"key", "type", "default", "meaning"}, rows);
 }
 
-// `around`: the options are those of the object around, which describes them.
 void write_section(const KeyList& list, const std::string& path, const std::string& help, std::string& text) {
   if (!path.empty()) text += fmt::format("\n## `{}`\n\n{}\n", path, escape_markdown(help));
   text += table_of(list.keys);
-  for (const KeyOption& option : list.options) {
-    if (list.selector.empty()) continue;
-    text += fmt::format("\nWith `\"{}\": \"{}\"`{}\n", list.selector, option.name,
-                        option.help.empty() ? "" : ": " + escape_markdown(option.help));
-    text += table_of(option.keys);
+  if (!list.selector.empty()) {
+    text += fmt::format("\n`{}` is one of\n\n", list.selector);
+    for (const KeyOption& option : list.options)
+      text += fmt::format("- `\"{}\"`: {}\n", option.name, escape_markdown(option.help));
+    for (const KeyOption& option : list.options)
+      if (!option.keys.empty())
+        text += fmt::format("\nWith `\"{}\": \"{}\"`:\n{}", list.selector, option.name, table_of(option.keys));
+  } else if (!list.options.empty()) {
+    text += "\nBeside these, the keys of the optimizer in use.\n";
   }
-  if (list.selector.empty() && !list.options.empty()) text += "\nBeside these, the keys of the optimizer in use.\n";
   for (const Key& key : list.keys) {
     if (key.kind != Key::Kind::object || !key.page.empty()) continue;
     const char* many = key.many == Key::Many::list ? ".N" : key.many == Key::Many::map ? ".NAME" : "";

@@ -151,7 +151,7 @@ int run(const Call& call) {
     throw Error("--json, --markdown and --schema: one of them at a time");
   if (call.flag("schema")) {
     if (!call.argument().empty()) throw Error("--schema describes all operators, but {} is named", call.argument());
-    print_json(schema(pool_operators()));
+    print(pretty_json(schema(pool_operators())));
     return 0;
   }
   if (!call.argument().empty()) {

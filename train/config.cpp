@@ -63,7 +63,10 @@ std::vector<KeyOption> optimizer_options(bool with_defaults) {
   for (const OptimizerDescription* each : optimizers()) {
     options.push_back({.name = each->name, .help = each->help, .keys = each->keys});
     for (Key& key : options.back().keys)
-      if (!with_defaults) key.default_value.clear();
+      if (!with_defaults) {
+        key.default_value.clear();
+        key.default_words = "as in optim";
+      }
   }
   return options;
 }

@@ -12,7 +12,7 @@ void read_pool_keys(const char* op, const KeyList& list, const nlohmann::json& c
     constexpr std::string_view kUnknown = "unknown key";
     if (message.starts_with(kUnknown))
       throw Error("[{}] {} '{}'{}", op, kUnknown, path, message.substr(kUnknown.size()));
-    throw Error("[{}] key '{}': {}", op, path, message);
+    throw Error("[{}] key '{}': {}", op, path.substr(0, path.find('.')), message);  // a list's, without the index
   };
   Json object = config;
   if (object.is_object()) object.erase("type");

@@ -31,7 +31,7 @@ TEST_F(ConfigInput, LargeIntegers) {
     for (const std::string& value : {largest, std::string("9223372036854775808"), std::string("18446744073709551615")})
       refuse_set(fmt::format("{}={}", key, value), {key, "<= ", value});
     refuse_set(fmt::format("{}=-{}", key, largest), {key, ">= ", "-" + largest});
-    refuse_set(fmt::format("{}=18446744073709551616", key), {key, "an integer up to"});
+    refuse_set(fmt::format("{}=18446744073709551616", key), {key, "<= "});
   }
   for (const char* key : {"data.workers", "data.padding"})
     refuse_set(fmt::format("{}=4294967296", key), {key, "<= ", "4294967296"});
@@ -42,7 +42,7 @@ TEST_F(ConfigInput, LargeIntegers) {
   refuse_set(R"(optim.groups=[{"match": "*", "first_epoch": 4611686018427387904}])",
              {"optim.groups.0.first_epoch", "4611686018427387904"});
   refuse_set(R"(optim.schedule={"type": "step", "milestones": [1e300]})", {"optim.schedule.milestones.0", "1e+300"});
-  refuse_set("optim.groups=" + largest, {"optim.groups: expected a list, got " + largest});
+  refuse_set("optim.groups=" + largest, {"optim.groups: expected a list of objects, got " + largest});
   expect_refused({"train", "tiny.json", "--batch-size", largest}, {"--batch-size", largest});
   expect_refused({"train", "tiny.json", "--epochs", "9223372036854775808"}, {"--epochs", "9223372036854775808"});
   expect_refused({"info", "tiny.json", "--set", "train.batch=2147483647"}, {"train.batch", "2147483647", "memory"});

@@ -186,13 +186,15 @@ TEST_F(ConfigTest, WrongTypes) {
       says(error_of(R"({"train": {"epochs": 1.5}})"), {"train.epochs: expected integer >= 0, <= 2147483647, got 1.5"}));
   EXPECT_TRUE(says(error_of(R"({"train": {"epochs": null}})"),
                    {"train.epochs: expected integer >= 0, <= 2147483647, got null"}));
-  EXPECT_TRUE(says(error_of(R"({"data": {"name": 1}})"), {"data.name: expected a string, got 1"}));
+  EXPECT_TRUE(
+      says(error_of(R"({"data": {"name": 1}})"), {"data.name: expected one of cifar100, procedural", "; got 1"}));
   EXPECT_TRUE(says(error_of(R"({"data": {"shuffle": 1}})"), {"data.shuffle: expected true or false, got 1"}));
   EXPECT_TRUE(says(error_of(R"({"data": {"variant": "tile"}})"), {"data.variant: expected an object, got \"tile\""}));
   EXPECT_TRUE(says(error_of(R"({"data": {"variant": {"grid": 4}}})"), {"data.variant", "'type'", "stretch_h"}));
-  EXPECT_TRUE(says(error_of(R"({"optim": {"groups": {}}})"), {"optim.groups: expected a list, got {}"}));
+  EXPECT_TRUE(says(error_of(R"({"optim": {"groups": {}}})"), {"optim.groups: expected a list of objects, got {}"}));
   EXPECT_TRUE(says(error_of(R"({"optim": {"groups": [{"lr": 1}]}})"), {"optim.groups.0", "needs a key 'match'"}));
-  EXPECT_TRUE(says(error_of(R"({"optim": {"betas": [0.9]}})"), {"optim.betas: expected a list of at least 2"}));
+  EXPECT_TRUE(says(error_of(R"({"optim": {"name": "adamw", "betas": [0.9]}})"),
+                   {"optim.betas: expected a list of 2 numbers >= 0, < 1, got [0.9]"}));
   EXPECT_TRUE(says(error_of(R"({"model": {"pool": {"default": {"r": 1}}}})"), {"model.pool.default", "'type'"}));
   EXPECT_TRUE(says(error_of(R"({"model": {"pool": {"pool2": "max"}}})"), {"model.pool.pool2: expected an object"}));
   EXPECT_TRUE(says(error_of("[]"), {"c.json: expected an object, got []"}));
