@@ -106,10 +106,11 @@ std::vector<Column> columns(const Report& report) {
 }
 
 std::vector<std::vector<std::string>> cells_of(const Report& report) {
+  const std::vector<Column> shown = columns(report);
   std::vector<std::vector<std::string>> cells;
   for (const ReportRow& row : report.rows) {
     auto& line = cells.emplace_back();
-    for (const Column& column : columns(report)) line.push_back(column.cell(row));
+    for (const Column& column : shown) line.push_back(column.cell(row));
   }
   return cells;
 }
