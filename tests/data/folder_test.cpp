@@ -106,8 +106,8 @@ TEST_F(FolderTest, SixteenBitsAlphaAndCmykBecomeRgb) {
   dataset->read(2, sample);  // of the golden's smooth picture, quality 80
   for (int64_t y = 0; y < 24; ++y)
     for (int64_t x = 0; x < 40; ++x) {
-      EXPECT_NEAR(byte(y, x, 0), 40 + 4 * x, 12);
-      EXPECT_NEAR(byte(y, x, 1), 230 - 8 * y, 12);
+      EXPECT_NEAR(byte(y, x, 0), static_cast<int>(40 + 4 * x), 12);
+      EXPECT_NEAR(byte(y, x, 1), static_cast<int>(230 - 8 * y), 12);
     }
 }
 
@@ -251,7 +251,7 @@ TEST_F(FolderTest, HasAPreview) {
   write_all();
   const auto dataset = open();
   const RgbImage sheet =
-      make_preview(*dataset, {.images = preview_indices(*dataset, 4), .variants = {{}}, .scale = 1, .margin = 0});
+      make_preview(*dataset, {.variants = {{}}, .images = preview_indices(*dataset, 4), .scale = 1, .margin = 0});
   EXPECT_EQ(sheet.height, 16);
   EXPECT_EQ(sheet.width, 64);
   EXPECT_EQ(sheet.pixels[0], 1);

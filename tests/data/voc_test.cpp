@@ -216,7 +216,7 @@ TEST_F(VocTest, LabelsComeSmallerWithTheirPicture) {
 TEST_F(VocTest, HasAPreview) {
   const auto dataset = open();
   const RgbImage sheet =
-      make_preview(*dataset, {.images = preview_indices(*dataset, 2), .variants = {{}}, .scale = 1, .margin = 0});
+      make_preview(*dataset, {.variants = {{}}, .images = preview_indices(*dataset, 2), .scale = 1, .margin = 0});
   EXPECT_EQ(sheet.height, 64);
   EXPECT_EQ(sheet.width, 96);
 }
