@@ -24,12 +24,20 @@ std::array<uint32_t, 4> image_words(uint64_t seed, int64_t epoch, int64_t index)
                       static_cast<uint64_t>(index));
 }
 
-Crop draw_crop(const AugmentOptions& options, const std::optional<std::array<uint32_t, 4>>& words, int64_t height,
-               int64_t width, const ImageShape& shown) {
+namespace {
+
+using Words = std::array<uint32_t, 4>;
+
+Random more_words(const Words& words) {
+  return Random(uint64_t{words[1]} << 32 | words[0], uint64_t{words[3]} << 32 | words[2]);
+}
+
+Crop cover(const AugmentOptions& options, const std::optional<Words>& words, int64_t height, int64_t width,
+           const ImageShape& shown) {
   // The result has `scale` pixels for each of the image's; 1 where the image is no smaller and fits one side.
   const double scale = std::max(static_cast<double>(shown.height) / static_cast<double>(height),
                                 static_cast<double>(shown.width) / static_cast<double>(width));
-  const bool random = words && options.type != "none";
+  const bool random = words.has_value();
   const int64_t padding = random ? options.padding : 0;
   const auto begin = [&](int64_t length, int64_t wanted, uint32_t word) {
     const double middle = (static_cast<double>(length) - static_cast<double>(wanted) / scale) / 2;
@@ -41,8 +49,87 @@ Crop draw_crop(const AugmentOptions& options, const std::optional<std::array<uin
   return {.top = begin(height, shown.height, random ? (*words)[0] : 0),
           .left = begin(width, shown.width, random ? (*words)[1] : 0),
           .height = static_cast<double>(shown.height) / scale,
-          .width = static_cast<double>(shown.width) / scale,
-          .flip = random && options.flip && (*words)[2] >> 31 != 0};
+          .width = static_cast<double>(shown.width) / scale};
+}
+
+// As torchvision's RandomResizedCrop: ten tries of an area and a ratio, then the middle with a ratio in the range.
+Crop random_resized(Random random, int64_t height, int64_t width) {
+  constexpr double kLeastArea = 0.08, kLeastRatio = 3.0 / 4, kMostRatio = 4.0 / 3;  // ratio: width / height
+  const auto high = static_cast<double>(height), wide = static_cast<double>(width);
+  for (int attempt = 0; attempt < 10; ++attempt) {
+    const double area = high * wide * (kLeastArea + (1 - kLeastArea) * random.uniform());
+    const double ratio = kLeastRatio * std::pow(kMostRatio / kLeastRatio, random.uniform());
+    const int64_t w = std::llround(std::sqrt(area * ratio)), h = std::llround(std::sqrt(area / ratio));
+    if (w < 1 || w > width || h < 1 || h > height) continue;
+    const uint32_t top = random.below(static_cast<uint32_t>(height - h + 1)),
+                   left = random.below(static_cast<uint32_t>(width - w + 1));
+    return {.top = static_cast<double>(top),
+            .left = static_cast<double>(left),
+            .height = static_cast<double>(h),
+            .width = static_cast<double>(w)};
+  }
+  const double h = std::min(high, std::max(1.0, std::round(wide / kLeastRatio))),
+               w = std::min(wide, std::max(1.0, std::round(high * kMostRatio)));
+  return {.top = std::floor((high - h) / 2), .left = std::floor((wide - w) / 2), .height = h, .width = w};
+}
+
+// As torchvision's Resize and CenterCrop.
+Crop resized_middle(int64_t height, int64_t width, const ImageShape& shown) {
+  const auto high = static_cast<double>(height), wide = static_cast<double>(width);
+  const double rows = std::round(static_cast<double>(shown.height) * 256 / 224),
+               columns = std::round(static_cast<double>(shown.width) * 256 / 224);
+  const bool by_rows = rows * wide >= columns * high;  // the axis that decides the scale
+  const double resized_high = by_rows ? rows : std::floor(columns * high / wide),
+               resized_wide = by_rows ? std::floor(rows * wide / high) : columns;
+  const double row_step = high / resized_high, column_step = wide / resized_wide;
+  const double h = static_cast<double>(shown.height), w = static_cast<double>(shown.width);
+  return {.top = std::nearbyint((resized_high - h) / 2) * row_step,
+          .left = std::nearbyint((resized_wide - w) / 2) * column_step,
+          .height = h * row_step,
+          .width = w * column_step};
+}
+
+Crop random_scale(const std::optional<Words>& words, int64_t height, int64_t width, const ImageShape& shown) {
+  const auto high = static_cast<double>(height), wide = static_cast<double>(width);
+  const double rows = static_cast<double>(shown.height), columns = static_cast<double>(shown.width);
+  if (!words) {
+    const double scale = std::min({1.0, rows / high, columns / wide});
+    const auto begin = [&](double length, double wanted) {
+      const double middle = (length - wanted / scale) / 2;
+      return scale == 1 ? std::floor(middle) : middle;
+    };
+    return {.top = begin(high, rows), .left = begin(wide, columns), .height = rows / scale, .width = columns / scale};
+  }
+  Random random = more_words(*words);
+  const double scale = 0.5 + 1.5 * random.uniform();
+  // Inside where the scaled image is larger than the result, else around it.
+  const auto begin = [&](double length, double wanted) {
+    const double room = std::round(length * scale) - wanted, share = random.uniform();
+    return std::copysign(std::floor(share * (std::abs(room) + 1)), room) / scale;
+  };
+  const double top = begin(high, rows), left = begin(wide, columns);
+  return {.top = top, .left = left, .height = rows / scale, .width = columns / scale};
+}
+
+}  // namespace
+
+Crop draw_crop(const AugmentOptions& options, const std::optional<std::array<uint32_t, 4>>& words, int64_t height,
+               int64_t width, const ImageShape& shown) {
+  const auto drawn = options.type == "none" ? std::nullopt : words;
+  Crop crop;
+  switch (options.cropping) {
+    case Cropping::kCover:
+      crop = cover(options, drawn, height, width, shown);
+      break;
+    case Cropping::kRandomResized:
+      crop = drawn ? random_resized(more_words(*drawn), height, width) : resized_middle(height, width, shown);
+      break;
+    case Cropping::kRandomScale:
+      crop = random_scale(drawn, height, width, shown);
+      break;
+  }
+  crop.flip = drawn && options.flip && (*drawn)[2] >> 31 != 0;
+  return crop;
 }
 
 bool is_exact(const Crop& crop, const ImageShape& shown) {

@@ -1,5 +1,5 @@
-// Augmentation in training: zero padding, random crop to the size that the network sees, horizontal flip. In
-// evaluation: the middle. One crop is applied to an image and to its label map.
+// Augmentation in training: a random crop as the data set's Cropping says, horizontal flip. In evaluation: the middle.
+// One crop is applied to an image and to its label map.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -16,8 +16,9 @@ namespace tidepool {
 struct AugmentOptions {
   std::string type = "standard";  ///< standard: what follows; none: the middle of the image, as in evaluation
   int64_t padding =
-      4;             ///< pixels of the result, black (byte 0, as torchvision pads before it normalises), on every side
-  bool flip = true;  ///< mirrors every second image, left to right
+      4;  ///< kCover: pixels of the result, black (byte 0, as torchvision pads before it normalises), on every side
+  bool flip = true;                      ///< mirrors every second image, left to right
+  Cropping cropping = Cropping::kCover;  ///< the data set's
 };
 
 /// What is shown of an image: the region of `height` x `width` pixels from (top, left) on, brought to the size that the
@@ -31,11 +32,12 @@ struct Crop {
 void check_augment(const AugmentOptions& options);
 
 /// The four random words of image `index` in `epoch`, a function of these and the seed alone: row, column and flip of
-/// the augmentation, then one for the variant.
+/// the augmentation, then one for the variant. A cropping that needs more draws them from the stream that the four
+/// name.
 std::array<uint32_t, 4> image_words(uint64_t seed, int64_t epoch, int64_t index);
 
-/// The crop of an image of height x width that fills shown.height x shown.width. An image of another size is first
-/// resized to the smallest that covers the result, with its proportions. Without `words`, as in evaluation: the middle.
+/// The crop of an image of height x width that fills shown.height x shown.width; see Cropping. Without `words`, as in
+/// evaluation: the middle.
 Crop draw_crop(const AugmentOptions& options, const std::optional<std::array<uint32_t, 4>>& words, int64_t height,
                int64_t width, const ImageShape& shown);
 

@@ -7,10 +7,10 @@
 namespace tidepool {
 
 // A table and not a matter of static constructors, which a linker may leave out of a static library.
-extern const DatasetDescription kCifar100, kProcedural, kRandom, kShapes;
+extern const DatasetDescription kCifar10, kCifar100, kFolder, kProcedural, kRandom, kShapes, kVoc;
 
 std::vector<const DatasetDescription*> datasets() {
-  return {&kCifar100, &kProcedural, &kRandom, &kShapes};
+  return {&kCifar10, &kCifar100, &kFolder, &kProcedural, &kRandom, &kShapes, &kVoc};
 }
 
 std::vector<Key> own_keys(const DatasetDescription& dataset) {
@@ -40,6 +40,7 @@ const DatasetDescription& checked(std::string_view name, const DatasetOptions& o
   const DatasetDescription& dataset = find_dataset(name);
   refuse_unread(dataset, "size", options.size.has_value());
   refuse_unread(dataset, "classes", options.classes.has_value());
+  refuse_unread(dataset, "damaged", options.skip_damaged.has_value());
   return dataset;
 }
 
@@ -100,7 +101,11 @@ int64_t used_images(std::string_view dataset, int64_t existing, const DatasetOpt
 }
 
 void size_key(Keys& k, DatasetOptions& options) {
-  PerAxis<int64_t> size = PerAxis<int64_t>::all(kMadeUpSize);
+  size_key(k, options, kMadeUpSize);
+}
+
+void size_key(Keys& k, DatasetOptions& options, int64_t default_size) {
+  PerAxis<int64_t> size = PerAxis<int64_t>::all(default_size);
   k.integers("size", size, "Height and width of the images: one number for both, or [H, W].")
       .axes(2)
       .at_least(1)

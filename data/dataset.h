@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/error.h"
 #include "core/keys.h"
 
 namespace tidepool {
@@ -52,11 +53,31 @@ struct Sample {
   void show_interleaved(const uint8_t* bytes, const ImageShape& shape);
 };
 
+/// How an image is brought to the size that a network sees.
+enum class Cropping {
+  /// Where it has another size, resized to the smallest that covers the result. Training: padding and a random
+  /// position.
+  kCover,
+  /// Training: a part of 0.08 to 1 of its area and of a ratio of 3/4 to 4/3, resized (torchvision's RandomResizedCrop).
+  /// Evaluation: the middle, after its shorter side was brought to 256/224 of the result's.
+  kRandomResized,
+  /// Training: 0.5 to 2 times as large, then a random position. Evaluation: all of it, made smaller only where it does
+  /// not fit. What the image does not reach is black and has no label.
+  kRandomScale,
+};
+
 /// What a data set's images look like.
 struct DatasetFormat {
   ImageShape shape;         ///< of what a network sees; images of another size are resized and cropped to it
   int32_t classes = 0;      ///< 0: only the files say
   bool label_maps = false;  ///< one label per pixel (segmentation), not per image
+  Cropping cropping = Cropping::kCover;
+};
+
+/// Thrown by Dataset::read for an image that cannot be read and is to be left out (data.damaged).
+class SkippedImage : public Error {
+ public:
+  using Error::Error;
 };
 
 /// One split of a data set. Every const function may be called from several threads at once.
@@ -67,7 +88,8 @@ class Dataset {
   virtual DatasetFormat format() const = 0;
   /// Images in use: indices run from 0 to size() - 1.
   virtual int64_t size() const = 0;
-  /// Fills `sample`, in the thread that asks. Throws Error when the image cannot be read.
+  /// Fills `sample`, in the thread that asks. Throws Error when the image cannot be read, and SkippedImage
+  /// when the work is to go on without it.
   virtual void read(int64_t index, Sample& sample) const = 0;
   /// The label of an image, which need not be read for it; kNoLabel in a data set of label maps.
   virtual int32_t label(int64_t index) const = 0;
@@ -86,6 +108,7 @@ struct DatasetOptions {
   uint64_t seed = 0;  ///< of a data set that is made up
   std::optional<std::array<int64_t, 2>> size = {};  ///< data.size: height and width; unset: the data set's own
   std::optional<int64_t> classes = {};              ///< data.classes; unset: the data set's own
+  std::optional<bool> skip_damaged = {};            ///< data.damaged is "skip"
 };
 
 /// A data set as it is registered; each is a file in data/sets/ and a line in dataset.cpp.
@@ -102,6 +125,8 @@ struct DatasetDescription {
   std::optional<std::filesystem::path> (*find)(const std::filesystem::path& root) = nullptr;
   /// What is missing where `root` holds a part of the files; "" where it holds none of them, or all.
   std::string (*incomplete)(const std::filesystem::path& root) = nullptr;
+  /// Where it has files: which are expected, below what folder.
+  std::string_view layout = {};
 };
 
 std::vector<const DatasetDescription*> datasets();
@@ -122,6 +147,7 @@ int64_t used_images(std::string_view dataset, int64_t existing, const DatasetOpt
 /// is not `least` pixels or more a side, or more than 2^30 numbers an image.
 inline constexpr int64_t kMadeUpSize = 32;
 void size_key(Keys& k, DatasetOptions& options);
+void size_key(Keys& k, DatasetOptions& options, int64_t default_size);
 ImageShape sized_shape(const DatasetOptions& options, const ImageShape& otherwise, int64_t least);
 
 }  // namespace tidepool

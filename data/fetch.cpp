@@ -23,6 +23,16 @@ constexpr long kWholeFile = 200, kPartOfFile = 206, kRangeBeyondEnd = 416;
 
 const std::vector<KnownDataSet>& known_data_sets() {
   static const std::vector<KnownDataSet> table = {
+      {.name = "cifar10",
+       .archive = "cifar-10-binary.tar.gz",
+       .url = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+       .md5 = "c32a1d4ab5d03f1284b67883e8d87530",
+       .files = {{"cifar-10-batches-bin/data_batch_1.bin", 30730000},
+                 {"cifar-10-batches-bin/data_batch_2.bin", 30730000},
+                 {"cifar-10-batches-bin/data_batch_3.bin", 30730000},
+                 {"cifar-10-batches-bin/data_batch_4.bin", 30730000},
+                 {"cifar-10-batches-bin/data_batch_5.bin", 30730000},
+                 {"cifar-10-batches-bin/test_batch.bin", 30730000}}},
       {.name = "cifar100",
        .archive = "cifar-100-binary.tar.gz",
        .url = "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",

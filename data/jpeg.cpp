@@ -53,7 +53,9 @@ bool read_header(Jpeg* jpeg, const char* data, size_t size) {
 
 bool read_rows(Jpeg* jpeg, uint8_t* bytes, size_t row_bytes) {
   if (setjmp(jpeg->trap.jump) != 0) return false;
-  jpeg->info.out_color_space = jpeg->info.num_components == 1 ? JCS_GRAYSCALE : JCS_RGB;
+  jpeg->info.out_color_space = jpeg->info.num_components == 1   ? JCS_GRAYSCALE
+                               : jpeg->info.num_components == 4 ? JCS_CMYK
+                                                                : JCS_RGB;
   jpeg_start_decompress(&jpeg->info);
   while (jpeg->info.output_scanline < jpeg->info.output_height) {
     JSAMPROW row = bytes + jpeg->info.output_scanline * row_bytes;
@@ -61,6 +63,10 @@ bool read_rows(Jpeg* jpeg, uint8_t* bytes, size_t row_bytes) {
   }
   jpeg_finish_decompress(&jpeg->info);
   return true;
+}
+
+[[noreturn]] void refuse(const Jpeg& jpeg, const std::string& name) {
+  throw Error("{}: a damaged JPEG: {}", name, static_cast<const char*>(jpeg.trap.text));
 }
 
 int orientation_of(const jpeg_decompress_struct& info) {
@@ -72,6 +78,54 @@ int orientation_of(const jpeg_decompress_struct& info) {
   return 1;
 }
 
+void read_header(Jpeg& jpeg, std::string_view bytes, const std::string& name) {
+  if (!read_header(&jpeg, bytes.data(), bytes.size())) refuse(jpeg, name);
+}
+
+std::array<int64_t, 2> upright_size(const jpeg_decompress_struct& info, int orientation) {
+  const int64_t height = info.image_height, width = info.image_width;
+  return orientation >= 5 ? std::array{width, height} : std::array{height, width};
+}
+
+// CMYK, whose values Adobe's programs and those that follow them store inverted.
+void make_rgb(Picture& picture) {
+  const auto pixels = static_cast<size_t>(picture.height * picture.width);
+  for (size_t i = 0; i < pixels; ++i) {
+    const int key = picture.bytes[4 * i + 3];
+    for (size_t c = 0; c < 3; ++c)
+      picture.bytes[3 * i + c] = static_cast<uint8_t>((picture.bytes[4 * i + c] * key + 127) / 255);
+  }
+  picture.channels = 3;
+  picture.bytes.resize(3 * pixels);
+}
+
+ReducedPicture decode(std::string_view bytes, const std::string& name, const Reduction& reduction, bool takes_cmyk) {
+  Jpeg jpeg;
+  read_header(jpeg, bytes, name);
+  const J_COLOR_SPACE space = jpeg.info.jpeg_color_space;
+  const bool cmyk = space == JCS_CMYK || space == JCS_YCCK;
+  if (space != JCS_GRAYSCALE && space != JCS_YCbCr && space != JCS_RGB && !(cmyk && takes_cmyk))
+    throw Error("{}: expected a JPEG that is grey or RGB, this one is {}", name, cmyk ? "CMYK" : "of another kind");
+  const int orientation = orientation_of(jpeg.info);  // finishing forgets the markers
+  const auto [full_height, full_width] = upright_size(jpeg.info, orientation);
+  const int channels = space == JCS_GRAYSCALE ? 1 : cmyk ? 4 : 3;
+  expect_picture_size({.height = full_height, .width = full_width, .channels = channels}, name);
+  const int64_t factor = reduction ? reduction(full_height, full_width) : 1;
+  const unsigned denominator = factor >= 8 ? 8 : factor >= 4 ? 4 : factor >= 2 ? 2 : 1;
+  const auto reduced = [&](unsigned side) { return int64_t{(side + denominator - 1) / denominator}; };
+  Picture picture{.height = reduced(jpeg.info.image_height),
+                  .width = reduced(jpeg.info.image_width),
+                  .channels = channels,
+                  .bits = 8};
+  picture.bytes.resize(static_cast<size_t>(picture.height * picture.width * picture.pixel_bytes()));
+  jpeg.info.scale_num = 1;
+  jpeg.info.scale_denom = denominator;
+  if (!read_rows(&jpeg, picture.bytes.data(), static_cast<size_t>(picture.width * picture.channels)))
+    refuse(jpeg, name);
+  if (cmyk) make_rgb(picture);
+  return {.picture = upright(std::move(picture), orientation), .full_height = full_height, .full_width = full_width};
+}
+
 }  // namespace
 
 bool is_jpeg(std::string_view bytes) {
@@ -79,22 +133,17 @@ bool is_jpeg(std::string_view bytes) {
 }
 
 Picture decode_jpeg(std::string_view bytes, const std::string& name) {
+  return decode(bytes, name, {}, false).picture;
+}
+
+ReducedPicture decode_reduced_jpeg(std::string_view bytes, const std::string& name, const Reduction& reduction) {
+  return decode(bytes, name, reduction, true);
+}
+
+std::array<int64_t, 2> jpeg_size(std::string_view bytes, const std::string& name) {
   Jpeg jpeg;
-  const auto refuse = [&] { throw Error("{}: a damaged JPEG: {}", name, static_cast<const char*>(jpeg.trap.text)); };
-  if (!read_header(&jpeg, bytes.data(), bytes.size())) refuse();
-  const J_COLOR_SPACE space = jpeg.info.jpeg_color_space;
-  if (space != JCS_GRAYSCALE && space != JCS_YCbCr && space != JCS_RGB)
-    throw Error("{}: expected a JPEG that is grey or RGB, this one is {}", name,
-                space == JCS_CMYK || space == JCS_YCCK ? "CMYK" : "of another kind");
-  Picture picture{.height = jpeg.info.image_height,
-                  .width = jpeg.info.image_width,
-                  .channels = space == JCS_GRAYSCALE ? 1 : 3,
-                  .bits = 8};
-  expect_picture_size(picture, name);
-  picture.bytes.resize(static_cast<size_t>(picture.height * picture.width * picture.pixel_bytes()));
-  const int orientation = orientation_of(jpeg.info);  // finishing forgets the markers
-  if (!read_rows(&jpeg, picture.bytes.data(), static_cast<size_t>(picture.width * picture.channels))) refuse();
-  return upright(std::move(picture), orientation);
+  read_header(jpeg, bytes, name);
+  return upright_size(jpeg.info, orientation_of(jpeg.info));
 }
 
 }  // namespace tidepool

@@ -5,6 +5,7 @@
 #include <exception>
 #include <mutex>
 #include <numeric>
+#include <span>
 #include <system_error>
 #include <thread>
 
@@ -32,6 +33,11 @@ void check(const LoaderOptions& options) {
     throw Error("data.prefetch: expected 1 to {} batches, got {}", kMostBatches, options.prefetch);
 }
 
+AugmentOptions of_dataset(AugmentOptions augment, const DatasetFormat& format) {
+  augment.cropping = format.cropping;
+  return augment;
+}
+
 }  // namespace
 
 std::vector<int64_t> epoch_order(int64_t size, uint64_t seed, int64_t epoch) {
@@ -54,7 +60,7 @@ struct Loader::State {
       : dataset(std::move(dataset_)),
         format(dataset->format()),
         options(options_),
-        transform(format.shape, options.augment, options.variant, &normalisation, options.dtype),
+        transform(format.shape, of_dataset(options.augment, format), options.variant, &normalisation, options.dtype),
         order(static_cast<size_t>(dataset->size())),
         slots(static_cast<size_t>(options.workers == 0 ? 1 : options.prefetch)) {
     expect_variant_fits(options.variant, *dataset);
@@ -94,19 +100,33 @@ struct Loader::State {
     scratch.sample.reduction = [&](int64_t height, int64_t width) {
       return transform.reduction(height, width, scratch.words);
     };
+    int64_t i = 0;  // images in the batch
     dispatch_floating(options.dtype, "data", [&]<class T>(T) {
-      for (int64_t i = 0; i < n; ++i) {
-        const int64_t index = batch.indices[static_cast<size_t>(i)];
+      for (const int64_t index : std::span(order).subspan(static_cast<size_t>(begin), static_cast<size_t>(n))) {
         if (options.training) scratch.words = image_words(options.seed, epoch, index);
-        dataset->read(index, scratch.sample);
+        try {
+          dataset->read(index, scratch.sample);
+        } catch (const SkippedImage&) {
+          continue;
+        }
+        batch.indices[static_cast<size_t>(i)] = index;
         transform.image(scratch.sample, scratch.words, static_cast<T*>(images) + i * shape.elements(),
                         scratch.transform);
         if (format.label_maps)
           transform.labels(scratch.sample, scratch.words, labels + i * pixels);
         else
           labels[i] = scratch.sample.label;
+        ++i;
       }
     });
+    if (i == n) return;
+    if (i == 0)
+      throw Error("data.damaged: none of the {} images of a batch of {} can be read; expected one or more", n,
+                  dataset->name());
+    batch.n = i;
+    batch.indices.resize(static_cast<size_t>(i));
+    batch.images = batch.images.slice(0, 0, i);
+    batch.labels = batch.labels.slice(0, 0, i);
   }
 
   void work() {

@@ -9,10 +9,17 @@
 namespace tidepool {
 namespace {
 
-// Sum and sum of squares of one channel of one image.
+// Sum and sum of squares of one channel of one image, and of how many pixels.
 struct Sums {
-  double sum = 0, squares = 0;
+  double sum = 0, squares = 0, count = 0;
 };
+
+// Whether the image's own bytes are what evaluation shows of it, but for black around it.
+bool shows_own_bytes(const Sample& sample, const DatasetFormat& format) {
+  return format.cropping == Cropping::kRandomScale ||
+         (format.cropping == Cropping::kCover && sample.height == format.shape.height &&
+          sample.width == format.shape.width);
+}
 
 void sum_bytes(const Sample& sample, int64_t channels, Sums* sums) {
   for (int64_t c = 0; c < channels; ++c) {
@@ -31,12 +38,13 @@ void sum_bytes(const Sample& sample, int64_t channels, Sums* sums) {
         squares += run_squares;
       }
     }
-    sums[c] = {static_cast<double>(sum), static_cast<double>(squares)};
+    sums[c] = {static_cast<double>(sum), static_cast<double>(squares),
+               static_cast<double>(sample.height * sample.width)};
   }
 }
 
 void sum_floats(const float* x, const ImageShape& shape, double unit, Sums* sums) {
-  for (int64_t c = 0; c < shape.channels; ++c) sums[c] = {};
+  for (int64_t c = 0; c < shape.channels; ++c) sums[c] = {.count = static_cast<double>(shape.height * shape.width)};
   for (int64_t i = 0; i < shape.height * shape.width; ++i) {
     for (int64_t c = 0; c < shape.channels; ++c) {
       const double value = x[i * shape.channels + c] * unit;
@@ -49,9 +57,10 @@ void sum_floats(const float* x, const ImageShape& shape, double unit, Sums* sums
 }  // namespace
 
 Normalisation measure_normalisation(const Dataset& dataset, const VariantOptions& variant, int threads) {
-  const ImageShape shape = dataset.shape();
+  const DatasetFormat format = dataset.format();
+  const ImageShape shape = format.shape;
   const int64_t images = dataset.size(), channels = shape.channels;
-  const Transform transform(shape, {.type = "none"}, variant);
+  const Transform transform(shape, {.type = "none", .cropping = format.cropping}, variant);
   const bool plain = Variant(variant, shape).is_none();
   std::vector<Sums> sums(static_cast<size_t>(images * channels));
   std::exception_ptr problem;  // what a data set threw must not leave the parallel region
@@ -66,12 +75,13 @@ Normalisation measure_normalisation(const Dataset& dataset, const VariantOptions
       Sums* const mine = sums.data() + i * channels;
       try {
         dataset.read(i, sample);
-        if (plain && sample.height == shape.height && sample.width == shape.width) {
+        if (plain && shows_own_bytes(sample, format)) {
           sum_bytes(sample, channels, mine);
         } else {
           transform.image(sample, std::nullopt, image.data(), scratch);
           sum_floats(image.data(), shape, plain ? 255.0 : 1.0, mine);
         }
+      } catch (const SkippedImage&) {  // its sums stay 0
       } catch (...) {
 #pragma omp critical(tidepool_normalisation)
         problem = std::current_exception();
@@ -80,13 +90,16 @@ Normalisation measure_normalisation(const Dataset& dataset, const VariantOptions
   }
   if (problem) std::rethrow_exception(problem);
   Normalisation result;
-  const double count = static_cast<double>(images * shape.height * shape.width), unit = plain ? 255.0 : 1.0;
+  const double unit = plain ? 255.0 : 1.0;
   for (int64_t c = 0; c < channels; ++c) {
     Sums all;  // of bytes: whole numbers below 2^53, so exact
     for (int64_t i = 0; i < images; ++i) {
       all.sum += sums[static_cast<size_t>(i * channels + c)].sum;
       all.squares += sums[static_cast<size_t>(i * channels + c)].squares;
+      all.count += sums[static_cast<size_t>(i * channels + c)].count;
     }
+    const double count = all.count;
+    if (count == 0) throw Error("{}: none of the {} training images can be read", dataset.name(), images);
     const double mean = all.sum / count, variance = all.squares / count - mean * mean;
     const double deviation = variance > 1e-10 * unit * unit ? std::sqrt(variance) / unit : 1.0;
     result.mean.push_back(static_cast<float>(mean / unit));

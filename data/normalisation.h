@@ -6,7 +6,8 @@ namespace tidepool {
 
 /// Over all pixels of all images of `dataset` in evaluation form (population deviation). Images that are shown as they
 /// are are summed in whole numbers, others in f64 in the order of the images: the same bits for any number of threads.
-/// `threads` 0: as many as OpenMP gives. A channel without any spread gets the deviation 1.
+/// `threads` 0: as many as OpenMP gives. Images that are left out
+/// (SkippedImage) count nowhere; black around an image neither. A channel without any spread gets the deviation 1.
 Normalisation measure_normalisation(const Dataset& dataset, const VariantOptions& variant, int threads = 0);
 
 }  // namespace tidepool

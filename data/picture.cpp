@@ -95,6 +95,30 @@ Picture read_picture(const fs::path& path) {
   throw Error("{}: expected a PNG or JPEG picture", path.string());
 }
 
+ReducedPicture read_reduced_picture(const fs::path& path, const Reduction& reduction) {
+  const std::string bytes = read_bytes(path);
+  if (is_jpeg(bytes)) return decode_reduced_jpeg(bytes, path.string(), reduction);
+  if (!is_png(bytes)) throw Error("{}: expected a PNG or JPEG picture", path.string());
+  ReducedPicture whole{.picture = decode_png(bytes, path.string())};
+  whole.full_height = whole.picture.height;
+  whole.full_width = whole.picture.width;
+  return whole;
+}
+
+std::array<int64_t, 2> read_picture_size(const fs::path& path) {
+  const std::string bytes = read_bytes(path);
+  if (is_jpeg(bytes)) return jpeg_size(bytes, path.string());
+  if (!is_png(bytes)) throw Error("{}: expected a PNG or JPEG picture", path.string());
+  const Picture picture = decode_png(bytes, path.string());
+  return {picture.height, picture.width};
+}
+
+IndexedImage read_indices(const fs::path& path) {
+  const std::string bytes = read_bytes(path);
+  if (!is_png(bytes)) throw Error("{}: expected a PNG whose values are classes", path.string());
+  return decode_png_indices(bytes, path.string());
+}
+
 void expect_picture_size(const Picture& picture, const std::string& name) {
   constexpr int64_t kMost = int64_t{1} << 30;
   if (picture.height < 1 || picture.width < 1 || picture.height > kMost / picture.width / picture.channels)

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -42,6 +43,25 @@ struct IndexedImage {
 /// 4 bits become 8; values are as stored (no colour profile, no gamma). Throws Error when the file is missing, no such
 /// picture, damaged, CMYK, or over 2^30 numbers.
 Picture read_picture(const std::filesystem::path& path);
+
+/// By what factor, 1 or more, a picture of this height and width may come smaller without harm.
+using Reduction = std::function<int64_t(int64_t height, int64_t width)>;
+
+/// A picture that was decoded at a smaller scale, and the size that it has in its file.
+struct ReducedPicture {
+  Picture picture;
+  int64_t full_height = 0, full_width = 0;
+};
+
+/// As read_picture, for training: a JPEG comes smaller by the largest of 2, 4 and 8 that `reduction` allows (unset: 1),
+/// which saves most of its decoding, its sides rounded up; CMYK becomes RGB (Adobe's inverted values, without a colour
+/// profile).
+ReducedPicture read_reduced_picture(const std::filesystem::path& path, const Reduction& reduction);
+/// Height and width of the upright picture, from its header where it is a JPEG. Errors as read_picture's.
+std::array<int64_t, 2> read_picture_size(const std::filesystem::path& path);
+/// A PNG with a palette, or grey of up to 8 bits: its values as they are stored. `palette` is left empty. Errors as
+/// read_picture's, and for any other picture.
+IndexedImage read_indices(const std::filesystem::path& path);
 
 /// For decoders, before they make room: throws Error when the picture has no pixels or over 2^30 numbers.
 void expect_picture_size(const Picture& picture, const std::string& name);

@@ -76,11 +76,14 @@ class Png {
 
 constexpr bool kSwaps = std::endian::native == std::endian::little;  // PNG has the high byte first
 
-bool read_header(png_structp png, png_infop info, Input* input) {
+bool read_header(png_structp png, png_infop info, Input* input, bool expands) {
   if (setjmp(png_jmpbuf(png)) != 0) return false;
   png_set_read_fn(png, input, read_some);
   png_read_info(png, info);
-  png_set_expand(png);  // palettes to RGB, a transparent colour to alpha, 1 to 4 bits to 8
+  if (expands)
+    png_set_expand(png);  // palettes to RGB, a transparent colour to alpha, 1 to 4 bits to 8
+  else
+    png_set_packing(png);  // 1 to 4 bits to a byte each, their values as they are
   if (kSwaps && png_get_bit_depth(png, info) == 16) png_set_swap(png);
   png_set_interlace_handling(png);
   png_read_update_info(png, info);
@@ -164,7 +167,7 @@ Picture decode_png(std::string_view bytes, const std::string& name) {
   Png png(false);
   Input input{bytes.data(), bytes.size()};
   const auto refuse = [&] { throw Error("{}: a damaged PNG: {}", name, png.complaint.text); };
-  if (!read_header(png.png(), png.info(), &input)) refuse();
+  if (!read_header(png.png(), png.info(), &input, true)) refuse();
   Picture picture{.height = png_get_image_height(png.png(), png.info()),
                   .width = png_get_image_width(png.png(), png.info()),
                   .channels = png_get_channels(png.png(), png.info()),
@@ -181,6 +184,23 @@ Picture decode_png(std::string_view bytes, const std::string& name) {
     orientation = exif_orientation({reinterpret_cast<const char*>(exif), length});
 #endif
   return upright(std::move(picture), orientation);
+}
+
+IndexedImage decode_png_indices(std::string_view bytes, const std::string& name) {
+  Png png(false);
+  Input input{bytes.data(), bytes.size()};
+  const auto refuse = [&] { throw Error("{}: a damaged PNG: {}", name, png.complaint.text); };
+  if (!read_header(png.png(), png.info(), &input, false)) refuse();
+  const int type = png_get_color_type(png.png(), png.info());
+  if ((type != PNG_COLOR_TYPE_PALETTE && type != PNG_COLOR_TYPE_GRAY) || png_get_bit_depth(png.png(), png.info()) != 8)
+    throw Error("{}: expected a PNG with a palette, or grey of up to 8 bits, whose values are classes", name);
+  IndexedImage image{.height = png_get_image_height(png.png(), png.info()),
+                     .width = png_get_image_width(png.png(), png.info())};
+  expect_picture_size({.height = image.height, .width = image.width, .channels = 1}, name);
+  image.indices.resize(static_cast<size_t>(image.height * image.width));
+  std::vector<png_bytep> rows = rows_of(image.indices, image.height, image.width);
+  if (!read_rows(png.png(), png.info(), rows.data())) refuse();
+  return image;
 }
 
 std::string encode_png(const Picture& picture, const std::string& name) {

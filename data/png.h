@@ -11,6 +11,8 @@ namespace tidepool {
 bool is_png(std::string_view bytes);
 /// See read_picture. `name` stands in errors.
 Picture decode_png(std::string_view bytes, const std::string& name);
+/// See read_indices.
+IndexedImage decode_png_indices(std::string_view bytes, const std::string& name);
 /// The bytes of a file. Throws Error for a picture without pixels or with another number of bytes than its shape asks
 /// for.
 std::string encode_png(const Picture& picture, const std::string& name);

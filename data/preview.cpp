@@ -43,7 +43,7 @@ RgbImage make_preview(const Dataset& dataset, const PreviewOptions& options) {
   std::vector<Transform> transforms;
   for (const VariantOptions& variant : options.variants) {
     expect_variant_fits(variant, dataset);
-    transforms.emplace_back(shape, AugmentOptions{.type = "none"}, variant);
+    transforms.emplace_back(shape, AugmentOptions{.type = "none", .cropping = format.cropping}, variant);
   }
   TransformScratch scratch;
   Sample sample;

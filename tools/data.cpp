@@ -50,10 +50,10 @@ int info(const Call& call) {
       if (names.size() == 1) throw;
     }
     Json row = {{"name", name}};
-    if (can_be_fetched(name) && !location) {
+    if (find_dataset(name).find && !location) {
       row["found"] = false;
-      row["command"] = "tidepool data fetch " + name;
-      rows.push_back({name, "-", "-", "-", "-", "not found; `tidepool data fetch " + name + "` downloads it"});
+      if (can_be_fetched(name)) row["command"] = "tidepool data fetch " + name;
+      rows.push_back({name, "-", "-", "-", "-", "not found; " + how_to_get(name)});
     } else {
       DatasetOptions options;
       if (location) options.root = location->folder;
@@ -117,6 +117,7 @@ int fetch(const Call& call) {
   const std::string name = call.argument(1).empty() ? "cifar100" : call.argument(1);
   if (!can_be_fetched(name)) {
     expect_data_set(name);
+    if (find_dataset(name).find) throw Error("{} cannot be fetched; {}", name, how_to_get(name));
     throw Error("{} is made up; there is nothing to fetch", name);
   }
   const KnownDataSet& known = known_data_set(name);
@@ -183,8 +184,8 @@ const Registered registered({
              .default_value = ""},
         },
     .details =
-        "DATA_SET is cifar100, procedural, random or shapes (default: all of them in info, procedural in preview,\n"
-        "cifar100 in fetch).\n"
+        "DATA_SET is cifar10, cifar100, folder, procedural, random, shapes or voc (default: all of them in info,\n"
+        "procedural in preview, cifar100 in fetch). folder and voc are your own pictures, below --data.\n"
         "fetch downloads into --data, else $TIDEPOOL_DATA, else ~/.cache/tidepool; a download that broke off goes on.",
     .run = run,
 });

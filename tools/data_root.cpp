@@ -78,6 +78,12 @@ std::optional<fs::path> available_data(const std::string& data_set, std::string_
   return location ? std::optional(location->folder) : std::nullopt;
 }
 
+std::string how_to_get(const std::string& data_set) {
+  const std::string_view layout = find_dataset(data_set).layout;
+  return layout.empty() ? fmt::format("`tidepool data fetch {}` downloads it", data_set)
+                        : fmt::format("expected {}", layout);
+}
+
 fs::path require_data(const std::string& data_set, std::string_view option, std::string_view config_root) {
   if (const auto folder = available_data(data_set, option, config_root)) return *folder;
   std::string looked;
@@ -85,7 +91,7 @@ fs::path require_data(const std::string& data_set, std::string_view option, std:
     looked += fmt::format("{}{} ({})", looked.empty() ? "" : ", ", location.folder.string(), location.said_by);
     if (const std::string part = incomplete(data_set, location.folder); !part.empty()) looked += ": " + part;
   }
-  throw Error("{} was not found in {}; `tidepool data fetch {}` downloads it", data_set, looked, data_set);
+  throw Error("{} was not found in {}; {}", data_set, looked, how_to_get(data_set));
 }
 
 }  // namespace tidepool

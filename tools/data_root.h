@@ -33,4 +33,7 @@ std::optional<std::filesystem::path> available_data(const std::string& data_set,
 std::filesystem::path require_data(const std::string& data_set, std::string_view option,
                                    std::string_view config_root = {});
 
+/// What to do about a data set whose files were not found: the command that downloads it, or which files are expected.
+std::string how_to_get(const std::string& data_set);
+
 }  // namespace tidepool

@@ -7,12 +7,12 @@
 #include "core/device.h"
 #include "core/error.h"
 #include "core/version.h"
-#include "data/fetch.h"
 #include "data/dataset.h"
 #include "tools/command.h"
 #include "tools/cuda_driver.h"
 #include "tools/data_root.h"
 #include "tools/progress.h"
+#include "train/config.h"
 
 namespace tidepool {
 namespace {
@@ -41,7 +41,7 @@ std::vector<Problem> find_problems(const std::string& option, const Json& data, 
                         fmt::format("mkdir -p '{}'", location.folder.string())});
   }
   for (const Json& row : data)
-    if (!row["found"].get<bool>())
+    if (row["problem"].is_string())
       problems.push_back({row["problem"].get<std::string>(), "tidepool data fetch " + row["name"].get<std::string>()});
   if (driver.devices.empty() && fs::exists("/dev/nvidiactl", code))
     problems.push_back({"a CUDA card is here, but does not answer: " + driver.problem, "nvidia-smi"});
@@ -62,19 +62,18 @@ std::vector<Problem> find_problems(const std::string& option, const Json& data, 
 
 Json find_all_data(const std::string& option) {
   Json data = Json::array();
-  const std::vector<std::string> fetched = known_data_set_names();
   for (const std::string& name : dataset_names()) {
-    const bool files = std::find(fetched.begin(), fetched.end(), name) != fetched.end();
+    const bool expected = name == DataConfig().name;  // what a config uses that names none; the others are no problem
     std::optional<DataLocation> location;
     std::string problem;
     try {
-      if (files) require_data(name, option);
+      if (expected) require_data(name, option);
       location = find_data(name, option);
     } catch (const Error& e) {  // a problem to be told, no reason to stop
-      problem = e.what();
+      if (expected) problem = e.what();
     }
     data.push_back({{"name", name},
-                    {"found", !files || location.has_value()},
+                    {"found", !find_dataset(name).find || location.has_value()},
                     {"folder", location ? Json(location->folder.string()) : Json(nullptr)},
                     {"said_by", location ? Json(location->said_by) : Json(nullptr)},
                     {"problem", problem.empty() ? Json(nullptr) : Json(problem)}});

@@ -61,6 +61,7 @@ int run(const Call& call) {
   const auto task = make_task(config, *network);
   load_weights(saved.file, *network, saved.checkpoint);
   const RunData data = open_test_data(config.data, data_root_of(call, config.data));
+  expect_classes_fit(*data.test, *network);
   Loader loader(data.test, data.normalisation, loader_options(config, false));
   std::unique_ptr<Predictions> predictions;
   if (call.given("output"))

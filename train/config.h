@@ -61,7 +61,7 @@ struct DataConfig {
   void keys(Keys& k) {
     k.select("name", name, "The data set.");
     k.options(data_set_options(), &options);
-    k.text("root", root, "Folder of train.bin and test.bin. null: $TIDEPOOL_DATA, then ~/.cache/tidepool.")
+    k.text("root", root, "Folder of the data set's files. null: $TIDEPOOL_DATA, then ~/.cache/tidepool.")
         .or_null()
         .decides_no_weights();
     k.section("variant", variant, "What is done to each image after its augmentation.");
@@ -71,9 +71,12 @@ struct DataConfig {
                           "imagenet: the usual constants. A run's config.json and checkpoints hold the numbers, and "
                           "evaluation uses those.")
         .or_word(normalize_words());
-    k.choice("augment", augment, {"none", "standard"},
-             "standard: zero padding, a random crop, a random horizontal flip, in training. none: nothing.");
-    k.integer("padding", padding, "Pixels of zero padding on each side before the random crop.")
+    k.choice(
+        "augment", augment, {"none", "standard"},
+        "standard: zero padding, a random crop, a random horizontal flip, in training; folder and voc have crops of "
+        "their own. none: nothing.");
+    k.integer("padding", padding,
+              "Pixels of zero padding on each side before the random crop; folder and voc pay no heed to it.")
         .at_least(0)
         .at_most(65536);
     k.flag("shuffle", shuffle, "A new order of the training images each epoch; false: the file's order.");
@@ -82,9 +85,10 @@ struct DataConfig {
     k.integer("train_images", train_images, "Train on the first so many images. null: all.")
         .at_least(1)
         .at_most(kLargestInt);
-    k.integer("val_images", val_images,
-              "Images of the first train_images that are set apart for validation: best is chosen on them, and the test "
-              "images are looked at once, at the end. 0: none, and nothing is chosen.")
+    k.integer(
+         "val_images", val_images,
+         "Images of the first train_images that are set apart for validation: best is chosen on them, and the test "
+         "images are looked at once, at the end. 0: none, and nothing is chosen.")
         .at_least(0)
         .at_most(kLargestInt);
     k.integer("val_seed", val_seed, "Seed of the draw of the validation part, which does not follow train.seed.");

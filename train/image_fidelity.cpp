@@ -15,7 +15,7 @@ Fidelity image_fidelity(const Json& pool, const DataConfig& data, const std::fil
   const auto op = make_pool_operator(nlohmann::json(pool));
   const ImageShape shape = dataset->shape();
   const int64_t places = shape.height * shape.width;
-  const Transform transform(shape, {.type = "none"}, {});
+  const Transform transform(shape, {.type = "none", .cropping = dataset->format().cropping}, {});
   TransformScratch scratch;
   Sample sample;
   std::vector<float> image(static_cast<size_t>(shape.elements()));

@@ -160,6 +160,7 @@ class Run {
         optimizer_(config.optim, network_->parameters(), steps_per_epoch_, schedule_steps_),
         stepper_(*network_, *task_, optimizer_, config.loss, config.train.seed),
         directory_(options.out, options.resume) {
+    expect_classes_fit(*data_.train, *network_);
     if (config.optim.ema) average_.emplace(network_->state(), *config.optim.ema);
     config_.resolved["data"]["normalize"] = data_.normalize;
     if (!options.data_root.empty())
@@ -608,7 +609,8 @@ RunResult RunResult::from_json(const Json& json, const TaskDescription& task) {
 RunResult train_run(const Config& config, const RunOptions& options) {
   flush_denormals();
   dnn_forget_weights();
-  return Run(options.resume ? resumed_config(config, options.out) : config, options).go();
+  return Run(with_classes(options.resume ? resumed_config(config, options.out) : config, options.data_root), options)
+      .go();
 }
 
 }  // namespace tidepool

@@ -5,6 +5,8 @@
 
 #include "core/error.h"
 #include "core/key_values.h"
+#include "data/dataset.h"
+#include "train/setup.h"
 
 namespace tidepool {
 namespace {
@@ -34,8 +36,13 @@ std::string config_difference(const Json& saved, const Json& now, std::string_vi
                        [&](const KeyRow& row) { return row.path == key && !row.key->decides_weights; }) ||
            std::find(ignored.begin(), ignored.end(), key) != ignored.end();
   };
-  const Json filled = load_config_text(completed_config(saved).dump(), origin).resolved;
-  const Json a = comparable(filled, now).flatten(), b = comparable(now, filled).flatten();
+  const Config filled = load_config_text(completed_config(saved).dump(), origin);
+  Json a = comparable(filled.resolved, now), b = comparable(now, filled.resolved);
+  // The number of classes that only the files say is written down by the run.
+  if (b["model"]["classes"].is_null() && dataset_format(filled.data.name, dataset_options(filled.data)).classes == 0)
+    a["model"]["classes"] = nullptr;
+  a = a.flatten();
+  b = b.flatten();
   const auto shown = [](const Json& flat, const std::string& pointer) {
     return flat.contains(pointer) ? brief_json(flat.at(pointer)) : std::string("absent");
   };

@@ -96,9 +96,24 @@ DType run_dtype(const Config& config) {
   return config.train.dtype == "f64" ? DType::f64 : DType::f32;
 }
 
+Config with_classes(Config config, const std::filesystem::path& root) {
+  if (config.model.classes || dataset_format(config.data.name, dataset_options(config.data)).classes > 0) return config;
+  config.model.classes = open_split(config.data, root, Split::kTrain)->classes();
+  config.resolved["model"]["classes"] = *config.model.classes;
+  return config;
+}
+
+void expect_classes_fit(const Dataset& dataset, const Network& network) {
+  if (const int64_t classes = network.options().classes; classes < dataset.classes())
+    throw Error("model.classes: {} has {} classes, got {}", dataset.name(), dataset.classes(), classes);
+}
+
 std::unique_ptr<Network> make_run_network(const Config& config) {
   const DatasetFormat format = dataset_format(config.data.name, dataset_options(config.data));
   const int64_t classes = config.model.classes.value_or(format.classes);
+  if (classes == 0)
+    throw Error("model.classes: how many classes {} has, only its files say; expected a number here or in data.classes",
+                config.data.name);
   if (classes < format.classes)
     throw Error("model.classes: {} has {} classes, got {}", config.data.name, format.classes, classes);
   return make_network({.name = config.model.name,

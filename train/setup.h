@@ -44,4 +44,9 @@ DType run_dtype(const Config& config);
 /// The config's network, for images as its data set has them; no file of the data set is needed.
 std::unique_ptr<Network> make_run_network(const Config& config);
 
+/// Sets model.classes from the files, where neither the config nor the data set's keys say how many there are.
+Config with_classes(Config config, const std::filesystem::path& root);
+/// Throws Error when a data set has more classes than the network.
+void expect_classes_fit(const Dataset& dataset, const Network& network);
+
 }  // namespace tidepool

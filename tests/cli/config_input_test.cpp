@@ -77,9 +77,13 @@ TEST_F(ConfigInput, SizesAndClassesOfDataSets) {
   refuse("random", "data.classes=16777217", {"data.classes", "<= 16777216"});
   refuse("random", "data.train_images=0", {"data.train_images"});
   refuse("shapes", "data.size=15", {"data.size", "16 pixels", "15x15"});
-  refuse("shapes", "data.classes=3", {"data.classes: shapes has no such key, but random"});
-  refuse("procedural", "data.size=64", {"data.size: procedural has no such key, but random and shapes"});
+  refuse("shapes", "data.classes=3", {"data.classes: shapes has no such key, but", "random"});
+  refuse("procedural", "data.size=64", {"data.size: procedural has no such key, but", "random", "shapes"});
   refuse("cifar100", "data.classes=100", {"data.classes: cifar100 has no such key"});
+  refuse("folder", "data.damaged=ignore", {"data.damaged", "fail", "skip", "ignore"});
+  refuse("folder", "data.size=0", {"data.size", ">= 1"});
+  refuse("voc", "data.classes=256", {"data.classes", "<= 255"});
+  refuse("random", "data.damaged=skip", {"data.damaged: random has no such key, but", "folder", "voc"});
   refuse("randm", "data.size=3", {"randm", "did you mean 'random'"});
   expect_refused({"data", "info", "shape"}, {"shape", "did you mean 'shapes'"});
 }
