@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "core/error.h"
 
@@ -78,13 +79,17 @@ void Transform::image(const Sample& sample, const Words& words, T* y, TransformS
   else
     show_resampled(sample, crop, shape_, shown, scratch.resample);
   if (!variant_.is_none()) {
-    float* const varied = memory(scratch.varied);
+    float* varied = nullptr;
+    if constexpr (std::is_same_v<T, float>)
+      varied = y;  // normalised in place
+    else
+      varied = memory(scratch.varied);
     variant_.apply(shown, varied, words ? std::optional((*words)[3]) : std::nullopt, scratch.lines);
     shown = varied;
   }
   const auto channels = static_cast<size_t>(shape_.channels);
   if (mean_.empty()) {
-    std::transform(shown, shown + elements, y, [](float v) { return static_cast<T>(v); });
+    for (size_t i = 0; i < elements; ++i) y[i] = static_cast<T>(shown[i]);
     return;
   }
   for (int64_t i = 0; i < shape_.height * shape_.width; ++i, y += channels, shown += channels)
