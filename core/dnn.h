@@ -1,7 +1,7 @@
 // Convolutions and matrix products: one small table of functions a library. On the CPU our own kernels do the 3x3
-// convolutions for which Winograd is faster and the depthwise ones, oneDNN the rest of f32 and bf16; the naive
-// reference does every type and is what the tests compare with. Nothing is recorded here: layers/ does that. Gradients
-// are set, not added.
+// convolutions for which Winograd is faster, the depthwise ones and those of f64, oneDNN the rest of f32 and bf16; the
+// naive reference does every type and is what the tests compare with. Nothing is recorded here: layers/ does that.
+// Gradients are set, not added.
 #pragma once
 #include <array>
 #include <cstdint>
@@ -43,14 +43,16 @@ const DnnTable& winograd_table();
 /// core/depthwise.h.
 const DnnTable& depthwise_table();
 const DnnTable& onednn_table();
+/// Dense channels-last maps of f64, one group.
+const DnnTable& direct_f64_table();
 const DnnTable& reference_table();
 
 /// The m of F(m x m, 3x3) that is expected to be fastest for a 3x3 convolution of stride 1 of a map (N, C, H, W), in
 /// all three directions: 4, 2, or 0 when the library is faster. A fixed rule of the shapes.
 int winograd_size(const Dims& map, const Dims& weight, const ConvOptions& o);
 
-// The first table that does the case: Winograd, depthwise, oneDNN, then the reference (said once in the log when the
-// type is not f64). Empty batches and empty sums are done here.
+// The first table that does the case: Winograd, depthwise, oneDNN, direct f64, then the reference (said once in the log
+// when the type is not f64). Empty batches and empty sums are done here.
 void conv_forward(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOptions& o, const Tensor& y);
 void conv_backward_data(const Tensor& dy, const Tensor& w, const ConvOptions& o, const Tensor& dx);
 void conv_backward_weights(const Tensor& x, const Tensor& dy, const ConvOptions& o, const Tensor& dw,

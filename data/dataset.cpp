@@ -13,21 +13,33 @@ std::vector<const DatasetDescription*> datasets() {
   return {&kCifar100, &kProcedural, &kRandom, &kShapes};
 }
 
+std::vector<Key> own_keys(const DatasetDescription& dataset) {
+  KeyList list;
+  Keys keys(list);
+  DatasetOptions options;
+  if (dataset.keys) dataset.keys(keys, options);
+  return list.keys;
+}
+
 namespace {
 
-void refuse_unread(const DatasetDescription& dataset, std::string_view key, bool given, bool reads,
-                   bool DatasetDescription::*member) {
-  if (!given || reads) return;
+// A config cannot give a key to a data set that does not have it, a caller can.
+void refuse_unread(const DatasetDescription& dataset, std::string_view name, bool given) {
+  const auto reads = [&](const DatasetDescription* each) {
+    const std::vector<Key> keys = own_keys(*each);
+    return std::any_of(keys.begin(), keys.end(), [&](const Key& key) { return key.name == name; });
+  };
+  if (!given || reads(&dataset)) return;
   std::vector<std::string_view> having;
   for (const DatasetDescription* each : datasets())
-    if (each->*member) having.push_back(each->name);
-  throw Error("data.{}: {} has no such key, but {}", key, dataset.name, fmt::join(having, " and "));
+    if (reads(each)) having.push_back(each->name);
+  throw Error("data.{}: {} has no such key, but {}", name, dataset.name, fmt::join(having, " and "));
 }
 
 const DatasetDescription& checked(std::string_view name, const DatasetOptions& options) {
   const DatasetDescription& dataset = find_dataset(name);
-  refuse_unread(dataset, "size", options.size.has_value(), dataset.sized, &DatasetDescription::sized);
-  refuse_unread(dataset, "classes", options.classes.has_value(), dataset.classed, &DatasetDescription::classed);
+  refuse_unread(dataset, "size", options.size.has_value());
+  refuse_unread(dataset, "classes", options.classes.has_value());
   return dataset;
 }
 
@@ -85,6 +97,15 @@ int64_t used_images(std::string_view dataset, int64_t existing, const DatasetOpt
                 existing, split_name(options.split), dataset, wanted);
   }
   return wanted;
+}
+
+void size_key(Keys& k, DatasetOptions& options) {
+  PerAxis<int64_t> size = PerAxis<int64_t>::all(kMadeUpSize);
+  k.integers("size", size, "Height and width of the images: one number for both, or [H, W].")
+      .axes(2)
+      .at_least(1)
+      .at_most(65536);
+  options.size = {size[0], size[1]};
 }
 
 ImageShape sized_shape(const DatasetOptions& options, const ImageShape& otherwise, int64_t least) {

@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "core/keys.h"
+
 namespace tidepool {
 
 /// Channels x height x width of one image, in elements.
@@ -91,8 +93,8 @@ struct DatasetDescription {
   std::string_view name;
   std::string_view help;     ///< a sentence
   int64_t train_images = 0;  ///< of its whole training split; 0: only the files say
-  bool sized = false;        ///< reads data.size
-  bool classed = false;      ///< reads data.classes
+  /// Lists the keys of `data` that are its own, and their members; null: there are none.
+  void (*keys)(Keys& k, DatasetOptions& options) = nullptr;
   /// Known without any file. Throws Error naming the key.
   DatasetFormat (*format)(const DatasetOptions&) = nullptr;
   std::unique_ptr<Dataset> (*open)(const DatasetOptions&) = nullptr;
@@ -103,6 +105,7 @@ struct DatasetDescription {
 };
 
 std::vector<const DatasetDescription*> datasets();
+std::vector<Key> own_keys(const DatasetDescription& dataset);
 std::vector<std::string> dataset_names();
 /// Throws Error for an unknown name.
 const DatasetDescription& find_dataset(std::string_view name);
@@ -115,8 +118,10 @@ DatasetFormat dataset_format(std::string_view name, const DatasetOptions& option
 
 /// For data sets: how many of the `existing` images `options` ask for; Error naming the key when that cannot be.
 int64_t used_images(std::string_view dataset, int64_t existing, const DatasetOptions& options);
-/// For data sets that read data.size: it, or `otherwise`. Throws Error when it is not `least` pixels or more a side, or
-/// more than 2^30 numbers an image.
+/// For data sets of any size: their key data.size, with its default; and the size, or `otherwise`. Throws Error when it
+/// is not `least` pixels or more a side, or more than 2^30 numbers an image.
+inline constexpr int64_t kMadeUpSize = 32;
+void size_key(Keys& k, DatasetOptions& options);
 ImageShape sized_shape(const DatasetOptions& options, const ImageShape& otherwise, int64_t least);
 
 }  // namespace tidepool

@@ -8,6 +8,7 @@ namespace tidepool {
 
 struct NetworkRegistration {
   const char* name;
+  const char* help;  ///< one sentence, with its source
   Graph (*build)(GraphBuilder& g);
 };
 
@@ -15,5 +16,10 @@ std::span<const NetworkRegistration> network_registrations();
 
 Graph vgg16(GraphBuilder& g);
 Graph efficientnet_b0(GraphBuilder& g);
+Graph mobilenet_v2(GraphBuilder& g);
+Graph resnet18(GraphBuilder& g);
+Graph resnet34(GraphBuilder& g);
+Graph resnet50(GraphBuilder& g);
+Graph resnet101(GraphBuilder& g);
 
 }  // namespace tidepool

@@ -24,7 +24,7 @@ Option batch_size_option() {
 }
 
 std::vector<std::string> config_sets(const Call& call) {
-  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();  // as in configs/schema.json
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();  // as train/config.h has it
   std::vector<std::string> sets = call.texts("set");
   if (call.given("epochs")) sets.push_back(fmt::format("train.epochs={}", call.integer("epochs", 0, kMost)));
   if (call.given("lr"))
@@ -43,6 +43,7 @@ Config config_in(const Call& call, const std::filesystem::path& file) {
   if (call.given("device")) call.device();  // refused under its own name
   if (call.given("device")) sets.push_back(fmt::format("train.device={}", call.text("device")));
   Config config = load_config(file, sets);
+  config.model.init = expand_home(config.model.init).string();
   if (parse_device(config.train.device) != kCpu)
     throw Error("train.device: networks run on the CPU in this version; cuda serves `tidepool op`");
   return config;

@@ -321,7 +321,8 @@ int run(const Call& call) {
                                  ? call.path("out")
                                  : fs::path("runs") / fmt::format("{}-{}-{}", name, scale.name, images.data_set)};
   if (call.given("only") && options.only.empty()) throw Error("--only: expected a pattern, got nothing");
-  const TablePlan plan = make_plan(table.name, options);
+  TablePlan plan = make_plan(table.name, options);
+  for (PlannedRun& run : plan.runs) run.config.model.init = expand_home(run.config.model.init).string();
   // Another run in a folder, a wrong operator or key: found before anything runs.
   for (const PlannedRun& planned : plan.runs) {
     if (!planned.selected) continue;

@@ -33,6 +33,15 @@ struct Request {
   fs::path out;
 };
 
+bool is_config(const fs::path& named) {
+  try {
+    load_config(named);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 // With --resume and without --out the argument may be the run directory itself, whose config is then the run's.
 Request request_of(const Call& call) {
   const fs::path named = expand_home(call.argument());
@@ -45,6 +54,8 @@ Request request_of(const Call& call) {
   if (call.flag("resume") && named.extension() == ".safetensors")
     throw Error("{}: a checkpoint; --resume takes its run directory{}", named.string(),
                 named.has_parent_path() ? ", " + named.parent_path().string() : "");
+  if (call.flag("resume") && !call.given("out") && !fs::exists(named) && !is_config(named))
+    throw Error("{}: expected a run directory to resume, or its config; there is neither", named.string());
   Request request{.config = config_of(call), .out = {}};
   request.out = call.given("out") ? call.path("out") : fs::path("runs") / request.config.name;
   if (call.flag("resume")) request.config = resumed_config(request.config, request.out);
@@ -137,6 +148,7 @@ const Registered registered(
      .details =
          "CONFIG is a file, or the name of one in configs/ (here or beside the program's source) or compiled in:\n"
          "cifar100_vgg16.json ... The log says which file was read.\n"
+         "`tidepool keys` lists the keys that --set can change.\n"
          "`tidepool train --resume RUN` resumes the run in the directory RUN with its own config, data and\n"
          "settings; --set may change only keys that do not decide weights (data.workers, train.max_steps ...).\n"
          "Ctrl-C finishes the step, saves a checkpoint and exits with 130.\n",

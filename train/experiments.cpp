@@ -138,8 +138,8 @@ std::string pool_label(const Json& pool) {
   });
 }
 
-std::string data_label(const VariantConfig& variant) {
-  const VariantConfig usual;
+std::string data_label(const VariantOptions& variant) {
+  const VariantOptions usual;
   if (variant.type == "none") return "plain";
   if (variant.type == "tile" && variant.grid != usual.grid) return fmt::format("tile (grid {})", variant.grid);
   if (variant.type == "large" && variant.size != usual.size) return fmt::format("large (size {})", variant.size);
@@ -349,7 +349,7 @@ Config row_config(const Row& row, const Scale& scale, const std::string& data_se
 int64_t planned_steps(const Config& config, int64_t images) {
   images = config.data.train_images.value_or(images) - config.data.val_images;
   const int64_t batch = config.train.batch;
-  // No overflow: the schema holds images, batch and epochs below 2^31 each.
+  // No overflow: the keys hold images, batch and epochs below 2^31 each.
   const int64_t steps = (images / batch + (config.data.drop_last || images % batch == 0 ? 0 : 1)) * config.train.epochs;
   return std::min(steps, config.train.max_steps.value_or(steps));
 }

@@ -15,6 +15,8 @@ namespace tidepool {
 namespace fs = std::filesystem;
 namespace {
 
+constexpr std::string_view kCommand = "Command";  // of a caption; shown as code
+
 std::string number_or(const std::optional<int64_t>& n, const char* otherwise) {
   return n ? std::to_string(*n) : std::string(otherwise);
 }
@@ -117,7 +119,7 @@ size_t characters(std::string_view text) {
       std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
-std::string variant_text(const VariantConfig& v) {
+std::string variant_text(const VariantOptions& v) {
   if (v.type == "stretch_v") return fmt::format("stretched {:g} times in height, then cropped", v.factor);
   if (v.type == "stretch_h") return fmt::format("stretched {:g} times in width, then cropped", v.factor);
   if (v.type == "tile") return fmt::format("shrunk, then repeated {}x{} times", v.grid, v.grid);
@@ -460,7 +462,7 @@ Report make_report(const TablePlan& plan, const std::vector<RunOutcome>& outcome
                                          : std::string()));
   report.caption.emplace_back("Revision", (facts.revision.empty() ? "not known" : facts.revision) +
                                               earlier_text(plan, outcomes, facts.revision, revision));
-  report.caption.emplace_back("Command", facts.command);
+  report.caption.emplace_back(kCommand, facts.command);
   return report;
 }
 
@@ -490,8 +492,8 @@ std::string report_markdown(const Report& report) {
     text += "|\n";
   }
   text += "\n";
-  for (const auto& [what, help] : report_notes(report))
-    text += fmt::format("- **{}**: {}\n", what, escape_markdown(help));
+  for (const auto& [what, note] : report_notes(report))
+    text += fmt::format("- **{}**: {}\n", what, what == kCommand ? code_markdown(note) : escape_markdown(note));
   return text;
 }
 
@@ -564,8 +566,9 @@ std::string report_latex(const Report& report) {
     text += " \\\\\n";
   }
   text += "\\hline\n\\end{tabular}\n\\caption{" + escape_latex(report.title) + ".";
-  for (const auto& [what, help] : report_notes(report))
-    text += fmt::format(" {}: {}.", escape_latex(what), escape_latex(help));
+  for (const auto& [what, note] : report_notes(report))
+    text += fmt::format(" {}: {}{}{}.", escape_latex(what), what == kCommand ? "\\texttt{" : "", escape_latex(note),
+                        what == kCommand ? "}" : "");
   return text + "}\n\\end{table}\n";
 }
 
@@ -608,10 +611,10 @@ dd {{ margin: 0; overflow-wrap: anywhere; }}
     text += fmt::format("<td>{}</td></tr>\n", shapes_svg(row));
   }
   text += "</table></div>\n<dl>\n";
-  for (const auto& [what, help] : report_notes(report)) {
+  for (const auto& [what, note] : report_notes(report)) {
     const bool warning = what == "INCOMPLETE" || what == "Failed";
     text += fmt::format("<dt{0}>{1}</dt><dd{0}>{2}</dd>\n", warning ? " class=\"warning\"" : "", escape_html(what),
-                        escape_html(help));
+                        what == kCommand ? "<code>" + escape_html(note) + "</code>" : escape_html(note));
   }
   return text + "</dl>\n</body></html>\n";
 }

@@ -135,13 +135,20 @@ int64_t checked_steps(int64_t steps_per_epoch, int64_t epochs) {
   return steps;
 }
 
+// The network as the run begins. Where there is a checkpoint, all of it comes from there.
+std::unique_ptr<Network> first_network(const Config& config, const RunOptions& options) {
+  auto network = make_run_network(config);
+  if (!std::filesystem::exists(checkpoint_in(options.out))) load_init(config.model, *network);
+  return network;
+}
+
 class Run {
  public:
   Run(const Config& config, const RunOptions& options)
       : config_(config),
         options_(options),
         description_(find_task(config.task)),
-        network_(make_run_network(config)),  // before the data: a wrong network is refused at once
+        network_(first_network(config, options)),  // before the data: a wrong network is refused at once
         task_(make_task(config, *network_)),
         data_(open_data(config.data, options.data_root)),
         loader_(data_.train, data_.normalisation, loader_options(config, true)),
@@ -173,7 +180,8 @@ class Run {
     log_config_files(config_);
 
     if (!resumed) log_shapes();
-    if (total_steps_ == 0) save();  // else the start is not saved: the seed gives it again, bit for bit
+    // The seed gives the initial weights again, bit for bit; the file of model.init may change, or be gone.
+    if (total_steps_ == 0 || (!resumed && !config_.model.init.empty())) save();
     while (true) {
       if (evaluation_due() && !evaluate_now()) return stopped();
       epoch_ended();

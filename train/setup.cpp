@@ -10,10 +10,6 @@
 namespace tidepool {
 namespace {
 
-VariantOptions variant_options(const VariantConfig& v) {
-  return {.type = v.type, .factor = static_cast<double>(v.factor), .grid = v.grid, .size = v.size};
-}
-
 std::shared_ptr<const Dataset> open_split(const DataConfig& config, const std::filesystem::path& root, Split split) {
   return open_dataset(config.name, dataset_options(config, root, split));
 }
@@ -28,19 +24,20 @@ std::tuple<std::shared_ptr<const Dataset>, std::shared_ptr<const Dataset>> open_
 }
 
 Json measure(const Dataset& train, const DataConfig& config) {
-  const Normalisation measured = measure_normalisation(train, variant_options(config.variant));
+  const Normalisation measured = measure_normalisation(train, config.variant);
   return {{"mean", measured.mean}, {"std", measured.stddev}, {"from", "measure"}};
 }
 
 }  // namespace
 
 DatasetOptions dataset_options(const DataConfig& config, const std::filesystem::path& root, Split split) {
-  return {.split = split,
-          .root = root,
-          .images = split == Split::kTrain ? config.train_images : config.test_images,
-          .seed = config.seed,
-          .size = config.size,
-          .classes = config.classes};
+  DatasetOptions options{.split = split,
+                         .root = root,
+                         .images = split == Split::kTrain ? config.train_images : config.test_images,
+                         .seed = config.seed};
+  Keys keys(config.options);
+  if (const auto own = find_dataset(config.name).keys) own(keys, options);
+  return options;
 }
 
 Json stated_normalize(const DataConfig& config) {
@@ -88,7 +85,7 @@ LoaderOptions loader_options(const Config& config, bool training) {
           .training = training,
           .shuffle = config.data.shuffle,
           .augment = {.type = config.data.augment ? "standard" : "none", .padding = config.data.padding},
-          .variant = variant_options(config.data.variant),
+          .variant = config.data.variant,
           .drop_last = training && config.data.drop_last,
           .workers = config.data.workers,
           .prefetch = config.data.prefetch};

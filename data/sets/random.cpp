@@ -11,12 +11,13 @@
 namespace tidepool {
 namespace {
 
-constexpr ImageShape kShape{3, 32, 32};
-constexpr int64_t kTrainImages = 1024, kTestImages = 256;           // where none are asked for
-constexpr int64_t kMostImages = INT32_MAX, kMostClasses = 1 << 24;  // as in configs/schema.json
+constexpr ImageShape kShape{3, kMadeUpSize, kMadeUpSize};
+constexpr int64_t kClasses = 10;
+constexpr int64_t kTrainImages = 1024, kTestImages = 256;  // where none are asked for
+constexpr int64_t kMostImages = INT32_MAX, kMostClasses = 1 << 24;
 
 DatasetFormat format_of(const DatasetOptions& options) {
-  const int64_t classes = options.classes.value_or(10);
+  const int64_t classes = options.classes.value_or(kClasses);
   if (classes < 1 || classes > kMostClasses)
     throw Error("data.classes: expected 1 to {}, got {}", kMostClasses, classes);
   return {.shape = sized_shape(options, kShape, 1), .classes = static_cast<int32_t>(classes)};
@@ -69,10 +70,15 @@ class RandomImages final : public Dataset {
 extern const DatasetDescription kRandom;
 constinit const DatasetDescription kRandom{
     .name = "random",
-    .help = "noise of any size (data.size, data.classes), for measurements and tests",
-    .train_images = kTrainImages,
-    .sized = true,
-    .classed = true,
+    .help = "noise of any size, for measurements and tests",
+     .train_images = kTrainImages,
+    .keys =
+        [](Keys& k, DatasetOptions& options) {
+          size_key(k, options);
+          int64_t classes = kClasses;
+          k.integer("classes", classes, "Number of classes.").at_least(1).at_most(kMostClasses);
+          options.classes = classes;
+        },
     .format = format_of,
     .open = [](const DatasetOptions& options) -> std::unique_ptr<Dataset> {
       return std::make_unique<RandomImages>(options);

@@ -17,7 +17,7 @@
 namespace tidepool {
 namespace {
 
-constexpr ImageShape kShape{3, 32, 32};
+constexpr ImageShape kShape{3, kMadeUpSize, kMadeUpSize};
 constexpr int64_t kLeast = 16;  // pixels a side
 constexpr int64_t kTrainImages = 5000, kTestImages = 1000;
 constexpr std::array<std::string_view, 6> kClassNames = {"background", "disc", "square", "triangle", "cross", "ring"};
@@ -175,8 +175,8 @@ extern const DatasetDescription kShapes;
 constinit const DatasetDescription kShapes{
     .name = "shapes",
     .help = "shapes on textures with label maps, made from a seed, for segmentation",
-    .train_images = kTrainImages,
-    .sized = true,
+     .train_images = kTrainImages,
+    .keys = size_key,
     .format = Shapes::format_of,
     .open = [](const DatasetOptions& options) -> std::unique_ptr<Dataset> {
       return std::make_unique<Shapes>(options);

@@ -1,4 +1,6 @@
 // Help, ops, doctor, data: what they print.
+#include <map>
+
 #include "tests/cli/cli.h"
 
 namespace tidepool {
@@ -9,7 +11,8 @@ class Commands : public CliTest {};
 TEST_F(Commands, HelpOfEveryCommand) {
   const Outcome help = done({"--help"});
   EXPECT_EQ(help.err, "");
-  for (const std::string name : {"train", "eval", "info", "table", "op", "ops", "data", "bench", "doctor", "pool"}) {
+  for (const std::string name :
+       {"train", "eval", "info", "table", "op", "ops", "keys", "data", "bench", "doctor", "pool"}) {
     EXPECT_NE(help.out.find("\n  " + name + " "), std::string::npos) << name;
     const Outcome one = done({name, "--help"});
     EXPECT_EQ(one.err, "");
@@ -85,6 +88,59 @@ TEST_F(Commands, EditorsKnowTheOperatorsKeys) {
   EXPECT_EQ(keys.at("grad").at("enum"), nlohmann::json({"full", "frozen_weights"}));
   EXPECT_EQ(keys.at("ceil_mode").at("type"), "boolean");
   EXPECT_EQ(keys.at("beta").at("type"), "number");
+}
+
+TEST_F(Commands, TheKeysOfAConfigAreTheProgramsOwn) {
+  const std::filesystem::path source = TIDEPOOL_SOURCE_DIR;
+  EXPECT_TRUE(text_of(source / "docs/config.md") == done({"keys", "--markdown"}).out)
+      << "docs/config.md is not what the program prints: build/tidepool keys --markdown > docs/config.md";
+  EXPECT_TRUE(text_of(source / "configs/schema.json") == done({"keys", "--schema"}).out)
+      << "configs/schema.json is not what the program prints: build/tidepool keys --schema > configs/schema.json";
+  std::map<std::string, nlohmann::json> keys;
+  for (const auto& key : done({"keys", "--json"}).json()) {
+    EXPECT_GT(key["help"].get<std::string>().size(), 5u) << key;
+    keys[key["key"].get<std::string>() + (key.contains("option") ? " " + key["option"].get<std::string>() : "")] = key;
+  }
+  EXPECT_EQ(keys.at("optim.lr")["default"], 0.1);
+  EXPECT_EQ(keys.at("optim.lr")["type"], "number >= 0");
+  EXPECT_EQ(keys.at("optim.groups.N.lr")["default"], "as in optim");
+  EXPECT_EQ(keys.at("optim.momentum sgd")["default"], 0.9);
+  EXPECT_EQ(keys.at("optim.momentum rmsprop")["default"], 0);
+  EXPECT_EQ(keys.at("data.variant.grid tile")["type"], "integer >= 1, <= 65536");
+  EXPECT_EQ(keys.at("train.dtype")["type"], R"("f32" or "bf16" or "f64")");
+  EXPECT_EQ(keys.at("train.device")["decides_weights"], false);
+  EXPECT_EQ(keys.at("train.batch")["decides_weights"], true);
+  const std::string text = done({"keys"}).out, part = done({"keys", "data.variant"}).out;
+  for (const char* name : {"optim.lr", "optim.groups.N.match", "data.variant.grid (tile)", "model.pool"})
+    EXPECT_NE(text.find(name), std::string::npos) << name;
+  EXPECT_NE(part.find("Copies along each axis"), std::string::npos) << part;
+  EXPECT_NE(part.find("stretch_v: Stretched downwards"), std::string::npos) << part;
+  EXPECT_EQ(part.find("optim.lr"), std::string::npos) << part;
+  expect_refused({"keys", "optim.lrr"}, {"'optim.lrr'", "did you mean 'optim.lr'"});
+  expect_refused({"keys", "optim", "--schema"}, {"--schema describes all keys", "optim"});
+  expect_refused({"keys", "--json", "--markdown"}, {"one of them at a time"});
+}
+
+TEST_F(Commands, InfoOfARunShowsWhatItHasLearned) {
+  write_tiny_config();
+  done({"train", "tiny.json", "--out", "a", "--set", R"(model.pool={"default": {"type": "dynopool"}})", "--set",
+        "train.max_steps=1"});
+  const SafetensorsFile saved = read_safetensors(file("a/last.safetensors"));
+  saved.tensors.at("pool1.alpha").copy_from(Tensor::from<double>({3, 4}, {2}));
+  write_safetensors(file("a/last.safetensors"), saved);
+  const auto pool1 = [](const nlohmann::json& info) {
+    for (const auto& layer : info["layers"])
+      if (layer["name"] == "pool1") return layer["output"];
+    return nlohmann::json();
+  };
+  for (const char* subject : {"a", "a/last.safetensors"}) {
+    const nlohmann::json info = done({"info", subject, "--json"}).json();
+    EXPECT_EQ(pool1(info), (nlohmann::json{1, 4, 11, 8})) << subject;
+    EXPECT_EQ(info["batch"], 8);
+    EXPECT_TRUE(info["normalize"].contains("mean"));
+  }
+  EXPECT_EQ(pool1(done({"info", "a/config.json", "--json"}).json()), (nlohmann::json{1, 4, 16, 16})) << "at the start";
+  EXPECT_EQ(done({"info", "a", "--set", "train.batch=16", "--json"}).json()["batch"], 16);
 }
 
 TEST_F(Commands, Pool) {

@@ -83,8 +83,8 @@ TEST_F(SegmentationCommand, TablesAndMeasurementsSpeakOfItsMetric) {
 
 TEST_F(SegmentationCommand, RefusesWhatDoesNotFit) {
   expect_refused({"train", "run.json", "--set", "task=segmentaton"},
-                 {"--set task=segmentaton", "task: there is no task 'segmentaton'", "did you mean 'segmentation'",
-                  "classification, segmentation"});
+                 {"--set task=segmentaton", "task: expected one of classification, segmentation; got \"segmentaton\"",
+                  "did you mean 'segmentation'", "classification, segmentation"});
   expect_refused({"train", "run.json", "--set", "task=3"}, {"task"});
   expect_refused({"train", "run.json", "--set", "task=classification"}, {"task classification", "data set shapes"});
   expect_refused({"train", "run.json", "--set", "data.name=procedural"}, {"task segmentation", "data set procedural"});

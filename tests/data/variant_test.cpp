@@ -174,8 +174,6 @@ TEST(Variant, ErrorsNameTheKey) {
   EXPECT_SAYS(message({.type = "large", .size = 0}), "got 0");
   EXPECT_SAYS(message({.type = "stretch_h", .factor = 0.5}), "data.variant.factor");
   EXPECT_SAYS(message({.type = "stretch_h", .factor = NAN}), "got nan");
-  EXPECT_EQ(variant_keys("tile"), std::vector<std::string>{"grid"});
-  EXPECT_TRUE(variant_keys("none").empty());
 }
 
 // --- augmentation ---

@@ -205,6 +205,15 @@ TEST(Report, ResultsOfAnotherRevisionAreNamed) {
   fs::remove_all(folder);
 }
 
+TEST(Report, ACommandIsCode) {
+  const std::string markdown = report_markdown(some_report());
+  EXPECT_TRUE(has(markdown, "- **Command**: `tidepool table 1 --only '*'`\n")) << markdown;
+  EXPECT_TRUE(has(report_html(some_report()), "<code>tidepool table 1 --only &#39;*&#39;</code>"));
+  EXPECT_TRUE(has(report_latex(some_report()), "\\texttt{tidepool table 1 -{}-only {'}*{'}}"));
+  EXPECT_EQ(code_markdown("a|b"), "`a|b`");
+  EXPECT_EQ(code_markdown("a `b``"), "``` a `b`` ```");
+}
+
 TEST(Report, Csv) {
   std::istringstream lines(report_csv(some_report()));
   std::string header, line;

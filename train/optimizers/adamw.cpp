@@ -9,7 +9,7 @@ struct AdamWOptions {
   std::array<double, 2> betas{0.9, 0.999};
   double eps = 1e-8;
 
-  void keys(OptimizerKeys& k) {
+  void keys(Keys& k) {
     k.numbers("betas", betas, "decay of the two moments").at_least(0).below(1);
     k.number("eps", eps, "added to the root of the second moment").above(0);
   }

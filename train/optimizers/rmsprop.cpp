@@ -9,7 +9,7 @@ struct RmspropOptions {
   double momentum = 0;
   bool centered = false;
 
-  void keys(OptimizerKeys& k) {
+  void keys(Keys& k) {
     k.number("alpha", alpha, "decay of the mean square of the gradient").at_least(0).below(1);
     k.number("eps", eps, "added to the root of the mean square").above(0);
     k.number("momentum", momentum, "momentum").at_least(0).below(1);

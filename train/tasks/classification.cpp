@@ -80,7 +80,7 @@ class Classification final : public Task {
 
 const TaskDescription& task_classification() {
   static const TaskDescription kTask{.name = "classification",
-                                     .help = "one label per image",
+                                     .help = "one label per image; cross-entropy, top-1 and top-5",
                                      .metrics = {{"top1", "top-1"}, {"top5", "top-5"}},
                                      .predictions = "a file with `logits` (images x classes, in the data set's order)",
                                      .make = [](const TaskOptions& options) -> std::unique_ptr<Task> {

@@ -128,14 +128,17 @@ class Segmentation final : public Task {
 }  // namespace
 
 const TaskDescription& task_segmentation() {
-  static const TaskDescription kTask{.name = "segmentation",
-                                     .help = "one label per pixel",
-                                     .metrics = {{"mean_iou", "mean IoU"}, {"pixel_accuracy", "pixel accuracy"}},
-                                     .of_pixels = true,
-                                     .predictions = "a folder with one palette PNG per image (PASCAL VOC's colours)",
-                                     .make = [](const TaskOptions& options) -> std::unique_ptr<Task> {
-                                       return std::make_unique<Segmentation>(options);
-                                     }};
+  static const TaskDescription kTask{
+      .name = "segmentation",
+      .help =
+          "one label per pixel, 255 ignored; cross-entropy per pixel, mean IoU and pixel accuracy, at the size "
+          "of the labels",
+      .metrics = {{"mean_iou", "mean IoU"}, {"pixel_accuracy", "pixel accuracy"}},
+      .of_pixels = true,
+      .predictions = "a folder with one palette PNG per image (PASCAL VOC's colours)",
+      .make = [](const TaskOptions& options) -> std::unique_ptr<Task> {
+        return std::make_unique<Segmentation>(options);
+      }};
   return kTask;
 }
 
