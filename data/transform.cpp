@@ -8,10 +8,10 @@
 
 namespace tidepool {
 
-void expect_variant_fits(const VariantOptions& variant, const Dataset& dataset) {
-  if (!dataset.format().label_maps || variant.type == "none") return;
+void expect_variant_fits(const VariantOptions& variant, std::string_view dataset, const DatasetFormat& format) {
+  if (!format.label_maps || variant.type == "none") return;
   throw Error("data.variant.type: {} moves what is in an image, and {} has a label for each pixel: expected none",
-              variant.type, dataset.name());
+              variant.type, dataset);
 }
 
 Transform::Transform(ImageShape shape, const AugmentOptions& augment_options, const VariantOptions& variant,

@@ -98,6 +98,7 @@ DType run_dtype(const Config& config) {
 
 std::unique_ptr<Network> make_run_network(const Config& config) {
   const DatasetFormat format = dataset_format(config.data.name, dataset_options(config.data));
+  expect_variant_fits(config.data.variant, config.data.name, format);
   const int64_t classes = config.model.classes.value_or(format.classes);
   if (classes < format.classes)
     throw Error("model.classes: {} has {} classes, got {}", config.data.name, format.classes, classes);
