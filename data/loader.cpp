@@ -63,7 +63,7 @@ struct Loader::State {
         transform(format.shape, of_dataset(options.augment, format), options.variant, &normalisation, options.dtype),
         order(static_cast<size_t>(dataset->size())),
         slots(static_cast<size_t>(options.workers == 0 ? 1 : options.prefetch)) {
-    expect_variant_fits(options.variant, *dataset);
+    expect_variant_fits(options.variant, dataset->name(), format);
     std::iota(order.begin(), order.end(), int64_t{0});
     const int64_t size = dataset->size();
     batches = size / options.batch + (options.drop_last || size % options.batch == 0 ? 0 : 1);

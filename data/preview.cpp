@@ -42,7 +42,7 @@ RgbImage make_preview(const Dataset& dataset, const PreviewOptions& options) {
   sheet.pixels.assign(static_cast<size_t>(sheet.height * sheet.width * 3), 255);
   std::vector<Transform> transforms;
   for (const VariantOptions& variant : options.variants) {
-    expect_variant_fits(variant, dataset);
+    expect_variant_fits(variant, dataset.name(), format);
     transforms.emplace_back(shape, AugmentOptions{.type = "none", .cropping = format.cropping}, variant);
   }
   TransformScratch scratch;

@@ -2,15 +2,16 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "core/error.h"
 
 namespace tidepool {
 
-void expect_variant_fits(const VariantOptions& variant, const Dataset& dataset) {
-  if (!dataset.format().label_maps || variant.type == "none") return;
+void expect_variant_fits(const VariantOptions& variant, std::string_view dataset, const DatasetFormat& format) {
+  if (!format.label_maps || variant.type == "none") return;
   throw Error("data.variant.type: {} moves what is in an image, and {} has a label for each pixel: expected none",
-              variant.type, dataset.name());
+              variant.type, dataset);
 }
 
 Transform::Transform(ImageShape shape, const AugmentOptions& augment_options, const VariantOptions& variant,
@@ -78,13 +79,17 @@ void Transform::image(const Sample& sample, const Words& words, T* y, TransformS
   else
     show_resampled(sample, crop, shape_, shown, scratch.resample);
   if (!variant_.is_none()) {
-    float* const varied = memory(scratch.varied);
+    float* varied = nullptr;
+    if constexpr (std::is_same_v<T, float>)
+      varied = y;  // normalised in place
+    else
+      varied = memory(scratch.varied);
     variant_.apply(shown, varied, words ? std::optional((*words)[3]) : std::nullopt, scratch.lines);
     shown = varied;
   }
   const auto channels = static_cast<size_t>(shape_.channels);
   if (mean_.empty()) {
-    std::transform(shown, shown + elements, y, [](float v) { return static_cast<T>(v); });
+    for (size_t i = 0; i < elements; ++i) y[i] = static_cast<T>(shown[i]);
     return;
   }
   for (int64_t i = 0; i < shape_.height * shape_.width; ++i, y += channels, shown += channels)

@@ -25,7 +25,7 @@ struct TransformScratch {
 };
 
 /// Throws Error naming both where a variant does not fit a data set: one of label maps takes "none" alone.
-void expect_variant_fits(const VariantOptions& variant, const Dataset& dataset);
+void expect_variant_fits(const VariantOptions& variant, std::string_view dataset, const DatasetFormat& format);
 
 /// The whole way of one image. Const functions may be called from several threads, each with its own scratch.
 class Transform {

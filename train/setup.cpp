@@ -110,6 +110,7 @@ void expect_classes_fit(const Dataset& dataset, const Network& network) {
 
 std::unique_ptr<Network> make_run_network(const Config& config) {
   const DatasetFormat format = dataset_format(config.data.name, dataset_options(config.data));
+  expect_variant_fits(config.data.variant, config.data.name, format);
   const int64_t classes = config.model.classes.value_or(format.classes);
   if (classes == 0)
     throw Error("model.classes: how many classes {} has, only its files say; expected a number here or in data.classes",

@@ -77,6 +77,9 @@ TEST_F(ConfigInput, SizesAndClassesOfDataSets) {
   refuse("random", "data.classes=16777217", {"data.classes", "<= 16777216"});
   refuse("random", "data.train_images=0", {"data.train_images"});
   refuse("shapes", "data.size=15", {"data.size", "16 pixels", "15x15"});
+  for (const char* variant : {"stretch_v", "tile", "large"})
+    refuse("shapes", fmt::format(R"(data.variant={{"type": "{}"}})", variant),
+           {"data.variant.type: " + std::string(variant), "shapes has a label for each pixel"});
   refuse("shapes", "data.classes=3", {"data.classes: shapes has no such key, but", "random"});
   refuse("procedural", "data.size=64", {"data.size: procedural has no such key, but", "random", "shapes"});
   refuse("cifar100", "data.classes=100", {"data.classes: cifar100 has no such key"});
@@ -89,12 +92,12 @@ TEST_F(ConfigInput, SizesAndClassesOfDataSets) {
 }
 
 TEST_F(ConfigInput, ValidationParts) {  // of 40 training images
-  refuse_set("data.val_images=-1", {"data.val_images", "not below 0", "-1"});
+  refuse_set("data.val_images=-1", {"data.val_images", ">= 0", "-1"});
   refuse_set("data.val_images=40", {"data.val_images: expected 0 to 39 of 40 training images, got 40"});
   refuse_set("data.val_images=50000", {"data.val_images", "got 50000"});
-  refuse_set("data.val_images=0.1", {"data.val_images", "whole number", "0.1"});
+  refuse_set("data.val_images=0.1", {"data.val_images", "integer", "0.1"});
   refuse_set("data.val_images=null", {"data.val_images", "null"});
-  refuse_set("data.val_seed=-1", {"data.val_seed", "not below 0"});
+  refuse_set("data.val_seed=-1", {"data.val_seed", ">= 0"});
   refuse_set("data.val_image=4", {"data.val_image", "did you mean 'data.val_images'"});
   refuse_set(R"(data={"val_images": 3, "train_images": 3})", {"data.val_images: expected 0 to 2"});
   expect_refused({"train", "tiny.json", "--set", "data.val_images=39", "--set", "data.drop_last=true"},
