@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "core/elementwise.h"
+#include "core/backend/reduction.h"
 #include "models/name_seed.h"
 #include "models/nodes.h"
 #include "models/registry.h"
