@@ -185,8 +185,7 @@ bool apply_gradient(const Tensor& x, const Tensor& dy, const Tensor& constants, 
   return true;
 }
 
-// -- instance norm: dense maps
-// -----------------------------------------------------------------------------------------
+// -- instance norm: dense maps ---------------------------------------------------------------------------------------
 
 struct Map {
   int64_t images, channels, positions;
