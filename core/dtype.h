@@ -11,7 +11,7 @@
 
 namespace tidepool {
 
-enum class DType : uint8_t { f32, f64, bf16, i64, u8 };
+enum class DType : uint8_t { f32, f64, bf16, i64, i32, u8 };
 
 /// bfloat16: the upper half of an f32. Conversion rounds to nearest, ties to even; NaN stays NaN.
 struct bf16 {
@@ -38,6 +38,7 @@ constexpr size_t size_of(DType t) {
     case DType::i64:
       return 8;
     case DType::f32:
+    case DType::i32:
       return 4;
     case DType::bf16:
       return 2;
@@ -57,6 +58,8 @@ constexpr const char* name_of(DType t) {
       return "bf16";
     case DType::i64:
       return "i64";
+    case DType::i32:
+      return "i32";
     case DType::u8:
       return "u8";
   }
@@ -84,6 +87,10 @@ struct DTypeOf<bf16> {
 template <>
 struct DTypeOf<int64_t> {
   static constexpr DType value = DType::i64;
+};
+template <>
+struct DTypeOf<int32_t> {
+  static constexpr DType value = DType::i32;
 };
 template <>
 struct DTypeOf<uint8_t> {

@@ -1,25 +1,25 @@
 #include "core/error.h"
 
 #include <algorithm>
-#include <numeric>
 #include <vector>
 
 namespace tidepool {
 namespace {
 
+// Of insertions, deletions, substitutions and exchanges of neighbours (optimal string alignment).
 size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t above = row[j];
-      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
-      diagonal = above;
+  std::vector<std::vector<size_t>> d(a.size() + 1, std::vector<size_t>(b.size() + 1));
+  for (size_t i = 0; i <= a.size(); ++i)
+    for (size_t j = 0; j <= b.size(); ++j) {
+      size_t& least = d[i][j];
+      if (i == 0 || j == 0) {
+        least = i + j;
+        continue;
+      }
+      least = std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, d[i - 1][j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) least = std::min(least, d[i - 2][j - 2] + 1);
     }
-  }
-  return row[b.size()];
+  return d[a.size()][b.size()];
 }
 
 // What other frameworks and papers call our names, without case and punctuation. A word may stand for several names:
@@ -239,9 +239,9 @@ std::string nearest_name(std::string_view name, std::span<const std::string> can
     if (alias.word == word)
       for (const std::string& candidate : candidates)
         if (candidate == alias.name) return candidate;
-  // A word as short as its distance is another word, and a third of a long one is too much for a slip.
+  // Half of a short word changed makes another word, and a third of a long one is too much for a slip.
   std::string best;
-  size_t best_distance = std::min(std::max<size_t>(2, name.size() / 3), std::max<size_t>(1, name.size() - 1)) + 1;
+  size_t best_distance = std::min(std::max<size_t>(2, name.size() / 3), std::max<size_t>(1, name.size() / 2)) + 1;
   for (const std::string& candidate : candidates) {
     const size_t distance = edit_distance(name, candidate);
     if (distance < best_distance) {

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -30,10 +31,13 @@ constexpr const char* kMetadata = "__metadata__";
 
 struct TypeName {
   const char* name;
-  DType dtype;
+  DType dtype;     // of the tensor in memory
+  uint64_t bytes;  // of an element in the file
 };
-constexpr TypeName kTypes[] = {
-    {"F32", DType::f32}, {"F64", DType::f64}, {"BF16", DType::bf16}, {"I64", DType::i64}, {"U8", DType::u8}};
+constexpr const char* kHalf = "F16";  // read alone
+constexpr TypeName kTypes[] = {{"F32", DType::f32, 4}, {"F64", DType::f64, 8}, {"BF16", DType::bf16, 2},
+                               {kHalf, DType::f32, 2}, {"I64", DType::i64, 8}, {"I32", DType::i32, 4},
+                               {"U8", DType::u8, 1}};
 
 const char* type_name(DType dtype) {
   for (const TypeName& t : kTypes)
@@ -87,10 +91,21 @@ class Input {
 
 struct Entry {
   std::string name;
-  DType dtype = DType::f32;
+  const TypeName* type = nullptr;
   Dims shape;
   uint64_t begin = 0, end = 0;
 };
+
+// IEEE 754 binary16, all of whose values f32 has.
+float from_half(uint16_t bits) {
+  const uint32_t sign = uint32_t{bits} >> 15 << 31, exponent = bits >> 10 & 31u, fraction = bits & 1023u;
+  if (exponent == 0) {  // zero and subnormals
+    const float value = std::ldexp(static_cast<float>(fraction), -24);
+    return sign ? -value : value;
+  }
+  const uint32_t wide = exponent == 31 ? 255 : exponent + (127 - 15);
+  return std::bit_cast<float>(sign | wide << 23 | fraction << 13);
+}
 
 json parse_header(const std::string& path, const std::string& text) {
   std::vector<std::set<std::string>> keys;  // of the objects that are open
@@ -143,15 +158,15 @@ Entry parse_entry(const std::string& path, const std::string& name, const json& 
   const auto* type =
       std::find_if(std::begin(kTypes), std::end(kTypes), [&](const TypeName& t) { return dtype == t.name; });
   if (type == std::end(kTypes))
-    throw fail(fmt::format("expected dtype F32, F64, BF16, I64 or U8, got {}", brief(dtype)));
-  entry.dtype = type->dtype;
+    throw fail(fmt::format("expected dtype F32, F64, BF16, F16, I64, I32 or U8, got {}", brief(dtype)));
+  entry.type = type;
 
   const json& shape = value["shape"];
   if (!shape.is_array()) throw fail(fmt::format("expected a list as shape, got {}", brief(shape)));
   if (shape.size() > Dims::kMaxRank)
     throw fail(fmt::format("expected a rank up to {}, got shape {}", Dims::kMaxRank, brief(shape)));
   entry.shape = Dims::filled(static_cast<int>(shape.size()), 0);
-  uint64_t bytes = size_of(entry.dtype);
+  uint64_t bytes = type->bytes;
   for (size_t i = 0; i < shape.size(); ++i) {
     const std::optional<uint64_t> length = as_count(shape[i]);
     if (!length) throw fail(fmt::format("expected lengths of 0 and more, got shape {}", brief(shape)));
@@ -223,8 +238,14 @@ SafetensorsFile read_safetensors(const fs::path& path) {
   if (next != data_bytes) throw Error("{}: {} bytes follow the last tensor", where, data_bytes - next);
 
   for (const Entry& entry : entries) {
-    const Tensor t = Tensor::empty(entry.shape, {.dtype = entry.dtype});
-    input.read(data_begin + entry.begin, t.mutable_raw(), entry.end - entry.begin);
+    const Tensor t = Tensor::empty(entry.shape, {.dtype = entry.type->dtype});
+    if (entry.type->name == kHalf) {
+      std::vector<uint16_t> halves(static_cast<size_t>(t.numel()));
+      input.read(data_begin + entry.begin, halves.data(), entry.end - entry.begin);
+      std::transform(halves.begin(), halves.end(), t.mutable_data<float>(), from_half);
+    } else {
+      input.read(data_begin + entry.begin, t.mutable_raw(), entry.end - entry.begin);
+    }
     file.tensors.emplace(entry.name, t);
   }
   return file;

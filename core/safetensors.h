@@ -14,9 +14,10 @@ struct SafetensorsFile {
   std::map<std::string, std::string> metadata;  ///< `__metadata__`
 };
 
-/// Reads every tensor (F32, F64, BF16, I64, U8; rank 0 to 5) into plain memory of the CPU. A file that is not what it
-/// should be is an Error that names the file, the tensor, what was expected and what came: nothing outside the file's
-/// bytes is ever read, and nothing is allocated that the file does not hold. Failure when the disk fails.
+/// Reads every tensor (F32, F64, BF16, I64, U8, and F16 as f32; rank 0 to 5) into plain memory of the CPU. A file that
+/// is not what it should be is an Error that names the file, the tensor, what was expected and what came: nothing
+/// outside the file's bytes is ever read, and nothing is allocated that the file does not hold. Failure when the disk
+/// fails.
 SafetensorsFile read_safetensors(const std::filesystem::path& path);
 
 /// Writes atomically (see AtomicFile, whose errors it has). Tensors of any strides and device; each lies aligned to its

@@ -81,6 +81,7 @@ Tensor Tensor::from(std::span<const T> values, const Dims& shape) {
 template Tensor Tensor::from(std::span<const float>, const Dims&);
 template Tensor Tensor::from(std::span<const double>, const Dims&);
 template Tensor Tensor::from(std::span<const int64_t>, const Dims&);
+template Tensor Tensor::from(std::span<const int32_t>, const Dims&);
 template Tensor Tensor::from(std::span<const uint8_t>, const Dims&);
 
 bool Tensor::is_contiguous(MemoryFormat format) const {

@@ -116,6 +116,8 @@ class Tensor {
   bool is_contiguous(MemoryFormat format) const;
   /// channels_last when the tensor is dense in that format and not in the plain one; else plain.
   MemoryFormat format() const;
+  /// Whether no other handle to it is left, and no view: its memory may then be written without anyone seeing it.
+  bool is_sole_owner() const { return impl_.use_count() == 1 && impl_->storage.use_count() == 1; }
   bool shares_storage(const Tensor& o) const { return impl_->storage == o.impl_->storage; }
   const Storage& storage() const { return *impl_->storage; }
 

@@ -55,7 +55,7 @@ struct Transfer {
     if (status() == kPartOfFile) {
       const std::string expected = fmt::format("bytes {}-", asked);
       if (content_range.rfind(expected, 0) == 0) return true;
-      problem = fmt::format("asked for the bytes from {} on, came '{}'", asked, content_range);
+      problem = fmt::format("asked for the bytes from {} on, got '{}'", asked, content_range);
       return false;
     }
     offset = 0;  // the server does not know ranges: the whole file comes
@@ -184,7 +184,7 @@ long transfer_into(const fs::path& partial, const Download& request, const Fetch
 void download(const Download& request, const FetchProgress& progress) {
   const std::string scheme = lower(request.url.substr(0, request.url.find("://")));
   if (scheme != "http" && scheme != "https") {
-    throw Error("fetch: expected a URL of http or https, came '{}'", request.url);
+    throw Error("fetch: expected a URL of http or https, got '{}'", request.url);
   }
   std::error_code problem;
   if (request.file.has_parent_path()) fs::create_directories(request.file.parent_path(), problem);
@@ -211,7 +211,7 @@ void download(const Download& request, const FetchProgress& progress) {
       const std::string came = file_digest(partial, request.digest);
       if (came != lower(request.checksum)) {
         remove_quietly(partial);
-        throw Failure("fetch: {}: expected the checksum {}, came {}; what came is removed", request.url,
+        throw Failure("fetch: {}: expected the checksum {}, got {}; what came is removed", request.url,
                       request.checksum, came);
       }
     }

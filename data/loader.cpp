@@ -25,11 +25,11 @@ void fill_order(std::vector<int64_t>& order, uint64_t seed, int64_t epoch) {
 constexpr int64_t kMostWorkers = 1024, kMostBatches = 65536;  // as in configs/schema.json
 
 void check(const LoaderOptions& options) {
-  if (options.batch < 1) throw Error("train.batch: expected 1 or more images, came {}", options.batch);
+  if (options.batch < 1) throw Error("train.batch: expected 1 or more images, got {}", options.batch);
   if (options.workers < 0 || options.workers > kMostWorkers)
-    throw Error("data.workers: expected 0 to {} threads, came {}", kMostWorkers, options.workers);
+    throw Error("data.workers: expected 0 to {} threads, got {}", kMostWorkers, options.workers);
   if (options.prefetch < 1 || options.prefetch > kMostBatches)
-    throw Error("data.prefetch: expected 1 to {} batches, came {}", kMostBatches, options.prefetch);
+    throw Error("data.prefetch: expected 1 to {} batches, got {}", kMostBatches, options.prefetch);
 }
 
 }  // namespace
@@ -45,50 +45,72 @@ std::vector<int64_t> epoch_order(int64_t size, uint64_t seed, int64_t epoch) {
 // belongs to the worker that claimed it until it is marked ready.
 struct Loader::State {
   struct Slot {
-    Batch batch;
+    TensorBatch batch;
     std::exception_ptr problem;
     bool ready = false;
   };
 
-  State(std::shared_ptr<const Source> source_, const Normalisation& normalisation, const LoaderOptions& options_)
-      : source(std::move(source_)),
+  State(std::shared_ptr<const Dataset> dataset_, const Normalisation& normalisation, const LoaderOptions& options_)
+      : dataset(std::move(dataset_)),
+        format(dataset->format()),
         options(options_),
-        transform(source->shape(), options.augment, options.variant, &normalisation),
-        order(static_cast<size_t>(source->size())),
+        transform(format.shape, options.augment, options.variant, &normalisation, options.dtype),
+        order(static_cast<size_t>(dataset->size())),
         slots(static_cast<size_t>(options.workers == 0 ? 1 : options.prefetch)) {
+    expect_variant_fits(options.variant, *dataset);
     std::iota(order.begin(), order.end(), int64_t{0});
-    const int64_t size = source->size();
+    const int64_t size = dataset->size();
     batches = size / options.batch + (options.drop_last || size % options.batch == 0 ? 0 : 1);
     taken = claimed = batches;
   }
 
   Slot& slot(int64_t k) { return slots[static_cast<size_t>(k) % slots.size()]; }
 
-  void make(int64_t k, Batch& batch, TransformScratch& scratch) const {
-    const int64_t begin = k * options.batch;  // below the source's size
-    batch.n = std::min(options.batch, source->size() - begin);
-    batch.shape = source->shape();
-    const int64_t elements = batch.shape.elements();
-    // The room of a full batch at once, so that a short last one costs no allocation later.
-    const auto n = static_cast<size_t>(batch.n), full = static_cast<size_t>(std::min(options.batch, source->size()));
-    batch.images.reserve(full * static_cast<size_t>(elements));
-    batch.labels.reserve(full);
-    batch.indices.reserve(full);
-    batch.images.resize(n * static_cast<size_t>(elements));
-    batch.labels.resize(n);
-    batch.indices.resize(n);
-    for (size_t i = 0; i < n; ++i) {
-      const int64_t index = order[static_cast<size_t>(begin) + i];
-      std::optional<std::array<uint32_t, 4>> words;
-      if (options.training) words = image_words(options.seed, epoch, index);
-      batch.indices[i] = index;
-      batch.labels[i] = source->label(index);
-      transform.apply(source->pixels(index), words, batch.images.data() + static_cast<int64_t>(i) * elements, scratch);
-    }
+  // What a thread keeps from image to image.
+  struct Scratch {
+    Sample sample;
+    Transform::Words words;
+    TransformScratch transform;
+  };
+
+  // A tensor of this shape in `tensor`, which stays where nobody else holds it.
+  static void* writable(Tensor& tensor, const Dims& shape, TensorOptions wanted) {
+    const bool fits = tensor && tensor.dtype() == wanted.dtype && tensor.device() == wanted.device &&
+                      tensor.shape() == shape && tensor.strides() == dense_strides(shape, wanted.format);
+    if (!fits || !tensor.is_sole_owner()) tensor = Tensor::empty(shape, wanted);
+    return tensor.mutable_raw();
+  }
+
+  void make(int64_t k, TensorBatch& batch, Scratch& scratch) const {
+    const int64_t begin = k * options.batch;  // below the data set's size
+    const ImageShape& shape = format.shape;
+    const int64_t n = std::min(options.batch, dataset->size() - begin), pixels = shape.height * shape.width;
+    void* const images = writable(batch.images, {n, shape.channels, shape.height, shape.width},
+                                  {.dtype = options.dtype, .format = MemoryFormat::channels_last});
+    auto* labels = static_cast<int32_t*>(writable(
+        batch.labels, format.label_maps ? Dims{n, shape.height, shape.width} : Dims{n}, {.dtype = DType::i32}));
+    batch.n = n;
+    batch.indices.assign(order.begin() + begin, order.begin() + begin + n);
+    scratch.sample.reduction = [&](int64_t height, int64_t width) {
+      return transform.reduction(height, width, scratch.words);
+    };
+    dispatch_floating(options.dtype, "data", [&]<class T>(T) {
+      for (int64_t i = 0; i < n; ++i) {
+        const int64_t index = batch.indices[static_cast<size_t>(i)];
+        if (options.training) scratch.words = image_words(options.seed, epoch, index);
+        dataset->read(index, scratch.sample);
+        transform.image(scratch.sample, scratch.words, static_cast<T*>(images) + i * shape.elements(),
+                        scratch.transform);
+        if (format.label_maps)
+          transform.labels(scratch.sample, scratch.words, labels + i * pixels);
+        else
+          labels[i] = scratch.sample.label;
+      }
+    });
   }
 
   void work() {
-    TransformScratch scratch;
+    Scratch scratch;
     std::unique_lock lock(mutex);
     for (;;) {
       wake_workers.wait(
@@ -133,13 +155,14 @@ struct Loader::State {
     workers.clear();
   }
 
-  const std::shared_ptr<const Source> source;
+  const std::shared_ptr<const Dataset> dataset;
+  const DatasetFormat format;
   const LoaderOptions options;
   const Transform transform;
   int64_t batches = 0;
-  std::vector<int64_t> order;    // changed only while no worker is busy
-  int64_t epoch = 0;             // likewise
-  TransformScratch own_scratch;  // of next() itself, without workers
+  std::vector<int64_t> order;  // changed only while no worker is busy
+  int64_t epoch = 0;           // likewise
+  Scratch own_scratch;         // of next() itself, without workers
 
   std::mutex mutex;
   std::condition_variable wake_workers, wake_caller;
@@ -150,9 +173,10 @@ struct Loader::State {
   std::vector<std::thread> workers;
 };
 
-Loader::Loader(std::shared_ptr<const Source> source, const Normalisation& normalisation, const LoaderOptions& options) {
+Loader::Loader(std::shared_ptr<const Dataset> dataset, const Normalisation& normalisation,
+               const LoaderOptions& options) {
   check(options);
-  state_ = std::make_unique<State>(std::move(source), normalisation, options);
+  state_ = std::make_unique<State>(std::move(dataset), normalisation, options);
   try {
     for (int64_t i = 0; i < options.workers; ++i)
       state_->workers.emplace_back([state = state_.get()] { state->work(); });
@@ -174,8 +198,7 @@ int64_t Loader::batches() const {
 
 void Loader::start_epoch(int64_t epoch, int64_t first_batch) {
   State& s = *state_;
-  if (epoch < 0 || epoch > UINT32_MAX)
-    throw Error("loader: expected an epoch from 0 to {}, came {}", UINT32_MAX, epoch);
+  if (epoch < 0 || epoch > UINT32_MAX) throw Error("loader: expected an epoch from 0 to {}, got {}", UINT32_MAX, epoch);
   if (first_batch < 0 || first_batch > s.batches) {
     throw Error("loader: cannot begin at batch {} of an epoch of {}", first_batch, s.batches);
   }
@@ -189,7 +212,7 @@ void Loader::start_epoch(int64_t epoch, int64_t first_batch) {
   s.wake_workers.notify_all();
 }
 
-bool Loader::next(Batch& batch) {
+bool Loader::next(TensorBatch& batch) {
   State& s = *state_;
   std::unique_lock lock(s.mutex);
   if (s.taken == s.batches) return false;

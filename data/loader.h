@@ -4,12 +4,14 @@
 #include <memory>
 #include <vector>
 
+#include "core/tensor.h"
 #include "data/transform.h"
 
 namespace tidepool {
 
 struct LoaderOptions {
   int64_t batch = 128;
+  DType dtype = DType::f32;  ///< of the images: f32, bf16 or f64
   uint64_t seed = 0;
   bool training = true;  ///< false: file order, no augmentation, the middle of a stretch, whatever is said below
   bool shuffle = true;   ///< a new order every epoch
@@ -20,13 +22,13 @@ struct LoaderOptions {
   int64_t prefetch = 4;    ///< batches made ahead, at most 65536, with one worker or more
 };
 
-/// A batch. Handed to next() again, it gives its memory back for a later batch.
-struct Batch {
-  int64_t n = 0;
-  ImageShape shape;              ///< of one image
-  std::vector<float> images;     ///< (n, height, width, channels), channels last, normalised
-  std::vector<int32_t> labels;   ///< (n)
-  std::vector<int64_t> indices;  ///< (n): where in the source each image stands
+/// A batch as a network takes it. Handed to next() again, it gives its memory back for a later batch, unless somebody
+/// else holds a tensor of it.
+struct TensorBatch {
+  Tensor images;                      ///< (n, C, H, W), channels-last, normalised, of LoaderOptions::dtype
+  Tensor labels;                      ///< i32: (n); in data sets of label maps (n, H, W), kIgnoredLabel: none
+  int64_t n = 0;                      ///< images
+  std::vector<int64_t> indices = {};  ///< (n): the number of each image in its data set
 };
 
 /// Image indices of an epoch in the order of training: 0 to size - 1, shuffled (Fisher & Yates; Durstenfeld 1964) by
@@ -34,11 +36,11 @@ struct Batch {
 std::vector<int64_t> epoch_order(int64_t size, uint64_t seed, int64_t epoch);
 
 /// Batches are the same bits for any number of workers: each is a function of (options, epoch, its number). One thread
-/// calls the member functions. Once every batch has been through next(), nothing is allocated any more.
+/// calls the member functions. Once every batch has been through next(), the system is asked for no more memory.
 class Loader {
  public:
-  /// Errors name the key. `source` is shared with the workers.
-  Loader(std::shared_ptr<const Source> source, const Normalisation& normalisation, const LoaderOptions& options);
+  /// Errors name the key; a variant for a data set of label maps is one. `dataset` is shared with the workers.
+  Loader(std::shared_ptr<const Dataset> dataset, const Normalisation& normalisation, const LoaderOptions& options);
   ~Loader();
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
@@ -50,7 +52,7 @@ class Loader {
   void start_epoch(int64_t epoch, int64_t first_batch = 0);
   /// The next batch, or false at the end of the epoch. What a worker threw is thrown here, at the batch it belongs to,
   /// and ends the epoch.
-  bool next(Batch& batch);
+  bool next(TensorBatch& batch);
 
  private:
   struct State;

@@ -14,30 +14,32 @@ struct Sums {
   double sum = 0, squares = 0;
 };
 
-void sum_bytes(const uint8_t* x, const ImageShape& shape, Sums* sums) {
-  const int64_t plane = shape.height * shape.width;
-  for (int64_t c = 0; c < shape.channels; ++c) {
+void sum_bytes(const Sample& sample, int64_t channels, Sums* sums) {
+  for (int64_t c = 0; c < channels; ++c) {
     uint64_t sum = 0, squares = 0;
     constexpr int64_t kRun = 32768;  // bytes whose squares a 32-bit word can sum (65025 * 32768 < 2^32)
-    for (int64_t begin = 0; begin < plane; begin += kRun) {
-      uint32_t run_sum = 0, run_squares = 0;
-      for (int64_t i = begin; i < std::min(plane, begin + kRun); ++i) {
-        const uint32_t value = x[c * plane + i];
-        run_sum += value;
-        run_squares += value * value;
+    for (int64_t row = 0; row < sample.height; ++row) {
+      const uint8_t* const x = sample.pixels + c * sample.channel_stride + row * sample.row_stride;
+      for (int64_t begin = 0; begin < sample.width; begin += kRun) {
+        uint32_t run_sum = 0, run_squares = 0;
+        for (int64_t i = begin; i < std::min(sample.width, begin + kRun); ++i) {
+          const uint32_t value = x[i * sample.column_stride];
+          run_sum += value;
+          run_squares += value * value;
+        }
+        sum += run_sum;
+        squares += run_squares;
       }
-      sum += run_sum;
-      squares += run_squares;
     }
     sums[c] = {static_cast<double>(sum), static_cast<double>(squares)};
   }
 }
 
-void sum_floats(const float* x, const ImageShape& shape, Sums* sums) {
+void sum_floats(const float* x, const ImageShape& shape, double unit, Sums* sums) {
   for (int64_t c = 0; c < shape.channels; ++c) sums[c] = {};
   for (int64_t i = 0; i < shape.height * shape.width; ++i) {
     for (int64_t c = 0; c < shape.channels; ++c) {
-      const double value = x[i * shape.channels + c];
+      const double value = x[i * shape.channels + c] * unit;
       sums[c].sum += value;
       sums[c].squares += value * value;
     }
@@ -46,26 +48,29 @@ void sum_floats(const float* x, const ImageShape& shape, Sums* sums) {
 
 }  // namespace
 
-Normalisation measure_normalisation(const Source& source, const VariantOptions& variant, int threads) {
-  const ImageShape shape = source.shape();
-  const int64_t images = source.size(), channels = shape.channels;
+Normalisation measure_normalisation(const Dataset& dataset, const VariantOptions& variant, int threads) {
+  const ImageShape shape = dataset.shape();
+  const int64_t images = dataset.size(), channels = shape.channels;
   const Transform transform(shape, {.type = "none"}, variant);
   const bool plain = Variant(variant, shape).is_none();
   std::vector<Sums> sums(static_cast<size_t>(images * channels));
-  std::exception_ptr problem;  // what a source threw must not leave the parallel region
+  std::exception_ptr problem;  // what a data set threw must not leave the parallel region
 #pragma omp parallel num_threads(threads > 0 ? threads : omp_get_max_threads())
   {
     TransformScratch scratch;
-    std::vector<float> image(plain ? 0 : static_cast<size_t>(shape.elements()));
+    Sample sample;
+    sample.reduction = [&](int64_t height, int64_t width) { return transform.reduction(height, width, std::nullopt); };
+    std::vector<float> image(static_cast<size_t>(shape.elements()));
 #pragma omp for schedule(static)
     for (int64_t i = 0; i < images; ++i) {
       Sums* const mine = sums.data() + i * channels;
       try {
-        if (plain) {
-          sum_bytes(source.pixels(i), shape, mine);
+        dataset.read(i, sample);
+        if (plain && sample.height == shape.height && sample.width == shape.width) {
+          sum_bytes(sample, channels, mine);
         } else {
-          transform.apply(source.pixels(i), std::nullopt, image.data(), scratch);
-          sum_floats(image.data(), shape, mine);
+          transform.image(sample, std::nullopt, image.data(), scratch);
+          sum_floats(image.data(), shape, plain ? 255.0 : 1.0, mine);
         }
       } catch (...) {
 #pragma omp critical(tidepool_normalisation)

@@ -4,9 +4,9 @@
 
 namespace tidepool {
 
-/// Over all pixels of all images of `source` in evaluation form (population deviation). Plain images are summed in
-/// whole numbers, variants in f64 in the order of the images: the same bits for any number of threads.
+/// Over all pixels of all images of `dataset` in evaluation form (population deviation). Images that are shown as they
+/// are are summed in whole numbers, others in f64 in the order of the images: the same bits for any number of threads.
 /// `threads` 0: as many as OpenMP gives. A channel without any spread gets the deviation 1.
-Normalisation measure_normalisation(const Source& source, const VariantOptions& variant, int threads = 0);
+Normalisation measure_normalisation(const Dataset& dataset, const VariantOptions& variant, int threads = 0);
 
 }  // namespace tidepool

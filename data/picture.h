@@ -1,7 +1,9 @@
 // Pictures as they are in files: PNG and JPEG, 8 or 16 bits, grey or RGB, with or without alpha.
 #pragma once
+#include <array>
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,6 +29,13 @@ struct Picture {
 struct RgbImage {
   int64_t height = 0, width = 0;
   std::vector<uint8_t> pixels = {};
+};
+
+/// Indices into a palette, (height, width), rows from the top: a map of classes.
+struct IndexedImage {
+  int64_t height = 0, width = 0;
+  std::vector<uint8_t> indices = {};
+  std::span<const std::array<uint8_t, 3>> palette = {};  ///< RGB of each index; at most 256
 };
 
 /// A PNG or JPEG file, told by its first bytes, turned upright as its EXIF orientation says. Palettes become RGB, 1 to

@@ -2,12 +2,15 @@
 
 #include <png.h>
 
+#include <algorithm>
 #include <bit>
 #include <csetjmp>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "core/atomic_file.h"
 #include "core/error.h"
@@ -108,31 +111,47 @@ void write_some(png_structp png, png_bytep from, size_t count) {
   output->size += count;
 }
 
-bool write_all(png_structp png, png_infop info, Output* output, const Picture* picture, png_bytepp rows) {
-  static constexpr int kTypes[] = {PNG_COLOR_TYPE_GRAY, PNG_COLOR_TYPE_GRAY_ALPHA, PNG_COLOR_TYPE_RGB,
-                                   PNG_COLOR_TYPE_RGB_ALPHA};
+// What libpng is to write, in its own terms.
+struct Layout {
+  int64_t height = 0, width = 0, row_bytes = 0;
+  int bits = 8, colour_type = PNG_COLOR_TYPE_GRAY;
+  const png_color* palette = nullptr;
+  int colours = 0;  // in the palette
+};
+
+bool write_all(png_structp png, png_infop info, Output* output, const Layout* layout, png_bytepp rows) {
   if (setjmp(png_jmpbuf(png)) != 0) return false;
   png_set_write_fn(png, output, write_some, nullptr);
   png_set_user_limits(png, 0x7fffffff, 0x7fffffff);
-  png_set_IHDR(png, info, static_cast<png_uint_32>(picture->width), static_cast<png_uint_32>(picture->height),
-               picture->bits, kTypes[picture->channels - 1], PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT,
+  png_set_IHDR(png, info, static_cast<png_uint_32>(layout->width), static_cast<png_uint_32>(layout->height),
+               layout->bits, layout->colour_type, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT,
                PNG_FILTER_TYPE_DEFAULT);
+  if (layout->palette) png_set_PLTE(png, info, layout->palette, layout->colours);
   // A tenth of the default's time (6 million pixels: 0.26 s against 2.6 s) for a fifth more bytes, on a photograph.
   png_set_compression_level(png, 1);
-  png_set_filter(png, PNG_FILTER_TYPE_BASE, PNG_FILTER_SUB);
+  png_set_filter(png, PNG_FILTER_TYPE_BASE, layout->palette ? PNG_FILTER_NONE : PNG_FILTER_SUB);
   png_write_info(png, info);
-  if (kSwaps && picture->bits == 16) png_set_swap(png);
+  if (kSwaps && layout->bits == 16) png_set_swap(png);
   png_write_image(png, rows);
   png_write_end(png, info);
   return true;
 }
 
-std::vector<png_bytep> rows_of(const Picture& picture) {
-  std::vector<png_bytep> rows(static_cast<size_t>(picture.height));
-  auto* const first = const_cast<png_bytep>(picture.bytes.data());  // libpng does not write there
-  for (size_t y = 0; y < rows.size(); ++y)
-    rows[y] = first + y * static_cast<size_t>(picture.width * picture.pixel_bytes());
+std::vector<png_bytep> rows_of(const std::vector<uint8_t>& bytes, int64_t height, int64_t row_bytes) {
+  std::vector<png_bytep> rows(static_cast<size_t>(height));
+  auto* const first = const_cast<png_bytep>(bytes.data());  // libpng does not write where it only reads
+  for (size_t y = 0; y < rows.size(); ++y) rows[y] = first + y * static_cast<size_t>(row_bytes);
   return rows;
+}
+
+std::string encode(const std::vector<uint8_t>& bytes, const Layout& layout, const std::string& name) {
+  Png png(true);
+  std::vector<png_bytep> rows = rows_of(bytes, layout.height, layout.row_bytes);
+  Output output{nullptr, 0, 0};
+  const bool done = write_all(png.png(), png.info(), &output, &layout, rows.data());
+  const std::unique_ptr<char, decltype(&std::free)> owner(output.data, &std::free);
+  if (!done) throw Failure("png: cannot compress {}: {}", name, png.complaint.text);
+  return std::string(output.data, output.size);
 }
 
 }  // namespace
@@ -152,7 +171,7 @@ Picture decode_png(std::string_view bytes, const std::string& name) {
                   .bits = png_get_bit_depth(png.png(), png.info())};
   expect_picture_size(picture, name);
   picture.bytes.resize(static_cast<size_t>(picture.height * picture.width * picture.pixel_bytes()));
-  std::vector<png_bytep> rows = rows_of(picture);
+  std::vector<png_bytep> rows = rows_of(picture.bytes, picture.height, picture.width * picture.pixel_bytes());
   if (!read_rows(png.png(), png.info(), rows.data())) refuse();
   int orientation = 1;
 #if defined(PNG_eXIf_SUPPORTED)
@@ -169,17 +188,42 @@ std::string encode_png(const Picture& picture, const std::string& name) {
       static_cast<int64_t>(picture.bytes.size()) != picture.height * picture.width * picture.pixel_bytes())
     throw Error("png: {}: a picture of {}x{} with {} channels and {} bytes", name, picture.height, picture.width,
                 picture.channels, picture.bytes.size());
-  Png png(true);
-  std::vector<png_bytep> rows = rows_of(picture);
-  Output output{nullptr, 0, 0};
-  const bool done = write_all(png.png(), png.info(), &output, &picture, rows.data());
-  const std::unique_ptr<char, decltype(&std::free)> owner(output.data, &std::free);
-  if (!done) throw Failure("png: cannot compress {}: {}", name, png.complaint.text);
-  return std::string(output.data, output.size);
+  static constexpr int kTypes[] = {PNG_COLOR_TYPE_GRAY, PNG_COLOR_TYPE_GRAY_ALPHA, PNG_COLOR_TYPE_RGB,
+                                   PNG_COLOR_TYPE_RGB_ALPHA};
+  return encode(picture.bytes,
+                {.height = picture.height,
+                 .width = picture.width,
+                 .row_bytes = picture.width * picture.pixel_bytes(),
+                 .bits = picture.bits,
+                 .colour_type = kTypes[picture.channels - 1]},
+                name);
+}
+
+std::string encode_png(const IndexedImage& image, const std::string& name) {
+  if (image.height < 1 || image.width < 1 || static_cast<int64_t>(image.indices.size()) != image.height * image.width)
+    throw Error("png: {}: a map of {}x{} with {} indices", name, image.height, image.width, image.indices.size());
+  if (image.palette.empty() || image.palette.size() > 256)
+    throw Error("png: {}: expected a palette of 1 to 256 colours, got {}", name, image.palette.size());
+  if (const auto most = std::max_element(image.indices.begin(), image.indices.end()); *most >= image.palette.size())
+    throw Error("png: {}: the palette of {} colours has no index {}", name, image.palette.size(), *most);
+  std::vector<png_color> palette;
+  for (const auto& [red, green, blue] : image.palette) palette.push_back({red, green, blue});
+  return encode(image.indices,
+                {.height = image.height,
+                 .width = image.width,
+                 .row_bytes = image.width,
+                 .colour_type = PNG_COLOR_TYPE_PALETTE,
+                 .palette = palette.data(),
+                 .colours = static_cast<int>(palette.size())},
+                name);
 }
 
 void write_png(const fs::path& path, const Picture& picture) {
   write_file_atomically(path, encode_png(picture, path.string()));
+}
+
+void write_png(const fs::path& path, const IndexedImage& image) {
+  write_file_atomically(path, encode_png(image, path.string()));
 }
 
 void write_png(const fs::path& path, const RgbImage& image) {

@@ -8,48 +8,84 @@
 
 namespace tidepool {
 
-RgbImage make_preview(const Source& source, const PreviewOptions& options) {
-  const ImageShape shape = source.shape();
-  if (shape.channels != 3) throw Error("preview: {} has {} channels, expected 3", source.name(), shape.channels);
+namespace {
+
+// Fills the square of the sheet whose top left pixel is (top, left) with `colour(y, x)` of each pixel of the image.
+template <class F>
+void fill_cell(RgbImage& sheet, int64_t top, int64_t left, const ImageShape& shape, int64_t scale, const F& colour) {
+  for (int64_t y = 0; y < shape.height * scale; ++y) {
+    uint8_t* to = sheet.pixels.data() + ((top + y) * sheet.width + left) * 3;
+    for (int64_t x = 0; x < shape.width * scale; ++x)
+      for (const uint8_t byte : colour(y / scale, x / scale)) *to++ = byte;
+  }
+}
+
+}  // namespace
+
+std::array<uint8_t, 3> label_colour(int32_t label) {
+  std::array<uint8_t, 3> colour{};
+  for (int bit = 7; bit >= 0; --bit, label >>= 3)
+    for (int c = 0; c < 3; ++c) colour[static_cast<size_t>(c)] |= static_cast<uint8_t>((label >> c & 1) << bit);
+  return colour;
+}
+
+RgbImage make_preview(const Dataset& dataset, const PreviewOptions& options) {
+  const DatasetFormat format = dataset.format();
+  const ImageShape& shape = format.shape;
+  if (shape.channels != 3) throw Error("preview: {} has {} channels, expected 3", dataset.name(), shape.channels);
   if (options.images.empty() || options.variants.empty()) throw Error("preview: no image or no variant to show");
   if (options.scale < 1 || options.scale > 64 || options.margin < 0 || options.margin > 1024) {
-    throw Error("preview: expected a scale of 1 to 64 and a margin of 0 to 1024, came {} and {}", options.scale,
+    throw Error("preview: expected a scale of 1 to 64 and a margin of 0 to 1024, got {} and {}", options.scale,
                 options.margin);
   }
+  for (const int64_t index : options.images)
+    if (index < 0 || index >= dataset.size())
+      throw Error("preview: expected an image from 0 to {}, got {}", dataset.size() - 1, index);
   const int64_t high = shape.height * options.scale, wide = shape.width * options.scale, margin = options.margin;
-  const auto rows = static_cast<int64_t>(options.variants.size()),
+  const auto variants = static_cast<int64_t>(options.variants.size()), rows = variants + (format.label_maps ? 1 : 0),
              columns = static_cast<int64_t>(options.images.size());
   RgbImage sheet{.height = margin + rows * (high + margin), .width = margin + columns * (wide + margin), .pixels = {}};
   sheet.pixels.assign(static_cast<size_t>(sheet.height * sheet.width * 3), 255);
+  std::vector<Transform> transforms;
+  for (const VariantOptions& variant : options.variants) {
+    expect_variant_fits(variant, dataset);
+    transforms.emplace_back(shape, AugmentOptions{.type = "none"}, variant);
+  }
   TransformScratch scratch;
+  Sample sample;
   std::vector<float> image(static_cast<size_t>(shape.elements()));
-  for (int64_t row = 0; row < rows; ++row) {
-    const Transform transform(shape, {.type = "none"}, options.variants[static_cast<size_t>(row)]);
-    for (int64_t column = 0; column < columns; ++column) {
-      const int64_t index = options.images[static_cast<size_t>(column)];
-      if (index < 0 || index >= source.size()) {
-        throw Error("preview: expected an image from 0 to {}, came {}", source.size() - 1, index);
-      }
-      transform.apply(source.pixels(index), std::nullopt, image.data(), scratch);
-      for (int64_t y = 0; y < high; ++y) {
-        const int64_t line = margin + row * (high + margin) + y;
-        uint8_t* to = sheet.pixels.data() + (line * sheet.width + margin + column * (wide + margin)) * 3;
-        for (int64_t x = 0; x < wide; ++x) {
-          const float* const from = image.data() + (y / options.scale * shape.width + x / options.scale) * 3;
-          for (int64_t c = 0; c < 3; ++c)
-            *to++ = static_cast<uint8_t>(std::lround(std::clamp(from[c], 0.f, 1.f) * 255));
+  std::vector<int32_t> labels(static_cast<size_t>(shape.height * shape.width));
+  for (int64_t column = 0; column < columns; ++column) {
+    dataset.read(options.images[static_cast<size_t>(column)], sample);
+    const int64_t left = margin + column * (wide + margin);
+    for (int64_t row = 0; row < variants; ++row) {
+      transforms[static_cast<size_t>(row)].image(sample, std::nullopt, image.data(), scratch);
+      fill_cell(sheet, margin + row * (high + margin), left, shape, options.scale, [&](int64_t y, int64_t x) {
+        std::array<uint8_t, 3> bytes{};
+        for (size_t c = 0; c < 3; ++c) {
+          const float value = image[static_cast<size_t>(y * shape.width + x) * 3 + c];
+          bytes[c] = static_cast<uint8_t>(std::lround(std::clamp(value, 0.f, 1.f) * 255));
         }
-      }
+        return bytes;
+      });
     }
+    if (!format.label_maps) continue;
+    transforms.front().labels(sample, std::nullopt, labels.data());
+    fill_cell(sheet, margin + variants * (high + margin), left, shape, options.scale,
+              [&](int64_t y, int64_t x) { return label_colour(labels[static_cast<size_t>(y * shape.width + x)]); });
   }
   return sheet;
 }
 
-std::vector<int64_t> preview_indices(const Source& source, int64_t count) {
-  std::vector<std::vector<int64_t>> of_class(static_cast<size_t>(source.classes()));
-  for (int64_t i = 0; i < source.size(); ++i) of_class[static_cast<size_t>(source.label(i))].push_back(i);
+std::vector<int64_t> preview_indices(const Dataset& dataset, int64_t count) {
+  count = std::min(count, dataset.size());
   std::vector<int64_t> chosen;
-  count = std::min(count, source.size());
+  if (dataset.format().label_maps) {
+    for (int64_t i = 0; i < count; ++i) chosen.push_back(i);
+    return chosen;
+  }
+  std::vector<std::vector<int64_t>> of_class(static_cast<size_t>(dataset.classes()));
+  for (int64_t i = 0; i < dataset.size(); ++i) of_class[static_cast<size_t>(dataset.label(i))].push_back(i);
   for (size_t turn = 0; static_cast<int64_t>(chosen.size()) < count; ++turn) {
     for (const auto& indices : of_class) {
       if (turn < indices.size() && static_cast<int64_t>(chosen.size()) < count) chosen.push_back(indices[turn]);

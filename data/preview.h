@@ -1,7 +1,9 @@
 // A contact sheet: the same images in every variant.
 #pragma once
+#include <array>
+
+#include "data/dataset.h"
 #include "data/picture.h"
-#include "data/source.h"
 #include "data/variant.h"
 
 namespace tidepool {
@@ -9,17 +11,22 @@ namespace tidepool {
 struct PreviewOptions {
   std::vector<VariantOptions> variants = {
       {}, {.type = "stretch_v"}, {.type = "tile"}, {.type = "large"}};  ///< the rows
-  std::vector<int64_t> images = {};                                     ///< the columns: indices into the source
+  std::vector<int64_t> images = {};                                     ///< the columns: indices into the data set
   int64_t scale = 3;                                                    ///< each pixel becomes scale x scale
   int64_t margin = 4;  ///< white, around and between the images, in pixels of the sheet
 };
 
-/// Images as evaluation sees them, before normalisation. Errors: no image, an index outside the source, a source that
-/// is not RGB, a scale below 1.
-RgbImage make_preview(const Source& source, const PreviewOptions& options);
+/// Images as evaluation sees them, before normalisation; below them, in a data set of label maps, the maps in PASCAL
+/// VOC's colours. Errors: no image, an index outside of the data set, one that is not RGB, a scale below 1, variants of
+/// images that have label maps.
+RgbImage make_preview(const Dataset& dataset, const PreviewOptions& options);
+
+/// Red, green, blue of a class in PASCAL VOC's palette: bits 0, 3, 6 of the label (1, 4, 7; 2, 5, 8) are the highest
+/// bits of red (green; blue), and so on downwards. Class 0 is black, kIgnoredLabel nearly white.
+std::array<uint8_t, 3> label_colour(int32_t label);
 
 /// `count` indices that show as many classes as there are: the first image of each class in turn, in the order of
-/// labels, then the second of each, and so on. Fewer when the source has fewer.
-std::vector<int64_t> preview_indices(const Source& source, int64_t count);
+/// labels, then the second of each, and so on; of a data set of label maps the first ones. Fewer when it has fewer.
+std::vector<int64_t> preview_indices(const Dataset& dataset, int64_t count);
 
 }  // namespace tidepool

@@ -25,4 +25,25 @@ void resample(const float* x, int64_t channels, const AxisFilter& rows, int64_t 
               const AxisFilter& columns, int64_t column_begin, int64_t column_count, float* y,
               std::vector<float>& scratch);
 
+/// A view of bytes; see Sample.
+struct StridedBytes {
+  const uint8_t* bytes = nullptr;
+  int64_t channel_stride = 0, row_stride = 0, column_stride = 0;
+};
+
+/// What resampling needs from image to image.
+struct ResampleScratch {
+  AxisFilter rows, columns;
+  std::vector<float> line;
+};
+
+/// The region [begin, begin + length) of an axis of `in` pixels, brought to `out` pixels; in reverse order with
+/// `mirrored`. Triangles of half-width max(1, length / out) pixels around the half-pixel centres, cut off at the
+/// image's ends and normalised. A centre outside of the image has no weight at all: 0.
+void fill_region_filter(int64_t in, double begin, double length, int64_t out, bool mirrored, AxisFilter& filter);
+
+/// y: (rows.out, columns.out, channels), times `scale`. `scratch` grows as needed.
+void resample_bytes(const StridedBytes& x, int64_t channels, const AxisFilter& rows, const AxisFilter& columns,
+                    float scale, float* y, std::vector<float>& scratch);
+
 }  // namespace tidepool

@@ -10,6 +10,9 @@ enum class Purpose : uint32_t {
   kOrder = 0x6F726465,             // orde
   kProceduralLabels = 0x706C6162,  // plab
   kProceduralImage = 0x70696D67,   // pimg
+  kRandomImage = 0x72696D67,       // rimg
+  kShapesImage = 0x73696D67,       // simg
+  kValidation = 0x76616C69,        // vali
 };
 
 /// The stream of a purpose in an epoch (or of an image): `low` < 2^32.

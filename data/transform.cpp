@@ -1,11 +1,20 @@
 #include "data/transform.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "core/error.h"
 
 namespace tidepool {
 
+void expect_variant_fits(const VariantOptions& variant, const Dataset& dataset) {
+  if (!dataset.format().label_maps || variant.type == "none") return;
+  throw Error("data.variant.type: {} moves what is in an image, and {} has a label for each pixel: expected none",
+              variant.type, dataset.name());
+}
+
 Transform::Transform(ImageShape shape, const AugmentOptions& augment_options, const VariantOptions& variant,
-                     const Normalisation* normalisation)
+                     const Normalisation* normalisation, DType dtype)
     : shape_(shape), augment_(augment_options), variant_(variant, shape) {
   check_augment(augment_);
   const auto channels = static_cast<size_t>(shape.channels);
@@ -21,35 +30,72 @@ Transform::Transform(ImageShape shape, const AugmentOptions& augment_options, co
     }
     mean_ = normalisation->mean;
   }
-  const bool at_once = variant_.is_none() && normalisation != nullptr;
-  table_.resize(channels);
-  for (size_t c = 0; c < channels; ++c) {
-    for (size_t byte = 0; byte < 256; ++byte) {
-      const float value = static_cast<float>(byte) / 255.0f;
-      table_[c][byte] = at_once ? (value - mean_[c]) * inverse_[c] : value;
-    }
-  }
-  if (at_once) {
-    mean_.clear();
-    inverse_.clear();
-  }
+  unit_.resize(channels);
+  for (auto& values : unit_)
+    for (size_t byte = 0; byte < 256; ++byte) values[byte] = static_cast<float>(byte) / 255.0f;
+  dispatch_floating(dtype, "data", [&]<class T>(T) {
+    ByteTable<T> table(channels);
+    for (size_t c = 0; c < channels; ++c)
+      for (size_t byte = 0; byte < 256; ++byte)
+        table[c][byte] = static_cast<T>(mean_.empty() ? unit_[c][byte] : (unit_[c][byte] - mean_[c]) * inverse_[c]);
+    normalised_ = std::move(table);
+  });
 }
 
-void Transform::apply(const uint8_t* x, const std::optional<std::array<uint32_t, 4>>& words, float* y,
-                      TransformScratch& scratch) const {
-  const Augmentation augmentation = words ? draw_augmentation(augment_, *words) : Augmentation{};
-  if (variant_.is_none()) {
-    augment(x, shape_, augmentation, table_, y);
-  } else {
-    scratch.image.resize(static_cast<size_t>(shape_.elements()));
-    augment(x, shape_, augmentation, table_, scratch.image.data());
-    variant_.apply(scratch.image.data(), y, words ? std::optional((*words)[3]) : std::nullopt, scratch.lines);
+Crop Transform::crop_of(const Sample& sample, const Words& words) const {
+  Crop crop = draw_crop(augment_, words, sample.full_height, sample.full_width, shape_);
+  if (sample.height == sample.full_height && sample.width == sample.full_width) return crop;
+  const double rows = static_cast<double>(sample.height) / static_cast<double>(sample.full_height);
+  const double columns = static_cast<double>(sample.width) / static_cast<double>(sample.full_width);
+  crop.top *= rows;
+  crop.height *= rows;
+  crop.left *= columns;
+  crop.width *= columns;
+  return crop;
+}
+
+int64_t Transform::reduction(int64_t height, int64_t width, const Words& words) const {
+  const Crop crop = draw_crop(augment_, words, height, width, shape_);
+  const double factor =
+      std::min(crop.height / static_cast<double>(shape_.height), crop.width / static_cast<double>(shape_.width));
+  return std::max<int64_t>(1, static_cast<int64_t>(factor));
+}
+
+template <class T>
+void Transform::image(const Sample& sample, const Words& words, T* y, TransformScratch& scratch) const {
+  const Crop crop = crop_of(sample, words);
+  const bool exact = is_exact(crop, shape_);
+  if (variant_.is_none() && exact) return show_exactly(sample, crop, shape_, std::get<ByteTable<T>>(normalised_), y);
+
+  const auto elements = static_cast<size_t>(shape_.elements());
+  const auto memory = [&](std::vector<float>& floats) {
+    floats.resize(elements);
+    return floats.data();
+  };
+  float* shown = memory(scratch.image);
+  if (exact)
+    show_exactly(sample, crop, shape_, unit_, shown);
+  else
+    show_resampled(sample, crop, shape_, shown, scratch.resample);
+  if (!variant_.is_none()) {
+    float* const varied = memory(scratch.varied);
+    variant_.apply(shown, varied, words ? std::optional((*words)[3]) : std::nullopt, scratch.lines);
+    shown = varied;
   }
-  if (mean_.empty()) return;
   const auto channels = static_cast<size_t>(shape_.channels);
-  for (int64_t i = 0; i < shape_.height * shape_.width; ++i, y += channels) {
-    for (size_t c = 0; c < channels; ++c) y[c] = (y[c] - mean_[c]) * inverse_[c];
+  if (mean_.empty()) {
+    std::transform(shown, shown + elements, y, [](float v) { return static_cast<T>(v); });
+    return;
   }
+  for (int64_t i = 0; i < shape_.height * shape_.width; ++i, y += channels, shown += channels)
+    for (size_t c = 0; c < channels; ++c) y[c] = static_cast<T>((shown[c] - mean_[c]) * inverse_[c]);
+}
+template void Transform::image(const Sample&, const Words&, float*, TransformScratch&) const;
+template void Transform::image(const Sample&, const Words&, bf16*, TransformScratch&) const;
+template void Transform::image(const Sample&, const Words&, double*, TransformScratch&) const;
+
+void Transform::labels(const Sample& sample, const Words& words, int32_t* y) const {
+  show_labels(sample, crop_of(sample, words), shape_, y);
 }
 
 }  // namespace tidepool

@@ -8,39 +8,34 @@
 namespace tidepool {
 namespace {
 
-struct Type {
-  std::string_view name, key;
-};
-constexpr Type kTypes[] = {
-    {"none", ""}, {"stretch_v", "factor"}, {"stretch_h", "factor"}, {"tile", "grid"}, {"large", "size"}};
 constexpr double kMaxFactor = 64;
+constexpr long double kMostPixels = 65536;
 
 }  // namespace
 
-std::vector<std::string> variant_names() {
-  std::vector<std::string> names;
-  for (const Type& type : kTypes) names.emplace_back(type.name);
-  return names;
-}
-
-std::vector<std::string> variant_keys(std::string_view type) {
-  for (const Type& known : kTypes) {
-    if (known.name != type) continue;
-    if (known.key.empty()) return {};
-    return {std::string(known.key)};
-  }
-  const auto names = variant_names();
-  throw Error("data.variant.type: no variant is called '{}'{}; there are: {}", type, did_you_mean(type, names),
-              fmt::join(names, ", "));
+void VariantOptions::keys(Keys& k) {
+  k.select("type", type, "What is done.").required();
+  k.option("none", "The image as it is.");
+  k.option("stretch_v",
+           "Stretched downwards, then cropped to its old height: random rows in training, the middle ones in "
+           "evaluation.");
+  k.number("factor", factor, "How many times higher the stretched image is.").at_least(1).at_most(kMaxFactor);
+  k.option("stretch_h",
+           "Stretched sideways, then cropped to its old width: random columns in training, the middle ones in "
+           "evaluation.");
+  k.number("factor", factor, "How many times wider the stretched image is.").at_least(1).at_most(kMaxFactor);
+  k.option("tile", "Shrunk (area average) and repeated: all information is in small local detail.");
+  k.integer("grid", grid, "Copies along each axis; 4 makes copies of 8x8 pixels.").at_least(1).at_most(kMostPixels);
+  k.option("large", "Shrunk (area average) and enlarged again (bilinear): no local detail at all.");
+  k.integer("size", size, "Height and width in pixels that the image is shrunk to.").at_least(1).at_most(kMostPixels);
 }
 
 Variant::Variant(const VariantOptions& options, ImageShape shape) : shape_(shape) {
   const std::string& type = options.type;
-  variant_keys(type);  // throws for an unknown type
   const int64_t h = shape.height, w = shape.width;
   if (type == "stretch_v" || type == "stretch_h") {
     if (!(options.factor >= 1 && options.factor <= kMaxFactor)) {
-      throw Error("data.variant.factor: expected a number from 1 to {}, came {}", kMaxFactor, options.factor);
+      throw Error("data.variant.factor: expected a number from 1 to {}, got {}", kMaxFactor, options.factor);
     }
     const auto longer = [&](int64_t length) { return std::llround(options.factor * static_cast<double>(length)); };
     kind_ = Kind::kStretch;
@@ -48,7 +43,7 @@ Variant::Variant(const VariantOptions& options, ImageShape shape) : shape_(shape
     columns_ = bilinear_filter(w, type == "stretch_h" ? longer(w) : w);
   } else if (type == "tile") {
     if (options.grid < 1 || h % options.grid != 0 || w % options.grid != 0) {
-      throw Error("data.variant.grid: expected a number that divides the image's {}x{}, came {}", h, w, options.grid);
+      throw Error("data.variant.grid: expected a number that divides the image's {}x{}, got {}", h, w, options.grid);
     }
     kind_ = Kind::kTile;
     grid_ = options.grid;
@@ -56,7 +51,7 @@ Variant::Variant(const VariantOptions& options, ImageShape shape) : shape_(shape
     columns_ = area_filter(w, w / grid_);
   } else if (type == "large") {
     if (options.size < 1 || options.size > std::min(h, w)) {
-      throw Error("data.variant.size: expected 1 to {} (the image has {}x{}), came {}", std::min(h, w), h, w,
+      throw Error("data.variant.size: expected 1 to {} (the image has {}x{}), got {}", std::min(h, w), h, w,
                   options.size);
     }
     kind_ = Kind::kLarge;
@@ -64,6 +59,11 @@ Variant::Variant(const VariantOptions& options, ImageShape shape) : shape_(shape
     columns_ = area_filter(w, options.size);
     rows_back_ = bilinear_filter(options.size, h);
     columns_back_ = bilinear_filter(options.size, w);
+  } else if (type != "none") {
+    std::vector<std::string> names;
+    for (const KeyOption& option : list_keys<VariantOptions>().options) names.push_back(option.name);
+    throw Error("data.variant.type: no variant is called '{}'{}; there are: {}", type, did_you_mean(type, names),
+                fmt::join(names, ", "));
   }
 }
 

@@ -5,24 +5,21 @@
 #include <string>
 #include <vector>
 
+#include "core/keys.h"
+#include "data/dataset.h"
 #include "data/resample.h"
-#include "data/source.h"
 
 namespace tidepool {
 
-/// Config key data.variant; each field is a key of its own, read only by the types named beside it.
+/// Config key data.variant: a type, and the keys of each.
 struct VariantOptions {
   std::string type = "none";  ///< none, stretch_v, stretch_h, tile, large
   double factor = 2.0;        ///< stretch_v, stretch_h: how much longer the axis becomes before the crop, >= 1
   int64_t grid = 4;           ///< tile: copies along each axis; divides height and width
   int64_t size = 8;           ///< large: height and width to which the image is shrunk; not above its own
+
+  void keys(Keys& k);
 };
-
-/// The names of the types.
-std::vector<std::string> variant_names();
-
-/// The keys that a variant of this type reads (for checking a config); Error for an unknown type.
-std::vector<std::string> variant_keys(std::string_view type);
 
 /// A variant made ready for images of one shape. The result has the image's own shape.
 /// stretch_v: bilinear (half-pixel centres) to round(factor * height) rows, then a crop of `height` rows; stretch_h

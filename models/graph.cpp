@@ -43,6 +43,15 @@ bool GraphBuilder::cifar_stem() const {
   return stem.empty() ? std::max(options_.input[2], options_.input[3]) <= 64 : stem == "cifar";
 }
 
+std::string GraphBuilder::head(std::initializer_list<const char*> heads) {
+  has_heads_ = true;
+  const std::vector<std::string> names(heads.begin(), heads.end());
+  if (options_.head.empty()) return names.front();
+  if (std::find(names.begin(), names.end(), options_.head) != names.end()) return options_.head;
+  throw Error("model.head: {} has no head \"{}\"{}; its heads are {}", options_.name, options_.head,
+              did_you_mean(options_.head, names), fmt::join(names, ", "));
+}
+
 int32_t GraphBuilder::length(Length kind, int64_t of, int64_t a, int64_t b) {
   const auto [at, fresh] =
       expressions_.try_emplace({static_cast<int64_t>(kind), of, a, b}, static_cast<int32_t>(expression_text_.size()));
@@ -241,6 +250,8 @@ Graph GraphBuilder::finish(Value output) {
   for (const auto& [slot, config] : pool_->items())
     if (slot != "default") expect_slot("model.pool", slot);
   for (const auto& [slot, stride] : options_.strides) expect_slot("model.strides", slot);
+  if (!options_.head.empty() && !has_heads_)
+    throw Error("model.head: {} has one head alone, got \"{}\"", options_.name, options_.head);
 
   // All shape adaptors together start at a quarter of the length: of k alike, each at s = (1/4)^(1/k).
   const auto adaptors =

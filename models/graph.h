@@ -4,6 +4,7 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <map>
 #include <memory>
 #include <optional>
@@ -36,6 +37,7 @@ struct NetworkOptions {
   std::string where = "before";
   std::map<std::string, int64_t> strides = {};  ///< of empty slots, in place of the published ones
   std::string stem = {};                        ///< "imagenet" or "cifar"; empty: "cifar" up to 64 pixels
+  std::string head = {};                        ///< empty: the network's first
   std::optional<double> dropout = {};           ///< in place of the network's own
   std::optional<double> stochastic_depth = {};  ///< likewise
 };
@@ -113,6 +115,7 @@ struct ConvSpec {
   Act act = Act::none;      ///< of conv_norm_act
   std::string slot = {};    ///< the resize slot that may take its stride
   std::string branch = {};  ///< of a slot that serves two: "main", "shortcut"
+  std::function<void(const Tensor&, uint64_t seed)> weight_init = {};  ///< unset: He et al. 2015
 };
 
 /// Names of a convolution's three layers.
@@ -136,6 +139,8 @@ class GraphBuilder {
 
   /// Whether the network's first layers keep the size of small images (model.stem).
   bool cifar_stem() const;
+  /// The head that model.head names, one of the network's; the first where it names none.
+  std::string head(std::initializer_list<const char*> heads);
 
   /// The images.
   Value input() const { return {0, options_.input[1]}; }
@@ -184,6 +189,7 @@ class GraphBuilder {
   Value pool_node(const std::string& slot, const std::string& branch, Value x, const Json& config);
 
   NetworkOptions options_;
+  bool has_heads_ = false;
   std::unique_ptr<Json> pool_;
   Graph graph_;
   std::vector<std::vector<int32_t>> lengths_;

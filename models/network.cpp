@@ -1,7 +1,10 @@
 #include "models/network.h"
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "core/backend/reduction.h"
 #include "models/name_seed.h"
@@ -21,6 +24,8 @@ std::string lengths_of(const Dims& x) {
   return fmt::format("{}", fmt::join(x.begin() + 2, x.end(), "x"));
 }
 
+constexpr double kFar = 1e30;  // beyond every bound of a parameter
+
 // Whether an operator's bounds let a parameter of it move: those with r_min = r_max do not.
 bool can_move(const NodeOperator& op, const NodeTensors& tensors, size_t index, std::span<const Dims> x) {
   const auto far = [&](double value) {
@@ -30,7 +35,40 @@ bool can_move(const NodeOperator& op, const NodeTensors& tensors, size_t index, 
     op.project(x, copies);
     return copies.parameters[index].values();
   };
-  return far(-1e30) != far(1e30);
+  return far(-kFar) != far(kFar);
+}
+
+bool decides(const Tensor& parameter, const TracedShape& x) {
+  return std::any_of(x.lengths.begin(), x.lengths.end(), [&](const TracedLength& length) {
+    return std::any_of(length.slopes.begin(), length.slopes.end(),
+                       [&](const Slope& s) { return s.parameter.shares_storage(parameter); });
+  });
+}
+
+double positions(const TracedShape& x) {
+  double product = 1;
+  for (const TracedLength& length : x.lengths) product *= static_cast<double>(length.value);
+  return product;
+}
+
+void set_values(const Tensor& parameter, const std::vector<double>& values) {
+  if (parameter.values() == values) return;
+  parameter.copy_from(Tensor::from<double>(std::span<const double>(values), parameter.shape()).to(parameter.dtype()));
+}
+
+// The number of a type nearest to `value`, on the way to `end`, for which fits(number): true there and from one number
+// on.
+template <class Fits>
+double nearest_that_fits(double value, double end, DType type, const Fits& fits) {
+  if (fits(value)) return value;
+  const auto mirrored = [](int64_t bits) { return bits < 0 ? std::numeric_limits<int64_t>::min() - bits : bits; };
+  const auto order = [&](double v) { return mirrored(std::bit_cast<int64_t>(v)); };  // as the numbers are ordered
+  while (true) {
+    const double middle = std::bit_cast<double>(mirrored(std::midpoint(order(value), order(end))));
+    const double next = type == DType::f64 ? middle : static_cast<double>(static_cast<float>(middle));
+    if (next == value || next == end) return end;
+    (fits(next) ? end : value) = next;
+  }
 }
 
 TracedShape image_shape(const NetworkOptions& options) {
@@ -52,6 +90,8 @@ std::vector<TracedShape> Network::walk(Trace& trace, const Each& each, bool conf
     try {
       each(i, std::span<const TracedShape>(x));
       shapes[i] = node.op->trace(x, tensors_[i], node.name, trace);
+      if (trace.layers.back().batch_statistics && static_cast<double>(smallest_batch_) * positions(x[0]) == 1)
+        throw Error("batch norm needs more than one value per channel, and a batch of one image gives it one pixel");
     } catch (const Error& e) {
       const std::string learned = learned_by(x[0]);
       throw Error("{}: {}{}{}", config ? node.origin : node.name, e.what(),
@@ -107,12 +147,75 @@ Trace Network::trace() const {
   return trace;
 }
 
+bool Network::gives_map() const {
+  Trace unused;
+  return !walk(unused, [](size_t, std::span<const TracedShape>) {})[static_cast<size_t>(graph_.output)].lengths.empty();
+}
+
 void Network::project() {
   for (const Parameter& p : parameters_)
     if ((p.kind == ParameterKind::shape || p.kind == ParameterKind::number) && !all_finite(p.value))
       throw Error("the parameter {} is not finite", p.name);
+  std::vector<WantedSize> wanted;
+  for (const Parameter& p : parameters_)
+    if (p.kind == ParameterKind::shape) wanted.push_back({p.value, p.value.values()});
+  std::optional<Misfit> misfit = project(wanted);
+  while (misfit) {
+    const size_t node = misfit->node;
+    if (!fit(wanted, *misfit)) throw misfit->error;
+    misfit = project(wanted);
+    if (misfit && misfit->node <= node) throw misfit->error;
+  }
+}
+
+std::optional<Network::Misfit> Network::project(std::span<const WantedSize> wanted) {
+  for (const WantedSize& size : wanted) set_values(size.parameter, size.values);
   Trace unused;
-  walk(unused, [&](size_t i, std::span<const TracedShape> x) { graph_.nodes[i].op->project(dims_of(x), tensors_[i]); });
+  size_t node = 0;
+  TracedShape input;
+  const auto each = [&](size_t i, std::span<const TracedShape> x) {
+    node = i;
+    input = x[0];
+    graph_.nodes[i].op->project(dims_of(x), tensors_[i]);
+  };
+  try {
+    walk(unused, each);
+  } catch (const Error& e) {
+    return Misfit{node, input, e};
+  }
+  return {};
+}
+
+bool Network::fit(std::span<WantedSize> wanted, const Misfit& misfit) {
+  const auto room = [&] {  // positions that the node's input has; infinity where it fits
+    const auto end = project(wanted);
+    return end && end->node == misfit.node ? positions(end->input) : INFINITY;
+  };
+  for (size_t k = wanted.size(); k-- > 0;) {
+    const Tensor& parameter = wanted[k].parameter;
+    const std::vector<Tensor>& own = tensors_[misfit.node].parameters;
+    if (!decides(parameter, misfit.input) &&
+        std::none_of(own.begin(), own.end(), [&](const Tensor& t) { return t.shares_storage(parameter); }))
+      continue;
+    std::vector<double>& values = wanted[k].values;
+    const std::vector<double> before = values;
+    double most = -1, end = 0;
+    for (const double one : {-kFar, kFar}) {
+      std::fill(values.begin(), values.end(), one);
+      if (const double here = room(); here > most) {
+        most = here;
+        end = one;
+      }
+    }
+    std::fill(values.begin(), values.end(), end);
+    for (size_t i = 0; i < values.size(); ++i)
+      values[i] = nearest_that_fits(before[i], end, parameter.dtype(), [&](double v) {
+        values[i] = v;
+        return room() >= most;
+      });
+    if (most == INFINITY) return true;
+  }
+  return false;
 }
 
 void Network::expect_sizes_may_change() const {
@@ -155,11 +258,7 @@ void Network::expect_sizes_may_change() const {
 std::string Network::learned_by(const TracedShape& x) const {
   std::vector<std::string> names;
   for (const Parameter& p : parameters_)
-    if (std::any_of(x.lengths.begin(), x.lengths.end(), [&](const TracedLength& length) {
-          return std::any_of(length.slopes.begin(), length.slopes.end(),
-                             [&](const Slope& s) { return s.parameter.shares_storage(p.value); });
-        }))
-      names.push_back(p.name);
+    if (decides(p.value, x)) names.push_back(p.name);
   return fmt::format("{}", fmt::join(names, ", "));
 }
 

@@ -2,10 +2,13 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "core/error.h"
 #include "models/graph.h"
 
 namespace tidepool {
@@ -35,14 +38,22 @@ class Network {
   Network(const Network&) = delete;
   Network& operator=(const Network&) = delete;
 
-  /// Logits (N, classes) of images (N, C, H, W) in the network's dtype.
+  /// Logits (N, classes), or a map of them (N, classes, height, width), of images (N, C, H, W) in the network's dtype.
   Tensor forward(const Tensor& x, const ForwardMode& mode) const;
+  /// Whether the output is a map of logits: one vector per position and not per image.
+  bool gives_map() const;
   /// Shapes, parameters and multiply-adds of every node as the shape parameters stand now.
   Trace trace() const;
   /// Brings every operator's parameters into their bounds: one walk, in which each slot's are projected with the input
-  /// that the slots before it give. To be called after every update and every load, before anything reads them. Throws
-  /// Error naming a parameter that is not finite, or the slot whose operator the map before it does not fit.
+  /// that the slots before it give. A learned size is bounded from below by what stands behind it: where its map has
+  /// become too small for a node, the size moves to the nearest at which that node fits, the slot before the node first
+  /// and each axis by itself; sizes at which every node fits are left as they are. A function of the parameters alone.
+  /// To be called after every update and every load, before anything reads them. Throws Error naming a parameter that
+  /// is not finite, or the node that no size within the slots' bounds fits.
   void project();
+  /// Training takes batches of `images` and more: under project(), a batch norm then fits maps of more than one value
+  /// per channel. 0, as at first: nobody trains.
+  void set_smallest_batch(int64_t images) { smallest_batch_ = images; }
 
   const NetworkOptions& options() const { return options_; }
   const Graph& graph() const { return graph_; }
@@ -59,6 +70,22 @@ class Network {
   // Throws Error naming both slots where an operator serves its map, but not every larger one, and a parameter of
   // another slot changes the size of that map while it learns.
   void expect_sizes_may_change() const;
+  // What project() wants of a shape parameter, before it is brought into its bounds.
+  struct WantedSize {
+    Tensor parameter;
+    std::vector<double> values;
+  };
+  // Where a walk ended: the node that does not fit its input.
+  struct Misfit {
+    size_t node = 0;
+    TracedShape input;
+    Error error;
+  };
+  // Projects all parameters, the shapes from what is wanted of them.
+  std::optional<Misfit> project(std::span<const WantedSize> wanted);
+  // Moves wanted sizes until the misfit's node fits, the last slot's first and no further than that takes. False where
+  // their bounds end before.
+  bool fit(std::span<WantedSize> wanted, const Misfit& misfit);
   // "pool1.alpha, pool2.alpha": the parameters that decide the lengths of x; "" when they are fixed.
   std::string learned_by(const TracedShape& x) const;
   // Calls each(node, its inputs) and traces the node, in order; shapes of all nodes. Errors name the layer, or with
@@ -72,6 +99,7 @@ class Network {
   std::vector<Buffer> buffers_;
   std::vector<NodeTensors> tensors_;
   std::vector<int32_t> readers_;  // of every value
+  int64_t smallest_batch_ = 0;
   Schedule plain_, fused_;
 };
 

@@ -33,7 +33,8 @@ TracedShape row(Trace& trace, const std::string& name, const std::string& kind, 
 
 // -- convolution
 
-ConvNode::ConvNode(const ConvSpec& spec, bool exact) : out_(spec.out), kernel_(spec.kernel), bias_(spec.bias) {
+ConvNode::ConvNode(const ConvSpec& spec, bool exact)
+    : out_(spec.out), kernel_(spec.kernel), bias_(spec.bias), weight_init_(spec.weight_init) {
   const int64_t padding = spec.padding < 0 ? (spec.kernel - 1) / 2 : spec.padding;
   options_ = {.stride = {spec.stride, spec.stride, spec.stride},
               .padding = {padding, padding, padding},
@@ -43,10 +44,11 @@ ConvNode::ConvNode(const ConvSpec& spec, bool exact) : out_(spec.out), kernel_(s
 
 std::vector<ParameterSpec> ConvNode::parameters(std::span<const Dims> x) const {
   // As torchvision starts its networks (He et al. 2015): by the outputs of a kernel, groups not counted.
-  std::vector<ParameterSpec> specs{{.name = "weight",
-                                    .shape = {out_, x[0][1] / options_.groups, kernel_, kernel_},
-                                    .kind = ParameterKind::weight,
-                                    .init = he_normal(static_cast<double>(out_ * kernel_ * kernel_))}};
+  std::vector<ParameterSpec> specs{
+      {.name = "weight",
+       .shape = {out_, x[0][1] / options_.groups, kernel_, kernel_},
+       .kind = ParameterKind::weight,
+       .init = weight_init_ ? weight_init_ : he_normal(static_cast<double>(out_ * kernel_ * kernel_))}};
   if (bias_) specs.push_back({.name = "bias", .shape = {out_}, .kind = ParameterKind::bias, .init = constant_init(0)});
   return specs;
 }

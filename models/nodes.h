@@ -23,6 +23,7 @@ class ConvNode final : public NodeOperator {
   int64_t out_, kernel_;
   bool bias_;
   ConvOptions options_;
+  std::function<void(const Tensor&, uint64_t seed)> weight_init_;
 };
 
 class BatchNormNode final : public NodeOperator {

@@ -8,6 +8,7 @@ namespace tidepool {
 
 struct NetworkRegistration {
   const char* name;
+  const char* help;  ///< one sentence, with its source
   Graph (*build)(GraphBuilder& g);
 };
 

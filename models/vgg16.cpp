@@ -1,18 +1,40 @@
-// VGG-16 with batch norm for small images (Simonyan & Zisserman, ICLR 2015), with one linear layer behind a global
-// average. Tensors are named as torchvision's vgg16_bn names them.
+// VGG-16 with batch norm for small images (Simonyan & Zisserman, ICLR 2015). Tensors are named as torchvision's
+// vgg16_bn names them. Heads: "linear", one linear layer behind a global average; "fcn", for segmentation (Long,
+// Shelhamer & Darrell, CVPR 2015).
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "layers/init.h"
 #include "models/registry.h"
 
 namespace tidepool {
+
+namespace {
+
+// The paper's FCN-8s, one resolution up, as there is no pool5: scores of the last map, enlarged and added to those of
+// the two resolutions before it. Enlarged bilinearly, where the paper learns a transposed convolution that starts so;
+// the scores of skips start at zero, as the paper's.
+Value fcn(GraphBuilder& g, Value last, const std::vector<Value>& resized) {
+  const auto scores = [&](const std::string& name, Value x, std::function<void(const Tensor&, uint64_t)> init) {
+    return g.conv(name, x, {.out = g.options().classes, .kernel = 1, .bias = true, .weight_init = std::move(init)});
+  };
+  Value y = scores("classifier", last, normal_init(0.01));
+  for (const size_t slot : {3, 2}) {
+    const Value skip = scores(fmt::format("score_pool{}", slot), resized[slot - 1], constant_init(0));
+    y = g.add(fmt::format("fuse_pool{}", slot), g.resize_like(fmt::format("upscore_pool{}", slot), y, skip), skip);
+  }
+  return y;
+}
+
+}  // namespace
 
 Graph vgg16(GraphBuilder& g) {
   static const std::vector<std::vector<int64_t>> kBlocks{
       {64, 64}, {128, 128}, {256, 256, 256}, {512, 512, 512}, {512, 512, 512}};
   constexpr size_t kSlots = 4;
   Value x = g.input();
-  int index = 0;  // torchvision's numbering of `features`: convolution, batch norm, ReLU, ..., pooling
+  std::vector<Value> resized;  // by slot
+  int index = 0;               // torchvision's numbering of `features`: convolution, batch norm, ReLU, ..., pooling
   const auto next = [&] { return fmt::format("features.{}", index++); };
   for (size_t block = 0; block < kBlocks.size(); ++block) {
     for (const int64_t channels : kBlocks[block]) {
@@ -21,8 +43,11 @@ Graph vgg16(GraphBuilder& g) {
                           {.out = g.scaled(channels), .bias = g.options().conv_bias, .act = Act::relu});
     }
     ++index;
-    if (block < kSlots) x = g.pool_slot(fmt::format("pool{}", block + 1), x, {{"type", "max"}, {"kernel", 2}});
+    if (block == kSlots) continue;
+    x = g.pool_slot(fmt::format("pool{}", block + 1), x, {{"type", "max"}, {"kernel", 2}});
+    resized.push_back(x);
   }
+  if (g.head({"linear", "fcn"}) == "fcn") return g.finish(fcn(g, x, resized));
   return g.finish(g.linear("classifier", g.global_avg("avgpool", x), g.options().classes));
 }
 

@@ -26,15 +26,17 @@ class Work {
  public:
   explicit Work(const Config& config)
       : network_(make_run_network(config)),
+        task_(make_task(config, *network_)),
         optimizer_(config.optim, network_->parameters(), 1 << 20, 1 << 20),
-        stepper_(*network_, optimizer_, config.loss, config.train.seed),
-        batch_(made_up_batch(config, *network_, config.train.batch)) {}
+        stepper_(*network_, *task_, optimizer_, config.loss, config.train.seed),
+        batch_(made_up_batch(config, *network_, *task_, config.train.batch)) {}
 
   void train() { stepper_.step(batch_, step_++); }
   void evaluate() { network_->forward(batch_.images, {.training = false}); }
 
  private:
   std::shared_ptr<Network> network_;
+  std::unique_ptr<Task> task_;
   Optimizer optimizer_;
   Stepper stepper_;
   TensorBatch batch_;

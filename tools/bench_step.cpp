@@ -139,9 +139,10 @@ std::optional<ChangingTimes> time_changing_steps(const Config& config, Network& 
   for (const Parameter& p : network.parameters())
     if (p.kind == ParameterKind::shape) start.push_back(p.value.values());
   if (start.empty()) return std::nullopt;
+  const auto task = make_task(config, network);
   Optimizer optimizer(config.optim, network.parameters(), 1 << 20, 1 << 20);
-  Stepper stepper(network, optimizer, config.loss, config.train.seed);
-  const TensorBatch batch = made_up_batch(config, network, config.train.batch);
+  Stepper stepper(network, *task, optimizer, config.loss, config.train.seed);
+  const TensorBatch batch = made_up_batch(config, network, *task, config.train.batch);
   ChangingTimes times;
   const int64_t warmup = steps;  // the largest maps, and others: what is larger than ever needs memory
   for (int64_t i = -warmup; i < steps; ++i) {
@@ -164,9 +165,10 @@ StepTimes time_steps(const Config& config, Network& network, int64_t steps, Work
   const DType dtype = network.options().dtype;
   const int64_t batch_size = config.train.batch;
   const int64_t before = resident_bytes();  // the optimizer's state is the step's, as in tools/bench_pytorch.py
+  const auto task = make_task(config, network);
   Optimizer optimizer(config.optim, network.parameters(), 1 << 20, 1 << 20);
-  Stepper stepper(network, optimizer, config.loss, config.train.seed);
-  const TensorBatch batch = made_up_batch(config, network, batch_size);
+  Stepper stepper(network, *task, optimizer, config.loss, config.train.seed);
+  const TensorBatch batch = made_up_batch(config, network, *task, batch_size);
   constexpr int64_t kWarmup = 4;  // until the allocator has what a step needs
   int64_t step = 0;
   StepTimes times;
@@ -216,12 +218,13 @@ StepTimes time_steps(const Config& config, Network& network, int64_t steps, Work
 }  // namespace
 
 std::vector<Option> bench_step_options() {
-  return {set_option(),
-          {.name = "steps", .value = "N", .help = "step, conv: how often everything is timed", .default_value = "10"},
-          {.name = "beside",
-           .help = "step: only training and evaluation, alone and beside a second copy of this process that trains"},
-          {.name = "copy", .help = "step: be that copy: train without end, writing a byte to stdout after each step"},
-          seed_option("", "step: overrides train.seed")};
+  return {
+      set_option(),
+      {.name = "steps", .value = "N", .help = "step, conv, data: how often everything is timed", .default_value = "10"},
+      {.name = "beside",
+       .help = "step: only training and evaluation, alone and beside a second copy of this process that trains"},
+      {.name = "copy", .help = "step: be that copy: train without end, writing a byte to stdout after each step"},
+      seed_option("", "step: overrides train.seed")};
 }
 
 int bench_step(const Call& call) {

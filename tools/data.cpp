@@ -6,10 +6,10 @@
 #include <sstream>
 
 #include "core/error.h"
+#include "data/dataset.h"
 #include "data/fetch.h"
 #include "data/png.h"
 #include "data/preview.h"
-#include "data/source.h"
 #include "tools/command.h"
 #include "tools/data_root.h"
 #include "tools/progress.h"
@@ -26,14 +26,14 @@ bool can_be_fetched(const std::string& name) {
 }
 
 void expect_data_set(const std::string& name) {
-  const std::vector<std::string> names = source_names();
+  const std::vector<std::string> names = dataset_names();
   if (std::find(names.begin(), names.end(), name) == names.end())
     throw Error("unknown data set '{}'{}; there are: {}", name, did_you_mean(name, names), fmt::join(names, ", "));
 }
 
 int info(const Call& call) {
   refuse_options(call, "data info", {"output", "images", "scale", "split", "seed", "url", "keep-archive"});
-  std::vector<std::string> names = source_names();
+  std::vector<std::string> names = dataset_names();
   if (!call.argument(1).empty()) {
     expect_data_set(call.argument(1));
     names = {call.argument(1)};
@@ -55,11 +55,11 @@ int info(const Call& call) {
       row["command"] = "tidepool data fetch " + name;
       rows.push_back({name, "-", "-", "-", "-", "not found; `tidepool data fetch " + name + "` downloads it"});
     } else {
-      SourceOptions options;
+      DatasetOptions options;
       if (location) options.root = location->folder;
-      const auto train = make_source(name, options);
+      const auto train = open_dataset(name, options);
       options.split = Split::kTest;
-      const auto test = make_source(name, options);
+      const auto test = open_dataset(name, options);
       const ImageShape shape = train->shape();
       row["found"] = true;
       row["folder"] = location ? Json(location->folder.string()) : Json(nullptr);
@@ -67,6 +67,7 @@ int info(const Call& call) {
       row["train_images"] = train->size();
       row["test_images"] = test->size();
       row["classes"] = train->classes();
+      row["label_maps"] = train->format().label_maps;
       row["shape"] = {shape.channels, shape.height, shape.width};
       rows.push_back({name, std::to_string(train->size()), std::to_string(test->size()),
                       std::to_string(train->classes()),
@@ -88,24 +89,26 @@ int preview(const Call& call) {
   const std::string name = call.argument(1).empty() ? "procedural" : call.argument(1);
   expect_data_set(name);
   static const std::vector<std::string> kSplits = {"train", "test"};
-  SourceOptions source_options;
-  source_options.split = call.choice("split", kSplits) == "train" ? Split::kTrain : Split::kTest;
-  source_options.seed = call.seed();
+  DatasetOptions dataset_options;
+  dataset_options.split = call.choice("split", kSplits) == "train" ? Split::kTrain : Split::kTest;
+  dataset_options.seed = call.seed();
   const int64_t images = call.integer("images", 1, 1000);
   PreviewOptions options;
   options.scale = call.integer("scale", 1, 64);
   const fs::path output = call.path("output");
-  source_options.root = require_data(name, call.text("data"));
-  const auto source = make_source(name, source_options);
-  options.images = preview_indices(*source, images);
-  const RgbImage sheet = make_preview(*source, options);
+  dataset_options.root = require_data(name, call.text("data"));
+  const auto dataset = open_dataset(name, dataset_options);
+  options.images = preview_indices(*dataset, images);
+  const bool label_maps = dataset->format().label_maps;
+  if (label_maps) options.variants = {{}};
+  const RgbImage sheet = make_preview(*dataset, options);
   write_png(output, sheet);
   if (call.json())
     print_json(
         {{"file", output.string()}, {"width", sheet.width}, {"height", sheet.height}, {"images", options.images}});
   else
-    print(fmt::format("{}: {}x{} pixels; rows: the images as they are, stretch_v, tile, large\n", output.string(),
-                      sheet.width, sheet.height));
+    print(fmt::format("{}: {}x{} pixels; rows: the images as they are, {}\n", output.string(), sheet.width,
+                      sheet.height, label_maps ? "their label maps" : "stretch_v, tile, large"));
   return 0;
 }
 
@@ -172,7 +175,7 @@ const Registered registered({
             {.name = "images", .value = "N", .help = "preview: columns of the sheet", .default_value = "10"},
             {.name = "scale", .value = "N", .help = "preview: a pixel becomes N x N", .default_value = "3"},
             {.name = "split", .value = "NAME", .help = "preview: train or test", .default_value = "train"},
-            seed_option("0", "preview: seed of the procedural images"),
+            seed_option("0", "preview: seed of images that are made up"),
             {.name = "url", .value = "URL", .help = "fetch: another address to download from"},
             {.name = "keep-archive",
              .value = "",
@@ -180,7 +183,8 @@ const Registered registered({
              .default_value = ""},
         },
     .details =
-        "DATA_SET is cifar100 or procedural (default: all of them in info, procedural in preview, cifar100 in fetch).\n"
+        "DATA_SET is cifar100, procedural, random or shapes (default: all of them in info, procedural in preview,\n"
+        "cifar100 in fetch).\n"
         "fetch downloads into --data, else $TIDEPOOL_DATA, else ~/.cache/tidepool; a download that broke off goes on.",
     .run = run,
 });

@@ -3,14 +3,12 @@
 #include <pwd.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstdlib>
 
 #include "core/error.h"
 #include "core/text.h"
-#include "data/cifar100.h"
+#include "data/dataset.h"
 #include "data/fetch.h"
-#include "data/source.h"
 
 namespace tidepool {
 namespace {
@@ -27,25 +25,13 @@ std::string home() {
 }
 
 bool needs_files(const std::string& data_set) {
-  const std::vector<std::string> known = source_names();
-  if (std::find(known.begin(), known.end(), data_set) == known.end())
-    throw Error("data.name: no data set is called '{}'{}; there are: {}", data_set, did_you_mean(data_set, known),
-                fmt::join(known, ", "));
-  const std::vector<std::string> fetched = known_data_set_names();
-  return std::find(fetched.begin(), fetched.end(), data_set) != fetched.end();
-}
-
-// Where data sets have their own way of finding their files, it is asked here.
-std::optional<fs::path> folder_with(const std::string& data_set, const fs::path& root) {
-  std::error_code code;
-  if (data_set == "cifar100") return find_cifar100(root);
-  if (is_fetched(known_data_set(data_set), root)) return root;
-  return std::nullopt;
+  return find_dataset(data_set).find != nullptr;
 }
 
 // What is missing in a location that holds a part of the data set; "" where there is nothing of it.
 std::string incomplete(const std::string& data_set, const fs::path& root) {
-  return data_set == "cifar100" ? incomplete_cifar100(root) : "";
+  const auto missing = find_dataset(data_set).incomplete;
+  return missing ? missing(root) : "";
 }
 
 }  // namespace
@@ -72,7 +58,8 @@ std::optional<DataLocation> find_data(const std::string& data_set, std::string_v
                                       std::string_view config_root) {
   if (!needs_files(data_set)) return std::nullopt;
   for (const DataLocation& location : data_locations(option, config_root)) {
-    if (const auto folder = folder_with(data_set, location.folder)) return DataLocation{*folder, location.said_by};
+    if (const auto folder = find_dataset(data_set).find(location.folder))
+      return DataLocation{*folder, location.said_by};
     std::error_code code;
     if (location.said_by != "--data") continue;
     if (const std::string part = incomplete(data_set, location.folder); !part.empty())

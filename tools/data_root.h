@@ -20,7 +20,7 @@ struct DataLocation {
 std::vector<DataLocation> data_locations(std::string_view option, std::string_view config_root = {});
 
 /// The first location that holds the data set; none when no location does, or when the data set needs no files. The
-/// folder can be SourceOptions::root. Throws Error for an unknown data set, and for --data naming a folder without it.
+/// folder can be DatasetOptions::root. Throws Error for an unknown data set, and for --data naming a folder without it.
 std::optional<DataLocation> find_data(const std::string& data_set, std::string_view option,
                                       std::string_view config_root = {});
 

@@ -8,7 +8,7 @@
 #include "core/error.h"
 #include "core/version.h"
 #include "data/fetch.h"
-#include "data/source.h"
+#include "data/dataset.h"
 #include "tools/command.h"
 #include "tools/cuda_driver.h"
 #include "tools/data_root.h"
@@ -63,7 +63,7 @@ std::vector<Problem> find_problems(const std::string& option, const Json& data, 
 Json find_all_data(const std::string& option) {
   Json data = Json::array();
   const std::vector<std::string> fetched = known_data_set_names();
-  for (const std::string& name : source_names()) {
+  for (const std::string& name : dataset_names()) {
     const bool files = std::find(fetched.begin(), fetched.end(), name) != fetched.end();
     std::optional<DataLocation> location;
     std::string problem;

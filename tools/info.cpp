@@ -1,11 +1,14 @@
 // tidepool info: what a config's network is made of, and what a step of it keeps in memory.
+#include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "core/allocator.h"
 #include "tools/command.h"
 #include "tools/data_root.h"
 #include "tools/run_config.h"
+#include "train/run_directory.h"
 #include "train/step.h"
 
 namespace tidepool {
@@ -19,8 +22,9 @@ struct StepMemory {
 };
 
 StepMemory measure(const Config& config, Network& network) {
+  const auto task = make_task(config, network);
   Optimizer optimizer(config.optim, network.parameters(), 1, 1);
-  Stepper stepper(network, optimizer, config.loss, config.train.seed);
+  Stepper stepper(network, *task, optimizer, config.loss, config.train.seed);
   StepMemory memory;
   stepper.after_forward = [&](const Tape& tape) {
     for (const SavedBytes& row : tape.saved_bytes()) {
@@ -28,7 +32,7 @@ StepMemory measure(const Config& config, Network& network) {
       memory.saved_bytes += row.bytes;
     }
   };
-  const TensorBatch batch = made_up_batch(config, network, config.train.batch);
+  const TensorBatch batch = made_up_batch(config, network, *task, config.train.batch);
   Allocator::of(kCpu).reset_peak();
   memory.gmacs_penalty = stepper.step(batch, 0).gmacs;
   memory.peak_bytes = Allocator::of(kCpu).stats().peak_bytes;
@@ -56,9 +60,35 @@ std::string shape_text(const Dims& shape) {
   return Dims(std::span(shape.begin() + 1, shape.end())).str();
 }
 
+// What the argument names: a config, or a run or checkpoint with what it has learned.
+struct Subject {
+  Config config;
+  std::optional<SavedRun> saved;
+};
+
+Subject subject_of(const Call& call) {
+  namespace fs = std::filesystem;
+  const fs::path named = expand_home(call.argument());
+  if (fs::is_directory(named)) {
+    if (!fs::exists(named / "config.json"))
+      throw Error("{}: expected a config or a run directory, it holds no config.json", named.string());
+    Subject subject{.config = config_in(call, named / "config.json"), .saved = {}};
+    if (fs::exists(named / "last.safetensors")) subject.saved = open_saved_run(named);
+    return subject;
+  }
+  if (named.extension() != ".safetensors") return {.config = config_of(call), .saved = {}};
+  SavedRun saved = open_saved_run(named);
+  std::vector<std::string> sets = call.texts("set");
+  if (call.given("seed")) sets.push_back(fmt::format("train.seed={}", call.seed()));
+  return {.config = load_config_text(completed_config(saved.config).dump(), named.string() + " (config)", sets),
+          .saved = std::move(saved)};
+}
+
 int run(const Call& call) {
-  const Config config = config_of(call);
+  const Subject subject = subject_of(call);
+  const Config& config = subject.config;
   const auto network = make_run_network(config);
+  if (subject.saved) load_weights(subject.saved->file, *network, subject.saved->checkpoint);
   const Trace trace = network->trace();  // before the step moves a shape
   const StepMemory memory = measure(config, *network);
   const Json normalize = normalize_of(config.data);
@@ -109,9 +139,10 @@ int run(const Call& call) {
 const Registered registered(
     {.name = "info",
      .help = "a table of a network's layers: shapes, parameters, multiply-adds, memory",
-     .arguments = {"CONFIG"},
+     .arguments = {"CONFIG_OR_RUN"},
      .options = {set_option(), seed_option("", "overrides train.seed"), json_option()},
-     .details = "Memory is measured in one training step on made-up images; no data set is needed, but for the\n"
+     .details = "A run directory or a checkpoint stands for its config, with the sizes that it has learned.\n"
+                "Memory is measured in one training step on made-up images; no data set is needed, but for the\n"
                 "numbers of data.normalize where those are to be measured.\n",
      .run = run});
 

@@ -4,20 +4,16 @@
 #include <optional>
 
 #include "core/error.h"
+#include "core/key_schema.h"
 #include "layers/pool/prepared.h"
 #include "tools/command.h"
+#include "tools/documentation.h"
 #include "train/escape.h"
 
 namespace tidepool {
 namespace {
 
 constexpr int64_t kFactor = 2;
-
-Json start_of(const PoolKey& key) {
-  if (key.default_value.empty()) return nullptr;
-  const Json value = Json::parse(key.default_value, nullptr, /*allow_exceptions=*/false);
-  return value.is_discarded() ? Json(key.default_value) : value;
-}
 
 // What one training forward keeps at the operator's defaults where they (or a factor of 2) decide its output size; none
 // when it does not run like that.
@@ -50,8 +46,8 @@ std::string bytes_text(const PoolDescription& op) {
 
 Json describe(const PoolDescription& op) {
   Json keys = Json::array();
-  for (const PoolKey& key : op.keys)
-    keys.push_back({{"name", key.name}, {"type", key.type}, {"default", start_of(key)}, {"help", key.help}});
+  for (const Key& key : op.keys)
+    keys.push_back({{"name", key.name}, {"type", type_text(key)}, {"default", default_json(key)}, {"help", key.help}});
   Json bytes = Json::object();
   for (const DType dtype : kMeasured) {
     const auto kept = kept_bytes(op, dtype);
@@ -60,10 +56,6 @@ Json describe(const PoolDescription& op) {
   return {{"name", op.name},       {"ranks", op.ranks},       {"keys", keys},      {"parameters", op.parameters},
           {"formula", op.formula}, {"gradient", op.gradient}, {"keeps", op.keeps}, {"kept_bytes_per_element", bytes},
           {"source", op.source},   {"notes", op.notes}};
-}
-
-std::string default_text(const PoolKey& key) {
-  return key.default_value.empty() ? "-" : key.default_value;
 }
 
 std::string tensors_text(const PoolDescription& op, const char* quote) {
@@ -82,8 +74,8 @@ std::string one_as_text(const PoolDescription& op) {
       tensors_text(op, ""), op.source);
   if (!op.notes.empty()) text += fmt::format("  notes     {}\n", op.notes);
   std::vector<std::vector<std::string>> rows;
-  for (const PoolKey& key : op.keys)
-    rows.push_back({fmt::format("  {}", key.name), key.type, default_text(key), key.help});
+  for (const Key& key : op.keys)
+    rows.push_back({fmt::format("  {}", key.name), type_text(key), shown_default(key), key.help});
   if (!rows.empty()) text.append("\n").append(text_table({"  key", "type", "default", "meaning"}, rows));
   return text;
 }
@@ -92,33 +84,12 @@ std::string list_as_text(const std::vector<const PoolDescription*>& operators) {
   std::string text;
   for (const PoolDescription* op : operators) {
     std::vector<std::string> keys;
-    for (const PoolKey& key : op->keys) keys.push_back(fmt::format("{}={}", key.name, default_text(key)));
+    for (const Key& key : op->keys) keys.push_back(fmt::format("{}={}", key.name, shown_default(key)));
     text += fmt::format("{}\n  {}\n  ranks {}; keys: {}{}\n  {}\n\n", op->name, op->formula, fmt::join(op->ranks, ", "),
                         keys.empty() ? "none" : fmt::format("{}", fmt::join(keys, ", ")),
                         op->parameters.empty() ? "" : "; tensors: " + tensors_text(*op, ""), op->source);
   }
   return text + "`tidepool ops NAME` says what each key means.\n";
-}
-
-std::string markdown_table(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows) {
-  const auto line = [](const std::vector<std::string>& cells) {
-    return fmt::format("| {} |\n", fmt::join(cells, " | "));
-  };
-  std::string text = line(header) + "|";
-  for (size_t i = 0; i < header.size(); ++i) text += "---|";
-  text += "\n";
-  for (const auto& row : rows) text += line(row);
-  return text;
-}
-
-// Inside a table's cell as code: a bar would end the cell even there.
-std::string code(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '|') out += '\\';
-    out += c;
-  }
-  return fmt::format("`{}`", out);
 }
 
 std::string one_as_markdown(const PoolDescription& op) {
@@ -130,8 +101,9 @@ std::string one_as_markdown(const PoolDescription& op) {
       escape_markdown(op.keeps), bytes_text(op));
   if (!op.notes.empty()) text += fmt::format("\n{}\n", escape_markdown(op.notes));
   std::vector<std::vector<std::string>> rows;
-  for (const PoolKey& key : op.keys)
-    rows.push_back({code(key.name), escape_markdown(key.type), code(default_text(key)), escape_markdown(key.help)});
+  for (const Key& key : op.keys)
+    rows.push_back({markdown_code(key.name), escape_markdown(type_text(key)), markdown_code(shown_default(key)),
+                    escape_markdown(key.help)});
   if (!rows.empty()) text.append("\n").append(markdown_table({"key", "type", "default", "meaning"}, rows));
   return text;
 }
@@ -157,33 +129,13 @@ std::string page(const std::vector<const PoolDescription*>& operators) {
   return text;
 }
 
-// What an editor is told of a key.
-Json hint(const PoolKey& key) {
-  Json one = Json::object();
-  const Json start = start_of(key);
-  const std::string word = key.type.substr(0, key.type.find(' '));  // "number >= 0"
-  const bool single = key.type.find("one per axis") == std::string::npos;
-  if (single && (word == "boolean" || word == "integer" || word == "number")) {
-    one["type"] = word;
-  } else if (key.type.starts_with('"')) {  // "a" or "b"
-    for (size_t at = 0; (at = key.type.find('"', at)) != std::string::npos;) {
-      const size_t end = key.type.find('"', at + 1);
-      one["enum"].push_back(key.type.substr(at + 1, end - at - 1));
-      at = end + 1;
-    }
-  }
-  one["description"] =
-      fmt::format("{} {}; {}", key.help, key.type, start.is_null() ? "no default" : "default: " + default_text(key));
-  return one;
-}
-
 // configs/operators.schema.json, to which schema.json refers: for editors; the program asks the operators themselves.
 Json schema(const std::vector<const PoolDescription*>& operators) {
   Json names = Json::array(), rules = Json::array();
   for (const PoolDescription* op : operators) {
     names.push_back(op->name);
     Json keys = Json::object();
-    for (const PoolKey& key : op->keys) keys[key.name] = hint(key);
+    for (const Key& key : op->keys) keys[key.name] = schema_of(key);
     if (keys.empty()) continue;
     rules.push_back({{"if", {{"properties", {{"type", {{"const", op->name}}}}}}}, {"then", {{"properties", keys}}}});
   }

@@ -24,7 +24,7 @@ Option batch_size_option() {
 }
 
 std::vector<std::string> config_sets(const Call& call) {
-  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();  // as in configs/schema.json
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();  // as train/config.h has it
   std::vector<std::string> sets = call.texts("set");
   if (call.given("epochs")) sets.push_back(fmt::format("train.epochs={}", call.integer("epochs", 0, kMost)));
   if (call.given("lr"))
@@ -43,6 +43,7 @@ Config config_in(const Call& call, const std::filesystem::path& file) {
   if (call.given("device")) call.device();  // refused under its own name
   if (call.given("device")) sets.push_back(fmt::format("train.device={}", call.text("device")));
   Config config = load_config(file, sets);
+  config.model.init = expand_home(config.model.init).string();
   if (parse_device(config.train.device) != kCpu)
     throw Error("train.device: networks run on the CPU in this version; cuda serves `tidepool op`");
   return config;
@@ -60,7 +61,7 @@ std::filesystem::path data_root_of(const Call& call, const DataConfig& config) {
   return require_data(config.name, call.given("data") ? call.path("data").string() : "", config.root);
 }
 
-TensorBatch made_up_batch(const Config& config, const Network& network, int64_t n) {
+TensorBatch made_up_batch(const Config& config, const Network& network, const Task& task, int64_t n) {
   Dims shape = network.options().input;
   const double bytes = static_cast<double>(n) * static_cast<double>(shape[1] * shape[2] * shape[3]) * sizeof(float);
   const auto memory = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
@@ -68,13 +69,11 @@ TensorBatch made_up_batch(const Config& config, const Network& network, int64_t 
     throw Error("train.batch: {} images of {}x{}x{} take {}, this machine has {} of memory", n, shape[1], shape[2],
                 shape[3], bytes_text(bytes), bytes_text(memory));
   shape[0] = n;
-  TensorBatch batch{.images = Tensor::empty(shape, {.format = MemoryFormat::channels_last}),
-                    .labels = Tensor::empty({n}, {.dtype = DType::i64})};
+  TensorBatch batch{.images = Tensor::empty(shape, {.format = MemoryFormat::channels_last}), .labels = {}, .n = n};
   Random random(config.train.seed, 1);
   for (int64_t i = 0; i < batch.images.numel(); ++i)
     batch.images.mutable_data<float>()[i] = static_cast<float>(2 * random.uniform() - 1);
-  for (int64_t i = 0; i < n; ++i)
-    batch.labels.mutable_data<int64_t>()[i] = random.below(static_cast<uint32_t>(network.options().classes));
+  batch.labels = task.random_labels(batch.images, random);
   batch.images = batch.images.to(network.options().dtype);
   return batch;
 }
@@ -83,7 +82,7 @@ std::vector<std::string> progress_notes(const RunProgress& progress) {
   std::vector<std::string> notes{
       fmt::format("epoch {}/{}", std::min(progress.epoch + 1, progress.epochs), progress.epochs)};
   if (progress.step > 0) notes.push_back(fmt::format("loss {:.3f}", progress.loss));
-  if (progress.top1) notes.push_back(fmt::format("top-1 {:.2f}%", 100 * *progress.top1));
+  if (progress.metric) notes.push_back(progress.metric->text());
   if (progress.images_per_second > 0) notes.push_back(fmt::format("{:.0f} images/s", progress.images_per_second));
   return notes;
 }

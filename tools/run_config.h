@@ -29,9 +29,9 @@ std::string shell_word(const std::string& word);
 std::filesystem::path data_root_of(const Call& call, const DataConfig& config);
 
 /// A batch of made-up images (uniform noise) and labels, for commands that measure.
-TensorBatch made_up_batch(const Config& config, const Network& network, int64_t n);
+TensorBatch made_up_batch(const Config& config, const Network& network, const Task& task, int64_t n);
 
-/// What stands behind the bar of a run: epoch, loss, top-1 of the last evaluation where there is one.
+/// What stands behind the bar of a run: epoch, loss, the primary metric of the last evaluation where there is one.
 std::vector<std::string> progress_notes(const RunProgress& progress);
 
 /// What is saved with a run: command line, revision, versions of the libraries.

@@ -62,7 +62,7 @@ Images find_images(const Call& call) {
     images.help = "CIFAR-100, the real images, from " + images.help;
   } else if (images.data_set == "procedural") {
     images.help =
-        fmt::format("procedural images ({} classes, made from seed {}), {}", source_format("procedural").classes,
+        fmt::format("procedural images ({} classes, made from seed {}), {}", dataset_format("procedural", {}).classes,
                     config.data.seed, decided ? "as --set data.name says" : "because CIFAR-100 was not found");
   } else {
     images.help = images.data_set + " from " + images.help;
@@ -93,7 +93,8 @@ std::string last_line(const fs::path& file) {
 // Where a run of another process stands: the last whole line of its log that names a step.
 RunProgress logged_progress(const PlannedRun& run) {
   constexpr std::streamoff kTail = 4096;
-  RunProgress progress{.steps = planned_steps(run.config, kAllImages), .epochs = run.config.train.epochs, .top1 = {}};
+  RunProgress progress{.steps = planned_steps(run.config, kAllImages), .epochs = run.config.train.epochs, .metric = {}};
+  const Metric& metric = find_task(run.config.task).primary();
   std::ifstream in(run.folder / "log.jsonl", std::ios::binary | std::ios::ate);
   if (!in) return progress;
   in.seekg(std::max<std::streamoff>(0, static_cast<std::streamoff>(in.tellg()) - kTail));
@@ -103,7 +104,8 @@ RunProgress logged_progress(const PlannedRun& run) {
     progress.step = entry["step"].get<int64_t>();
     if (entry.contains("epoch")) progress.epoch = entry["epoch"].get<int64_t>();
     if (entry.contains("loss")) progress.loss = entry["loss"].get<double>();
-    if (entry.contains("test_top1")) progress.top1 = entry["test_top1"].get<double>();
+    if (const std::string key = "test_" + metric.name; entry.contains(key))
+      progress.metric = {metric, entry[key].get<double>()};
   }
   return progress;
 }
@@ -238,7 +240,7 @@ class TableBar {
   void started(size_t i) {
     ++begun_;
     running_[i] = {
-        .steps = planned_steps(runs_[i].config, kAllImages), .epochs = runs_[i].config.train.epochs, .top1 = {}};
+        .steps = planned_steps(runs_[i].config, kAllImages), .epochs = runs_[i].config.train.epochs, .metric = {}};
     name(i);
   }
   void progress(size_t i, const RunProgress& p) {
@@ -268,7 +270,7 @@ class TableBar {
     const RunProgress& p = running_[i];  // the bar names the run that moved last
     const std::string seed = plan_.options.seeds > 1 ? fmt::format(" seed {}", runs_[i].seed) : "";
     bar().set_what(fmt::format("{}/{} {}{}", begun_, missing_, plan_.rows[runs_[i].row].title, seed));
-    notes_ = progress_notes({.step = p.step, .epoch = p.epoch, .epochs = p.epochs, .loss = p.loss, .top1 = p.top1});
+    notes_ = progress_notes({.step = p.step, .epoch = p.epoch, .epochs = p.epochs, .loss = p.loss, .metric = p.metric});
   }
   void draw() {
     double done = finished_, skipped = 0;
@@ -311,7 +313,8 @@ int run(const Call& call) {
                                  ? call.path("out")
                                  : fs::path("runs") / fmt::format("{}-{}-{}", name, scale.name, images.data_set)};
   if (call.given("only") && options.only.empty()) throw Error("--only: expected a pattern, got nothing");
-  const TablePlan plan = make_plan(table.name, options);
+  TablePlan plan = make_plan(table.name, options);
+  for (PlannedRun& run : plan.runs) run.config.model.init = expand_home(run.config.model.init).string();
   // Another run in a folder, a wrong operator or key: found before anything runs.
   for (const PlannedRun& planned : plan.runs) {
     if (!planned.selected) continue;

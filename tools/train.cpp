@@ -19,7 +19,7 @@ std::string epoch_line(const EpochSummary& e) {
   std::vector<std::string> parts{fmt::format("epoch {:>{}}/{}", e.epoch, std::to_string(e.epochs).size(), e.epochs),
                                  fmt::format("loss {:.3f}", e.loss)};
   if (e.test_loss) parts.push_back(fmt::format("test loss {:.3f}", *e.test_loss));
-  if (e.top1) parts.push_back(fmt::format("top-1 {:.2f}%", 100 * *e.top1));
+  if (e.metric) parts.push_back(e.metric->text());
   parts.push_back(fmt::format("{:.0f} images/s", e.images_per_second));
   parts.push_back(duration_text(e.seconds));
   return fitted_line(parts, "  ", terminal_width(STDERR_FILENO));
@@ -33,6 +33,15 @@ struct Request {
   fs::path out;
 };
 
+bool is_config(const fs::path& named) {
+  try {
+    load_config(named);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 // With --resume and without --out the argument may be the run directory itself, whose config is then the run's.
 Request request_of(const Call& call) {
   const fs::path named = expand_home(call.argument());
@@ -45,6 +54,8 @@ Request request_of(const Call& call) {
   if (call.flag("resume") && named.extension() == ".safetensors")
     throw Error("{}: a checkpoint; --resume takes its run directory{}", named.string(),
                 named.has_parent_path() ? ", " + named.parent_path().string() : "");
+  if (call.flag("resume") && !call.given("out") && !fs::exists(named) && !is_config(named))
+    throw Error("{}: expected a run directory to resume, or its config; there is neither", named.string());
   Request request{.config = config_of(call), .out = {}};
   request.out = call.given("out") ? call.path("out") : fs::path("runs") / request.config.name;
   if (call.flag("resume")) request.config = resumed_config(request.config, request.out);
@@ -84,7 +95,7 @@ int run(const Call& call) {
                                     },
                                 .epoch_ended =
                                     [&](const EpochSummary& e) {
-                                      if (e.top1) latest.top1 = e.top1;  // evaluated after the last step
+                                      if (e.metric) latest.metric = e.metric;  // evaluated after the last step
                                       progress.update(latest.step, progress_notes(latest));
                                       print_progress_line(epoch_line(e));
                                     },
@@ -108,12 +119,12 @@ int run(const Call& call) {
                       steps, (out / "trace.json").string()));
   std::vector<std::string> shapes;
   for (const auto& [slot, size] : result.shapes) shapes.push_back(fmt::format("{} {}", slot, size.str()));
-  const auto percent = [](const std::optional<double>& top1) {
-    return top1 ? fmt::format("{:.2f}%", 100 * *top1) : std::string("not evaluated");
+  const auto percent = [](const std::optional<double>& value) {
+    return value ? fmt::format("{:.2f}%", 100 * *value) : std::string("not evaluated");
   };
-  print(fmt::format("top-1 {} (last), {} (best)\n{:.4f} GMACs, {} parameters, {} steps at {:.0f} images/s\n{}\nin {}\n",
-                    percent(result.top1_last), percent(result.top1_best), result.gmacs, result.parameters, result.steps,
-                    result.images_per_second, fmt::join(shapes, ", "), out.string()));
+  print(fmt::format("{} {} (last), {} (best)\n{:.4f} GMACs, {} parameters, {} steps at {:.0f} images/s\n{}\nin {}\n",
+                    result.metric.label, percent(result.metric_last()), percent(result.best), result.gmacs,
+                    result.parameters, result.steps, result.images_per_second, fmt::join(shapes, ", "), out.string()));
   return 0;
 }
 
@@ -135,6 +146,7 @@ const Registered registered(
      .details =
          "CONFIG is a file, or the name of one in configs/ (here or beside the program's source) or compiled in:\n"
          "cifar100_vgg16.json ... The log says which file was read.\n"
+         "`tidepool keys` lists the keys that --set can change.\n"
          "`tidepool train --resume RUN` resumes the run in the directory RUN with its own config, data and\n"
          "settings; --set may change only keys that do not decide weights (data.workers, train.max_steps ...).\n"
          "Ctrl-C finishes the step, saves a checkpoint and exits with 130.\n",

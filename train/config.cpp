@@ -11,10 +11,14 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/key_values.h"
 #include "core/text.h"
+#include "data/dataset.h"
 #include "data/named_normalisation.h"
+#include "layers/pool/operator.h"
+#include "models/registry.h"
 #include "train/optimizers/rule.h"
-#include "train/schema.h"
+#include "train/task.h"
 
 namespace tidepool {
 
@@ -27,98 +31,83 @@ struct EmbeddedFile {
 extern const EmbeddedFile kEmbeddedConfigs[];
 extern const size_t kEmbeddedConfigs_count;
 
+std::vector<KeyOption> network_options() {
+  std::vector<KeyOption> options;
+  for (const NetworkRegistration& each : network_registrations())
+    options.push_back({.name = each.name, .help = each.help, .keys = {}});
+  return options;
+}
+
+std::vector<KeyOption> data_set_options() {
+  std::vector<KeyOption> options;
+  for (const DatasetDescription* each : datasets())
+    options.push_back({.name = std::string(each->name), .help = std::string(each->help), .keys = own_keys(*each)});
+  return options;
+}
+
+std::vector<KeyOption> task_options() {
+  std::vector<KeyOption> options;
+  for (const TaskDescription* each : tasks()) options.push_back({.name = each->name, .help = each->help, .keys = {}});
+  return options;
+}
+
+std::vector<KeyOption> pool_options() {
+  std::vector<KeyOption> options;
+  for (const PoolDescription* each : pool_operators())
+    options.push_back({.name = each->name, .help = each->formula, .keys = each->keys});
+  return options;
+}
+
+std::vector<KeyOption> optimizer_options(bool with_defaults) {
+  std::vector<KeyOption> options;
+  for (const OptimizerDescription* each : optimizers()) {
+    options.push_back({.name = each->name, .help = each->help, .keys = each->keys});
+    for (Key& key : options.back().keys)
+      if (!with_defaults) key.default_value.clear();
+  }
+  return options;
+}
+
+std::vector<std::string> normalize_words() {
+  std::vector<std::string> words = {"measure"};
+  for (const NamedNormalisation& known : kNamedNormalisations) words.emplace_back(known.name);
+  return words;
+}
+
+const KeyList& config_keys() {
+  static const KeyList list = list_keys<Config>();
+  return list;
+}
+
 namespace {
 
 namespace fs = std::filesystem;
 
-const Schema& schema() {
-  static const Schema kSchema = [] {
-    Json text = parse_json(*embedded_config("schema.json"), "schema.json");
-    describe_optimizers(text);
-    return Schema(text.dump(), "schema.json");
-  }();
-  return kSchema;
+// The origin of a path, or of its nearest ancestor that has one, with ": " behind it; "" when none is known.
+std::string origin_of(const Origins& origins, std::string path) {
+  while (true) {
+    if (const auto found = origins.find(path); found != origins.end()) return found->second + ": ";
+    if (path.empty()) return "";
+    const size_t dot = path.rfind('.');
+    path = dot == std::string::npos ? "" : path.substr(0, dot);
+  }
 }
 
-// The optimizer that a config's `optim` names; null when that is no optimizer.
-const OptimizerDescription* named_optimizer(const Json& optim) {
-  const Json name = optim.is_object() && optim.contains("name") ? optim["name"] : Json(OptimConfig{}.name);
-  for (const OptimizerDescription* each : optimizers())
-    if (name == each->name) return each;
-  return nullptr;
-}
-
-// Calls f(object, key, path) for each key of any optimizer's own that `optim` or a group of it says.
-template <class F>
-void each_optimizer_key(Json& optim, const F& f) {
-  const auto visit = [&](Json& object, const std::string& path) {
-    if (!object.is_object()) return;
-    std::set<std::string> keys;
-    for (const OptimizerDescription* each : optimizers())
-      for (const auto& item : optimizer_keys(*each).items())
-        if (object.contains(item.key())) keys.insert(item.key());
-    for (const std::string& key : keys) f(object, key, join_path(path, key));
-  };
-  visit(optim, "optim");
-  if (!optim.is_object() || !optim.contains("groups") || !optim["groups"].is_array()) return;
-  for (size_t i = 0; i < optim["groups"].size(); ++i) visit(optim["groups"][i], fmt::format("optim.groups.{}", i));
-}
-
-// Keys that the named optimizer does not have go: a run saved by an older version has those of all optimizers.
-void drop_other_optimizers_keys(Json& config) {
-  if (!config.is_object() || !config.contains("optim")) return;
-  const OptimizerDescription* optimizer = named_optimizer(config["optim"]);
-  if (!optimizer) return;
-  const Json& own = optimizer_keys(*optimizer);
-  each_optimizer_key(config["optim"], [&](Json& object, const std::string& key, const std::string&) {
-    if (!own.contains(key)) object.erase(key);
-  });
-}
-
-// The schema's defaults, and those of the named optimizer's own keys.
-void fill_defaults(Json& value) {
-  schema().fill_defaults(value);
-  if (!value.is_object() || !value.contains("optim") || !value["optim"].is_object()) return;
-  const OptimizerDescription* optimizer = named_optimizer(value["optim"]);
-  if (!optimizer) return;
-  for (const auto& item : optimizer_keys(*optimizer).items())
-    if (!value["optim"].contains(item.key())) value["optim"][item.key()] = item.value()["default"];
-  schema().fill_defaults(value);  // for the order
-}
-
-struct Source {
+struct ConfigSource {
   Json value;
   Origins origins;
   std::vector<std::string> files;  // as Config::files
   bool shipped = false;            // one of ours, or a saved run: nobody wrote its groups for this network
 };
 
-bool other_type(const Json& base, const Json& over) {
-  return base.contains("type") && over.contains("type") && base["type"] != over["type"];
-}
-
-void merge(Json& base, const Json& over) {
-  if (!base.is_object() || !over.is_object() || other_type(base, over)) {
-    base = over;
-    return;
-  }
-  for (const auto& item : over.items()) {
-    if (base.contains(item.key())) {
-      merge(base[item.key()], item.value());
-    } else {
-      base[item.key()] = item.value();
-    }
-  }
-}
-
-// What lies beside the configs for them: schema.json, and operators.schema.json for editors.
+// What lies beside the configs for editors.
 bool is_schema(std::string_view name) {
   return name.ends_with("schema.json");
 }
 
 std::optional<std::string> embedded_name(const std::string& name) {
   for (const std::string& each : {name, name + ".json"}) {
-    if (!is_schema(each) && embedded_config(each)) return each;
+    if (embedded_config(each)) return each;
   }
   return std::nullopt;
 }
@@ -170,11 +159,11 @@ bool is_shipped(const fs::path& file) {
 }
 
 // `chain` holds the configs that are being read, from the one asked for to this one.
-Source with_bases(Source source, const std::string& origin, const std::optional<fs::path>& folder,
-                  std::vector<std::string> chain);
+ConfigSource with_bases(ConfigSource source, const std::string& origin, const std::optional<fs::path>& folder,
+                        std::vector<std::string> chain);
 
-Source read_source(const std::string& name, const std::optional<fs::path>& folder, const std::string& said_by,
-                   std::vector<std::string> chain) {
+ConfigSource read_source(const std::string& name, const std::optional<fs::path>& folder, const std::string& said_by,
+                         std::vector<std::string> chain) {
   if (name.empty()) throw Error("{}expected the name of a config, got \"\"", said_by);
   std::error_code code;
   fs::path file = folder ? *folder / name : fs::path(name);
@@ -199,13 +188,13 @@ Source read_source(const std::string& name, const std::optional<fs::path>& folde
     throw Error("{}a config extends itself: {}{}", said_by, circle, fs::path(id).filename().string());
   }
   chain.push_back(id);
-  Source source;
+  ConfigSource source;
   const std::string origin = on_disk ? file.lexically_normal().string() : id;
   source.files.push_back(on_disk ? origin : *embedded + " (compiled in)");
   source.shipped = !on_disk || is_shipped(file);
   if (on_disk) {
     source.value = read_json(file.lexically_normal(), &source.origins);
-    if (is_saved_run(file)) drop_other_optimizers_keys(source.value);
+    if (is_saved_run(file)) erase_unused_options(config_keys(), source.value);
   } else {
     source.value = parse_json(*embedded_config(*embedded), origin, &source.origins);
   }
@@ -213,25 +202,19 @@ Source read_source(const std::string& name, const std::optional<fs::path>& folde
                     std::move(chain));
 }
 
-Source with_bases(Source source, const std::string& origin, const std::optional<fs::path>& folder,
-                  std::vector<std::string> chain) {
+ConfigSource with_bases(ConfigSource source, const std::string& origin, const std::optional<fs::path>& folder,
+                        std::vector<std::string> chain) {
   source.origins.emplace("", origin);
   if (!source.value.is_object()) throw Error("{}: expected an object, got {}", origin, brief_json(source.value));
   if (!source.value.contains("extends")) return source;
   const Json extends = source.value["extends"];
   const std::string said_by = origin_of(source.origins, "extends") + "extends: ";
   if (!extends.is_string()) throw Error("{}expected the name of a config, got {}", said_by, brief_json(extends));
-  Source base = read_source(extends.get<std::string>(), folder, said_by, std::move(chain));
+  ConfigSource base = read_source(extends.get<std::string>(), folder, said_by, std::move(chain));
   source.value.erase("extends");
   source.value.erase("$schema");
   base.value.erase("$schema");
-  if (base.value.contains("optim") && source.value.contains("optim") && source.value["optim"].is_object() &&
-      source.value["optim"].contains("name") &&
-      named_optimizer(source.value["optim"]) != named_optimizer(base.value["optim"]))
-    each_optimizer_key(base.value["optim"], [](Json& object, const std::string& key, const std::string&) {
-      object.erase(key);  // another optimizer, as another type: the keys of the base's go
-    });
-  merge(base.value, source.value);
+  merge(config_keys(), base.value, source.value);
   for (auto& [path, place] : source.origins) base.origins[path] = place;
   base.files.insert(base.files.begin(), source.files.begin(), source.files.end());
   base.shipped = source.shipped;
@@ -244,7 +227,20 @@ bool is_index(const std::string& text) {
 
 constexpr std::string_view kSet = "--set ";
 
-void apply_set(Source& source, const std::string& set) {
+// Whether the value at a dotted path is a string and nothing else, so that `--set name=5` means "5".
+bool wants_text(const std::string& path, Json at) {
+  KeyCursor cursor(config_keys());
+  for (size_t begin = 0; begin <= path.size();) {
+    const size_t end = std::min(path.find('.', begin), path.size());
+    const std::string key = path.substr(begin, end - begin);
+    begin = end + 1;
+    cursor.enter(key, at);
+    at = at.is_object() && at.contains(key) ? Json(at[key]) : Json(nullptr);
+  }
+  return cursor.wants_text();
+}
+
+void apply_set(ConfigSource& source, const std::string& set) {
   const std::string origin = std::string(kSet) + set;
   const size_t equals = set.find('=');
   expect_text(set, std::string(kSet) + printable(set.substr(0, equals)));
@@ -254,7 +250,7 @@ void apply_set(Source& source, const std::string& set) {
   if (path == "extends") throw Error("{}: a config file says what it extends; --set cannot", origin);
 
   Json value = text;
-  if (!schema().wants_string(path, source.value) || text.starts_with('"')) {
+  if (!wants_text(path, source.value) || text.starts_with('"')) {
     try {
       value = parse_json(text, origin);
     } catch (const Error&) {
@@ -264,6 +260,7 @@ void apply_set(Source& source, const std::string& set) {
   }
 
   Json* at = &source.value;
+  KeyCursor cursor(config_keys());
   std::string parent;
   for (size_t begin = 0; begin <= path.size();) {
     const size_t end = std::min(path.find('.', begin), path.size());
@@ -272,6 +269,7 @@ void apply_set(Source& source, const std::string& set) {
     begin = end + 1;
     if (key.empty()) throw Error("{}: '{}' has an empty part", origin, path);
     const std::string here = join_path(parent, key);
+    const Json& whole = *at;
     if (at->is_array()) {
       if (!is_index(key)) throw Error("{}: {} is a list: expected an index, got '{}'", origin, parent, key);
       const size_t index = std::stoul(key);
@@ -282,21 +280,12 @@ void apply_set(Source& source, const std::string& set) {
       }
       at = &(*at)[index];
     } else if (at->is_object()) {
-      if (last && key == "type" && at->contains("type") && (*at)["type"] != value) {
-        // Another type: the keys of the old one go, but not those that an earlier --set gave.
-        const std::vector<std::string> keys = [&] {
-          std::vector<std::string> all;
-          for (const auto& item : at->items()) all.push_back(item.key());
-          return all;
-        }();
-        for (const std::string& other : keys) {
-          const auto said = source.origins.find(join_path(parent, other));
-          if (said == source.origins.end() || !said->second.starts_with(kSet)) at->erase(other);
-        }
-      }
-      if (path == "optim.name" && last && at->contains(key) && (*at)[key] != value)  // likewise
-        each_optimizer_key(*at, [&](Json& object, const std::string& other, const std::string& where) {
-          if (!origin_of(source.origins, where).starts_with(kSet)) object.erase(other);
+      // Another option: the keys of the old one go, but not those that an earlier --set gave.
+      const KeyList* list = cursor.list();
+      if (last && list && key == list->selector && option_in_use(*list, *at, "") != value)
+        each_option_key(*list, *at, parent, [&](Json& object, const std::string& other, const std::string& where) {
+          const auto said = source.origins.find(where);
+          if (said == source.origins.end() || !said->second.starts_with(kSet)) object.erase(other);
         });
       if (!at->contains(key) || (!last && (*at)[key].is_null())) {
         (*at)[key] = last ? Json() : Json::object();
@@ -306,6 +295,7 @@ void apply_set(Source& source, const std::string& set) {
     } else {
       throw Error("{}: {} is {}, which has no key '{}'", origin, parent, brief_json(*at), key);
     }
+    cursor.enter(key, whole);
     parent = here;
   }
   *at = std::move(value);
@@ -316,119 +306,7 @@ void apply_set(Source& source, const std::string& set) {
   source.origins[path] = origin;
 }
 
-template <class T>
-T get(const Json& object, const char* key) {
-  return object.at(key).get<T>();
-}
-
-template <class T>
-std::optional<T> get_optional(const Json& object, const char* key) {
-  if (!object.contains(key) || object[key].is_null()) return std::nullopt;
-  return object[key].get<T>();
-}
-
-template <class T>
-T get_or(const Json& object, const char* key, T otherwise) {
-  return get_optional<T>(object, key).value_or(std::move(otherwise));
-}
-
-ScheduleConfig parse_schedule(const Json& json) {
-  static const std::map<std::string, ScheduleType> kTypes = {{"cosine", ScheduleType::kCosine},
-                                                             {"constant", ScheduleType::kConstant},
-                                                             {"step", ScheduleType::kStep},
-                                                             {"linear", ScheduleType::kLinear}};
-  ScheduleConfig schedule;
-  schedule.type = kTypes.at(get<std::string>(json, "type"));
-  schedule.warmup_epochs = get<double>(json, "warmup_epochs");
-  schedule.end_lr = get_or(json, "end_lr", schedule.end_lr);
-  schedule.milestones = get_or(json, "milestones", schedule.milestones);
-  schedule.gamma = get_or(json, "gamma", schedule.gamma);
-  return schedule;
-}
-
-DataConfig parse_data(const Json& json) {
-  DataConfig data;
-  data.name = get<std::string>(json, "name");
-  data.root = get_or<std::string>(json, "root", "");
-  const Json& variant = json.at("variant");
-  data.variant.type = get<std::string>(variant, "type");
-  data.variant.factor = get_or(variant, "factor", data.variant.factor);
-  data.variant.grid = get_or(variant, "grid", data.variant.grid);
-  data.variant.size = get_or(variant, "size", data.variant.size);
-  data.normalize = json.at("normalize");
-  data.augment = get<std::string>(json, "augment") == "standard";
-  data.padding = get<int64_t>(json, "padding");
-  data.shuffle = get<bool>(json, "shuffle");
-  data.drop_last = get<bool>(json, "drop_last");
-  data.train_images = get_optional<int64_t>(json, "train_images");
-  data.test_images = get_optional<int64_t>(json, "test_images");
-  data.seed = get<uint64_t>(json, "seed");
-  data.workers = get<int64_t>(json, "workers");
-  data.prefetch = get<int64_t>(json, "prefetch");
-  return data;
-}
-
-ModelConfig parse_model(const Json& json) {
-  ModelConfig model;
-  model.name = get<std::string>(json, "name");
-  model.width = get<double>(json, "width");
-  model.classes = get_optional<int64_t>(json, "classes");
-  model.conv_bias = get<bool>(json, "conv_bias");
-  if (!json.at("stem").is_null()) model.stem = get<std::string>(json, "stem");
-  model.strides = json.at("strides").get<std::map<std::string, int64_t>>();
-  model.where = get<std::string>(json, "where");
-  model.dropout = get_optional<double>(json, "dropout");
-  model.stochastic_depth = get_optional<double>(json, "stochastic_depth");
-  model.pool = json.at("pool");
-  return model;
-}
-
-OptimConfig parse_optim(const Json& json) {
-  OptimConfig optim;
-  optim.name = get<std::string>(json, "name");
-  optim.lr = get<double>(json, "lr");
-  const Json& own = optimizer_keys(find_optimizer(optim.name));
-  const auto options_of = [&](const Json& object) {
-    Json options = Json::object();
-    for (const auto& item : own.items())
-      if (object.contains(item.key())) options[item.key()] = object[item.key()];
-    return options;
-  };
-  optim.options = options_of(json);
-  optim.weight_decay = get<double>(json, "weight_decay");
-  optim.grad_clip = get_optional<double>(json, "grad_clip");
-  optim.ema = get_optional<double>(json, "ema");
-  optim.schedule = parse_schedule(json.at("schedule"));
-  for (const Json& each : json.at("groups")) {
-    ParamGroupConfig group;
-    group.match = get<std::string>(each, "match");
-    group.lr = get_or(each, "lr", optim.lr);
-    group.options = options_of(each);
-    group.weight_decay = get_optional<double>(each, "weight_decay");
-    group.first_epoch = get<int64_t>(each, "first_epoch");
-    group.every = get<int64_t>(each, "every");
-    group.schedule = each.contains("schedule") ? parse_schedule(each["schedule"]) : optim.schedule;
-    group.schedule.warmup_epochs = get_or(each, "warmup_epochs", group.schedule.warmup_epochs);
-    optim.groups.push_back(std::move(group));
-  }
-  return optim;
-}
-
-TrainConfig parse_train(const Json& json) {
-  TrainConfig train;
-  train.epochs = get<int64_t>(json, "epochs");
-  train.batch = get<int64_t>(json, "batch");
-  train.dtype = get<std::string>(json, "dtype");
-  train.max_steps = get_optional<int64_t>(json, "max_steps");
-  train.seed = get<uint64_t>(json, "seed");
-  train.log_every = get<int64_t>(json, "log_every");
-  train.checkpoint_every = get_optional<int64_t>(json, "checkpoint_every");
-  train.eval_every = get<int64_t>(json, "eval_every");
-  train.device = get<std::string>(json, "device");
-  return train;
-}
-
-// What no schema can say: how keys go together.
+// What no list of keys can say: how keys of several objects go together.
 void check_together(const Config& config, const Origins& origins) {
   const auto fail = [&](const std::string& path, const std::string& message) {
     throw Error("{}{}: {}", origin_of(origins, path), path, message);
@@ -443,31 +321,10 @@ void check_together(const Config& config, const Origins& origins) {
     fail("name",
          fmt::format("expected at most {} bytes, as a folder's name has, got {}", kLongestName, config.name.size()));
   }
-  if (const Json& normalize = config.data.normalize; normalize.is_string()) {
-    std::vector<std::string> names = {"measure"};
-    for (const NamedNormalisation& known : kNamedNormalisations) names.emplace_back(known.name);
-    if (std::find(names.begin(), names.end(), normalize) == names.end()) {
-      fail("data.normalize",
-           fmt::format(R"(expected one of {} or {{"mean": [...], "std": [...]}}; got {}{})", fmt::join(names, ", "),
-                       brief_json(normalize), did_you_mean(normalize.get<std::string>(), names)));
-    }
-  }
   const OptimConfig& optim = config.optim;
-  const OptimizerDescription& optimizer = find_optimizer(optim.name);
-  Json said_optim = config.resolved["optim"];
-  each_optimizer_key(said_optim, [&](Json&, const std::string& key, const std::string& path) {
-    const Json& own = optimizer_keys(optimizer);
-    if (own.contains(key)) return;
-    std::vector<std::string> having, keys;
-    for (const OptimizerDescription* each : optimizers())
-      if (optimizer_keys(*each).contains(key)) having.push_back(each->name);
-    for (const auto& item : own.items()) keys.push_back(item.key());
-    fail(path, fmt::format("{} has no such key, but {}; its own keys are {}", optim.name, fmt::join(having, " and "),
-                           fmt::join(keys, ", ")));
+  find_optimizer(optim.name).check(optim.options, [&](const std::string& path, const std::string& message) {
+    fail(join_path("optim", path), message);
   });
-  OptimizerKeys keys(&optim.options);
-  optimizer.keys(keys);
-  if (const auto& complaint = keys.complaint()) fail("optim." + complaint->first, complaint->second);
   const auto check_schedule = [&](const ScheduleConfig& schedule, const std::string& path,
                                   const std::string& warmup_path) {
     if (config.train.epochs > 0 && schedule.warmup_epochs > static_cast<double>(config.train.epochs)) {
@@ -498,35 +355,32 @@ void check_together(const Config& config, const Origins& origins) {
 }
 
 // Whether neither the config asked for, unless it is one of ours, nor a --set says the value.
-bool inherited(const Source& source, const std::string& path) {
+bool inherited(const ConfigSource& source, const std::string& path) {
   const std::string said = origin_of(source.origins, path);
   if (said.starts_with(kSet)) return false;
   return source.shipped || !said.starts_with(source.origins.at("") + ":");
 }
 
-Config finish(Source source, const std::string& name, std::span<const std::string> sets) {
+Config finish(ConfigSource source, const std::string& name, std::span<const std::string> sets) {
   source.value.erase("$schema");
   source.value.erase("extends");
+  const KeyList& list = config_keys();
   // Defaults before the sets, so that a set can change a part of one, as optim.betas.0; and again for what they add.
-  fill_defaults(source.value);
+  fill_defaults(list, source.value);
   for (const std::string& set : sets) {
     apply_set(source, set);
-    fill_defaults(source.value);
+    fill_defaults(list, source.value);
   }
   if (!source.value.contains("name")) source.value["name"] = name;
-  fill_defaults(source.value);
-  schema().validate(source.value, source.origins);
+  fill_defaults(list, source.value);
+  const KeyFail fail = [&](const std::string& path, const std::string& message) {
+    throw Error("{}{}: {}", origin_of(source.origins, path), path.empty() ? "the config" : path, message);
+  };
+  check_keys(list, source.value, fail);
 
   Config config;
-  config.name = get<std::string>(source.value, "name");
-  config.math = get<std::string>(source.value, "math");
-  config.fuse = get<bool>(source.value, "fuse");
-  config.data = parse_data(source.value.at("data"));
-  config.model = parse_model(source.value.at("model"));
-  config.loss.label_smoothing = get<double>(source.value.at("loss"), "label_smoothing");
-  config.loss.gmacs_lambda = get<double>(source.value.at("loss"), "gmacs_lambda");
-  config.optim = parse_optim(source.value.at("optim"));
-  config.train = parse_train(source.value.at("train"));
+  Keys keys(source.value, fail);
+  config.keys(keys);
   for (size_t i = 0; i < config.optim.groups.size(); ++i)
     config.optim.groups[i].inherited = inherited(source, fmt::format("optim.groups.{}.match", i));
   config.files = std::move(source.files);
@@ -545,21 +399,21 @@ Config load_config(const fs::path& file, std::span<const std::string> sets) {
   if (!bare && !fs::exists(file, code)) {
     throw Error("{}: no such file{}", file.string(), config_hint(file));
   }
-  Source source = read_source(file.string(), bare ? fs::path(".") : fs::path(), "", {});
+  ConfigSource source = read_source(file.string(), bare ? fs::path(".") : fs::path(), "", {});
   return finish(std::move(source), file.stem().string(), sets);
 }
 
 Config load_config_text(std::string_view text, std::string_view origin, std::span<const std::string> sets,
                         const fs::path& folder) {
-  Source source;
+  ConfigSource source;
   source.value = parse_json(text, origin, &source.origins);
   source = with_bases(std::move(source), std::string(origin), folder, {});
   return finish(std::move(source), fs::path(origin).stem().string(), sets);
 }
 
 Json completed_config(Json saved) {
-  drop_other_optimizers_keys(saved);
-  fill_defaults(saved);
+  erase_unused_options(config_keys(), saved);
+  fill_defaults(config_keys(), saved);
   return saved;
 }
 
@@ -576,9 +430,7 @@ void log_config_files(const Config& config) {
 
 std::vector<std::string> embedded_configs() {
   std::vector<std::string> names;
-  for (size_t i = 0; i < kEmbeddedConfigs_count; ++i) {
-    if (!is_schema(kEmbeddedConfigs[i].name)) names.emplace_back(kEmbeddedConfigs[i].name);
-  }
+  for (size_t i = 0; i < kEmbeddedConfigs_count; ++i) names.emplace_back(kEmbeddedConfigs[i].name);
   std::sort(names.begin(), names.end());
   return names;
 }

@@ -1,5 +1,6 @@
 // A run's configuration: JSON files with `extends`, `--set`, defaults and checks, as typed structs.
 #pragma once
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -11,105 +12,322 @@
 #include <vector>
 
 #include "core/json.h"
+#include "core/keys.h"
+#include "data/variant.h"
 
 namespace tidepool {
 
-// The members mirror the keys; configs/schema.json says what each means and holds the defaults, so that there is one
-// place for them. A struct made by hand, as tests do, starts from the values below.
+// Each key of a run stands once, below its member: parsing, checks, defaults, `tidepool keys`, docs/config.md and
+// configs/schema.json follow from the lists (core/keys.h). A struct made by hand, as tests do, has the same defaults.
+// What is registered (optimizers, data sets, networks, pooling operators) brings its own keys.
 
-struct VariantConfig {
-  std::string type = "none";  // none, stretch_v, stretch_h, tile, large
-  double factor = 2.0;        // stretch_v, stretch_h: how many times longer the axis becomes
-  int64_t grid = 4;           // tile: copies along each axis
-  int64_t size = 8;           // large: pixels that the image is shrunk to
+std::vector<KeyOption> network_options();
+std::vector<KeyOption> data_set_options();
+std::vector<KeyOption> task_options();
+std::vector<KeyOption> pool_options();
+/// In a group of parameters a key that is absent has no default: it is as in `optim`.
+std::vector<KeyOption> optimizer_options(bool with_defaults);
+/// "measure", and the names of known constants.
+std::vector<std::string> normalize_words();
+
+constexpr long double kLargestInt = 2147483647;
+
+struct NormalizeKeys {
+  void keys(Keys& k) {
+    std::vector<double> mean, std;
+    k.list("mean", mean, "One number per channel.").required().at_least(-1e6L).at_most(1e6L);
+    k.list("std", std, "One number per channel.").required().at_least(1e-6L).at_most(1e6L);
+    k.text("from", "The word that the numbers replace, in the config.json of a run. It changes nothing.");
+  }
 };
 
 struct DataConfig {
-  std::string name = "cifar100";  // cifar100, procedural
-  std::string root;               // "": the usual places
-  VariantConfig variant;
-  /// "measure", the name of known constants, or {"mean": [...], "std": [...]} with one number per channel.
+  std::string name = "cifar100";
+  Json options = Json::object();  // the data set's own keys
+  std::string root;               // "": the usual folders
+  VariantOptions variant;
   Json normalize = "measure";
-  bool augment = true;  // "standard": zero padding, random crop, horizontal flip
-  int64_t padding = 4;  // pixels on each side
+  bool augment = true;
+  int64_t padding = 4;
   bool shuffle = true;
-  bool drop_last = false;               // leave out an epoch's last batch when it is not full
-  std::optional<int64_t> train_images;  // none: all there are
-  std::optional<int64_t> test_images;
-  uint64_t seed = 0;     // of the procedural images
-  int64_t workers = 2;   // threads; 0: the training thread loads
-  int64_t prefetch = 4;  // batches held ready
+  bool drop_last = false;
+  std::optional<int64_t> train_images, test_images;  // none: all there are
+  uint64_t seed = 0;
+  int64_t workers = 2;
+  int64_t prefetch = 4;
+
+  void keys(Keys& k) {
+    k.select("name", name, "The data set.");
+    k.options(data_set_options(), &options);
+    k.text("root", root, "Folder of train.bin and test.bin. null: $TIDEPOOL_DATA, then ~/.cache/tidepool.")
+        .or_null()
+        .decides_no_weights();
+    k.section("variant", variant, "What is done to each image after its augmentation.");
+    k.json<NormalizeKeys>("normalize", normalize,
+                          "Mean and standard deviation of each channel, as shares of the full byte range: y = (x / 255 "
+                          "- mean) / std. measure: those of the training images in use, after the variant. cifar100, "
+                          "imagenet: the usual constants. A run's config.json and checkpoints hold the numbers, and "
+                          "evaluation uses those.")
+        .or_word(normalize_words());
+    k.choice("augment", augment, {"none", "standard"},
+             "standard: zero padding, a random crop, a random horizontal flip, in training. none: nothing.");
+    k.integer("padding", padding, "Pixels of zero padding on each side before the random crop.")
+        .at_least(0)
+        .at_most(65536);
+    k.flag("shuffle", shuffle, "A new order of the training images each epoch; false: the file's order.");
+    k.flag("drop_last", drop_last,
+           "Leave out an epoch's last batch when it is not full. false: a step with the images that are left.");
+    k.integer("train_images", train_images, "Train on the first so many images. null: all.")
+        .at_least(1)
+        .at_most(kLargestInt);
+    k.integer("test_images", test_images, "Evaluate on the first so many images. null: all.")
+        .at_least(1)
+        .at_most(kLargestInt);
+    k.integer(
+        "seed", seed,
+        "Seed of images that are made up; another seed is another data set. The order and the augmentation follow "
+        "train.seed.");
+    k.integer("workers", workers,
+              "Threads that make batches; 0: the training thread does. Their number never changes a batch.")
+        .at_least(0)
+        .at_most(1024)
+        .decides_no_weights();
+    k.integer("prefetch", prefetch, "Batches held ready.").at_least(1).at_most(65536).decides_no_weights();
+  }
+};
+
+/// One resize slot's operator.
+struct PoolKeys {
+  void keys(Keys& k) {
+    k.select("type", "The operator's name in the registry.");
+    k.options(pool_options());
+  }
 };
 
 struct ModelConfig {
   std::string name = "vgg16";
-  double width = 1.0;
+  double width = 1;
   std::optional<int64_t> classes;  // none: as many as the data set has
   bool conv_bias = false;
-  std::string stem;                        // "imagenet", "cifar"; empty: by the image's size
+  std::string stem;                        // "imagenet", "cifar"; "": by the image's size
   std::map<std::string, int64_t> strides;  // of empty slots
   std::string where = "before";
+  std::string head;                                 // "": the network's first
   std::optional<double> dropout, stochastic_depth;  // none: the network's own
-  /// Resize slot -> {"type": operator, its keys} or null; "default" fills every slot that is not named. The operator
-  /// registry checks the keys beside "type".
-  Json pool = Json::object();
+  Json pool = Json::object();                       // resize slot -> {"type": operator, its keys} or null
+  std::string init;                                 // "": random initial values
+  bool strict = true;
+
+  void keys(Keys& k) {
+    k.select("name", name, "The network.");
+    k.options(network_options());
+    k.number("width", width, "Scales all channels; 0.25 is a quarter of them.").above(0);
+    k.integer("classes", classes, "Outputs of the last layer. null: as many as the data set has classes.")
+        .at_least(1)
+        .at_most(16777216);
+    k.flag("conv_bias", conv_bias,
+           "vgg16: biases in the convolutions; the batch norm behind each makes them needless.");
+    k.choice("stem", stem, {"imagenet", "cifar"},
+             "First layers for large images or for small ones, which keep their size there. null: cifar up to 64 "
+             "pixels. vgg16 has one form.")
+        .or_null();
+    k.map("strides", strides, "Strides of empty resize slots, in place of the network's own: {\"stage3\": 1}.")
+        .at_least(1)
+        .at_most(1024);
+    k.choice("where", where, {"before", "after"},
+             "A slot's operator stands before the convolution whose stride it takes, or after that convolution's norm "
+             "and activation, at up to four times its cost.");
+    k.text("head", head,
+           "The last layers. null: the network's first. vgg16: linear, one linear layer behind a global average; fcn, "
+           "for "
+           "segmentation: 1x1 convolutions that score the last map and those behind pool3 and pool2, summed at the "
+           "largest "
+           "of them (FCN-8s).")
+        .or_null();
+    k.number("dropout", dropout, "Dropout before the last layer. null: the network's own (efficientnet_b0: 0.2).")
+        .at_least(0)
+        .below(1);
+    k.number("stochastic_depth", stochastic_depth,
+             "Probability with which the last residual branch is left out while training; earlier ones in proportion. "
+             "null: the network's own (efficientnet_b0: 0.2).")
+        .at_least(0)
+        .below(1);
+    k.json_map<PoolKeys>("pool", pool,
+                         "Which operator resizes the maps, by resize slot (vgg16: pool1 to pool4; efficientnet_b0: "
+                         "stem, stage2, stage3, stage4, stage6); 'default' fills the slots that are not named, but for "
+                         "those that read the image. null leaves a slot empty: the network's own layer, 2x2 max "
+                         "pooling in vgg16, a stride elsewhere.")
+        .or_null()
+        .as_written()
+        .described_in("operators.schema.json", "docs/operators.md");
+    k.text(
+         "init", init,
+         "Weights to start from: a safetensors file (a state dict of torchvision, a checkpoint) or a run directory. Of "
+         "a run with a moving average it is that. null: random initial values.")
+        .or_null();
+    k.flag(
+        "strict", strict,
+        "Every tensor of model.init and of the network has to fit. false: those that fit are taken; the others of the "
+        "network, as a classifier of other classes, keep their initial values.");
+  }
 };
 
 struct LossConfig {
-  double label_smoothing = 0.0;
-  double gmacs_lambda = 0.0;
+  double label_smoothing = 0;
+  double gmacs_lambda = 0;
+
+  void keys(Keys& k) {
+    k.number("label_smoothing", label_smoothing, "Share of the target spread evenly over all classes.")
+        .at_least(0)
+        .below(1);
+    k.number("gmacs_lambda", gmacs_lambda,
+             "Weight of the GMACs penalty, in loss per 1e9 multiply-accumulates of one image.")
+        .at_least(0);
+  }
 };
 
 enum class ScheduleType { kCosine, kConstant, kStep, kLinear };
 
 struct ScheduleConfig {
   ScheduleType type = ScheduleType::kCosine;
-  double warmup_epochs = 0.0;
-  double end_lr = 0.0;             // cosine, linear
-  std::vector<double> milestones;  // step: epochs, ascending
-  double gamma = 0.1;              // step
+  double warmup_epochs = 0;
+  double end_lr = 0;
+  std::vector<double> milestones;
+  double gamma = 0.1;
+
+  void keys(Keys& k) {
+    const auto warmup = [&] {
+      k.number("warmup_epochs", warmup_epochs, "Epochs of linear rise to the learning rate.").at_least(0);
+    };
+    const auto end = [&] { k.number("end_lr", end_lr, "Learning rate after the last step.").at_least(0); };
+    k.select("type", "The rate after the warm-up.");
+    if (k.option("cosine", "Half a cosine from the learning rate to end_lr after the last step."))
+      type = ScheduleType::kCosine;
+    warmup();
+    end();
+    if (k.option("constant", "The learning rate as it is.")) type = ScheduleType::kConstant;
+    warmup();
+    if (k.option("step", "Times gamma at each milestone.")) type = ScheduleType::kStep;
+    warmup();
+    k.list("milestones", milestones, "Epochs after which the rate falls, in ascending order.")
+        .required()
+        .above(0)
+        .at_most(kLargestInt);
+    k.number("gamma", gamma, "What the rate is multiplied by at each milestone.").above(0).at_most(1);
+    if (k.option("linear", "A straight line from the learning rate to end_lr after the last step."))
+      type = ScheduleType::kLinear;
+    warmup();
+    end();
+  }
 };
 
 /// Parameters whose name matches; the first group that matches has them. What a group does not say is as in `optim`,
 /// and filled in here, but for `options`.
 struct ParamGroupConfig {
-  std::string match;  // glob over parameter names: * any characters, ? one
+  std::string match;
   double lr = 0.1;
   Json options = Json::object();       // the optimizer's own keys that the group says
   std::optional<double> weight_decay;  // none: the optimizer's, and 0 for batch norms, biases and shape parameters
-  int64_t first_epoch = 0;             // epochs that pass before these parameters move
-  int64_t every = 1;                   // an update every so many steps
-  bool inherited = false;              // of a base or shipped config: may match no parameter of this network
+  int64_t first_epoch = 0;
+  int64_t every = 1;
   ScheduleConfig schedule;
+  bool inherited = false;  // of a base or shipped config: may match no parameter of this network
+
+  void keys(Keys& k) {
+    k.text("match", match, "Pattern of parameter names (\"*.alpha\"): * is any characters, ? is one.").required();
+    k.number("lr", lr, "Learning rate.").otherwise("as in optim").at_least(0);
+    k.options(optimizer_options(/*with_defaults=*/false), &options);
+    k.number("weight_decay", weight_decay, "Weight decay, of every parameter in the group.")
+        .otherwise("as in optim")
+        .at_least(0);
+    k.integer("first_epoch", first_epoch, "Epochs that pass before these parameters move; their warm-up begins there.")
+        .at_least(0)
+        .at_most(kLargestInt);
+    k.integer("every", every, "An update every so many steps.").at_least(1);
+    k.section("schedule", schedule, "A schedule of its own.").otherwise("as in optim");
+    k.number("warmup_epochs", schedule.warmup_epochs, "Length of the warm-up in epochs; goes before the schedule's.")
+        .otherwise("the schedule's")
+        .at_least(0);
+  }
 };
 
 struct OptimConfig {
-  std::string name = "sgd";  // of train/optimizers/
+  std::string name = "sgd";
   double lr = 0.1;
   Json options = Json::object();  // the optimizer's own keys; one that is absent has its default
   double weight_decay = 5e-4;
-  std::optional<double> grad_clip;  // largest global norm of the gradient
-  std::optional<double> ema;        // decay of the moving average of the weights
+  std::optional<double> grad_clip, ema;  // none: off
   std::vector<ParamGroupConfig> groups;
   ScheduleConfig schedule;
+
+  void keys(Keys& k) {
+    k.select("name", name, "The optimizer.");
+    k.number("lr", lr, "Learning rate after the warm-up. adamw wants about 0.001, rmsprop about 0.01.").at_least(0);
+    k.options(optimizer_options(/*with_defaults=*/true), &options);
+    k.number("weight_decay", weight_decay,
+             "L2 decay, added to the gradient (adamw: decoupled); batch norms, biases and shape parameters have none "
+             "unless a group says so.")
+        .at_least(0);
+    k.number("grad_clip", grad_clip,
+             "Largest global L2 norm of the gradient; a longer one is scaled down. null: no clipping.")
+        .above(0);
+    k.number("ema", ema, "Decay per step of a moving average of the weights, which evaluation then uses. null: none.")
+        .above(0)
+        .below(1);
+    k.section("schedule", schedule, "The learning rate over the run: a linear warm-up, then by type.")
+        .by_default(R"({"type": "cosine", "warmup_epochs": 1})");
+    ParamGroupConfig as_here;
+    as_here.lr = lr;
+    as_here.schedule = schedule;
+    k.sections("groups", groups, as_here,
+               "Parameters with settings of their own, by name; the first group that matches has the parameter. What a "
+               "group leaves out is as in optim.");
+  }
 };
 
 struct TrainConfig {
   int64_t epochs = 200;
   int64_t batch = 128;
-  std::string dtype = "f32";         // f32, bf16, f64
-  std::optional<int64_t> max_steps;  // the run stops there; the schedule still counts epochs
+  std::string dtype = "f32";
+  std::optional<int64_t> max_steps;
   uint64_t seed = 1;
-  int64_t log_every = 50;                   // steps between log lines with everything in them
-  std::optional<int64_t> checkpoint_every;  // steps; none: at the end of each epoch only
-  int64_t eval_every = 1;                   // epochs
-  std::string device = "auto";              // auto, cpu, cuda
+  int64_t log_every = 50;
+  std::optional<int64_t> checkpoint_every;
+  int64_t eval_every = 1;
+  std::string device = "auto";
+
+  void keys(Keys& k) {
+    k.integer("epochs", epochs, "Passes over the training images.").at_least(0).at_most(kLargestInt);
+    k.integer("batch", batch,
+              "Images per step. Batch norm needs two values a channel, so 1 fails where a map is a single pixel.")
+        .at_least(1)
+        .at_most(kLargestInt);
+    k.choice("dtype", dtype, {"f32", "bf16", "f64"}, "Arithmetic type; bf16 keeps f32 master weights.");
+    k.integer(
+         "max_steps", max_steps,
+         "Stop after so many steps; the schedule still counts epochs. 0 saves the initial weights. null: no limit.")
+        .at_least(0);
+    k.integer("seed", seed, "Seed of the initial weights, the order of the images, their augmentation and every draw.");
+    k.integer("log_every", log_every,
+              "Steps between log lines with shapes, speed and memory; the loss is logged at every step.")
+        .at_least(1)
+        .decides_no_weights();
+    k.integer("checkpoint_every", checkpoint_every,
+              "Steps between checkpoints, besides those at the end of an epoch. null: only those.")
+        .at_least(1)
+        .decides_no_weights();
+    k.integer("eval_every", eval_every, "Epochs between evaluations; the last epoch is always evaluated.")
+        .at_least(1)
+        .at_most(kLargestInt);
+    k.choice("device", device, {"auto", "cpu", "cuda"}, "auto: a GPU where there is one.").decides_no_weights();
+  }
 };
 
 struct Config {
   std::string name;
-  std::string math = "fast";  // fast, exact: no Winograd
-  bool fuse = true;           // false: every layer by itself
+  std::string math = "fast";
+  bool fuse = true;
+  std::string task = "classification";
   DataConfig data;
   ModelConfig model;
   LossConfig loss;
@@ -119,7 +337,34 @@ struct Config {
   Json resolved;
   /// What was read, the config asked for first: paths, and "NAME (compiled in)".
   std::vector<std::string> files;
+
+  void keys(Keys& k) {
+    k.text("$schema", "Path of configs/schema.json, for editors; tidepool does not read it.");
+    k.text(
+        "extends",
+        "Another config, whose values come first: a path relative to this file, or the name of one in configs/ or in "
+        "the program (cifar100_vgg16.json).");
+    k.text("name", name, "The run's name; its folder gets it.")
+        .otherwise("the file's name without .json")
+        .decides_no_weights();
+    k.choice(
+        "math", math, {"fast", "exact"},
+        "exact: convolutions are direct sums. fast: 3x3 ones may use Winograd's algorithm where it is faster, with "
+        "rounding errors up to ten times larger, and a NaN that reaches all of its tile.");
+    k.flag("fuse", fuse,
+           "false: every layer runs by itself. The same numbers to rounding, more slowly and with more memory.");
+    k.select("task", task, "What the network is trained for: its loss, its metrics, and what eval --output writes.");
+    k.options(task_options());
+    k.section("data", data, "What the network learns from.");
+    k.section("model", model, "The network and what resizes its maps.");
+    k.section("loss", loss, "What is minimised.");
+    k.section("optim", optim, "How the weights move.");
+    k.section("train", train, "The run.");
+  }
 };
+
+/// The keys of a config.
+const KeyList& config_keys();
 
 /// Loads a config file. Where no such file is, a name alone (with or without ".json") is looked for in `configs/` of
 /// the working directory, in `configs/` beside the program's source, and among the embedded configs, in this order. The
@@ -142,7 +387,7 @@ void log_config_files(const Config& config);
 /// Names of the configs in the binary ("cifar100_vgg16.json", ...), sorted.
 std::vector<std::string> embedded_configs();
 
-/// The text of an embedded config, or of "schema.json"; none when there is no such name.
+/// The text of an embedded config; none when there is no such name.
 std::optional<std::string_view> embedded_config(std::string_view name);
 
 }  // namespace tidepool

@@ -1,5 +1,8 @@
 #include "train/escape.h"
 
+#include <algorithm>
+#include <cctype>
+
 namespace tidepool {
 
 std::string escape_markdown(std::string_view text) {
@@ -21,6 +24,18 @@ std::string escape_markdown(std::string_view text) {
     out += c;
   }
   return out;
+}
+
+std::string code_markdown(std::string_view text) {
+  size_t longest = 0, run = 0;  // of backticks: the span's own must be more
+  std::string out;
+  for (const char c : text) {
+    run = c == '`' ? run + 1 : 0;
+    longest = std::max(longest, run);
+    out += c == '\n' || c == '\r' ? ' ' : c;
+  }
+  const std::string ticks(longest + 1, '`'), pad = out.starts_with('`') || out.ends_with('`') ? " " : "";
+  return ticks + pad + out + pad + ticks;
 }
 
 std::string escape_csv(std::string_view text) {

@@ -137,8 +137,8 @@ std::string pool_label(const Json& pool) {
   });
 }
 
-std::string data_label(const VariantConfig& variant) {
-  const VariantConfig usual;
+std::string data_label(const VariantOptions& variant) {
+  const VariantOptions usual;
   if (variant.type == "none") return "plain";
   if (variant.type == "tile" && variant.grid != usual.grid) return fmt::format("tile (grid {})", variant.grid);
   if (variant.type == "large" && variant.size != usual.size) return fmt::format("large (size {})", variant.size);
@@ -336,7 +336,7 @@ Config row_config(const Row& row, const Scale& scale, const std::string& data_se
 int64_t planned_steps(const Config& config, int64_t images) {
   images = config.data.train_images.value_or(images);
   const int64_t batch = config.train.batch;
-  // No overflow: the schema holds images, batch and epochs below 2^31 each.
+  // No overflow: the keys hold images, batch and epochs below 2^31 each.
   const int64_t steps = (images / batch + (config.data.drop_last || images % batch == 0 ? 0 : 1)) * config.train.epochs;
   return std::min(steps, config.train.max_steps.value_or(steps));
 }
@@ -364,6 +364,10 @@ TablePlan make_plan(const std::string& table, const PlanOptions& options) {
            .folder = options.out / "runs" / fmt::format("{}-seed{}", plan.rows[i].name, seed),
            .selected = selected[i]});
     }
+  for (const PlannedRun& run : plan.runs)
+    if (run.config.task != plan.runs.front().config.task)
+      throw Error("a table compares one metric: {} has the task {}, and {} has {}", plan.rows.front().name,
+                  plan.runs.front().config.task, plan.rows[run.row].name, run.config.task);
   // The runs of the first seed are those of the rows, in their order; another seed changes no label.
   const std::vector<Row> planned = plan.rows;
   for (size_t i = 0; i < plan.rows.size(); ++i)
@@ -386,7 +390,7 @@ std::optional<RunResult> saved_result(const PlannedRun& run) {
     throw Error("{}: holds a run with another config ({}); another --out keeps both", run.folder.string(), differs);
   if (!fs::exists(result)) return std::nullopt;
   try {
-    return RunResult::from_json(read_json(result));
+    return RunResult::from_json(read_json(result), find_task(run.config.task));
   } catch (const Json::exception& error) {
     throw Error("{}: expected the result of a run: {}", result.string(), error.what());
   }
@@ -394,8 +398,8 @@ std::optional<RunResult> saved_result(const PlannedRun& run) {
 
 bool same_function(const PlannedRun& a, const RunResult& of_a, const PlannedRun& b, const RunResult& of_b) {
   if (config_difference(a.config.resolved, b.config.resolved, "config").empty()) return true;
-  if (!of_a.loss_last || of_a.loss_last != of_b.loss_last || of_a.top1_last != of_b.top1_last ||
-      of_a.top1_best != of_b.top1_best || of_a.steps != of_b.steps || of_a.shapes != of_b.shapes)
+  if (!of_a.loss_last || of_a.loss_last != of_b.loss_last || of_a.metric_last() != of_b.metric_last() ||
+      of_a.best != of_b.best || of_a.steps != of_b.steps || of_a.shapes != of_b.shapes)
     return false;
   const auto weights = [](const PlannedRun& run) {
     auto tensors = read_safetensors(run.folder / "last.safetensors").tensors;

@@ -12,6 +12,7 @@
 #include "layers/pool/operator.h"
 #include "train/config.h"
 #include "train/run.h"
+#include "train/task.h"
 
 namespace tidepool {
 
@@ -92,9 +93,13 @@ struct TablePlan {
   PlanOptions options;
   std::vector<Row> rows;
   std::vector<PlannedRun> runs;  ///< seed by seed, so that an interrupted table has something in every row
+
+  /// The primary metric of the runs' task.
+  const Metric& metric() const { return find_task(runs.front().config.task).primary(); }
 };
 
-/// Throws Error for an unknown table or scale, a pattern that picks nothing, and a config that does not load.
+/// Throws Error for an unknown table or scale, a pattern that picks nothing, a config that does not load, and rows of
+/// different tasks.
 TablePlan make_plan(const std::string& table, const PlanOptions& options);
 
 /// The config of a row at a scale, ready to run.
@@ -109,8 +114,8 @@ int64_t planned_steps(const Config& config, int64_t images);
 std::optional<RunResult> saved_result(const PlannedRun& run);
 
 /// Whether two finished runs with the same seed computed the same function: their resolved configs are equal, or they
-/// end with the same map sizes, test loss and accuracies and, in last.safetensors, with the same bits in every weight
-/// that both have. Equal accuracies alone are chance; without the weights' files the answer is false.
+/// end with the same map sizes, test loss and metrics and, in last.safetensors, with the same bits in every weight
+/// that both have. Equal metrics alone are chance; without the weights' files the answer is false.
 bool same_function(const PlannedRun& a, const RunResult& of_a, const PlannedRun& b, const RunResult& of_b);
 
 /// What became of a planned run.

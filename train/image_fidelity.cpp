@@ -1,31 +1,36 @@
 #include "train/image_fidelity.h"
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <vector>
 
 #include "core/parallel.h"
-#include "data/source.h"
+#include "data/transform.h"
 #include "layers/pool/prepared.h"
+#include "train/setup.h"
 
 namespace tidepool {
 
 Fidelity image_fidelity(const Json& pool, const DataConfig& data, const std::filesystem::path& root) {
-  const auto source =
-      make_source(data.name, {.split = Split::kTest, .root = root, .images = data.test_images, .seed = data.seed});
+  const auto dataset = open_dataset(data.name, dataset_options(data, root, Split::kTest));
   const auto op = make_pool_operator(nlohmann::json(pool));
-  const ImageShape shape = source->shape();
+  const ImageShape shape = dataset->shape();
   const int64_t places = shape.height * shape.width;
+  const Transform transform(shape, {.type = "none"}, {});
+  TransformScratch scratch;
+  Sample sample;
+  std::vector<float> image(static_cast<size_t>(shape.elements()));
   constexpr int64_t kBatch = 256;
   Fidelity sum;
-  for (int64_t begin = 0; begin < source->size(); begin += kBatch) {
-    const int64_t n = std::min(kBatch, source->size() - begin);
+  for (int64_t begin = 0; begin < dataset->size(); begin += kBatch) {
+    const int64_t n = std::min(kBatch, dataset->size() - begin);
     const Tensor x = Tensor::empty({n, shape.channels, shape.height, shape.width});
     float* const values = x.mutable_data<float>();
     for (int64_t i = 0; i < n; ++i) {
-      const uint8_t* const pixels = source->pixels(begin + i);
-      std::transform(pixels, pixels + shape.elements(), values + i * shape.elements(),
-                     [](uint8_t v) { return static_cast<float>(v) / 255.0f; });
+      dataset->read(begin + i, sample);
+      transform.image(sample, std::nullopt, image.data(), scratch);
+      for (int64_t p = 0; p < places; ++p)
+        for (int64_t c = 0; c < shape.channels; ++c)
+          values[(i * shape.channels + c) * places + p] = image[static_cast<size_t>(p * shape.channels + c)];
     }
     const Tensor y = op->forward(x, start_values(*op, x.shape(), DType::f32, 0), {}).contiguous(MemoryFormat::plain);
     const int64_t height = y.size(2), width = y.size(3);

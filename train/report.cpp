@@ -15,6 +15,8 @@ namespace tidepool {
 namespace fs = std::filesystem;
 namespace {
 
+constexpr std::string_view kCommand = "Command";  // of a caption; shown as code
+
 std::string number_or(const std::optional<int64_t>& n, const char* otherwise) {
   return n ? std::to_string(*n) : std::string(otherwise);
 }
@@ -52,7 +54,7 @@ std::string difference_text(const ReportRow& row) {
 }
 
 struct Column {
-  const char* name;
+  std::string name;
   bool number;
   std::string (*cell)(const ReportRow&);
   int minor;                               // a narrow terminal leaves out the highest first; 0: always there
@@ -60,7 +62,7 @@ struct Column {
 };
 
 int64_t seeds_of(const ReportRow& row) {
-  return row.top1_last ? row.top1_last->n : 0;
+  return row.last ? row.last->n : 0;
 }
 
 bool has_fidelity(const Report& report) {
@@ -69,19 +71,19 @@ bool has_fidelity(const Report& report) {
 
 // What every format but CSV and JSON shows.
 std::vector<Column> columns(const Report& report) {
-  static const std::vector<Column> kAll{
+  const std::vector<Column> all{
       {"data", false, [](const ReportRow& r) { return r.row.data; }, 0},
       {"network", false, [](const ReportRow& r) { return r.row.model; }, 0},
       {"pool", false, [](const ReportRow& r) { return r.row.pool; }, 0},
       {"lambda", true, [](const ReportRow& r) { return r.row.lambda > 0 ? fmt::format("{:g}", r.row.lambda) : "-"; },
        0},
-      {"top-1 last, %", true, [](const ReportRow& r) { return percent_text(r.top1_last); }, 0},
+      {report.metric.label + " last, %", true, [](const ReportRow& r) { return percent_text(r.last); }, 0},
       {"n", true,
        [](const ReportRow& r) {
          return seeds_of(r) == r.wanted ? std::to_string(r.wanted) : fmt::format("{} of {}", seeds_of(r), r.wanted);
        },
        2},
-      {"top-1 best, %", true, [](const ReportRow& r) { return percent_text(r.top1_best); }, 7},
+      {report.metric.label + " best, %", true, [](const ReportRow& r) { return percent_text(r.best); }, 7},
       {"difference [95%]", true, difference_text, 1},
       {"GMACs", true, [](const ReportRow& r) { return mean_text(r.gmacs, 1, 4); }, 3},
       {"parameters, M", true, [](const ReportRow& r) { return mean_text(r.parameters, 1e6, 3); }, 9},
@@ -97,10 +99,10 @@ std::vector<Column> columns(const Report& report) {
        6, has_fidelity},
       {"final shapes", false, shapes_text, 4},
   };
-  std::vector<Column> all;
-  for (const Column& column : kAll)
-    if (!column.shown || column.shown(report)) all.push_back(column);
-  return all;
+  std::vector<Column> shown;
+  for (const Column& column : all)
+    if (!column.shown || column.shown(report)) shown.push_back(column);
+  return shown;
 }
 
 std::vector<std::vector<std::string>> cells_of(const Report& report) {
@@ -117,7 +119,7 @@ size_t characters(std::string_view text) {
       std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
-std::string variant_text(const VariantConfig& v) {
+std::string variant_text(const VariantOptions& v) {
   if (v.type == "stretch_v") return fmt::format("stretched {:g} times in height, then cropped", v.factor);
   if (v.type == "stretch_h") return fmt::format("stretched {:g} times in width, then cropped", v.factor);
   if (v.type == "tile") return fmt::format("shrunk, then repeated {}x{} times", v.grid, v.grid);
@@ -281,7 +283,8 @@ std::vector<std::pair<std::string, std::string>> report_notes(const Report& repo
 }
 
 ReportTable report_table(const Report& report) {
-  ReportTable table{.header = {}, .cells = cells_of(report), .minor = {}, .keep = {"pool", "top-1 last, %"}};
+  ReportTable table{
+      .header = {}, .cells = cells_of(report), .minor = {}, .keep = {"pool", report.metric.label + " last, %"}};
   std::vector<Column> all = columns(report);
   for (const Column& column : all) table.header.emplace_back(column.name);
   std::erase_if(all, [](const Column& column) { return column.minor == 0; });
@@ -303,12 +306,13 @@ Report make_report(const TablePlan& plan, const std::vector<RunOutcome>& outcome
                 .caption = {},
                 .scale = plan.scale.name,
                 .data_set = plan.runs.front().config.data.name,
+                .metric = plan.metric(),
                 .rows = {},
                 .fidelity = plan.table->fidelity,
                 .incomplete = {}};
-  std::map<std::string, std::map<uint64_t, double>> top1;  // by row name, then seed
-  std::map<std::string, std::map<uint64_t, size_t>> done;  // the same: index into plan.runs
-  std::vector<const Config*> shown;                        // by row of the report: of its first seed
+  std::map<std::string, std::map<uint64_t, double>> values;  // of the metric, by row name, then seed
+  std::map<std::string, std::map<uint64_t, size_t>> done;    // the same: index into plan.runs
+  std::vector<const Config*> shown;                          // by row of the report: of its first seed
   std::string missing_rows;
   int64_t missing = 0, asked = 0;
   for (size_t i = 0; i < plan.rows.size(); ++i) {
@@ -332,11 +336,11 @@ Report make_report(const TablePlan& plan, const std::vector<RunOutcome>& outcome
       const RunResult& r = *outcome.result;
       row.seeds.emplace_back(run.seed, r);
       done[row.row.name][run.seed] = k;
-      if (r.top1_last) {
-        last.push_back(*r.top1_last);
-        top1[row.row.name][run.seed] = *r.top1_last;
+      if (const auto value = r.metric_last()) {
+        last.push_back(*value);
+        values[row.row.name][run.seed] = *value;
       }
-      if (r.top1_best) best.push_back(*r.top1_best);
+      if (r.best) best.push_back(*r.best);
       gmacs.push_back(r.gmacs);
       parameters.push_back(static_cast<double>(r.parameters));
       if (r.steps > 0) step_ms.push_back(1000 * r.seconds / static_cast<double>(r.steps));
@@ -354,8 +358,8 @@ Report make_report(const TablePlan& plan, const std::vector<RunOutcome>& outcome
     }
     if (const auto found = facts.fidelity.find(row.row.name); found != facts.fidelity.end())
       row.fidelity = found->second;
-    row.top1_last = summarize(last);
-    row.top1_best = summarize(best);
+    row.last = summarize(last);
+    row.best = summarize(best);
     row.gmacs = summarize(gmacs);
     row.parameters = summarize(parameters);
     row.step_ms = summarize(step_ms);
@@ -371,7 +375,7 @@ Report make_report(const TablePlan& plan, const std::vector<RunOutcome>& outcome
   std::vector<std::string> baselines;
   for (ReportRow& row : report.rows) {
     if (row.row.baseline.empty()) continue;
-    row.difference = paired_difference(top1[row.row.name], top1[row.row.baseline]);
+    row.difference = paired_difference(values[row.row.name], values[row.row.baseline]);
     const auto& theirs = done[row.row.baseline];
     row.same_runs = row.difference.has_value();
     for (const auto& [seed, k] : done[row.row.name])
@@ -390,6 +394,7 @@ Report make_report(const TablePlan& plan, const std::vector<RunOutcome>& outcome
 
   if (missing > 0) report.incomplete = fmt::format("{} of {} runs are missing: {}", missing, asked, missing_rows);
   const int64_t seeds = plan.options.seeds;
+  const std::string& metric = report.metric.label;
   report.caption = {
       {"Scale", scale_text(plan, shown)},
       {"Data", facts.data},
@@ -397,19 +402,21 @@ Report make_report(const TablePlan& plan, const std::vector<RunOutcome>& outcome
       {"Seeds", seeds == 1 ? std::string("1 (seed 1); one seed supports no claim about a difference")
                            : fmt::format("{} (1 to {}); mean {} standard deviation", seeds, seeds, kPlusMinus)},
       {"Columns",
-       "top-1 of the test images after the last epoch, and of the best epoch (chosen on the test images); " +
+       fmt::format("{} of the test images after the last epoch, and of the best epoch (chosen on the test images); ",
+                   metric) +
            (baselines.empty()
                 ? std::string()
-                : fmt::format("difference of top-1 last in points to {} on the same data, paired by seed, with its 95% "
+                : fmt::format("difference of {} last in points to {} on the same data, paired by seed, with its 95% "
                               "interval (Student's t); ",
-                              fmt::join(baselines, ", "))) +
+                              metric, fmt::join(baselines, ", "))) +
            (any_without("same runs")
                 ? "same runs: in every seed the weights that both have, the map sizes and the test loss are, bit for "
                   "bit, those of the row it is compared with: the trained networks are the same function; "
                 : "") +
-           (any_without("no spread") ? "no spread: other weights whose top-1 differs by the same amount in every "
-                                       "seed, from which no interval follows; "
-                                     : "") +
+           (any_without("no spread") ? fmt::format("no spread: other weights whose {} differs by the same amount in "
+                                                   "every seed, from which no interval follows; ",
+                                                   metric)
+                                     : std::string()) +
            "GMACs of one image with the final shapes; ms of a training step; final shapes after each resize slot, "
            "height x width" +
            (seeds > 1 ? ", mean over the seeds" : "")},
@@ -436,7 +443,7 @@ Report make_report(const TablePlan& plan, const std::vector<RunOutcome>& outcome
   if (!penalised.empty())
     report.caption.emplace_back(
         "Lambda", by_width ? "weight of the GMACs penalty: 0.1 / width^2, so that it weighs as much beside the "
-                             "cross-entropy as 0.1 in the network of width 1"
+                             "loss as 0.1 in the network of width 1"
                            : "weight of the GMACs penalty");
   const auto threads = [](const Json& p) {
     return p.contains("threads") ? fmt::format("threads per run {}", p.at("threads").dump()) : std::string();
@@ -452,7 +459,7 @@ Report make_report(const TablePlan& plan, const std::vector<RunOutcome>& outcome
                                          : std::string()));
   report.caption.emplace_back("Revision", (facts.revision.empty() ? "not known" : facts.revision) +
                                               earlier_text(plan, outcomes, facts.revision, revision));
-  report.caption.emplace_back("Command", facts.command);
+  report.caption.emplace_back(kCommand, facts.command);
   return report;
 }
 
@@ -482,16 +489,17 @@ std::string report_markdown(const Report& report) {
     text += "|\n";
   }
   text += "\n";
-  for (const auto& [what, help] : report_notes(report))
-    text += fmt::format("- **{}**: {}\n", what, escape_markdown(help));
+  for (const auto& [what, note] : report_notes(report))
+    text += fmt::format("- **{}**: {}\n", what, what == kCommand ? code_markdown(note) : escape_markdown(note));
   return text;
 }
 
 std::string report_csv(const Report& report) {
-  std::string text =
-      "scale,data_set,data,model,pool,lambda,seeds,top1_last_mean,top1_last_std,top1_best_mean,top1_best_std,"
+  std::string text = fmt::format(
+      "scale,data_set,data,model,pool,lambda,seeds,{0}_last_mean,{0}_last_std,{0}_best_mean,{0}_best_std,"
       "gmacs_mean,gmacs_std,parameters,step_ms_mean,step_ms_std,peak_bytes_mean,paired_difference,interval_low,"
-      "interval_high,interval_reason,shapes";
+      "interval_high,interval_reason,shapes",
+      report.metric.name);
   text += report.fidelity ? ",psnr,ssim\n" : "\n";
   for (const ReportRow& row : report.rows) {
     const auto mean = [](const std::optional<Summary>& s) { return csv_number(summary_json(s, false)); };
@@ -505,10 +513,10 @@ std::string report_csv(const Report& report) {
         row.row.pool,
         fmt::format("{}", row.row.lambda),
         std::to_string(seeds_of(row)),
-        mean(row.top1_last),
-        deviation(row.top1_last),
-        mean(row.top1_best),
-        deviation(row.top1_best),
+        mean(row.last),
+        deviation(row.last),
+        mean(row.best),
+        deviation(row.best),
         mean(row.gmacs),
         deviation(row.gmacs),
         mean(row.parameters),
@@ -555,8 +563,9 @@ std::string report_latex(const Report& report) {
     text += " \\\\\n";
   }
   text += "\\hline\n\\end{tabular}\n\\caption{" + escape_latex(report.title) + ".";
-  for (const auto& [what, help] : report_notes(report))
-    text += fmt::format(" {}: {}.", escape_latex(what), escape_latex(help));
+  for (const auto& [what, note] : report_notes(report))
+    text += fmt::format(" {}: {}{}{}.", escape_latex(what), what == kCommand ? "\\texttt{" : "", escape_latex(note),
+                        what == kCommand ? "}" : "");
   return text + "}\n\\end{table}\n";
 }
 
@@ -599,15 +608,16 @@ dd {{ margin: 0; overflow-wrap: anywhere; }}
     text += fmt::format("<td>{}</td></tr>\n", shapes_svg(row));
   }
   text += "</table></div>\n<dl>\n";
-  for (const auto& [what, help] : report_notes(report)) {
+  for (const auto& [what, note] : report_notes(report)) {
     const bool warning = what == "INCOMPLETE" || what == "Failed";
     text += fmt::format("<dt{0}>{1}</dt><dd{0}>{2}</dd>\n", warning ? " class=\"warning\"" : "", escape_html(what),
-                        escape_html(help));
+                        what == kCommand ? "<code>" + escape_html(note) + "</code>" : escape_html(note));
   }
   return text + "</dl>\n</body></html>\n";
 }
 
 Json report_json(const Report& report) {
+  const std::string& metric = report.metric.name;
   Json rows = Json::array();
   for (const ReportRow& row : report.rows) {
     Json shapes = Json::object();
@@ -626,10 +636,10 @@ Json report_json(const Report& report) {
                     {"pool", row.row.pool},
                     {"lambda", row.row.lambda},
                     {"seeds", seeds_of(row)},
-                    {"top1_mean", summary_json(row.top1_last, false)},
-                    {"top1_std", summary_json(row.top1_last, true)},
-                    {"top1_best_mean", summary_json(row.top1_best, false)},
-                    {"top1_best_std", summary_json(row.top1_best, true)},
+                    {metric + "_mean", summary_json(row.last, false)},
+                    {metric + "_std", summary_json(row.last, true)},
+                    {metric + "_best_mean", summary_json(row.best, false)},
+                    {metric + "_best_std", summary_json(row.best, true)},
                     {"gmacs_mean", summary_json(row.gmacs, false)},
                     {"gmacs_std", summary_json(row.gmacs, true)},
                     {"parameters", row.seeds.empty() ? Json(nullptr) : Json(row.seeds.front().second.parameters)},
@@ -650,6 +660,7 @@ Json report_json(const Report& report) {
   return {{"title", report.title},
           {"scale", report.scale},
           {"data_set", report.data_set},
+          {"metric", metric},
           {"complete", report.incomplete.empty()},
           {"rows", rows},
           {"caption", caption}};

@@ -23,12 +23,12 @@ struct ReportShape {
 
 struct ReportRow {
   Row row;
-  int64_t wanted = 0;                                     ///< seeds asked for; `top1_last` says how many there are
-  std::optional<Summary> top1_last = {}, top1_best = {};  ///< 0 to 1
+  int64_t wanted = 0;                           ///< seeds asked for; `last` says how many there are
+  std::optional<Summary> last = {}, best = {};  ///< of the report's metric, 0 to 1
   std::optional<Summary> gmacs = {}, parameters = {}, step_ms = {}, peak_bytes = {};
   std::vector<ReportShape> shapes = {};
   std::optional<Fidelity> fidelity = {};            ///< of the operator, not of the runs
-  std::optional<PairedDifference> difference = {};  ///< of top1_last to the baseline's, same seeds; none for a baseline
+  std::optional<PairedDifference> difference = {};  ///< of `last` to the baseline's, same seeds; none for a baseline
   bool same_runs = false;                  ///< the baseline's function (see same_function) in every seed of both
   std::vector<std::string> failures = {};  ///< "seed 2: the loss is not finite ..."
   std::vector<std::pair<uint64_t, RunResult>> seeds = {};
@@ -38,6 +38,7 @@ struct Report {
   std::string title;                                         ///< "Table 1 (quick): ..."
   std::vector<std::pair<std::string, std::string>> caption;  ///< what, plain text
   std::string scale, data_set;
+  Metric metric;  ///< the primary one of the rows' task
   std::vector<ReportRow> rows;
   bool fidelity = false;   ///< with columns for it
   std::string incomplete;  ///< what is missing; "" when nothing is
@@ -76,7 +77,8 @@ std::string report_csv(const Report& report);
 std::string report_latex(const Report& report);
 /// A page that needs no other file; the shapes of each row drawn to scale.
 std::string report_html(const Report& report);
-/// {"rows": [...]}, what `tidepool table --json` prints: data, model, pool, lambda, seeds, means, intervals and more.
+/// {"rows": [...]}, what `tidepool table --json` prints: data, model, pool, lambda, seeds, "<metric>_mean" and other
+/// means, intervals and more.
 Json report_json(const Report& report);
 
 /// Writes NAME.md, .csv, .tex and .html, each whole or not at all; makes the folder. Throws Failure, or Error when the

@@ -27,8 +27,30 @@ template <class T>
 Json optional_json(const std::optional<T>& value) {
   return value ? Json(*value) : Json(nullptr);
 }
-std::optional<double> optional_number(const Json& json, const char* key) {
+std::optional<double> optional_number(const Json& json, const std::string& key) {
   return json.contains(key) && json.at(key).is_number() ? std::optional(json.at(key).get<double>()) : std::nullopt;
+}
+
+std::optional<double> value_of(const MetricValues& values, const std::string& metric) {
+  for (const auto& [name, value] : values)
+    if (name == metric) return value;
+  return std::nullopt;
+}
+
+// The values that `json` has under "<metric>_last".
+MetricValues last_values(const Json& json, const TaskDescription& task) {
+  MetricValues values;
+  for (const Metric& metric : task.metrics)
+    if (const auto value = optional_number(json, metric.name + "_last")) values.emplace_back(metric.name, *value);
+  return values;
+}
+
+// "<metric>_last" of the primary metric, its best, then the other metrics.
+Json metrics_json(const Metric& primary, const MetricValues& last, const std::optional<double>& best) {
+  Json json{{primary.name + "_last", optional_json(value_of(last, primary.name))},
+            {primary.name + "_best", optional_json(best)}};
+  for (const auto& [name, value] : last) json[name + "_last"] = value;
+  return json;
 }
 
 Json shapes_json(const std::vector<std::pair<std::string, Dims>>& shapes) {
@@ -79,14 +101,15 @@ struct EpochSums {
   }
 };
 
-// `steps`, those of an epoch. Throws Error when there are none, or when the smallest batch leaves a batch norm of the
-// network as it starts with one value per channel.
-int64_t checked_epoch(int64_t steps, const Config& config, int64_t images, const Trace& trace) {
+// `steps`, those of an epoch. Throws Error when there are none, or when the smallest batch, which the network is told
+// of, leaves a batch norm of the network as it starts with one value per channel.
+int64_t checked_epoch(int64_t steps, const Config& config, int64_t images, Network& network) {
   const int64_t batch = config.train.batch, rest = images % batch;
   const bool drop = config.data.drop_last;
   if (steps < 1)
     throw Error("data.drop_last: {} training images make no batch of {}: an epoch has no step", images, batch);
   const int64_t least = rest > 0 && !drop ? rest : batch;
+  const Trace trace = network.trace();
   for (const TracedLayer& layer : trace.layers) {
     int64_t values = least;
     for (const TracedLength& length : layer.output.lengths) values *= length.value;
@@ -97,6 +120,7 @@ int64_t checked_epoch(int64_t steps, const Config& config, int64_t images, const
     throw Error("{}: batch norm needs more than one value per channel, and {} gives it one pixel of one image{}",
                 layer.name, which, least == batch ? "" : "; data.drop_last=true leaves that batch out");
   }
+  network.set_smallest_batch(least);
   return steps;
 }
 
@@ -107,20 +131,29 @@ int64_t checked_steps(int64_t steps_per_epoch, int64_t epochs) {
   return steps;
 }
 
+// The network as the run begins. Where there is a checkpoint, all of it comes from there.
+std::unique_ptr<Network> first_network(const Config& config, const RunOptions& options) {
+  auto network = make_run_network(config);
+  if (!std::filesystem::exists(checkpoint_in(options.out))) load_init(config.model, *network);
+  return network;
+}
+
 class Run {
  public:
   Run(const Config& config, const RunOptions& options)
       : config_(config),
         options_(options),
-        network_(make_run_network(config)),  // before the data: a wrong network is refused at once
+        description_(find_task(config.task)),
+        network_(first_network(config, options)),  // before the data: a wrong network is refused at once
+        task_(make_task(config, *network_)),
         data_(open_data(config.data, options.data_root)),
         loader_(data_.train, data_.normalisation, loader_options(config, true)),
         test_loader_(data_.test, data_.normalisation, loader_options(config, false)),
-        steps_per_epoch_(checked_epoch(loader_.batches(), config, data_.train->size(), network_->trace())),
+        steps_per_epoch_(checked_epoch(loader_.batches(), config, data_.train->size(), *network_)),
         schedule_steps_(checked_steps(steps_per_epoch_, config.train.epochs)),
         total_steps_(std::min(schedule_steps_, config.train.max_steps.value_or(schedule_steps_))),
         optimizer_(config.optim, network_->parameters(), steps_per_epoch_, schedule_steps_),
-        stepper_(*network_, optimizer_, config.loss, config.train.seed),
+        stepper_(*network_, *task_, optimizer_, config.loss, config.train.seed),
         directory_(options.out, options.resume) {
     if (config.optim.ema) average_.emplace(network_->state(), *config.optim.ema);
     config_.resolved["data"]["normalize"] = data_.normalize;
@@ -142,7 +175,8 @@ class Run {
     log_config_files(config_);
 
     if (!resumed) log_shapes();
-    if (total_steps_ == 0) save();  // else the start is not saved: the seed gives it again, bit for bit
+    // The seed gives the initial weights again, bit for bit; the file of model.init may change, or be gone.
+    if (total_steps_ == 0 || (!resumed && !config_.model.init.empty())) save();
     while (true) {
       if (evaluation_due() && !evaluate_now()) return stopped();
       epoch_ended();
@@ -158,16 +192,15 @@ class Run {
   // False when it was stopped.
   bool train_epoch(int64_t epoch) {
     loader_.start_epoch(epoch, step_ - epoch * steps_per_epoch_);
-    Batch batch;
+    TensorBatch batch;
     auto window_begin = Clock::now();
     int64_t window_images = 0;
     while (step_ < total_steps_) {
       const auto begin = Clock::now();
       if (!loader_.next(batch)) break;
-      const TensorBatch tensors = to_tensors(batch, network_->options().dtype);
-      end_span("input", {tensors.images});
+      end_span("input", {batch.images});
       const double rate = optimizer_.learning_rate(step_);
-      const StepLosses losses = stepper_.step(tensors, step_);
+      const StepLosses losses = stepper_.step(batch, step_);
       if (average_) average_->update();
       ++step_;
       const double step_seconds = seconds_since(begin);
@@ -208,7 +241,7 @@ class Run {
                            .epochs = config_.train.epochs,
                            .images_per_second = speed,
                            .loss = losses.total,
-                           .top1 = top1_last_});
+                           .metric = metric_last()});
       end_span("other");
       if (options_.stop && options_.stop()) return false;
       const auto& every = config_.train.checkpoint_every;
@@ -245,7 +278,7 @@ class Run {
     {
       const Observer::Scope nobody(nullptr);  // a profile tells an evaluation from the steps, not its layers
       try {
-        e = evaluate(*network_, test_loader_, nullptr, 0, options_.stop);
+        e = evaluate(*network_, *task_, test_loader_, nullptr, options_.stop);
       } catch (const Error& error) {
         throw Failure("step {}: evaluation: {}", step_, error.what());
       }
@@ -256,16 +289,19 @@ class Run {
     if (!stopped && !std::isfinite(e.loss) && step_ >= total_steps_)
       throw Failure("step {}: the loss on the test images is {}", step_, e.loss);
     if (!stopped) {
-      top1_last_ = e.top1;
+      last_.clear();
       loss_last_ = e.loss;
       evaluated_step_ = step_;
-      directory_.log({{"step", step_},
-                      {"epoch", (step_ - 1) / steps_per_epoch_},
-                      {"test_top1", e.top1},
-                      {"test_top5", e.top5},
-                      {"test_loss", e.loss}});
-      if (std::isfinite(e.loss) && (!top1_best_ || e.top1 > *top1_best_)) {
-        top1_best_ = e.top1;
+      Json line{{"step", step_}, {"epoch", (step_ - 1) / steps_per_epoch_}};
+      for (size_t i = 0; i < e.metrics.size(); ++i) {
+        const std::string& name = description_.metrics[i].name;
+        last_.emplace_back(name, e.metrics[i]);
+        line["test_" + name] = e.metrics[i];
+      }
+      line["test_loss"] = e.loss;
+      directory_.log(line);
+      if (std::isfinite(e.loss) && (!best_ || e.metrics[0] > *best_)) {
+        best_ = e.metrics[0];
         SafetensorsFile file;
         for (const auto& [name, value] : network_->state()) file.tensors[name] = value;
         file.metadata = metadata();
@@ -286,7 +322,7 @@ class Run {
                             .epochs = config_.train.epochs,
                             .loss = epoch_.loss / steps,
                             .test_loss = evaluated ? loss_last_ : std::nullopt,
-                            .top1 = evaluated ? top1_last_ : std::nullopt,
+                            .metric = evaluated ? metric_last() : std::nullopt,
                             .images_per_second = static_cast<double>(epoch_.images) / std::max(epoch_.seconds, 1e-9),
                             .seconds = epoch_.seconds});
     epoch_ = {};
@@ -335,10 +371,9 @@ class Run {
     Json progress{{"seconds", seconds_},
                   {"images", images_},
                   {"peak_bytes", peak_bytes()},
-                  {"top1_last", optional_json(top1_last_)},
-                  {"top1_best", optional_json(top1_best_)},
                   {"loss_last", optional_json(loss_last_)},
                   {"evaluated_step", evaluated_step_}};
+    progress.update(metrics_json(description_.primary(), last_, best_));
     Json& pulls = progress["shape_gradients"] = Json::object();
     for (const auto& [name, s] : shape_gradients_)
       pulls[name] = {{"count", s.count}, {"mean", s.mean}, {"squares", s.squares}};
@@ -394,8 +429,8 @@ class Run {
     seconds_ = progress.at("seconds").get<double>();
     images_ = progress.at("images").get<int64_t>();
     peak_before_ = progress.at("peak_bytes").get<size_t>();
-    top1_last_ = optional_number(progress, "top1_last");
-    top1_best_ = optional_number(progress, "top1_best");
+    last_ = last_values(progress, description_);
+    best_ = optional_number(progress, description_.primary().name + "_best");
     loss_last_ = optional_number(progress, "loss_last");
     evaluated_step_ = progress.at("evaluated_step").get<int64_t>();
     for (const auto& [name, s] : progress.at("shape_gradients").items())
@@ -408,8 +443,9 @@ class Run {
     if (average_) average_->swap();  // the shapes and costs are those of the network that was evaluated
     const Trace trace = network_->trace();
     const RunResult result{.finished = true,
-                           .top1_last = top1_last_,
-                           .top1_best = top1_best_,
+                           .metric = description_.primary(),
+                           .last = last_,
+                           .best = best_,
                            .loss_last = loss_last_,
                            .gmacs = trace.gmacs(),
                            .parameters = trace.parameters(),
@@ -423,10 +459,19 @@ class Run {
     return result;
   }
 
+  // None before the first evaluation.
+  std::optional<MetricValue> metric_last() const {
+    const Metric& metric = description_.primary();
+    const auto value = value_of(last_, metric.name);
+    return value ? std::optional(MetricValue{metric, *value}) : std::nullopt;
+  }
+
   Config config_;
   const Device device_ = parse_device(config_.train.device);
   RunOptions options_;
+  const TaskDescription& description_;
   std::unique_ptr<Network> network_;
+  std::unique_ptr<Task> task_;
   RunData data_;
   Loader loader_, test_loader_;
   int64_t steps_per_epoch_, schedule_steps_, total_steps_;
@@ -438,30 +483,36 @@ class Run {
   int64_t step_ = 0, images_ = 0, evaluated_step_ = 0;
   double seconds_ = 0;
   size_t peak_before_ = 0;
-  std::optional<double> top1_last_, top1_best_, loss_last_;
+  MetricValues last_;
+  std::optional<double> best_, loss_last_;  // best_: of the primary metric
   EpochSums epoch_;
   std::map<std::string, GradientStatistics> shape_gradients_;  // of the epoch so far
 };
 
 }  // namespace
 
-Json RunResult::json() const {
-  return {{"top1_last", optional_json(top1_last)},
-          {"top1_best", optional_json(top1_best)},
-          {"loss_last", optional_json(loss_last)},
-          {"gmacs", gmacs},
-          {"parameters", parameters},
-          {"steps", steps},
-          {"seconds", seconds},
-          {"images_per_second", images_per_second},
-          {"peak_bytes", peak_bytes},
-          {"shapes", shapes_json(shapes)}};
+std::optional<double> RunResult::metric_last() const {
+  return value_of(last, metric.name);
 }
 
-RunResult RunResult::from_json(const Json& json) {
+Json RunResult::json() const {
+  Json json = metrics_json(metric, last, best);
+  json.update(Json{{"loss_last", optional_json(loss_last)},
+                   {"gmacs", gmacs},
+                   {"parameters", parameters},
+                   {"steps", steps},
+                   {"seconds", seconds},
+                   {"images_per_second", images_per_second},
+                   {"peak_bytes", peak_bytes},
+                   {"shapes", shapes_json(shapes)}});
+  return json;
+}
+
+RunResult RunResult::from_json(const Json& json, const TaskDescription& task) {
   RunResult r{.finished = true,
-              .top1_last = optional_number(json, "top1_last"),
-              .top1_best = optional_number(json, "top1_best"),
+              .metric = task.primary(),
+              .last = last_values(json, task),
+              .best = optional_number(json, task.primary().name + "_best"),
               .loss_last = optional_number(json, "loss_last"),
               .gmacs = json.at("gmacs").get<double>(),
               .parameters = json.at("parameters").get<int64_t>(),

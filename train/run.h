@@ -11,6 +11,7 @@
 
 #include "core/tensor.h"
 #include "train/config.h"
+#include "train/task.h"
 
 namespace tidepool {
 
@@ -20,16 +21,17 @@ struct RunProgress {
   int64_t epoch = 0, epochs = 0;
   double images_per_second = 0;  ///< of the last steps; 0 before the first
   double loss = 0;
-  std::optional<double> top1;  ///< of the last evaluation
+  std::optional<MetricValue> metric;  ///< the task's primary one, of the last evaluation
 };
 
 /// One epoch that has ended, as far as this process trained it (a resumed run began within it).
 struct EpochSummary {
-  int64_t epoch = 0, epochs = 0;          ///< from 1; in all
-  double loss = 0;                        ///< mean over the epoch's steps
-  std::optional<double> test_loss, top1;  ///< of the test images; none where the epoch was not evaluated
-  double images_per_second = 0;           ///< of the training steps
-  double seconds = 0;                     ///< of the training steps
+  int64_t epoch = 0, epochs = 0;      ///< from 1; in all
+  double loss = 0;                    ///< mean over the epoch's steps
+  std::optional<double> test_loss;    ///< of the test images; none where the epoch was not evaluated
+  std::optional<MetricValue> metric;  ///< likewise: the task's primary one
+  double images_per_second = 0;       ///< of the training steps
+  double seconds = 0;                 ///< of the training steps
 };
 
 struct RunOptions {
@@ -46,20 +48,29 @@ struct RunOptions {
   std::function<bool()> stop;
 };
 
-/// What result.json holds.
+/// Values of metrics by name, in the task's order.
+using MetricValues = std::vector<std::pair<std::string, double>>;
+
+/// What result.json holds: keys "<metric>_last" of every metric, "<metric>_best" of the primary one.
 struct RunResult {
-  bool finished = false;  ///< false: stopped by RunOptions::stop; nothing below is of use then but `steps`
-  std::optional<double> top1_last, top1_best;  ///< of the test images, 0 to 1; none when nothing was evaluated
-  std::optional<double> loss_last;             ///< mean cross-entropy of the last evaluation
-  double gmacs = 0;                            ///< of the final shapes, multiply-adds of one image / 1e9
+  bool finished = false;              ///< false: stopped by RunOptions::stop; nothing below is of use then but `steps`
+  Metric metric = {"top1", "top-1"};  ///< the task's primary one
+  MetricValues last;                  ///< of the test images; empty when nothing was evaluated
+  std::optional<double> best;         ///< the best of `metric`; none when nothing was evaluated
+  std::optional<double> loss_last;    ///< the task's loss in the last evaluation
+  double gmacs = 0;                   ///< of the final shapes, multiply-adds of one image / 1e9
   int64_t parameters = 0, steps = 0;
   double seconds = 0;            ///< of training steps, over all resumptions
   double images_per_second = 0;  ///< training images over those seconds
   size_t peak_bytes = 0;
   std::vector<std::pair<std::string, Dims>> shapes;  ///< slot -> (height, width) of the map after it
 
+  /// `metric` of the last evaluation.
+  std::optional<double> metric_last() const;
+
   Json json() const;
-  static RunResult from_json(const Json& json);
+  /// Of a run of that task.
+  static RunResult from_json(const Json& json, const TaskDescription& task);
 };
 
 /// Trains. Throws Error for a wrong request (config, data, a directory that holds another run, or to be

@@ -1,6 +1,7 @@
 #include "train/run_directory.h"
 
 #include <fcntl.h>
+#include <spdlog/spdlog.h>
 #include <sys/file.h>
 #include <unistd.h>
 
@@ -120,7 +121,7 @@ SavedRun open_saved_run(const fs::path& path) {
   if (!fs::exists(path)) throw Error("{}: no such run directory or checkpoint", path.string());
   run.checkpoint = path;
   if (fs::is_directory(path)) {
-    run.checkpoint = path / "last.safetensors";
+    run.checkpoint = checkpoint_in(path);
     if (!fs::exists(run.checkpoint))
       throw Error("{}: expected a run directory, it holds no last.safetensors", path.string());
   }
@@ -134,13 +135,81 @@ SavedRun open_saved_run(const fs::path& path) {
 
 namespace {
 
-void load_and_project(const SafetensorsFile& file, Network& network, const std::string& prefix, const fs::path& path) {
-  load_state(file, network.state(), prefix, path);
+// The prefix of the weights that are evaluated.
+std::string weights_prefix(const SafetensorsFile& file) {
+  const auto average = file.tensors.lower_bound(kAverage);
+  return average != file.tensors.end() && average->first.starts_with(kAverage) ? kAverage : "";
+}
+
+void project(Network& network, const std::string& origin) {
   try {
     network.project();
   } catch (const Error& e) {
-    throw Error("{}: {}", path.string(), e.what());
+    throw Error("{}: {}", origin, e.what());
   }
+}
+
+void load_and_project(const SafetensorsFile& file, Network& network, const std::string& prefix, const fs::path& path) {
+  load_state(file, network.state(), prefix, path);
+  project(network, path.string());
+}
+
+using State = std::vector<std::pair<std::string, Tensor>>;
+
+// How the tensors of a file whose names begin with a prefix fit those of `state`.
+struct Fit {
+  State fitting;                       // of `state`, by their names in the file
+  std::vector<std::string> missing;    // names that the file lacks
+  std::vector<std::string> left_over;  // names that `state` lacks
+  std::vector<std::string> misshapen;  // "tensor 'x': expected the shape 2, got 3"
+};
+
+Fit fit_of(const SafetensorsFile& file, const State& state, const std::string& prefix) {
+  Fit fit;
+  std::set<std::string> wanted;
+  for (const auto& [own, value] : state) {
+    const std::string name = prefix + own;
+    wanted.insert(name);
+    const auto found = file.tensors.find(name);
+    if (found == file.tensors.end())
+      fit.missing.push_back(name);
+    else if (found->second.shape() != value.shape())
+      fit.misshapen.push_back(fmt::format("tensor '{}': expected the shape {}, got {}", name, value.shape().str(),
+                                          found->second.shape().str()));
+    else if (is_floating(value.dtype()) && !is_floating(found->second.dtype()))
+      fit.misshapen.push_back(fmt::format("tensor '{}': expected {}, got {}", name, name_of(value.dtype()),
+                                          name_of(found->second.dtype())));
+    else
+      fit.fitting.emplace_back(name, value);
+  }
+  for (const auto& [name, value] : file.tensors) {
+    if (!name.starts_with(prefix) || (prefix.empty() && name.starts_with(kState)) || wanted.contains(name)) continue;
+    constexpr std::string_view kCounter = "num_batches_tracked";  // of torch's batch norms; ours have no use for it
+    const bool counter =
+        name.ends_with(kCounter) && wanted.contains(name.substr(0, name.size() - kCounter.size()) + "running_mean");
+    if (!counter) fit.left_over.push_back(name);
+  }
+  return fit;
+}
+
+// "a, b, c and 7 more"
+std::string names_text(const std::vector<std::string>& names) {
+  constexpr size_t kShown = 16;
+  const std::string shown =
+      fmt::format("{}", fmt::join(names.begin(), names.begin() + std::min(kShown, names.size()), ", "));
+  return names.size() > kShown ? fmt::format("{} and {} more", shown, names.size() - kShown) : shown;
+}
+
+std::string misfit_text(const Fit& fit) {
+  std::string text;
+  if (!fit.missing.empty()) text += "; missing: " + names_text(fit.missing);
+  if (!fit.left_over.empty()) text += "; left over: " + names_text(fit.left_over);
+  if (!fit.misshapen.empty()) text += "; " + names_text(fit.misshapen);
+  return text;
+}
+
+void copy_fitting(const SafetensorsFile& file, const Fit& fit) {
+  for (const auto& [name, value] : fit.fitting) value.copy_from(file.tensors.at(name));
 }
 
 }  // namespace
@@ -150,44 +219,49 @@ void load_network(const SafetensorsFile& file, Network& network, const fs::path&
 }
 
 void load_weights(const SafetensorsFile& file, Network& network, const fs::path& path) {
-  const auto average = file.tensors.lower_bound(kAverage);
-  const bool averaged = average != file.tensors.end() && average->first.starts_with(kAverage);
-  load_and_project(file, network, averaged ? kAverage : "", path);
+  load_and_project(file, network, weights_prefix(file), path);
 }
 
-void load_state(const SafetensorsFile& file, const std::vector<std::pair<std::string, Tensor>>& state,
-                const std::string& prefix, const fs::path& path) {
-  std::vector<std::string> missing, left_over, misfits;
-  std::set<std::string> wanted;
-  for (const auto& [name, value] : state) {
-    wanted.insert(prefix + name);
-    const auto found = file.tensors.find(prefix + name);
-    if (found == file.tensors.end())
-      missing.push_back(prefix + name);
-    else if (found->second.shape() != value.shape())
-      misfits.push_back(fmt::format("tensor '{}': expected the shape {}, got {}", prefix + name, value.shape().str(),
-                                    found->second.shape().str()));
+void load_state(const SafetensorsFile& file, const State& state, const std::string& prefix, const fs::path& path) {
+  const Fit fit = fit_of(file, state, prefix);
+  if (const std::string misfits = misfit_text(fit); !misfits.empty())
+    throw Error("{}: its tensors do not fit the network{}", path.string(), misfits);
+  copy_fitting(file, fit);
+}
+
+void load_init(const ModelConfig& config, Network& network) {
+  if (config.init.empty()) return;
+  fs::path path = config.init;
+  if (fs::is_directory(path)) {
+    path = checkpoint_in(path);
+    if (!fs::exists(path))
+      throw Error("model.init: {}: expected a safetensors file or a run directory, it holds no last.safetensors",
+                  config.init);
   }
-  for (const auto& [name, value] : file.tensors)
-    if (name.starts_with(prefix) && (!prefix.empty() || !name.starts_with(kState)) && !wanted.contains(name))
-      left_over.push_back(name);
-  if (!missing.empty() || !left_over.empty() || !misfits.empty()) {
-    std::string help;
-    const auto add = [&](const char* what, const std::vector<std::string>& names) {
-      constexpr size_t kShown = 16;
-      if (names.empty()) return;
-      help +=
-          fmt::format("; {}{}", what, fmt::join(names.begin(), names.begin() + std::min(kShown, names.size()), ", "));
-      if (names.size() > kShown) help += fmt::format(" and {} more", names.size() - kShown);
-    };
-    add("missing: ", missing);
-    add("left over: ", left_over);
-    add("", misfits);
-    throw Error("{}: its tensors do not fit the network{}", path.string(), help);
-  }
-  for (const auto& [name, value] : state) {
-    value.copy_from(file.tensors.at(prefix + name));
-  }
+  const SafetensorsFile file = [&] {
+    try {
+      return read_safetensors(path);
+    } catch (const Error& e) {
+      throw Error("model.init: {}", e.what());
+    }
+  }();
+  const State state = network.state();
+  const Fit fit = fit_of(file, state, weights_prefix(file));
+  const std::string misfits = misfit_text(fit);
+  if (fit.fitting.empty())
+    throw Error("model.init: {}: none of its tensors fits the network{}", path.string(), misfits);
+  if (config.strict && !misfits.empty())
+    throw Error("model.init: {}: its tensors do not fit the network{} (model.strict=false takes those that fit)",
+                path.string(), misfits);
+  copy_fitting(file, fit);
+  project(network, "model.init: " + path.string());
+  spdlog::info("model.init: {}: {} of the network's {} tensors loaded", path.string(), fit.fitting.size(),
+               state.size());
+  for (const std::string& tensor : fit.misshapen) spdlog::warn("model.init: {}; it keeps its initial values", tensor);
+  if (!fit.missing.empty())
+    spdlog::warn("model.init: {} missing, with their initial values: {}", fit.missing.size(), names_text(fit.missing));
+  if (!fit.left_over.empty())
+    spdlog::warn("model.init: {} left over: {}", fit.left_over.size(), names_text(fit.left_over));
 }
 
 }  // namespace tidepool

@@ -10,8 +10,14 @@
 #include "core/json.h"
 #include "core/safetensors.h"
 #include "models/network.h"
+#include "train/config.h"
 
 namespace tidepool {
+
+/// The checkpoint from which the run in `folder` resumes, once it has been written.
+inline std::filesystem::path checkpoint_in(const std::filesystem::path& folder) {
+  return folder / "last.safetensors";
+}
 
 class RunDirectory {
  public:
@@ -23,7 +29,7 @@ class RunDirectory {
   RunDirectory& operator=(const RunDirectory&) = delete;
 
   const std::filesystem::path& folder() const { return folder_; }
-  std::filesystem::path last() const { return folder_ / "last.safetensors"; }
+  std::filesystem::path last() const { return checkpoint_in(folder_); }
   std::filesystem::path best() const { return folder_ / "best.safetensors"; }
 
   /// provenance.json of the run that the folder holds, if it holds one.
@@ -67,5 +73,11 @@ void load_state(const SafetensorsFile& file, const std::vector<std::pair<std::st
 /// The same with the weights of a checkpoint that are evaluated: the moving average where it holds one
 /// ("state/average/..."), else those under the names of the network. For everything that uses a trained network.
 void load_weights(const SafetensorsFile& file, Network& network, const std::filesystem::path& path);
+
+/// Starts a network from the weights that model.init names, those that load_weights takes; nothing where it names none.
+/// Throws Error, before anything is copied, that names the file and every tensor that is missing, left over or of
+/// another shape; with model.strict false, only when none fits: a tensor that does not keeps its initial values, and
+/// the log says so.
+void load_init(const ModelConfig& config, Network& network);
 
 }  // namespace tidepool

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/key_values.h"
 
 namespace tidepool {
 namespace {
@@ -27,11 +28,10 @@ Json comparable(const Json& one, const Json& other) {
 
 std::string config_difference(const Json& saved, const Json& now, std::string_view origin,
                               std::span<const std::string_view> ignored) {
-  static constexpr std::string_view kFree[] = {"name",          "data.root",       "data.workers",
-                                               "data.prefetch", "train.log_every", "train.checkpoint_every",
-                                               "train.device"};
+  static const std::vector<KeyRow> rows = key_rows(config_keys());
   const auto free = [&](const std::string& key) {
-    return std::find(std::begin(kFree), std::end(kFree), key) != std::end(kFree) ||
+    return std::any_of(rows.begin(), rows.end(),
+                       [&](const KeyRow& row) { return row.path == key && !row.key->decides_weights; }) ||
            std::find(ignored.begin(), ignored.end(), key) != ignored.end();
   };
   const Json filled = load_config_text(completed_config(saved).dump(), origin).resolved;

@@ -1,6 +1,5 @@
 #include "train/setup.h"
 
-#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "data/named_normalisation.h"
@@ -9,23 +8,26 @@
 namespace tidepool {
 namespace {
 
-VariantOptions variant_options(const VariantConfig& v) {
-  return {.type = v.type, .factor = static_cast<double>(v.factor), .grid = v.grid, .size = v.size};
+std::shared_ptr<const Dataset> open_split(const DataConfig& config, const std::filesystem::path& root, Split split) {
+  return open_dataset(config.name, dataset_options(config, root, split));
 }
 
-std::shared_ptr<const Source> open_split(const DataConfig& config, const std::filesystem::path& root, Split split) {
-  return make_source(config.name, {.split = split,
-                                   .root = root,
-                                   .images = split == Split::kTrain ? config.train_images : config.test_images,
-                                   .seed = config.seed});
-}
-
-Json measure(const Source& train, const DataConfig& config) {
-  const Normalisation measured = measure_normalisation(train, variant_options(config.variant));
+Json measure(const Dataset& train, const DataConfig& config) {
+  const Normalisation measured = measure_normalisation(train, config.variant);
   return {{"mean", measured.mean}, {"std", measured.stddev}, {"from", "measure"}};
 }
 
 }  // namespace
+
+DatasetOptions dataset_options(const DataConfig& config, const std::filesystem::path& root, Split split) {
+  DatasetOptions options{.split = split,
+                         .root = root,
+                         .images = split == Split::kTrain ? config.train_images : config.test_images,
+                         .seed = config.seed};
+  Keys keys(config.options);
+  if (const auto own = find_dataset(config.name).keys) own(keys, options);
+  return options;
+}
 
 Json stated_normalize(const DataConfig& config) {
   Json numbers = config.normalize;
@@ -33,7 +35,7 @@ Json stated_normalize(const DataConfig& config) {
     for (const NamedNormalisation& known : kNamedNormalisations)
       if (config.normalize == known.name) numbers = {{"mean", known.mean}, {"std", known.stddev}, {"from", known.name}};
   if (numbers.is_string()) return numbers;
-  const auto channels = static_cast<size_t>(source_format(config.name).shape.channels);
+  const auto channels = static_cast<size_t>(dataset_format(config.name, dataset_options(config)).shape.channels);
   for (const char* key : {"mean", "std"})
     if (numbers.at(key).size() != channels)
       throw Error("data.normalize.{}: expected {} numbers, one per channel of {}, got {}", key, channels, config.name,
@@ -67,11 +69,12 @@ RunData open_data(const DataConfig& config, const std::filesystem::path& root) {
 
 LoaderOptions loader_options(const Config& config, bool training) {
   return {.batch = config.train.batch,
+          .dtype = run_dtype(config),
           .seed = config.train.seed,
           .training = training,
           .shuffle = config.data.shuffle,
           .augment = {.type = config.data.augment ? "standard" : "none", .padding = config.data.padding},
-          .variant = variant_options(config.data.variant),
+          .variant = config.data.variant,
           .drop_last = training && config.data.drop_last,
           .workers = config.data.workers,
           .prefetch = config.data.prefetch};
@@ -83,7 +86,7 @@ DType run_dtype(const Config& config) {
 }
 
 std::unique_ptr<Network> make_run_network(const Config& config) {
-  const SourceFormat format = source_format(config.data.name);
+  const DatasetFormat format = dataset_format(config.data.name, dataset_options(config.data));
   const int64_t classes = config.model.classes.value_or(format.classes);
   if (classes < format.classes)
     throw Error("model.classes: {} has {} classes, got {}", config.data.name, format.classes, classes);
@@ -99,20 +102,10 @@ std::unique_ptr<Network> make_run_network(const Config& config) {
                        .where = config.model.where,
                        .strides = config.model.strides,
                        .stem = config.model.stem,
+                       .head = config.model.head,
                        .dropout = config.model.dropout,
                        .stochastic_depth = config.model.stochastic_depth},
                       config.model.pool);
-}
-
-TensorBatch to_tensors(const Batch& batch, DType dtype) {
-  const Dims shape{batch.n, batch.shape.channels, batch.shape.height, batch.shape.width};
-  TensorBatch out{.images = Tensor::empty(shape, {.format = MemoryFormat::channels_last}),
-                  .labels = Tensor::empty({batch.n}, {.dtype = DType::i64})};
-  std::memcpy(out.images.mutable_raw(), batch.images.data(), static_cast<size_t>(out.images.numel()) * sizeof(float));
-  out.images = out.images.to(dtype);
-  int64_t* const labels = out.labels.mutable_data<int64_t>();
-  for (int64_t i = 0; i < batch.n; ++i) labels[i] = batch.labels[static_cast<size_t>(i)];
-  return out;
 }
 
 }  // namespace tidepool

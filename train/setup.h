@@ -4,17 +4,20 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "data/dataset.h"
 #include "data/loader.h"
-#include "data/source.h"
 #include "data/transform.h"
 #include "models/network.h"
 #include "train/config.h"
 
 namespace tidepool {
 
+DatasetOptions dataset_options(const DataConfig& config, const std::filesystem::path& root = {},
+                               Split split = Split::kTrain);
+
 /// A run's data set and how its images are normalised.
 struct RunData {
-  std::shared_ptr<const Source> train, test;
+  std::shared_ptr<const Dataset> train, test;
   Normalisation normalisation;
   Json normalize;  ///< data.normalize as numbers; see stated_normalize
 
@@ -39,11 +42,5 @@ DType run_dtype(const Config& config);
 
 /// The config's network, for images as its data set has them; no file of the data set is needed.
 std::unique_ptr<Network> make_run_network(const Config& config);
-
-/// A batch as the network takes it: images (N, C, H, W), channels-last, in `dtype`; labels i64 (N).
-struct TensorBatch {
-  Tensor images, labels;
-};
-TensorBatch to_tensors(const Batch& batch, DType dtype);
 
 }  // namespace tidepool

@@ -3,7 +3,6 @@
 #include <cmath>
 
 #include "core/backend/reduction.h"
-#include "layers/loss.h"
 
 namespace tidepool {
 namespace {
@@ -36,9 +35,9 @@ StepLosses Stepper::gradients(const TensorBatch& batch, int64_t step) {
   {
     const Tape::Scope scope(&tape_);
     try {
-      const Tensor logits =
+      const Tensor output =
           network_.forward(batch.images, {.training = true, .seed = seed_, .step = static_cast<uint64_t>(step)});
-      loss = cross_entropy(logits, batch.labels, loss_.label_smoothing);
+      loss = task_.loss(output, batch.labels);
     } catch (const Error& e) {
       if (step == 0) throw;  // wrong from the start; later it is what the network has learned
       throw Failure("step {}: {}", step + 1, e.what());
@@ -77,42 +76,28 @@ void Stepper::explain(const TensorBatch& batch, int64_t step, double loss) {
   if (where.empty()) {  // the same forward again, node by node: the parameters are still those that gave the loss
     FirstNonFinite watch;
     const Observer::Scope watching(&watch);
-    const Tensor logits = network_.forward(
+    const Tensor output = network_.forward(
         batch.images, {.training = true, .seed = seed_, .step = static_cast<uint64_t>(step), .fuse = false});
-    cross_entropy(logits, batch.labels, loss_.label_smoothing);
+    task_.loss(output, batch.labels);
     where = watch.where.empty() ? "no layer when run again" : "the layer " + watch.where;
   }
   throw Failure("step {}: the loss is {}; the first value that is not finite stood in {}", step + 1, loss, where);
 }
 
-Evaluation evaluate(Network& network, Loader& loader, Tensor* logits, int64_t images,
+Evaluation evaluate(Network& network, const Task& task, Loader& loader, Predictions* predictions,
                     const std::function<bool()>& stop) {
   network.project();
   const Tape::Scope none(nullptr);
-  const DType dtype = network.options().dtype;
-  Evaluation sum;
-  if (logits)
-    *logits =
-        Tensor::empty({images, network.options().classes}, {.dtype = dtype == DType::f64 ? DType::f64 : DType::f32});
-  Batch batch;
+  const std::unique_ptr<Evaluator> evaluator = task.evaluator();
+  TensorBatch batch;
   loader.start_epoch(0);
   while (!(stop && stop()) && loader.next(batch)) {
-    const TensorBatch tensors = to_tensors(batch, dtype);
-    const Tensor y = network.forward(tensors.images, {.training = false});
-    const auto n = static_cast<double>(batch.n);
-    sum.loss += cross_entropy(y, tensors.labels, 0.0).item() * n;
-    sum.top1 += static_cast<double>(correct_top(y, tensors.labels, 1));
-    sum.top5 += static_cast<double>(correct_top(y, tensors.labels, 5));
-    if (logits) logits->slice(0, sum.images, batch.n).copy_from(y);
-    sum.images += batch.n;
+    const Tensor output = network.forward(batch.images, {.training = false});
+    evaluator->add(output, batch.labels);
+    if (predictions) predictions->add(output, batch.labels);
   }
-  if (sum.images > 0) {
-    const auto n = static_cast<double>(sum.images);
-    sum.loss /= n;
-    sum.top1 /= n;
-    sum.top5 /= n;
-  }
-  return sum;
+  if (predictions) predictions->finish();
+  return evaluator->result();
 }
 
 }  // namespace tidepool

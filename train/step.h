@@ -8,20 +8,21 @@
 #include "models/network.h"
 #include "train/optimizer.h"
 #include "train/setup.h"
+#include "train/task.h"
 
 namespace tidepool {
 
 struct StepLosses {
-  double task = 0;   ///< cross-entropy, mean of the batch
+  double task = 0;   ///< the task's
   double gmacs = 0;  ///< the GMACs term, before its factor lambda
   double total = 0;  ///< task + lambda * gmacs
 };
 
 class Stepper {
  public:
-  /// All three outlive the stepper.
-  Stepper(Network& network, Optimizer& optimizer, const LossConfig& loss, uint64_t seed)
-      : network_(network), optimizer_(optimizer), loss_(loss), seed_(seed) {}
+  /// Network, task and optimizer outlive the stepper.
+  Stepper(Network& network, const Task& task, Optimizer& optimizer, const LossConfig& loss, uint64_t seed)
+      : network_(network), task_(task), optimizer_(optimizer), loss_(loss), seed_(seed) {}
 
   /// Step number `step` (from 0) on a batch; its losses are those before the update. Throws Failure when the loss is
   /// not finite, naming the step (from 1) and the layer in which the first non-finite value stood; nothing is updated
@@ -40,6 +41,7 @@ class Stepper {
   [[noreturn]] void explain(const TensorBatch& batch, int64_t step, double loss);
 
   Network& network_;
+  const Task& task_;
   Optimizer& optimizer_;
   LossConfig loss_;
   uint64_t seed_;
@@ -49,17 +51,10 @@ class Stepper {
 /// Adds lambda * d gmacs / d parameter to the gradients of the shape parameters.
 void add_gmacs_gradient(const Trace& trace, double lambda);
 
-struct Evaluation {
-  double top1 = 0, top5 = 0;  ///< 0 to 1
-  double loss = 0;            ///< mean cross-entropy, no smoothing
-  int64_t images = 0;
-};
-
 /// Runs the network in evaluation mode over a whole loader (made with training = false); projects its parameters first:
-/// an average of legal ones need not be legal. `logits`, when given, is
-/// filled with (images, classes) in the data set's order, f32 (f64 in an f64 network). Stops early, with what it has,
-/// when stop() is true.
-Evaluation evaluate(Network& network, Loader& loader, Tensor* logits = nullptr, int64_t images = 0,
+/// an average of legal ones need not be legal. `predictions`, when given, gets every batch, and is finished. Stops
+/// early, with what it has, when stop() is true.
+Evaluation evaluate(Network& network, const Task& task, Loader& loader, Predictions* predictions = nullptr,
                     const std::function<bool()>& stop = {});
 
 }  // namespace tidepool

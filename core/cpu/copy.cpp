@@ -93,6 +93,8 @@ void dispatch_any(DType t, F&& f) {
       return f(bf16{});
     case DType::i64:
       return f(int64_t{});
+    case DType::i32:
+      return f(int32_t{});
     case DType::u8:
       return f(uint8_t{});
   }

@@ -22,6 +22,8 @@ class Elements {
         return static_cast<double>(static_cast<float>(static_cast<const bf16*>(from_)[at]));
       case DType::i64:
         return static_cast<double>(static_cast<const int64_t*>(from_)[at]);
+      case DType::i32:
+        return static_cast<double>(static_cast<const int32_t*>(from_)[at]);
       case DType::u8:
         return static_cast<double>(static_cast<const uint8_t*>(from_)[at]);
     }
@@ -62,6 +64,9 @@ class Results : public Elements {
         break;
       case DType::i64:
         static_cast<int64_t*>(to_)[at] = static_cast<int64_t>(v);
+        break;
+      case DType::i32:
+        static_cast<int32_t*>(to_)[at] = static_cast<int32_t>(v);
         break;
       case DType::u8:
         static_cast<uint8_t*>(to_)[at] = static_cast<uint8_t>(v);

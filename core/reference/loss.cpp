@@ -9,43 +9,67 @@
 namespace tidepool::reference {
 namespace {
 
-bool find_wrong_label(const Tensor& labels, int64_t classes, int64_t* wrong) {
-  const int64_t *label = labels.data<int64_t>(), step = labels.strides()[0];
-  *wrong = -1;
-  for (int64_t i = labels.size(0) - 1; i >= 0; --i)
-    if (label[i * step] < 0 || label[i * step] >= classes) *wrong = i;
+bool count_labels(const Tensor& labels, int64_t classes, const std::optional<int64_t>& ignored, LabelCounts* counts) {
+  *counts = {};
+  dispatch_labels("labels", labels, [&]<class L>(L) {
+    const L* label = labels.data<L>();
+    for (int64_t i = 0; i < labels.numel(); ++i) {
+      if (ignored && label[i] == *ignored) continue;
+      ++counts->counted;
+      if (counts->wrong < 0 && (label[i] < 0 || label[i] >= classes)) counts->wrong = i;
+    }
+  });
   return true;
 }
 
-bool cross_entropy(const Tensor& logits, const Tensor& labels, double smoothing, const Tensor& constants,
+// Logits by row and class.
+struct Rows {
+  int64_t k, positions;
+  explicit Rows(const Tensor& x) : k(x.size(1)), positions(x.numel() / std::max<int64_t>(1, x.size(0) * x.size(1))) {}
+  int64_t at(int64_t row, int64_t j) const { return (row / positions * k + j) * positions + row % positions; }
+};
+
+bool cross_entropy(const Tensor& logits, const Tensor& labels, const CrossEntropy& o, const Tensor& constants,
                    const Tensor& losses) {
-  const int64_t n = logits.size(0), k = logits.size(1);
+  const Rows rows(logits);
+  const int64_t k = rows.k;
   const Elements x(logits), label(labels);
   const Results constant(constants), loss(losses);
-  for (int64_t i = 0; i < n; ++i) {
-    double most = x[i * k], sum = 0, all = 0;
-    for (int64_t j = 1; j < k; ++j) most = std::isnan(x[i * k + j]) ? x[i * k + j] : std::max(most, x[i * k + j]);
-    for (int64_t j = 0; j < k; ++j) sum += std::exp(x[i * k + j] - most);
-    for (int64_t j = 0; j < k; ++j) all += x[i * k + j] - most;
-    const double own = x[i * k + static_cast<int64_t>(label[i])] - most, log_sum = std::log(sum);
+  for (int64_t i = 0; i < label.size(); ++i) {
+    const auto own = static_cast<int64_t>(label[i]);
+    loss.set(i, 0);
+    if (own == o.ignored) continue;
+    double most = x[rows.at(i, 0)], sum = 0, all = 0;
+    for (int64_t j = 1; j < k; ++j) {
+      const double v = x[rows.at(i, j)];
+      most = std::isnan(v) ? v : std::max(most, v);
+    }
+    for (int64_t j = 0; j < k; ++j) {
+      sum += std::exp(x[rows.at(i, j)] - most);
+      all += x[rows.at(i, j)] - most;
+    }
+    const double log_sum = std::log(sum);
     constant.set(2 * i, most);
     constant.set(2 * i + 1, log_sum);
-    loss.set(i, (1 - smoothing) * (log_sum - own) + smoothing * (log_sum - all / static_cast<double>(k)));
+    loss.set(i, (1 - o.smoothing) * (log_sum - (x[rows.at(i, own)] - most)) +
+                    o.smoothing * (log_sum - all / static_cast<double>(k)));
   }
   return true;
 }
 
-bool cross_entropy_backward(const Tensor& logits, const Tensor& labels, double smoothing, const Tensor& constants,
-                            double scale, const Tensor& d) {
-  const int64_t n = logits.size(0), k = logits.size(1);
+bool cross_entropy_backward(const Tensor& logits, const Tensor& labels, const CrossEntropy& o, const Tensor& constants,
+                            double scale, const Tensor& dx) {
+  const Rows rows(logits);
   const Elements x(logits), label(labels), constant(constants);
-  const Results out(d);
-  for (int64_t i = 0; i < n; ++i)
-    for (int64_t j = 0; j < k; ++j) {
-      const double probability = std::exp(x[i * k + j] - constant[2 * i] - constant[2 * i + 1]);
-      const double target =
-          smoothing / static_cast<double>(k) + (static_cast<int64_t>(label[i]) == j ? 1 - smoothing : 0);
-      out.set(i * k + j, scale * (probability - target));
+  const Results out(dx);
+  for (int64_t i = 0; i < label.size(); ++i)
+    for (int64_t j = 0; j < rows.k; ++j) {
+      const auto own = static_cast<int64_t>(label[i]);
+      double slope = 0;
+      if (own != o.ignored)
+        slope = std::exp(x[rows.at(i, j)] - constant[2 * i] - constant[2 * i + 1]) -
+                o.smoothing / static_cast<double>(rows.k) - (own == j ? 1 - o.smoothing : 0);
+      out.set(rows.at(i, j), scale * slope);
     }
   return true;
 }
@@ -54,31 +78,50 @@ bool correct_top(const Tensor& x, const Tensor& label, int64_t k, int64_t* resul
   const int64_t classes = x.size(1);
   int64_t correct = 0;
   dispatch_floating(x.dtype(), "correct_top", [&]<class T>(T) {
-    using A = Acc<T>;
-    for (int64_t i = 0; i < x.size(0); ++i) {
-      const T* row = x.data<T>() + i * classes;
-      const int64_t at = label.data<int64_t>()[i];
-      const A own = static_cast<A>(row[at]);
-      int64_t before = 0;
-      bool ordered = true;
-      for (int64_t j = 0; j < classes; ++j) {
-        const A v = static_cast<A>(row[j]);
-        ordered = ordered && v == v;
-        before += v > own || (v == own && j < at);
+    dispatch_labels("correct_top", label, [&]<class L>(L) {
+      using A = Acc<T>;
+      for (int64_t i = 0; i < label.numel(); ++i) {
+        const T* row = x.data<T>() + i * classes;
+        const int64_t at = label.data<L>()[i];
+        const A own = static_cast<A>(row[at]);
+        int64_t before = 0;
+        bool ordered = true;
+        for (int64_t j = 0; j < classes; ++j) {
+          const A v = static_cast<A>(row[j]);
+          ordered = ordered && v == v;
+          before += v > own || (v == own && j < at);
+        }
+        correct += ordered && before < k;
       }
-      correct += ordered && before < k;
-    }
+    });
   });
   *result = correct;
+  return true;
+}
+
+bool predicted_classes(const Tensor& logits, const Tensor& classes) {
+  const Rows rows(logits);
+  const Elements x(logits);
+  const Results out(classes);
+  for (int64_t i = 0; i < out.size(); ++i) {
+    int64_t best = 0;
+    bool ordered = true;
+    for (int64_t j = 0; j < rows.k; ++j) {
+      ordered = ordered && !std::isnan(x[rows.at(i, j)]);
+      if (x[rows.at(i, j)] > x[rows.at(i, best)]) best = j;
+    }
+    out.set(i, ordered ? static_cast<double>(best) : -1);
+  }
   return true;
 }
 
 }  // namespace
 
 const LossTable kLoss{.name = "reference",
-                      .find_wrong_label = find_wrong_label,
+                      .count_labels = count_labels,
                       .cross_entropy = cross_entropy,
                       .cross_entropy_backward = cross_entropy_backward,
-                      .correct_top = correct_top};
+                      .correct_top = correct_top,
+                      .predicted_classes = predicted_classes};
 
 }  // namespace tidepool::reference

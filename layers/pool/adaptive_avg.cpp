@@ -46,7 +46,7 @@ PoolDescription describe(const char* name, std::unique_ptr<PoolOperator> (*make)
                          const char* formula) {
   return {.name = name,
           .ranks = {1, 2, 3},
-          .keys = describe_keys<Options>(name),
+          .keys = describe_keys<Options>(),
           .parameters = {},
           .formula = formula,
           .gradient = "dx_i = sum over windows dy / n, n elements in the window",

@@ -183,7 +183,7 @@ const PoolDescription& pool_blur() {
   static const PoolDescription description{
       .name = "blur",
       .ranks = {1, 2, 3},
-      .keys = describe_keys<BlurOptions>("blur"),
+      .keys = describe_keys<BlurOptions>(),
       .parameters = {},
       .formula =
           "y_i = sum over axes' taps t of binomial(k - 1, t) / 2^(k - 1) x at i stride - floor((k - 1) / 2) + t, "
@@ -201,7 +201,7 @@ const PoolDescription& pool_max_blur() {
   static const PoolDescription description{
       .name = "max_blur",
       .ranks = {1, 2, 3},
-      .keys = describe_keys<MaxBlurOptions>("max_blur"),
+      .keys = describe_keys<MaxBlurOptions>(),
       .parameters = {},
       .formula = "y = blur of size `filter` with the stride, of the maximum over windows of `kernel` at stride 1",
       .gradient = "that of the formula; of equal elements the first gets it",

@@ -98,7 +98,7 @@ const PoolDescription& pool_conv() {
   static const PoolDescription description{
       .name = kName,
       .ranks = {1, 2, 3},
-      .keys = describe_keys<Options>(kName),
+      .keys = describe_keys<Options>(),
       .parameters = {"weight", "bias"},
       .formula = "y_o = bias_o + sum over c, k of weight_ock x_c at the window's positions; absent positions are 0",
       .gradient = "that of the formula",

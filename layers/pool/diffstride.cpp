@@ -170,7 +170,7 @@ const PoolDescription& pool_diffstride() {
   static const PoolDescription description{
       .name = kName,
       .ranks = {1, 2},
-      .keys = describe_keys<Options>(kName),
+      .keys = describe_keys<Options>(),
       .parameters = {"stride"},
       .formula =
           "axis after axis: frequency k of n times mask(k) = clamp((R + n / (2 stride) - |k|) / R, 0, 1), cropped to m "

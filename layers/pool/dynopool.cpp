@@ -265,7 +265,7 @@ const PoolDescription& pool_dynopool() {
   static const PoolDescription description{
       .name = kName,
       .ranks = {1, 2, 3},
-      .keys = describe_keys<Options>(kName),
+      .keys = describe_keys<Options>(),
       .parameters = {"alpha", "delta"},
       .formula =
           "m = max(1, round(n / a)) an axis, cell = n / m; y_i = max (avg, soft) of x interpolated at (i + 1/4) cell "

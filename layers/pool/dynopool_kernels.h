@@ -141,7 +141,8 @@ struct SoftBackwardKernel : Common<T> {
       });
       const V mean = soft_mean(v, queries, e, m), gradient = load<V>(dy + out);
       for (int32_t q = 0; q < queries; ++q)
-        store(dv + q * outputs + out, gradient * e[q] * (splat<V>(1) + ((v[q] - m) - mean)));
+        store(dv + q * outputs + out,  // v - m may be infinite where e is 0
+              e[q] > splat<V>(0) ? gradient * e[q] * (splat<V>(1) + ((v[q] - m) - mean)) : gradient * e[q]);
     });
   }
 };
@@ -160,8 +161,8 @@ struct SampleGradient {
   TP_HD TP_INLINE bool passes(int64_t out, int32_t q) const { return aggregate == Aggregate::max && winners[out] != q; }
   template <class V>
   TP_HD TP_INLINE V at(int64_t out, int32_t q) const {
-    if (aggregate == Aggregate::soft) return load<V>(dv + q * outputs + out);
-    const V g = load<V>(dy + out);
+    if (aggregate == Aggregate::soft) return load_as<V>(dv + q * outputs + out);
+    const V g = load_as<V>(dy + out);
     if (aggregate == Aggregate::avg) return g / splat<V>(static_cast<Lane<V>>(queries));
     return load_int<V>(winners + out) == splat_int<V>(q) ? g : splat<V>(0);
   }
@@ -213,6 +214,17 @@ struct Spread : Common<T> {
     });
   }
 };
+
+/// Sets the sums of a row; false where one is not finite.
+template <class A>
+TP_HD TP_INLINE bool set_sums(const LaneSums<A, 6>& all, double* sums) {
+  bool finite = true;
+  for (int i = 0; i < 6; ++i) {
+    sums[i] = all.total(i);
+    finite = finite && sums[i] - sums[i] == 0;
+  }
+  return finite;
+}
 
 /// Of one row of outputs: sums[row][axis] = sum dv dv/dq dq/dcell, sums[row][3 + axis] = the same with dq/ddelta.
 template <class T>
@@ -323,7 +335,36 @@ struct ShapeBackward : Common<T> {
       else
         walk(Form<kFirst, kDelta, false>{});
     }
-    for (int i = 0; i < 6; ++i) sums[row * 6 + i] = all.total(i);
+    if (!set_sums(all, sums + row * 6)) recompute(row);
+  }
+  /// The same in f64, for a row that left f32's range.
+  TP_HD TP_COLD void recompute(int64_t row) const {
+    const OutputRow at(this->axis, row);
+    const auto first = this->template map<Acc<T>>(at.outer, 0);
+    const int64_t step[3] = {first.d, first.h, first.w};
+    double total[6] = {};
+    for (int64_t w = 0; w < this->axis[2].m; ++w)
+      this->each_query([&](int32_t q, int32_t a, int32_t b, int32_t c) {
+        const int64_t position[3] = {at.d, at.h, w}, out = (row * this->axis[2].m + w) * this->inner;
+        const int32_t side[3] = {a, b, c};
+        const Probe p = probe(position, step, q, side);
+        for (int64_t channel = 0; channel < this->inner; ++channel) {
+          const auto map = this->template map<double>(at.outer, channel);
+          const double g = gradient.template at<double>(out + channel, q);
+          for (int i = first_axis; i < 3; ++i) {
+            const Tilt& t = *p.t[i];
+            if (t.scale == 0) continue;
+            const Sample up{t.up, t.up, 0}, down{t.down, t.down, 0};
+            const auto value = [&](const Sample& s) {
+              return map(i == 0 ? s : *p.s[0], i == 1 ? s : *p.s[1], i == 2 ? s : *p.s[2]);
+            };
+            const double slope = g * (value(up) - value(down)) * t.scale;
+            total[i] += slope * t.by_cell;
+            if (with_delta) total[3 + i] += slope * t.by_delta;
+          }
+        }
+      });
+    for (int i = 0; i < 6; ++i) sums[row * 6 + i] = total[i];
   }
 
   TP_HD void operator()(int64_t row, int64_t /*lane*/, int64_t /*count*/) const {
@@ -486,7 +527,37 @@ struct WindowShapeBackward : Common<T> {
       for (int64_t h = 0; h < this->axis[1].m; ++h) add_row<kFirst, kDelta>(row * this->axis[1].m + h, all);
     else
       add_row<kFirst, kDelta>(row, all);
-    for (int i = 0; i < 6; ++i) sums[row * 6 + i] = all.total(i);
+    if (!set_sums(all, sums + row * 6)) recompute(row);
+  }
+  /// The same in f64, for a part that left f32's range.
+  TP_HD TP_COLD void recompute(int64_t part) const {
+    const int64_t rows = kLanesAlongWidth ? this->axis[1].m : 1, m = this->axis[2].m;
+    double total[6] = {};
+    for (int64_t row = part * rows; row < (part + 1) * rows; ++row) {
+      const OutputRow at(this->axis, row);
+      const auto first = this->template map<A>(at.outer, 0);
+      const int64_t step[3] = {first.d, first.h, first.w};
+      for (int64_t lane = 0; lane < m * this->inner; ++lane) {
+        const int64_t out = row * m * this->inner + lane, winner = winners[out];
+        const int64_t position[3] = {at.d, at.h, lane / this->inner};
+        int64_t side[3], entry[3], pixel = lane % this->inner;
+        for (int i = 0; i < 3; ++i) {
+          side[i] = winner >> (2 - i) & 1;
+          entry[i] = 2 * position[i] + side[i];
+          if (i >= first_axis) pixel += entry[i] * step[i];
+        }
+        for (int i = first_axis; i < 3; ++i) {
+          const Tilt& t = tilts[static_cast<size_t>(i)][entry[i]];
+          const T* const element = first.x + pixel;
+          const double slope =
+              load_exact(dy + out) * t.scale *
+              (load_exact(element + (t.up - entry[i]) * step[i]) - load_exact(element + (t.down - entry[i]) * step[i]));
+          total[i] += slope * t.by_cell;
+          if (with_delta) total[3 + i] += slope * t.by_delta;
+        }
+      }
+    }
+    for (int i = 0; i < 6; ++i) sums[part * 6 + i] = total[i];
   }
   TP_HD void operator()(int64_t row, int64_t /*lane*/, int64_t /*count*/) const {
     if (with_delta) {

@@ -147,7 +147,7 @@ const PoolDescription& pool_fractional_max() {
   static const PoolDescription description{
       .name = kName,
       .ranks = {2, 3},
-      .keys = describe_keys<Options>(kName),
+      .keys = describe_keys<Options>(),
       .parameters = {"u"},
       .formula =
           "y_i = max of x over [s_i, s_i + k), s_i = floor((i + u) A) - floor(u A), A = (n - k) / (m - 1), the last "

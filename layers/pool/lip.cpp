@@ -212,7 +212,7 @@ const PoolDescription& pool_lip() {
   static const PoolDescription description{
       .name = kLipText.name,
       .ranks = {1, 2, 3},
-      .keys = describe_keys<Options>(kLipText.name),
+      .keys = describe_keys<Options>(),
       .parameters = {"logit.conv.weight", "logit.norm.weight", "logit.norm.bias", "logit.conv1.weight",
                      "logit.norm1.weight", "logit.norm1.bias", "logit.conv2.weight", "logit.norm2.weight",
                      "logit.norm2.bias", "logit.conv3.weight", "logit.norm3.weight", "logit.norm3.bias"},

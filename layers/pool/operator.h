@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "core/keys.h"
 #include "core/tensor.h"
 #include "layers/parameter.h"
 #include "layers/trace.h"
@@ -60,19 +61,11 @@ class PoolOperator {
   static bool near_the_ends(const Tensor& x);
 };
 
-/// One key of an operator's config.
-struct PoolKey {
-  std::string name;
-  std::string type;           ///< "integer", "number", "boolean", "text", or "... or one per axis"
-  std::string default_value;  ///< the default, as JSON text
-  std::string help;           ///< one sentence
-};
-
 /// What `tidepool ops` prints, and how an operator is made.
 struct PoolDescription {
   std::string name;        ///< "soft"
   std::vector<int> ranks;  ///< spatial ranks: 1, 2, 3
-  std::vector<PoolKey> keys;
+  std::vector<Key> keys;
   std::vector<std::string> parameters;  ///< names of the tensors it may have
   std::string formula, gradient, source;
   std::string notes = {};  ///< where it differs from the published code, and why; may be empty

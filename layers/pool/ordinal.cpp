@@ -13,6 +13,7 @@ struct Ordinal {
       "Kumar: Ordinal pooling networks, for preserving information over shrinking feature maps, 2018 (arXiv "
       "1804.02702)"};
   static constexpr Keeps kKeeps = Keeps::input;
+  static constexpr bool kRanks = true;
   static constexpr int kState = 2, kNumbers = 1;  // m; y - m
   struct Options {
     Per per = Per::layer;
@@ -64,6 +65,11 @@ struct Ordinal {
   /// The weights of elements whose ranks differ from lane to lane.
   template <class V, class W>
   TP_HD TP_INLINE V weight_at(const W& x, Ints<V> rank) const {
+    constexpr int32_t kFew = 16;
+    if (kLanes<V> == 1 || x.real() > kFew) {
+      if (x.real() == x.volume()) return x.number_at(0, rank + splat_int<V>(2 * x.volume()));
+      return exp_lanes(narrow<V>(x.exact_number_at(0, rank) - x.exact_number(0, x.volume() + x.real() - 1)));
+    }
     V w = splat<V>(0);
     for (int32_t j = 0; j < x.real(); ++j) {
       const V one = weight<V>(x, j);

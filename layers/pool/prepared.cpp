@@ -9,14 +9,14 @@ namespace tidepool {
 
 nlohmann::json config_for_factor(const PoolDescription& op, int64_t factor, const Dims& x, nlohmann::json config) {
   const auto key = [&](const char* name) {
-    return std::find_if(op.keys.begin(), op.keys.end(), [&](const PoolKey& k) { return k.name == name; });
+    return std::find_if(op.keys.begin(), op.keys.end(), [&](const Key& k) { return k.name == name; });
   };
   const auto has = [&](const char* name) { return key(name) != op.keys.end(); };
   const auto set = [&](const char* name, const nlohmann::json& value) {
     if (has(name) && !config.contains(name)) config[name] = value;
   };
   config["type"] = op.name;
-  const bool follows = has("stride") && key("stride")->default_value == "kernel";
+  const bool follows = has("stride") && key("stride")->default_words == "kernel";
   if (follows && !config.contains("kernel") && !config.contains("stride"))
     set("kernel", factor);
   else

@@ -17,6 +17,7 @@ struct Quantile {
       "Hyndman & Fan (1996), The American Statistician 50, definition 7"};
   static constexpr Keeps kKeeps = Keeps::input;  // the backward sees x again
   static constexpr int kState = 0;               // and needs nothing else of a window's forward
+  static constexpr bool kRanks = true;           // asks windows for ranks
   static constexpr int kNumbers = 1;             // q can be learned
 
   // Keys beside those of every window; the list below parses them, checks them and documents them.

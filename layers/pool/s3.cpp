@@ -178,7 +178,7 @@ const PoolDescription& pool_s3() {
   static const PoolDescription description{
       .name = kName,
       .ranks = {1, 2},
-      .keys = describe_keys<Options>(kName),
+      .keys = describe_keys<Options>(),
       .parameters = {},
       .formula =
           "the maximum over windows at stride 1; training: of every `grid` rows (columns) `grid` / `stride` are drawn "

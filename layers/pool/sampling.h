@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/lanes.h"
+#include "core/sums.h"
 #include "core/tensor.h"
 #include "layers/pool/geometry.h"
 
@@ -59,6 +60,15 @@ struct SampledAxes {
   void set(int i, int64_t n, int32_t sides, const std::vector<Sample>& samples, Device device);
 };
 
+/// load, also of narrower numbers in f64.
+template <class V, class T>
+TP_HD TP_INLINE V load_as(const T* p) {
+  if constexpr (std::is_same_v<V, double>)
+    return load_exact(p);
+  else
+    return load<V>(p);
+}
+
 /// x0 + f (x1 - x0) over D, then H, then W, of the map at x (strides of D, H and W in elements).
 template <class V, class T>
 struct Interpolate {
@@ -69,8 +79,8 @@ struct Interpolate {
     return low + splat<V>(static_cast<Lane<V>>(s.fraction)) * (high - low);
   }
   TP_HD TP_INLINE V along_d(const Sample& sd, int64_t at) const {
-    const V low = load<V>(x + at + sd.low * d);
-    return sd.low == sd.high ? low : mix(sd, low, load<V>(x + at + sd.high * d));
+    const V low = load_as<V>(x + at + sd.low * d);
+    return sd.low == sd.high ? low : mix(sd, low, load_as<V>(x + at + sd.high * d));
   }
   TP_HD TP_INLINE V along_h(const Sample& sd, const Sample& sh, int64_t at) const {
     const V low = along_d(sd, at + sh.low * h);

@@ -163,6 +163,18 @@ struct MixBackward {
               (x.template at<V>(row, w, channel) - pooled.template at<V>(row, w, channel)));
     });
     sums[row] = sum.total();
+    if (sums[row] - sums[row] != 0) recompute(row);
+  }
+  /// The same in f64, for a row that left f32's range.
+  TP_HD TP_COLD void recompute(int64_t row) const {
+    const int64_t lanes = x.axis[2].m * x.inner;
+    double sum = 0;
+    for (int64_t lane = 0; lane < lanes; ++lane) {
+      const int64_t w = lane / x.inner, channel = lane % x.inner;
+      sum += load_exact(dy + row * lanes + lane) *
+             (x.template at<double>(row, w, channel) - pooled.template at<double>(row, w, channel));
+    }
+    sums[row] = sum;
   }
 };
 
@@ -304,7 +316,7 @@ const PoolDescription& pool_shape_adaptor() {
   static const PoolDescription description{
       .name = kName,
       .ranks = {2},
-      .keys = describe_keys<Options>(kName),
+      .keys = describe_keys<Options>(),
       .parameters = {"alpha"},
       .formula =
           "t = sigmoid(a), s = r1 + (r2 - r1) t, m = max(1, floor(n s)); "

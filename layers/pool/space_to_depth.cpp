@@ -106,7 +106,7 @@ const PoolDescription& pool_space_to_depth() {
   static const PoolDescription description{
       .name = kName,
       .ranks = {2},
-      .keys = describe_keys<Options>(kName),
+      .keys = describe_keys<Options>(),
       .parameters = {"weight"},
       .formula =
           "u of C b b channels: u_((c b + i) b + j) at (h, w) = x_c at (h b + i, w b + j);  y_o = sum weight_ou u",

@@ -66,7 +66,7 @@ const PoolDescription& pool_spectral() {
   static const PoolDescription description{
       .name = kName,
       .ranks = {1, 2},
-      .keys = describe_keys<ScaleOptions>(kName),
+      .keys = describe_keys<ScaleOptions>(),
       .parameters = {},
       .formula =
           "axis after axis: the frequencies |k| <= (m - 1) / 2 of n, for even m < n those at m/2 and -m/2 added into "

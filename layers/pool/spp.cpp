@@ -125,7 +125,7 @@ const PoolDescription& pool_spp() {
   static const PoolDescription description{
       .name = kName,
       .ranks = {1, 2, 3},
-      .keys = describe_keys<Options>(kName),
+      .keys = describe_keys<Options>(),
       .parameters = {},
       .formula = "y = (N, C, sum of m^rank): adaptive_max (adaptive_avg) of every level m in turn, each row-major",
       .gradient = "dx_i = sum over levels and cells: dy at the first of the largest elements, or dy / n",

@@ -256,7 +256,7 @@ const PoolDescription& pool_strip() {
   static const PoolDescription description{
       .name = kName,
       .ranks = {2},
-      .keys = describe_keys<Options>(kName),
+      .keys = describe_keys<Options>(),
       .parameters = {"row.weight", "row.bias", "col.weight", "col.bias", "fuse.weight", "fuse.bias"},
       .formula =
           "y = x sigmoid(fuse(relu(row(mean of x over w) + col(mean of x over h)))); row and col are convolutions "

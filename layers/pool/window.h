@@ -25,6 +25,8 @@
 //     template <class V, class W>                                  sets what only `backward` needs of a window
 //     TP_HD void prepare_backward(const W& x, Pooled<V, kState>& p) const;
 //     void begin(const PoolMode& mode);                            before a forward: training or not, one draw for all
+//     static constexpr bool kRanks = true;                         asks windows for ranks (x.rank): many elements are
+//                                                                  sorted once (ranked_window.h)
 //     static constexpr bool kDraws = true;                         `reduce` draws: x.uniform(seed, step), one per
 //     window static constexpr int kGathered = 2;                          `reduce` is `gather`, which sets that many
 //     states,
@@ -185,7 +187,7 @@ class WindowPool final : public PoolOperator, public ReadsNorm {
     const PoolText& t = Op::kText;
     return {.name = t.name,
             .ranks = {1, 2, 3},
-            .keys = describe_keys<Options>(t.name),
+            .keys = describe_keys<Options>(),
             .parameters = names(),
             .formula = t.formula,
             .gradient = t.gradient,

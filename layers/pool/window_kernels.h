@@ -9,6 +9,7 @@
 #include "layers/pool/behind_norm.h"
 #include "layers/pool/geometry.h"
 #include "layers/pool/number.h"
+#include "layers/pool/ranked_window.h"
 #include "layers/pool/window_bits.h"
 #include "layers/pool/window_walk.h"
 
@@ -80,6 +81,15 @@ constexpr bool is_first_of_largest() {
     return false;
 }
 
+/// Whether an operator asks windows for ranks.
+template <class Op>
+constexpr bool asks_for_ranks() {
+  if constexpr (requires { Op::kRanks; })
+    return Op::kRanks;
+  else
+    return false;
+}
+
 /// How many values `gather` takes of a window, from which `finish` makes what `reduce` gives; 0 for operators that do
 /// not divide it so.
 template <class Op>
@@ -112,6 +122,18 @@ struct AsFixed {
   }
 };
 
+/// A window as its operator sees it: with its ranks at hand for one that asks for them. To be kept no longer than the
+/// window.
+template <class Op, class W>
+TP_HD TP_INLINE decltype(auto) seen_by(const W& window) {
+#if !defined(__CUDACC__)
+  if constexpr (asks_for_ranks<Op>() && W::kElements == Form::any)
+    return RankedWindow<W>(window);
+  else
+#endif
+    return (window);
+}
+
 // f32 has an end where a formula in f64 has none: a difference or a sum of large elements is infinite, and so is one
 // over a denormal number. An operator need not mind: what comes out infinite or NaN of finite elements is computed
 // again in f64, a lane at a time, and rounded.
@@ -143,7 +165,7 @@ template <class Op, class W, class P>
 TP_HD TP_COLD void recompute_state(const Op op, const W window, P& p) {
   for (int l = 0; l < kLanes<typename W::Value>; ++l) {
     Pooled<double, Op::kState> exact;
-    if (!reduce_exact(op, window.exact(l), exact)) continue;
+    if (!reduce_exact(op, seen_by<Op>(window.exact(l)), exact)) continue;
     for (int i = 0; i < Op::kState; ++i) set_lane(p.state[i], l, NAN);
     if constexpr (has_winner<Op>()) set_lane(p.winner, l, exact.winner);
   }
@@ -152,7 +174,8 @@ TP_HD TP_COLD void recompute_state(const Op op, const W window, P& p) {
 template <class Op, class W, class T>
 TP_HD TP_COLD void recompute_gradients(const Op op, const W window, const typename W::Value gradient, T* dx) {
   for (int l = 0; l < kLanes<typename W::Value>; ++l) {
-    const auto one = window.exact(l);
+    const auto plain = window.exact(l);
+    const auto& one = seen_by<Op>(plain);
     using E = std::decay_t<decltype(one)>;
     Pooled<double, Op::kState> p;
     const auto dy = static_cast<double>(get_lane(gradient, l));
@@ -208,7 +231,7 @@ struct Forward {
     const auto each = [&](const auto& window, int64_t out) {
       using W = std::decay_t<decltype(window)>;
       using V = typename W::Value;
-      auto p = pool.template reduce<V>(Once<W>{window});
+      auto p = pool.template reduce<V>(seen_by<Op>(Once<W>{window}));
       if constexpr (Op::kKeeps == Keeps::input)
         if (to_state) {
           prepare_backward(pool, window, p);
@@ -305,7 +328,7 @@ struct Forward {
       const auto window = make_window<double, Form::any, false>(g, numbers.all, x, at.outer, at.d, at.h, w,
                                                                 (row * aw.n + aw.start(w)) * inner + c, c);
       Pooled<double, Op::kState> exact;
-      if (!reduce_exact(op, window, exact)) continue;
+      if (!reduce_exact(op, seen_by<Op>(window), exact)) continue;
       y[out] = static_cast<T>(static_cast<Acc<T>>(exact.y));
       if constexpr (has_winner<Op>())
         if (winners) winners[out] = static_cast<I>(exact.winner);
@@ -342,7 +365,8 @@ struct DisjointBackward {
     const T* const from = dy;
     T* const to = dx;
     const auto each = [&](const auto& one, int64_t out) {
-      const auto& window = known(one);
+      const auto& plain = known(one);
+      const auto& window = seen_by<Op>(plain);
       using V = typename std::decay_t<decltype(window)>::Value;
       Pooled<V, Op::kState> p;
       const V gradient = load<V>(from + out);
@@ -504,6 +528,70 @@ struct OverlapBackward {
   }
 };
 
+#if !defined(__CUDACC__)
+/// dx of an operator of ranks where windows of many elements overlap, one plane (image and channel) a row: window by
+/// window, so that each is sorted once. An element's terms and their order are those of OverlapBackward.
+template <class Op, class T>
+struct RankedOverlapBackward {
+  Op op;
+  Numbers<number_count<Op>()> numbers;
+  WindowGeometry g;
+  const T *x, *dy;
+  T* dx;
+
+  void operator()(int64_t plane, int64_t /*lane*/, int64_t /*count*/) const {
+    using A = Acc<T>;
+    const int64_t inner = g.map.inner, first = first_of(plane), positions = g.positions_in();
+    const auto sums = summed<A>(plane);
+    std::vector<LongSum<double>> exact;
+    for (int64_t i = 0; i < positions; ++i) {
+      A total = sums[static_cast<size_t>(i)].total();
+      if constexpr (may_overflow<Op, A>())
+        if (!all_finite(total)) {
+          if (exact.empty()) exact = summed<double>(plane);
+          const double right = exact[static_cast<size_t>(i)].total();
+          if (right == right) total = static_cast<A>(right);
+        }
+      store(dx + first + i * inner, total);
+    }
+  }
+
+ private:
+  int64_t first_of(int64_t plane) const {
+    return plane / g.map.inner * g.positions_in() * g.map.inner + plane % g.map.inner;
+  }
+  /// Of each position. In f64, NaN where a window that covers it, or its dy, is not finite.
+  template <class V>
+  std::vector<LongSum<V>> summed(int64_t plane) const {
+    const WindowAxis &ad = g.axis[0], &ah = g.axis[1], &aw = g.axis[2];
+    const int64_t inner = g.map.inner, outer = plane / inner, channel = plane % inner, first = first_of(plane);
+    std::vector<LongSum<V>> sums(static_cast<size_t>(g.positions_in()));
+    for (int64_t d = 0; d < ad.m; ++d)
+      for (int64_t h = 0; h < ah.m; ++h)
+        for (int64_t w = 0; w < aw.m; ++w) {
+          const int64_t base = ((ad.start(d) * ah.n + ah.start(h)) * aw.n + aw.start(w)) * inner;
+          const auto plain = make_window<V, Form::any, false>(g, numbers.all, x, outer, d, h, w, first + base, channel);
+          const auto& window = seen_by<Op>(plain);
+          const V gradient =
+              static_cast<V>(load_exact(dy + ((outer * ad.m + d) * ah.m + h) * aw.m * inner + w * inner + channel));
+          Pooled<V, Op::kState> p;
+          bool finite = true;
+          if constexpr (std::is_same_v<V, Acc<T>>)
+            p = op.template reduce<V>(window);
+          else
+            finite = gradient - gradient == 0 && reduce_exact(op, window, p);
+          window.each_position([&](int64_t offset, int32_t index) {
+            const WindowElement<std::decay_t<decltype(window)>> at{
+                {index, window.real(), window.counted()}, window, offset};
+            const V give = finite ? op.template backward<V>(gradient, window.at(offset), at, p) : V(NAN);
+            sums[static_cast<size_t>((offset - first) / inner)].add(give);
+          });
+        }
+    return sums;
+  }
+};
+#endif
+
 /// Calls f with the kernels' Form and direction of lanes as constants. f64 is for comparing, not for speed: one form.
 template <class T, class F>
 void dispatch_form(const WindowGeometry& g, F&& f) {
@@ -546,12 +634,13 @@ struct NumberBackward {
     for (int64_t row = chunk * rows_a_chunk; row < end; ++row)
       walk<Form::any, kLanesAlongWidth>(g, numbers.all, x, RowPosition(g, row), 0,
                                         g.axis[2].m * (kLanesAlongWidth ? 1 : g.map.inner),
-                                        [&](const auto& window, int64_t out) {
+                                        [&](const auto& plain, int64_t out) {
+                                          const auto& window = seen_by<Op>(plain);
                                           using V = typename std::decay_t<decltype(window)>::Value;
                                           const auto p = op.template reduce<V>(window);
                                           const V gradient = load<V>(dy + out);
                                           if constexpr (may_overflow<Op, V>())
-                                            if (!all_finite(sum_of(p))) return add_exact(window, gradient, chunk);
+                                            if (!all_finite(sum_of(p))) return add_exact(plain, gradient, chunk);
                                           op.template backward_numbers<V>(window, p, [&](int k, auto j, V slope) {
                                             const NumberSums& s = wanted[k];
                                             if (!s.sums) return;
@@ -561,7 +650,7 @@ struct NumberBackward {
                                             V term = gradient * slope;
                                             if constexpr (may_overflow<Op, V>())
                                               if (!all_finite(term)) {
-                                                add_exact(window, gradient, chunk, k, j);
+                                                add_exact(plain, gradient, chunk, k, j);
                                                 term = splat<V>(0);
                                               }
                                             if constexpr (std::is_integral_v<decltype(j)>)
@@ -578,7 +667,8 @@ struct NumberBackward {
   TP_HD TP_COLD void add_exact(const W window, const typename W::Value gradient, int64_t chunk, int only = -1,
                                J only_j = {}) const {
     for (int l = 0; l < kLanes<typename W::Value>; ++l) {
-      const auto one = window.exact(l);
+      const auto plain = window.exact(l);
+      const auto& one = seen_by<Op>(plain);
       int64_t wanted_j;
       if constexpr (std::is_integral_v<J>)
         wanted_j = only_j;
@@ -667,6 +757,14 @@ void backward(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& 
   const bool own = g.all(&WindowAxis::disjoint);
   Tensor state, winners = kept;
   const int64_t outputs = g.map.outer * g.positions_out() * g.map.inner;
+#if !defined(__CUDACC__)
+  if constexpr (asks_for_ranks<Op>())
+    if (!own && g.volume() > kMostCounted)
+      return dispatch_floating(dy.dtype(), Op::kText.name, [&]<class T>(T) {
+        const RankedOverlapBackward<Op, T> kernel{op, numbers, g, x.data<T>(), dy.data<T>(), dx.mutable_data<T>()};
+        parallel_rows(dy.device(), g.map.outer * g.map.inner, 1, g.positions_out() * g.volume(), kernel);
+      });
+#endif
   if (own) {
     if (!g.all(&WindowAxis::tiled)) dx.fill(0);
   } else if constexpr (Op::kKeeps == Keeps::input && (Op::kState > 0 || has_winner<Op>())) {

@@ -237,6 +237,27 @@ struct Window {
     const Number& n = numbers[k];
     return n.learned ? splat<V>(1) / number(k) : splat<V>(n.template inverse_as<Lane<V>>());
   }
+  /// Elements of number k that differ from lane to lane.
+  TP_HD TP_INLINE V number_at(int k, Ints<V> j) const {
+    V v{};
+    each_number_at(k, j, [&](int l, double one) { set_lane(v, l, static_cast<Lane<V>>(one)); });
+    return v;
+  }
+  TP_HD TP_INLINE Doubles<V> exact_number_at(int k, Ints<V> j) const {
+    Doubles<V> v{};
+    each_number_at(k, j, [&](int l, double one) { set_lane(v, l, one); });
+    return v;
+  }
+  template <class F>
+  TP_HD TP_INLINE void each_number_at(int k, Ints<V> j, const F& f) const {
+    const Number& n = numbers[k];
+    const double* const at = n.learned + unit(n.per);
+    const int64_t next = spread(n.per) ? 1 : 0;
+    if constexpr (kLanes<V> == 1)
+      f(0, at[j * n.units]);
+    else
+      for (int l = 0; l < kLanes<V>; ++l) f(l, at[j[l] * n.units + l * next]);
+  }
   /// Number k in f64.
   TP_HD TP_INLINE Doubles<V> exact_number(int k, int64_t j = 0) const {
     const Number& n = numbers[k];

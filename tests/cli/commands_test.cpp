@@ -1,4 +1,6 @@
 // Help, ops, doctor, data: what they print.
+#include <map>
+
 #include "tests/cli/cli.h"
 
 namespace tidepool {
@@ -9,7 +11,8 @@ class Commands : public CliTest {};
 TEST_F(Commands, HelpOfEveryCommand) {
   const Outcome help = done({"--help"});
   EXPECT_EQ(help.err, "");
-  for (const std::string name : {"train", "eval", "info", "table", "op", "ops", "data", "bench", "doctor", "pool"}) {
+  for (const std::string name :
+       {"train", "eval", "info", "table", "op", "ops", "keys", "data", "bench", "doctor", "pool"}) {
     EXPECT_NE(help.out.find("\n  " + name + " "), std::string::npos) << name;
     const Outcome one = done({name, "--help"});
     EXPECT_EQ(one.err, "");
@@ -85,6 +88,59 @@ TEST_F(Commands, EditorsKnowTheOperatorsKeys) {
   EXPECT_EQ(keys.at("grad").at("enum"), nlohmann::json({"full", "frozen_weights"}));
   EXPECT_EQ(keys.at("ceil_mode").at("type"), "boolean");
   EXPECT_EQ(keys.at("beta").at("type"), "number");
+}
+
+TEST_F(Commands, TheKeysOfAConfigAreTheProgramsOwn) {
+  const std::filesystem::path source = TIDEPOOL_SOURCE_DIR;
+  EXPECT_TRUE(text_of(source / "docs/config.md") == done({"keys", "--markdown"}).out)
+      << "docs/config.md is not what the program prints: build/tidepool keys --markdown > docs/config.md";
+  EXPECT_TRUE(text_of(source / "configs/schema.json") == done({"keys", "--schema"}).out)
+      << "configs/schema.json is not what the program prints: build/tidepool keys --schema > configs/schema.json";
+  std::map<std::string, nlohmann::json> keys;
+  for (const auto& key : done({"keys", "--json"}).json()) {
+    EXPECT_GT(key["help"].get<std::string>().size(), 5u) << key;
+    keys[key["key"].get<std::string>() + (key.contains("option") ? " " + key["option"].get<std::string>() : "")] = key;
+  }
+  EXPECT_EQ(keys.at("optim.lr")["default"], 0.1);
+  EXPECT_EQ(keys.at("optim.lr")["type"], "number >= 0");
+  EXPECT_EQ(keys.at("optim.groups.N.lr")["default"], "as in optim");
+  EXPECT_EQ(keys.at("optim.momentum sgd")["default"], 0.9);
+  EXPECT_EQ(keys.at("optim.momentum rmsprop")["default"], 0);
+  EXPECT_EQ(keys.at("data.variant.grid tile")["type"], "integer >= 1, <= 65536");
+  EXPECT_EQ(keys.at("train.dtype")["type"], R"("f32" or "bf16" or "f64")");
+  EXPECT_EQ(keys.at("train.device")["decides_weights"], false);
+  EXPECT_EQ(keys.at("train.batch")["decides_weights"], true);
+  const std::string text = done({"keys"}).out, part = done({"keys", "data.variant"}).out;
+  for (const char* name : {"optim.lr", "optim.groups.N.match", "data.variant.grid (tile)", "model.pool"})
+    EXPECT_NE(text.find(name), std::string::npos) << name;
+  EXPECT_NE(part.find("Copies along each axis"), std::string::npos) << part;
+  EXPECT_NE(part.find("stretch_v: Stretched downwards"), std::string::npos) << part;
+  EXPECT_EQ(part.find("optim.lr"), std::string::npos) << part;
+  expect_refused({"keys", "optim.lrr"}, {"'optim.lrr'", "did you mean 'optim.lr'"});
+  expect_refused({"keys", "optim", "--schema"}, {"--schema describes all keys", "optim"});
+  expect_refused({"keys", "--json", "--markdown"}, {"one of them at a time"});
+}
+
+TEST_F(Commands, InfoOfARunShowsWhatItHasLearned) {
+  write_tiny_config();
+  done({"train", "tiny.json", "--out", "a", "--set", R"(model.pool={"default": {"type": "dynopool"}})", "--set",
+        "train.max_steps=1"});
+  const SafetensorsFile saved = read_safetensors(file("a/last.safetensors"));
+  saved.tensors.at("pool1.alpha").copy_from(Tensor::from<double>({3, 4}, {2}));
+  write_safetensors(file("a/last.safetensors"), saved);
+  const auto pool1 = [](const nlohmann::json& info) {
+    for (const auto& layer : info["layers"])
+      if (layer["name"] == "pool1") return layer["output"];
+    return nlohmann::json();
+  };
+  for (const char* subject : {"a", "a/last.safetensors"}) {
+    const nlohmann::json info = done({"info", subject, "--json"}).json();
+    EXPECT_EQ(pool1(info), (nlohmann::json{1, 4, 11, 8})) << subject;
+    EXPECT_EQ(info["batch"], 8);
+    EXPECT_TRUE(info["normalize"].contains("mean"));
+  }
+  EXPECT_EQ(pool1(done({"info", "a/config.json", "--json"}).json()), (nlohmann::json{1, 4, 16, 16})) << "at the start";
+  EXPECT_EQ(done({"info", "a", "--set", "train.batch=16", "--json"}).json()["batch"], 16);
 }
 
 TEST_F(Commands, Pool) {
@@ -264,6 +320,53 @@ TEST_F(Commands, DataInfo) {
   EXPECT_EQ(rows["procedural"]["found"], true);
   EXPECT_EQ(rows["procedural"]["train_images"], 50000);
   EXPECT_EQ(rows["procedural"]["shape"], (std::vector<int>{3, 32, 32}));
+  EXPECT_EQ(rows["procedural"]["label_maps"], false);
+  EXPECT_EQ(rows["shapes"]["label_maps"], true);
+  EXPECT_EQ(rows["shapes"]["classes"], 6);
+  EXPECT_EQ(rows["random"]["train_images"], 1024);
+  EXPECT_EQ(done({"data", "info", "shapes", "--json"}).json()["data"].size(), 1u);
+}
+
+TEST_F(Commands, DataPreviewShowsLabelMaps) {
+  const nlohmann::json shapes =
+      done({"data", "preview", "shapes", "--images", "4", "--scale", "2", "--output", "s.png", "--json"}).json();
+  EXPECT_EQ(shapes["images"], (std::vector<int>{0, 1, 2, 3}));
+  EXPECT_EQ(shapes["height"], 4 + 2 * (64 + 4));  // images and maps
+  EXPECT_EQ(shapes["width"], 4 + 4 * (64 + 4));
+  EXPECT_NE(done({"data", "preview", "shapes", "--output", "t.png"}).out.find("label maps"), std::string::npos);
+  EXPECT_EQ(done({"data", "preview", "random", "--scale", "1", "--output", "r.png", "--json"}).json()["height"],
+            4 + 4 * 36);
+}
+
+// A network at any size without a file.
+TEST_F(Commands, InfoOnNoise) {
+  const auto info = [&](std::vector<std::string> sets) {
+    std::vector<std::string> call{"info", "cifar100_efficientnet_b0.json", "--json"};
+    sets.insert(sets.end(), {"data.name=random", "train.batch=1"});
+    for (const std::string& set : sets) call.insert(call.end(), {"--set", set});
+    return done(call).json();
+  };
+  const nlohmann::json imagenet = info({"data.size=224", "model.classes=1000"});
+  EXPECT_EQ(imagenet["parameters"], 5288548);
+  EXPECT_EQ(imagenet["layers"][0]["output"], (std::vector<int>{1, 32, 112, 112}));
+  const nlohmann::json wide = info({"data.size=[32, 64]", "data.classes=7", "train.batch=2"});
+  EXPECT_EQ(wide["layers"].back()["output"], (std::vector<int>{1, 7}));
+}
+
+TEST_F(Commands, BenchData) {
+  const nlohmann::json bench =
+      done({"bench", "data", "toy_procedural.json", "--set", "data.name=random", "--set", "data.train_images=200",
+            "--set", "data.test_images=1", "--set", "data.size=[8, 24]", "--set", "train.dtype=bf16", "--set",
+            "data.workers=3", "--steps", "2", "--json"})
+          .json();
+  EXPECT_EQ(bench["data"], "random");
+  EXPECT_EQ(bench["shape"], (std::vector<int>{3, 8, 24}));
+  EXPECT_EQ(bench["images"], 200);
+  ASSERT_EQ(bench["loader"].size(), 3u);
+  for (const auto& row : bench["loader"]) EXPECT_GT(row["images_per_second"].get<double>(), 0);
+  EXPECT_EQ(bench["loader"][2]["workers"], 3);
+  const Outcome table = done({"bench", "data", "--set", "data.train_images=100", "--steps", "1"});
+  EXPECT_NE(table.out.find("us per image"), std::string::npos);
 }
 
 TEST_F(Commands, DataIsFoundInTheOrderOfThePlaces) {

@@ -29,14 +29,14 @@ TEST_F(ConfigInput, LargeIntegers) {
   for (const char* key : {"train.batch", "train.epochs", "data.workers", "data.prefetch", "data.padding",
                           "data.train_images", "data.test_images", "model.classes"}) {
     for (const std::string& value : {largest, std::string("9223372036854775808"), std::string("18446744073709551615")})
-      refuse_set(fmt::format("{}={}", key, value), {key, "not above", value});
-    refuse_set(fmt::format("{}=-{}", key, largest), {key, "not below", "-" + largest});
-    refuse_set(fmt::format("{}=18446744073709551616", key), {key, "whole number"});
+      refuse_set(fmt::format("{}={}", key, value), {key, "<= ", value});
+    refuse_set(fmt::format("{}=-{}", key, largest), {key, ">= ", "-" + largest});
+    refuse_set(fmt::format("{}=18446744073709551616", key), {key, "an integer up to"});
   }
   for (const char* key : {"data.workers", "data.padding"})
-    refuse_set(fmt::format("{}=4294967296", key), {key, "not above", "4294967296"});
+    refuse_set(fmt::format("{}=4294967296", key), {key, "<= ", "4294967296"});
   for (const char* key : {"train.max_steps", "train.log_every", "train.checkpoint_every"})
-    refuse_set(fmt::format("{}=9223372036854775808", key), {key, "not above", "9223372036854775808"});
+    refuse_set(fmt::format("{}=9223372036854775808", key), {key, "up to " + largest, "9223372036854775808"});
   refuse_set(R"(data.variant={"type": "tile", "grid": 4294967300})", {"data.variant.grid", "4294967300"});
   refuse_set(R"(data.variant={"type": "large", "size": 4294967304})", {"data.variant.size", "4294967304"});
   refuse_set(R"(optim.groups=[{"match": "*", "first_epoch": 4611686018427387904}])",
@@ -57,6 +57,31 @@ TEST_F(ConfigInput, LargeIntegers) {
   EXPECT_EQ(saved["train"]["seed"].get<uint64_t>(), ~uint64_t{0});
   done({"train", "tiny.json", "--out", "b", "--set", "train.epochs=2147483647", "--set", "train.max_steps=1", "--set",
         "train.log_every=" + largest, "--set", "train.checkpoint_every=" + largest});
+}
+
+TEST_F(ConfigInput, SizesAndClassesOfDataSets) {
+  const auto refuse = [&](const char* name, const std::string& set, const std::vector<std::string>& words) {
+    for (const char* command : {"info", "train"})
+      expect_refused({command, "tiny.json", "--set", std::string("data.name=") + name, "--set", set}, words);
+  };
+  refuse("random", "data.size=0", {"data.size", ">= 1", "got 0"});
+  refuse("random", "data.size=-32", {"data.size", "-32"});
+  refuse("random", "data.size=65537", {"data.size", "<= 65536"});
+  refuse("random", "data.size=65536", {"data.size", "1073741824 numbers", "3x65536x65536"});
+  refuse("random", "data.size=[32]", {"data.size", "a list of 2", "[32]"});
+  refuse("random", "data.size=[32,32,32]", {"data.size", "a list of 2"});
+  refuse("random", "data.size=[32,0]", {"data.size", ">= 1", "got 0"});
+  refuse("random", "data.size=big", {"data.size", "integer or a list of 2", "big"});
+  refuse("random", "data.size=32.5", {"data.size", "32.5"});
+  refuse("random", "data.classes=0", {"data.classes", ">= 1"});
+  refuse("random", "data.classes=16777217", {"data.classes", "<= 16777216"});
+  refuse("random", "data.train_images=0", {"data.train_images"});
+  refuse("shapes", "data.size=15", {"data.size", "16 pixels", "15x15"});
+  refuse("shapes", "data.classes=3", {"data.classes: shapes has no such key, but random"});
+  refuse("procedural", "data.size=64", {"data.size: procedural has no such key, but random and shapes"});
+  refuse("cifar100", "data.classes=100", {"data.classes: cifar100 has no such key"});
+  refuse("randm", "data.size=3", {"randm", "did you mean 'random'"});
+  expect_refused({"data", "info", "shape"}, {"shape", "did you mean 'shapes'"});
 }
 
 TEST_F(ConfigInput, BytesThatAreNoText) {
@@ -162,7 +187,7 @@ TEST_F(ConfigInput, HintsKnowTheNamesOfOthers) {
   refuse_set("train.device=gpu", {"train.device", "did you mean 'cuda'"});
   for (const char* command : {"train", "info"})
     expect_refused({command, "tiny.json", "--set", "data.name=imagefolder"},
-                   {"data.name", "'imagefolder'", "there are: cifar100, procedural"});
+                   {"data.name", "imagefolder", "one of cifar100, procedural, random, shapes"});
   expect_refused({"data", "info", "imagefolder"}, {"'imagefolder'", "there are: cifar100, procedural"});
   refuse_set("data.name=CIFAR-100", {"did you mean 'cifar100'"});
   refuse_set("optim.name=adam", {"did you mean 'adamw'"});
@@ -180,7 +205,7 @@ TEST_F(ConfigInput, HintsKnowTheNamesOfOthers) {
 TEST_F(ConfigInput, KeysOfAnotherOptimizer) {
   refuse_set("optim.alpha=0.9", {"optim.alpha: sgd has no such key, but rmsprop", "momentum, nesterov"});
   refuse_set(R"(optim={"name": "rmsprop", "betas": [0.9, 0.99]})", {"optim.betas: rmsprop has no such key, but adamw"});
-  refuse_set(R"(optim={"name": "rmsprop", "momentum": -1})", {"optim.momentum", "not below 0"});
+  refuse_set(R"(optim={"name": "rmsprop", "momentum": -1})", {"optim.momentum", ">= 0"});
   refuse_set("optim.name=rmspop", {"did you mean 'rmsprop'"});
   EXPECT_FALSE(std::filesystem::exists(file("runs")));
 }

@@ -157,11 +157,58 @@ TEST_F(TrainSteps, OperatorsBoundToASizeAreRefusedBehindALearnedOne) {
                       "train.max_steps=1"}));
 }
 
-// A least size is no reason to refuse a run; where it comes to that, the error says when, where and why.
-TEST_F(TrainSteps, AMapThatLearningMakesTooSmallIsAFailureThatNamesBoth) {
-  expect_failure(training("a", {pool(R"("default": {"type": "max"}, "pool1": {"type": "dynopool", "r_min": 0.01})"),
-                                group("*.alpha", R"("lr": 1e6)"), "loss.gmacs_lambda=1000"}),
-                 {"step 1", "pool2: [max] kernel 2 does not fit", "pool1.alpha"});
+// What stands behind a learned size bounds it: where learning would make a map too small, the run goes on at the least
+// size that fits.
+TEST_F(TrainSteps, MapsThatLearningMakesSmallerStayLargeEnough) {
+  const std::string max = R"("default": {"type": "max", "kernel": 1}, "pool1": {"type": "max"}, )";
+  const std::vector<std::string> shrink{group("*.alpha", R"("lr": 1e6)"), "loss.gmacs_lambda=1000"};
+  const auto train = [&](const std::string& out, const std::string& places, std::vector<std::string> more) {
+    more.insert(more.begin(), shrink.begin(), shrink.end());
+    more.push_back(pool(places));
+    auto call = training(out, more);
+    call.emplace_back("--json");
+    return done(call).json();
+  };
+  for (const char* learned : {R"("pool2": {"type": "dynopool", "r_min": 0.01})",
+                              R"("pool2": {"type": "shape_adaptor", "grad": "straight_through", "r1": 0.01})"}) {
+    const auto size = [&](const char* behind) {
+      SCOPED_TRACE(std::string(learned) + behind);
+      std::filesystem::remove_all(file("a"));
+      return train("a", max + learned + behind, {"train.max_steps=2"})["shapes"]["pool2"];
+    };
+    const auto of = [](int64_t n) { return nlohmann::json{n, n}; };
+    EXPECT_EQ(size(R"(, "pool4": {"type": "max", "kernel": 3, "stride": 2})"), of(3));
+    EXPECT_EQ(size(R"(, "pool4": {"type": "spectral", "output_size": 6})"), of(6));
+    EXPECT_EQ(size(R"(, "pool4": {"type": "fractional_max", "output_size": 6})"), of(6));
+    EXPECT_EQ(size(R"(, "pool4": {"type": "s3", "grid": 4})"), of(4));
+    EXPECT_EQ(size(R"(, "pool4": {"type": "blur", "kernel": 7, "stride": 1})"), of(4));
+    EXPECT_EQ(size(R"(, "pool4": {"type": "max"})"), of(2));
+  }
+  // The learning rate that goes past the bound is that of a run that is resumed, too.
+  const std::string places =
+      max + R"("pool2": {"type": "dynopool"}, "pool3": {"type": "dynopool"}, "pool4": {"type": "max", "kernel": 3})";
+  for (const std::vector<std::string>& more : {std::vector<std::string>{}, {"optim.ema=0.5"}}) {
+    std::filesystem::remove_all(file("whole"));
+    std::filesystem::remove_all(file("parts"));
+    train("whole", places, more);
+    auto some = more;
+    some.emplace_back("train.max_steps=3");
+    train("parts", places, some);
+    done({"train", "--resume", "parts", "--set", "train.max_steps=10"});
+    const auto x = read("whole/last.safetensors"), y = read("parts/last.safetensors");
+    ASSERT_EQ(x.size(), y.size());
+    for (const auto& [name, tensor] : x) EXPECT_EQ(tensor.values(), y.at(name).values()) << name;
+  }
+  // A last batch of one image wants two pixels of a batch norm.
+  EXPECT_EQ(train("b", R"("default": {"type": "max"}, "pool4": {"type": "dynopool"})",
+                  {"data.train_images=41", "train.max_steps=7"})["shapes"]["pool4"],
+            (nlohmann::json{1, 2}));
+}
+
+// No size within a slot's bounds fits: the error says when, where and why.
+TEST_F(TrainSteps, AMapThatItsBoundsMakeTooSmallIsAFailureThatNamesBoth) {
+  expect_failure(training("a", {pool(R"("default": {"type": "max"}, "pool1": {"type": "dynopool", "r_max": 0.1})")}),
+                 {"step 1", "pool3: [max] kernel 2 does not fit", "pool1.alpha"});
 }
 
 TEST_F(TrainSteps, ADivergenceAtTheLastStepIsAFailure) {

@@ -249,24 +249,44 @@ TEST(Backend, Resizes) {
 
 TEST(Backend, Losses) {
   for (const DType t : kTypes)
-    for (const double smoothing : {0.0, 0.1}) {
-      const DType sums = t == DType::f64 ? DType::f64 : DType::f32;  // the loss is formed in it
-      const Tensor x = made({9, 23}, 1, t, MemoryFormat::plain);
-      const Tensor labels = Tensor::from<int64_t>(std::vector<int64_t>{0, 22, 3, 4, 5, 6, 7, 8, 9}, {9});
-      const Tensor known = Tensor::empty({9, 2}, {.dtype = DType::f64});
-      const Tensor unused = Tensor::empty({9}, {.dtype = DType::f64});
-      ASSERT_TRUE(reference::kLoss.cross_entropy(x, labels, smoothing, known, unused));
-      expect_agreement("loss", cpu::kLoss, reference::kLoss, sums, [&](const LossTable& table) {
-        const Tensor constants = like(known), losses = like(unused);
-        EXPECT_TRUE(table.cross_entropy(x, labels, smoothing, constants, losses));
-        return std::vector{constants, losses};
-      });
-      expect_agreement("gradient", cpu::kLoss, reference::kLoss, t, [&](const LossTable& table) {
-        const Tensor dx = like(x);
-        EXPECT_TRUE(table.cross_entropy_backward(x, labels, smoothing, known, 0.125, dx));
-        return std::vector{dx};
-      });
-    }
+    for (const DType labels_type : {DType::i64, DType::i32})
+      for (const Dims& shape : {Dims{9, 23}, Dims{3, 23, 3}, Dims{1, 2, 3, 3}}) {
+        SCOPED_TRACE(fmt::format("{} {} {}", shape.str(), tidepool::name_of(t), tidepool::name_of(labels_type)));
+        const DType sums = t == DType::f64 ? DType::f64 : DType::f32;  // the loss is formed in it
+        const Tensor x = made(shape, 1, t, shape.rank() > 2 ? MemoryFormat::channels_last : MemoryFormat::plain);
+        Values numbers(9);
+        for (size_t i = 0; i < 9; ++i)
+          numbers[i] = i == 3 ? 99 : static_cast<double>(i * 5 % static_cast<size_t>(shape[1]));
+        const Tensor labels = Tensor::from<double>(numbers, {9}).to(labels_type);
+        LabelCounts counts;
+        ASSERT_TRUE(reference::kLoss.count_labels(labels, shape[1], 99, &counts));
+        EXPECT_EQ(counts.counted, 8);
+        EXPECT_EQ(counts.wrong, -1);
+        ASSERT_TRUE(reference::kLoss.count_labels(labels, shape[1], {}, &counts));
+        EXPECT_EQ(counts.wrong, 3);
+        for (const double smoothing : {0.0, 0.1}) {
+          const CrossEntropy o{.smoothing = smoothing, .ignored = 99};
+          const Tensor known = Tensor::empty({9, 2}, {.dtype = sums}),
+                       unused = Tensor::empty({9}, {.dtype = DType::f64});
+          ASSERT_TRUE(reference::kLoss.cross_entropy(x, labels, o, known, unused));
+          expect_agreement("loss", cpu::kLoss, reference::kLoss, sums, [&](const LossTable& table) {
+            const Tensor constants = Tensor::zeros({9, 2}, {.dtype = sums}), losses = like(unused);
+            EXPECT_TRUE(table.cross_entropy(x, labels, o, constants, losses));
+            return std::vector{constants, losses};
+          });
+          expect_agreement("gradient", cpu::kLoss, reference::kLoss, t, [&](const LossTable& table) {
+            const Tensor dx = like(x);
+            EXPECT_TRUE(table.cross_entropy_backward(x, labels, o, known, 0.125, dx));
+            return std::vector{dx};
+          });
+        }
+        x.slice(1, 1, 1).slice(0, 0, 1).fill(NAN);
+        expect_agreement("classes", cpu::kLoss, reference::kLoss, DType::f64, [&](const LossTable& table) {
+          const Tensor classes = Tensor::empty({9}, {.dtype = DType::i32});
+          EXPECT_TRUE(table.predicted_classes(x, classes));
+          return std::vector{classes};
+        });
+      }
 }
 
 TEST(Backend, Updates) {
@@ -323,7 +343,7 @@ TEST(Backend, Updates) {
 }
 
 TEST(Backend, Copies) {
-  constexpr DType kAll[] = {DType::f32, DType::f64, DType::bf16, DType::i64, DType::u8};
+  constexpr DType kAll[] = {DType::f32, DType::f64, DType::bf16, DType::i64, DType::i32, DType::u8};
   for (const Dims& shape : kMaps)
     for (const DType from_type : kAll)
       for (const DType to_type : kAll)

@@ -19,6 +19,15 @@ TEST(Error, NearestName) {
   EXPECT_EQ(nearest_name("anything", {}), "");
 }
 
+TEST(Error, ShortWordsHaveShortSlips) {
+  const std::vector<std::string> operators = {"avg", "dpp", "gem", "lip", "lp", "max", "s3", "spp"};
+  for (const char* other : {"gpu", "cuda", "abc", "xy", "q"}) EXPECT_EQ(nearest_name(other, operators), "") << other;
+  EXPECT_EQ(nearest_name("mxa", operators), "max");  // neighbours exchanged are one slip
+  EXPECT_EQ(nearest_name("agv", operators), "avg");
+  EXPECT_EQ(nearest_name("gme", operators), "gem");
+  EXPECT_EQ(nearest_name("mac", operators), "max");
+}
+
 TEST(Error, DidYouMean) {
   EXPECT_EQ(did_you_mean("kernle", kNames), " (did you mean 'kernel'?)");
   EXPECT_EQ(did_you_mean("xyzzyxyzzy", kNames), "");

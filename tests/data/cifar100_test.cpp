@@ -1,5 +1,3 @@
-#include "data/cifar100.h"
-
 #include "tests/data/data_test.h"
 
 namespace tidepool::testing {
@@ -20,8 +18,8 @@ std::string records(int count, int first_label = 0) {
 
 class Cifar100Test : public ::testing::Test {
  protected:
-  std::unique_ptr<Source> open(Split split = Split::kTrain, std::optional<int64_t> images = {}) const {
-    return make_source("cifar100", {.split = split, .root = folder_.path(), .images = images});
+  std::unique_ptr<Dataset> open(Split split = Split::kTrain, std::optional<int64_t> images = {}) const {
+    return open_dataset("cifar100", {.split = split, .root = folder_.path(), .images = images});
   }
   TemporaryFolder folder_;
 };
@@ -37,7 +35,7 @@ TEST_F(Cifar100Test, ReadsTheOfficialLayout) {
     EXPECT_EQ(train->shape(), (ImageShape{3, 32, 32}));
     EXPECT_EQ(train->label(4), 99);
     EXPECT_EQ(test->label(1), 4);
-    EXPECT_EQ(train->pixels(3)[2 * 1024 + 32 + 5], 150 + 14 + 5);
+    EXPECT_EQ(planes_of(*train, 3)[2 * 1024 + 32 + 5], 150 + 14 + 5);
     EXPECT_EQ(train->class_name(3), "");
     std::filesystem::remove(folder_ / (place + "train.bin"));
   }
@@ -60,18 +58,18 @@ TEST_F(Cifar100Test, UsesTheFirstImages) {
   EXPECT_SAYS(message, "data.train_images");
   EXPECT_SAYS(message, "1 to 5");
   EXPECT_SAYS(message_of<Error>([&] { open(Split::kTest, 4); }), "data.test_images");
-  EXPECT_SAYS(message_of<Error>([&] { open(Split::kTest, 0); }), "came 0");
+  EXPECT_SAYS(message_of<Error>([&] { open(Split::kTest, 0); }), "got 0");
 }
 
 TEST_F(Cifar100Test, SaysWhatIsMissingAndWhatMendsIt) {
-  auto message = message_of<Error>([&] { make_source("cifar100", {.root = folder_ / "nowhere"}); });
+  auto message = message_of<Error>([&] { open_dataset("cifar100", {.root = folder_ / "nowhere"}); });
   EXPECT_SAYS(message, "nowhere");
   EXPECT_SAYS(message, "no such folder");
   EXPECT_SAYS(message, "tidepool data fetch");
   write_file(folder_ / "train.bin", records(1));  // and no test.bin
   message = message_of<Error>([&] { open(); });
   EXPECT_SAYS(message, "train.bin without test.bin beside it");
-  EXPECT_FALSE(find_cifar100(folder_.path()));
+  EXPECT_FALSE(find_dataset("cifar100").find(folder_.path()));
 }
 
 TEST_F(Cifar100Test, RefusesNamesThatAreNoText) {
@@ -100,18 +98,37 @@ TEST_F(Cifar100Test, RefusesBrokenFiles) {
   EXPECT_EQ(open(Split::kTrain, 2)->size(), 2);  // the bad one is not in use
 }
 
-TEST(Sources, AnUnknownNameIsToldTheNearest) {
-  const auto message = message_of<Error>([] { make_source("cifar10o", {}); });
+TEST(Datasets, AnUnknownNameIsToldTheNearest) {
+  const auto message = message_of<Error>([] { open_dataset("cifar10o", {}); });
   EXPECT_SAYS(message, "did you mean 'cifar100'?");
   EXPECT_SAYS(message, "procedural");
-  EXPECT_SAYS(message_of<Error>([] { source_format("proceduraal"); }), "did you mean 'procedural'?");
+  EXPECT_SAYS(message_of<Error>([] { dataset_format("proceduraal", {}); }), "did you mean 'procedural'?");
 }
 
-TEST(Sources, TheFormatKnownBeforehandIsThatOfTheImages) {
-  const auto source = make_source("procedural", {.images = 1});
-  EXPECT_EQ(source_format("procedural").shape, source->shape());
-  EXPECT_EQ(source_format("procedural").classes, source->classes());
-  EXPECT_EQ(source_format("cifar100").classes, 100);
+TEST(Datasets, TheFormatKnownBeforehandIsThatOfTheImages) {
+  for (const DatasetDescription* each : datasets()) {
+    if (each->find) continue;
+    const auto dataset = open_dataset(each->name, {.images = 1});
+    const DatasetFormat format = dataset_format(each->name, {});
+    EXPECT_EQ(format.shape, dataset->shape()) << each->name;
+    EXPECT_EQ(format.classes, dataset->classes()) << each->name;
+    EXPECT_EQ(format.label_maps, dataset->format().label_maps) << each->name;
+    EXPECT_EQ(dataset->name(), each->name);
+    Sample sample;
+    dataset->read(0, sample);
+    EXPECT_EQ(sample.label, dataset->label(0)) << each->name;
+    EXPECT_EQ(sample.label_map != nullptr, format.label_maps) << each->name;
+  }
+  EXPECT_EQ(dataset_format("cifar100", {}).classes, 100);
+}
+
+TEST(Datasets, OptionsThatADataSetDoesNotReadAreRefused) {
+  EXPECT_SAYS(message_of<Error>([] {
+                dataset_format("cifar100", {.size = {{64, 64}}});
+              }),
+              "data.size: cifar100 has no such key, but random and shapes");
+  EXPECT_SAYS(message_of<Error>([] { open_dataset("procedural", {.classes = 5}); }),
+              "data.classes: procedural has no such key, but random");
 }
 
 }  // namespace

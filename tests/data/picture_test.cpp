@@ -8,6 +8,7 @@
 
 #include "data/contact_sheet.h"
 #include "data/png.h"
+#include "data/voc_colours.h"
 #include "tests/data/data_test.h"
 
 namespace tidepool::testing {
@@ -79,6 +80,35 @@ TEST(Pictures, EveryKindOfPngIsReadValueByValue) {
 }
 
 // The pixels at (0, 0) and (row 2, column 5) as Pillow's ImageOps.exif_transpose shows them.
+TEST(Pictures, MapsOfClassesArePalettePngs) {
+  // Values of PASCAL VOC's label pictures: background, aeroplane, bicycle, bird, boat, ..., tv monitor, border.
+  const std::pair<int, std::array<uint8_t, 3>> kKnown[] = {
+      {0, {0, 0, 0}},  {1, {128, 0, 0}},      {2, {0, 128, 0}},   {3, {128, 128, 0}},    {4, {0, 0, 128}},
+      {8, {64, 0, 0}}, {15, {192, 128, 128}}, {20, {0, 64, 128}}, {255, {224, 224, 192}}};
+  for (const auto& [index, colour] : kKnown) EXPECT_EQ(kVocColours[static_cast<size_t>(index)], colour) << index;
+
+  IndexedImage map{.height = 3, .width = 5, .palette = kVocColours};
+  for (const int index : {0, 1, 2, 3, 255, 20, 19, 18, 17, 16, 5, 6, 7, 8, 9})
+    map.indices.push_back(static_cast<uint8_t>(index));
+  const TemporaryFolder folder;
+  write_png(folder / "map.png", map);
+  const std::string bytes = read_file(folder / "map.png");
+  EXPECT_EQ(bytes[24], 8) << "bits";
+  EXPECT_EQ(bytes[25], 3) << "colour type: indices into a palette";
+  const Picture picture = read_picture(folder / "map.png");
+  ASSERT_EQ(picture.channels, 3);
+  for (int64_t i = 0; i < 15; ++i)
+    for (int64_t c = 0; c < 3; ++c)
+      EXPECT_EQ(value_at(picture, i / 5, i % 5, c),
+                kVocColours[map.indices[static_cast<size_t>(i)]][static_cast<size_t>(c)]);
+
+  map.palette = map.palette.first(20);
+  EXPECT_THROW(write_png(folder / "map.png", map), Error) << "no colour for 20 and 255";
+  map.indices.pop_back();
+  EXPECT_THROW(write_png(folder / "map.png", map), Error) << "an index too few";
+  EXPECT_EQ(count_entries(folder.path()), 1u);
+}
+
 TEST(Pictures, AreTurnedUprightAsTheirExifSays) {
   struct Case {
     const char* name;

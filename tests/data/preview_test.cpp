@@ -38,7 +38,7 @@ TEST(Png, SaysWhatWentWrong) {
 }
 
 TEST(Preview, ShowsVariantsInRowsAndImagesInColumns) {
-  const MadeSource source(30, {3, 8, 8});
+  const MadeDataset source(30, {3, 8, 8});
   const PreviewOptions options{
       .variants = {{}, {.type = "tile", .grid = 2}}, .images = {4, 29, 0}, .scale = 2, .margin = 3};
   const RgbImage sheet = make_preview(source, options);
@@ -50,27 +50,53 @@ TEST(Preview, ShowsVariantsInRowsAndImagesInColumns) {
   for (int64_t x = 0; x < sheet.width; ++x) EXPECT_EQ(at(20, x, 1), 255);  // between the rows
   for (int64_t y = 0; y < 16; ++y) {
     for (int64_t x = 0; x < 16; ++x) {
-      ASSERT_EQ(at(3 + y, 3 + 19 + x, 1), source.pixels(29)[64 + y / 2 * 8 + x / 2]);  // row 0, column 1
+      ASSERT_EQ(at(3 + y, 3 + 19 + x, 1), source.planes(29)[64 + y / 2 * 8 + x / 2]);  // row 0, column 1
     }
   }
-  const uint8_t* const blue = source.pixels(0) + 128;
+  const uint8_t* const blue = source.planes(0) + 128;
   const int mean = (blue[0] + blue[1] + blue[8] + blue[9] + 2) / 4;
   for (const int64_t y : {0, 8}) {
     for (const int64_t x : {0, 8}) EXPECT_NEAR(at(3 + 19 + y, 3 + 38 + x, 2), mean, 1);  // row 1, column 2: tiles
   }
 }
 
+TEST(Preview, ShowsLabelMapsBelowTheImages) {
+  const MadeDataset dataset(4, {3, 8, 6}, {.label_maps = true});
+  const RgbImage sheet = make_preview(dataset, {.variants = {{}}, .images = {2, 0}, .scale = 1, .margin = 1});
+  ASSERT_EQ(sheet.height, 1 + 2 * 9);
+  ASSERT_EQ(sheet.width, 1 + 2 * 7);
+  for (int64_t p = 0; p < 48; ++p) {
+    const uint8_t* const pixel = sheet.pixels.data() + ((10 + p / 6) * sheet.width + 1 + p % 6) * 3;
+    const auto colour = label_colour(MadeDataset::map_label(2, p));
+    EXPECT_TRUE(std::equal(colour.begin(), colour.end(), pixel)) << p;
+  }
+  EXPECT_SAYS(
+      message_of<Error>([&] { make_preview(dataset, {.variants = {{.type = "tile", .grid = 2}}, .images = {0}}); }),
+      "tile");
+}
+
+// As in the palette of the pictures of PASCAL VOC's development kit.
+TEST(Preview, ColoursOfLabels) {
+  using Colour = std::array<uint8_t, 3>;
+  EXPECT_EQ(label_colour(0), (Colour{0, 0, 0}));
+  EXPECT_EQ(label_colour(1), (Colour{128, 0, 0}));
+  EXPECT_EQ(label_colour(6), (Colour{0, 128, 128}));
+  EXPECT_EQ(label_colour(20), (Colour{0, 64, 128}));
+  EXPECT_EQ(label_colour(kIgnoredLabel), (Colour{224, 224, 192}));
+}
+
 TEST(Preview, ChoosesImagesOfManyClasses) {
-  const MadeSource source(30, {3, 8, 8});
+  const MadeDataset source(30, {3, 8, 8});
   EXPECT_EQ(preview_indices(source, 9), (std::vector<int64_t>{0, 1, 2, 3, 4, 5, 6, 7, 8}));
   EXPECT_EQ(preview_indices(source, 99).size(), 30u);
   const auto all = preview_indices(source, 30);
   EXPECT_EQ(std::set<int64_t>(all.begin(), all.end()).size(), 30u);
+  EXPECT_EQ(preview_indices(MadeDataset(5, {3, 8, 8}, {.label_maps = true}), 3), (std::vector<int64_t>{0, 1, 2}));
 }
 
 TEST(Preview, ErrorsNameWhatIsWrong) {
-  const MadeSource source(3, {3, 8, 8}), grey(3, {1, 8, 8});
-  EXPECT_SAYS(message_of<Error>([&] { make_preview(source, {.images = {3}}); }), "0 to 2, came 3");
+  const MadeDataset source(3, {3, 8, 8}), grey(3, {1, 8, 8});
+  EXPECT_SAYS(message_of<Error>([&] { make_preview(source, {.images = {3}}); }), "0 to 2, got 3");
   EXPECT_SAYS(message_of<Error>([&] { make_preview(source, {}); }), "no image");
   EXPECT_SAYS(message_of<Error>([&] { make_preview(source, {.images = {0}, .scale = 0}); }), "scale");
   EXPECT_SAYS(message_of<Error>([&] { make_preview(grey, {.images = {0}}); }), "1 channels");

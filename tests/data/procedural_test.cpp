@@ -1,5 +1,3 @@
-#include "data/procedural.h"
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -13,23 +11,19 @@
 namespace tidepool::testing {
 namespace {
 
-std::unique_ptr<Source> open(Split split, int64_t images, uint64_t seed = 1) {
-  return open_procedural({.split = split, .root = {}, .images = images, .seed = seed});
-}
-
-std::vector<uint8_t> bytes_of(const Source& source, int64_t index) {
-  return {source.pixels(index), source.pixels(index) + source.shape().elements()};
+std::unique_ptr<Dataset> open(Split split, int64_t images, uint64_t seed = 1) {
+  return open_dataset("procedural", {.split = split, .root = {}, .images = images, .seed = seed});
 }
 
 TEST(Procedural, AnImageDependsOnSeedSplitAndIndexAlone) {
   const auto a = open(Split::kTrain, 100), b = open(Split::kTrain, 40);
   for (const int64_t i : {39, 0, 17}) {
-    EXPECT_EQ(bytes_of(*a, i), bytes_of(*b, i));
+    EXPECT_EQ(planes_of(*a, i), planes_of(*b, i));
     EXPECT_EQ(a->label(i), b->label(i));
   }
-  EXPECT_NE(bytes_of(*a, 0), bytes_of(*a, 1));
-  EXPECT_NE(bytes_of(*a, 0), bytes_of(*open(Split::kTest, 10), 0));
-  EXPECT_NE(bytes_of(*a, 0), bytes_of(*open(Split::kTrain, 10, 2), 0));
+  EXPECT_NE(planes_of(*a, 0), planes_of(*a, 1));
+  EXPECT_NE(planes_of(*a, 0), planes_of(*open(Split::kTest, 10), 0));
+  EXPECT_NE(planes_of(*a, 0), planes_of(*open(Split::kTrain, 10, 2), 0));
 }
 
 TEST(Procedural, TwentyImagesInARowHoldEachClassOnce) {
@@ -52,8 +46,8 @@ TEST(Procedural, ThreadsThatAskAtOnceSeeTheSameImages) {
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&] {
       for (int64_t i = 0; i < 200; ++i) {
-        const auto copy = bytes_of(*shared, i);
-        wrong += copy != bytes_of(*alone, i);
+        const auto copy = planes_of(*shared, i);
+        wrong += copy != planes_of(*alone, i);
       }
     });
   }
@@ -62,8 +56,8 @@ TEST(Procedural, ThreadsThatAskAtOnceSeeTheSameImages) {
 }
 
 TEST(Procedural, HasSoManyImagesAndNoMore) {
-  EXPECT_EQ(open_procedural({})->size(), 50000);
-  EXPECT_EQ(open_procedural({.split = Split::kTest})->size(), 10000);
+  EXPECT_EQ(open_dataset("procedural", {})->size(), 50000);
+  EXPECT_EQ(open_dataset("procedural", {.split = Split::kTest})->size(), 10000);
   EXPECT_SAYS(message_of<Error>([] { open(Split::kTest, 10001); }), "data.test_images");
 }
 
@@ -142,10 +136,10 @@ struct Features {
 };
 
 template <class F>
-Features features_of(const Source& source, F f) {
+Features features_of(const Dataset& source, F f) {
   Features all;
   for (int64_t i = 0; i < source.size(); ++i) {
-    all.rows.push_back(f(source.pixels(i)));
+    all.rows.push_back(f(planes_of(source, i).data()));
     all.labels.push_back(source.label(i));
   }
   return all;
@@ -205,7 +199,8 @@ TEST(Procedural, TheMeanImageOfAClassCarriesNoClass) {
   std::vector<std::vector<double>> sums(20, std::vector<double>(3072));
   for (int64_t i = 0; i < source->size(); ++i) {
     auto& sum = sums[static_cast<size_t>(source->label(i))];
-    for (size_t p = 0; p < 3072; ++p) sum[p] += source->pixels(i)[p] / 300.0;
+    const auto bytes = planes_of(*source, i);
+    for (size_t p = 0; p < 3072; ++p) sum[p] += bytes[p] / 300.0;
   }
   // 300 images per class whose pixels spread by about 62: the mean of one pixel by 3.6, its square by 13 about 127.5.
   for (const auto& sum : sums) {

@@ -321,27 +321,44 @@ TEST(GlobalAvg, NanBatchOfNoneAndErrors) {
 
 // -- loss ------------------------------------------------------------------------------------------------------------
 
-Case loss_case(int64_t n, int64_t k, double smoothing, double scale) {
+constexpr int64_t kIgnored = 255;
+
+// Logits [n, k, spatial]; with `ignore`, every third label is ignored, and all of the last image.
+Case loss_case(const Dims& shape, double smoothing, double scale, bool ignore = false) {
   Case c;
-  c.name = fmt::format("{} x {}, smoothing {}, scale {}", n, k, smoothing, scale);
-  c.inputs = {normal({n, k}, 1, scale)};
+  const int64_t n = shape[0], k = shape[1], positions = shape.product() / (n * k);
+  c.name = fmt::format("{}, smoothing {}, scale {}{}", shape.str(), smoothing, scale, ignore ? ", some ignored" : "");
+  c.inputs = {normal(shape, 1, scale)};
   Random random(5, 5);
   std::vector<int64_t> labels;
-  for (int64_t i = 0; i < n; ++i) labels.push_back(random.below(static_cast<uint32_t>(k)));
-  const Tensor label = Tensor::from<int64_t>(std::span<const int64_t>(labels), {n});
-  c.op = [=](const std::vector<Tensor>& t) { return cross_entropy(t[0], label, smoothing); };
+  int64_t counted = 0;
+  for (int64_t i = 0; i < n * positions; ++i) {
+    labels.push_back(random.below(static_cast<uint32_t>(k)));
+    if (ignore && (i % 3 == 1 || (n > 1 && i >= (n - 1) * positions))) labels.back() = kIgnored;
+    counted += labels.back() != kIgnored;
+  }
+  Dims label_shape = Dims::filled(shape.rank() - 1, n);
+  for (int i = 2; i < shape.rank(); ++i) label_shape[i - 1] = shape[i];
+  Tensor label = Tensor::from<int64_t>(std::span<const int64_t>(labels), label_shape);
+  if (ignore) label = label.to(DType::i32);
+  const std::optional<int64_t> ignored = ignore ? std::optional(kIgnored) : std::nullopt;
+  c.op = [=](const std::vector<Tensor>& t) { return cross_entropy(t[0], label, smoothing, ignored); };
   c.reference = [=](const std::vector<Values>& in, const Values& dy) {
     Values loss(1), dx(in[0].size());
-    for (int64_t i = 0; i < n; ++i) {
-      const double* row = in[0].data() + i * k;
-      const double most = *std::max_element(row, row + k);
-      double sum = 0;
-      for (int64_t j = 0; j < k; ++j) sum += std::exp(row[j] - most);
+    const auto count = static_cast<double>(counted);
+    for (int64_t i = 0; i < n * positions; ++i) {
+      const int64_t own = labels[static_cast<size_t>(i)];
+      if (own == kIgnored) continue;
+      const auto at = [&](int64_t j) {
+        return static_cast<size_t>((i / positions * k + j) * positions + i % positions);
+      };
+      double most = -INFINITY, sum = 0;
+      for (int64_t j = 0; j < k; ++j) most = std::max(most, in[0][at(j)]);
+      for (int64_t j = 0; j < k; ++j) sum += std::exp(in[0][at(j)] - most);
       for (int64_t j = 0; j < k; ++j) {
-        const double target =
-            (j == labels[static_cast<size_t>(i)] ? 1 - smoothing : 0) + smoothing / static_cast<double>(k);
-        loss[0] -= target * (row[j] - most - std::log(sum)) / static_cast<double>(n);
-        dx[static_cast<size_t>(i * k + j)] = (std::exp(row[j] - most) / sum - target) * dy[0] / static_cast<double>(n);
+        const double target = (j == own ? 1 - smoothing : 0) + smoothing / static_cast<double>(k);
+        loss[0] -= target * (in[0][at(j)] - most - std::log(sum)) / count;
+        dx[at(j)] = (std::exp(in[0][at(j)] - most) / sum - target) * dy[0] / count;
       }
     }
     return std::vector<Values>{loss, dx};
@@ -351,13 +368,47 @@ Case loss_case(int64_t n, int64_t k, double smoothing, double scale) {
 }
 
 TEST(CrossEntropy, Battery) {
-  believe(loss_case(6, 5, 0, 1));
-  believe(loss_case(6, 10, 0.1, 2));
-  believe(loss_case(5, 100, 0.2, 3));
-  believe(loss_case(4, 7, 0.1, 1e4));
-  believe(loss_case(3, 16, 1.0, 1));
-  believe(loss_case(128, 100, 0, 1));
-  believe(loss_case(2, 1, 0.1, 1));
+  believe(loss_case({6, 5}, 0, 1));
+  believe(loss_case({6, 10}, 0.1, 2));
+  believe(loss_case({5, 100}, 0.2, 3));
+  believe(loss_case({4, 7}, 0.1, 1e4));
+  believe(loss_case({3, 16}, 1.0, 1));
+  believe(loss_case({128, 100}, 0, 1));
+  believe(loss_case({2, 1}, 0.1, 1));
+}
+
+TEST(CrossEntropy, BatteryOfMaps) {
+  believe(loss_case({2, 5, 3, 4}, 0, 1));
+  believe(loss_case({2, 21, 5, 3}, 0, 2, true));
+  believe(loss_case({3, 6, 4, 4}, 0.1, 1, true));
+  believe(loss_case({2, 1, 3, 3}, 0.1, 1, true));
+  believe(loss_case({2, 7, 1, 1}, 0, 1e4, true));
+  believe(loss_case({2, 4, 9}, 0, 1, true));
+  believe(loss_case({1, 3, 2, 3, 2}, 0.2, 1, true));
+}
+
+// A mean over many pixels: in f32 a running sum of 2^20 terms would be off by more.
+TEST(CrossEntropy, LongMapsAreSummedExactly) {
+  const Tensor x = normal({1, 4, 1024, 1024}, 3).contiguous(MemoryFormat::channels_last);
+  const Tensor label = Tensor::full({1, 1024, 1024}, 2, {.dtype = DType::i32});
+  const double exact = cross_entropy(x, label, 0, kIgnored).item();
+  EXPECT_NEAR(cross_entropy(x.to(DType::f32), label, 0, kIgnored).item(), exact, 2e-7 * exact);
+}
+
+TEST(CrossEntropy, AllIgnoredIsZero) {
+  for (const DType t : kTypes) {
+    const Tensor x = Tensor::full({2, 3, 4, 4}, NAN, {t, MemoryFormat::channels_last});
+    x.set_requires_grad();
+    Tape tape;
+    Tensor loss;
+    {
+      const Tape::Scope scope(&tape);
+      loss = cross_entropy(x, Tensor::full({2, 4, 4}, kIgnored, {.dtype = DType::i32}), 0.1, kIgnored);
+    }
+    EXPECT_EQ(loss.item(), 0);
+    tape.backward(loss);
+    for (const double g : x.grad().values()) ASSERT_EQ(g, 0);
+  }
 }
 
 TEST(CrossEntropy, TypesNanAndNone) {
@@ -382,11 +433,19 @@ TEST(CrossEntropy, ErrorsAtTheDoor) {
             "[cross_entropy] label -1 at index 0 is out of range: expected 0 to 3");
   EXPECT_EQ(error_of([&] { cross_entropy(x, Tensor::from<int64_t>({0}, {1})); }),
             "[cross_entropy] labels: expected the shape 2, got 1");
-  EXPECT_EQ(error_of([&] { cross_entropy(x, Tensor::zeros({2})); }), "[cross_entropy] expected labels of i64, got f32");
+  EXPECT_EQ(error_of([&] { cross_entropy(x, Tensor::zeros({2})); }),
+            "[cross_entropy] expected labels of i32 or i64, got f32");
   EXPECT_EQ(error_of([&] {
               cross_entropy(Tensor::zeros({2, 4, 1}), Tensor::from<int64_t>({0, 1}, {2}));
             }),
-            "[cross_entropy] expected logits N x K, got the shape 2x4x1");
+            "[cross_entropy] labels: expected the shape 2x1, got 2");
+  EXPECT_EQ(error_of([&] { cross_entropy(Tensor::zeros({2}), Tensor::zeros({2}, {DType::i64})); }),
+            "[cross_entropy] expected logits N x K or N x K x spatial, got the shape 2");
+  EXPECT_EQ(error_of([&] {
+              const Tensor label = Tensor::from<int32_t>({0, 255, 1, 3, 4, 0}, {1, 2, 3});
+              cross_entropy(Tensor::zeros({1, 4, 2, 3}), label, 0, kIgnored);
+            }),
+            "[cross_entropy] label 4 at index (0, 1, 1) is out of range: expected 0 to 3, or 255, which is ignored");
   EXPECT_EQ(error_of([&] {
               cross_entropy(x, Tensor::from<int64_t>({0, 1}, {2}), 1.5);
             }),
@@ -414,6 +473,21 @@ TEST(CorrectTop, RanksTiesAndNan) {
   }
   EXPECT_EQ(correct_top(Tensor::zeros({0, 4}), Tensor::zeros({0}, {DType::i64}), 1), 0);
   EXPECT_EQ(error_of([&] { correct_top(x, label, 0); }), "[correct_top] expected k >= 1, got 0");
+}
+
+TEST(PredictedClasses, FirstOfTheLargestInEveryLayout) {
+  const Tensor x = Tensor::from<double>({0, 5, 1, NAN,  // class 0 at four positions
+                                         2, 5, 0, 9,    //
+                                         1, 5, 3, 9},
+                                        {1, 3, 2, 2});
+  for (const DType t : kTypes)
+    for (const Layout l :
+         {Layout::plain, Layout::channels_last, Layout::strided_plain, Layout::strided_channels_last}) {
+      const Tensor y = predicted_classes(laid_out(x.to(t), l));
+      EXPECT_EQ(y.shape(), (Dims{1, 2, 2}));
+      EXPECT_EQ(y.values(), (Values{1, 0, 2, -1})) << name_of(t) << ", " << name_of(l);
+    }
+  EXPECT_EQ(predicted_classes(Tensor::from<double>({1, 2, 3, 0}, {2, 2})).values(), (Values{1, 0}));
 }
 
 }  // namespace

@@ -83,7 +83,8 @@ class NetworkGolden {
     optim.schedule.type = ScheduleType::kConstant;
     const auto count = steps.at("count").get<int64_t>();
     Optimizer optimizer(optim, network->parameters(), count, count);
-    Stepper stepper(*network, optimizer, LossConfig{}, 1);
+    const auto task = find_task("classification").make({.classes = network->options().classes});
+    Stepper stepper(*network, *task, optimizer, LossConfig{}, 1);
     for (int64_t step = 0; step < count; ++step) {
       const Json& cifar = facts_.at("forms").at("cifar");
       const TensorBatch batch =

@@ -47,7 +47,8 @@ TEST_P(EveryOperator, TrainsTwoSteps) {
       LossConfig loss;
       loss.gmacs_lambda = 0.1;
       Optimizer optimizer(optim, network->parameters(), 2, 2);
-      Stepper stepper(*network, optimizer, loss, 1);
+      const auto task = find_task("classification").make({.classes = 10});
+      Stepper stepper(*network, *task, optimizer, loss, 1);
       stepper.after_backward = [&] {
         for (const Parameter& p : network->parameters()) EXPECT_TRUE(p.value.grad()) << p.name;
       };
@@ -113,6 +114,128 @@ TEST(Slots, AreProjectedInTheirOrder) {
   EXPECT_EQ(value("pool1.alpha").values(), (std::vector<double>{0.5, 16}));
   EXPECT_EQ(value("pool2.stride").values(), (std::vector<double>{32, 1})) << "half of a map of 64x2";
   EXPECT_EQ(network->slot_shapes()[1].second, (Dims{4, 2}));
+}
+
+// What a slot's shape parameters are after project(), and the size of its map.
+struct Projected {
+  std::vector<double> values;
+  Dims size;
+};
+struct WantedShape {
+  const char* name;
+  std::vector<double> values;
+};
+std::vector<Projected> project(Network& network, const std::vector<WantedShape>& wanted) {
+  const auto value = [&](const std::string& name) {
+    for (const Parameter& p : network.parameters())
+      if (p.name == name) return p.value;
+    throw Error("no parameter {}", name);
+  };
+  for (const WantedShape& w : wanted)
+    value(w.name).copy_from(Tensor::from<double>(w.values, {static_cast<int64_t>(w.values.size())}));
+  network.project();
+  std::vector<Projected> all;
+  for (const WantedShape& w : wanted) {
+    const std::string name = w.name, slot = name.substr(0, name.find('.'));
+    for (const auto& [each, size] : network.slot_shapes())
+      if (each == slot) all.push_back({value(name).values(), size});
+  }
+  const auto state = [&] {
+    std::vector<std::vector<double>> values;
+    for (const WantedShape& w : wanted) values.push_back(value(w.name).values());
+    return values;
+  };
+  const auto once = state();
+  network.project();
+  EXPECT_EQ(state(), once) << "a second time changes nothing";
+  return all;
+}
+
+// A learned size is bounded from below by what stands behind it.
+TEST(Slots, LearnedSizesFitWhatStandsBehindThem) {
+  const auto with = [](const Json& pool) { return make_network({.width = 1.0 / 16}, pool); };
+  const Json max = {{"type", "max"}}, dynopool = {{"type", "dynopool"}, {"r_min", 0.01}};
+  {  // pool2 to pool4 halve: 8 at least, and no more than that; the other axis fits and stays
+    const auto network = with({{"default", max}, {"pool1", dynopool}});
+    const Projected p = project(*network, {{"pool1.alpha", {90, 3}}})[0];
+    EXPECT_EQ(p.size, (Dims{8, 11}));
+    EXPECT_FLOAT_EQ(static_cast<float>(p.values[0]), static_cast<float>(32 / 7.5));
+    EXPECT_EQ(p.values[1], 3);
+    EXPECT_EQ(project(*network, {{"pool1.alpha", {2.25, 4}}})[0].values, (std::vector<double>{2.25, 4})) << "it fits";
+  }
+  {  // the slot before the node first
+    const auto network = with({{"default", dynopool},
+                               {"pool3", {{"type", "max"}, {"kernel", 3}, {"stride", 2}}},
+                               {"pool4", {{"type", "max"}, {"kernel", 1}}}});
+    const auto both = project(*network, {{"pool1.alpha", {4, 4}}, {"pool2.alpha", {8, 2}}});
+    EXPECT_EQ(both[0].values, (std::vector<double>{4, 4}));
+    EXPECT_EQ(both[1].size, (Dims{3, 4}));
+    EXPECT_FLOAT_EQ(static_cast<float>(both[1].values[0]), static_cast<float>(8 / 2.5));
+  }
+  {  // and the ones before it where that is not enough
+    Json never_larger = dynopool;
+    never_larger["r_max"] = 1;
+    const auto network = with({{"default", {{"type", "max"}, {"kernel", 1}}},
+                               {"pool1", dynopool},
+                               {"pool2", never_larger},
+                               {"pool3", {{"type", "max"}, {"kernel", 3}, {"stride", 2}}}});
+    const auto both = project(*network, {{"pool1.alpha", {16, 16}}, {"pool2.alpha", {5, 1}}});
+    EXPECT_EQ(both[0].size, (Dims{3, 3}));
+    EXPECT_EQ(both[1].size, (Dims{3, 3}));
+  }
+  {  // a batch norm that sees one image at a time
+    const auto network = with({{"default", max}, {"pool4", dynopool}});
+    EXPECT_EQ(project(*network, {{"pool4.alpha", {90, 90}}})[0].size, (Dims{1, 1}));
+    network->set_smallest_batch(1);
+    EXPECT_EQ(project(*network, {{"pool4.alpha", {90, 90}}})[0].size, (Dims{1, 2}));
+    network->set_smallest_batch(2);
+    EXPECT_EQ(project(*network, {{"pool4.alpha", {90, 90}}})[0].size, (Dims{1, 1}));
+  }
+  {  // a least size that the slot's own bounds exclude
+    Json small = dynopool;
+    small["r_max"] = 0.1;
+    const auto network = with({{"default", max}, {"pool1", small}});
+    try {
+      project(*network, {{"pool1.alpha", {90, 3}}});
+      ADD_FAILURE() << "3 pixels went through three poolings by 2";
+    } catch (const Error& e) {
+      const std::string what = e.what();
+      EXPECT_NE(what.find("pool3: [max] kernel 2 does not fit"), std::string::npos) << what;
+      EXPECT_NE(what.find("learned: pool1.alpha"), std::string::npos) << what;
+    }
+  }
+}
+
+TEST(Slots, EveryLearnedSizeFitsEveryOperatorBehindIt) {
+  const std::vector<Json> learned = {{{"type", "dynopool"}, {"r_min", 0.01}},
+                                     {{"type", "dynopool"}, {"r_min", 0.01}, {"tied", true}},
+                                     {{"type", "shape_adaptor"}, {"r1", 0.01}},
+                                     {{"type", "diffstride"}, {"smoothness", 0.5}}};
+  const std::vector<Json> behind = {{{"type", "max"}, {"kernel", 3}, {"stride", 2}},
+                                    {{"type", "avg"}, {"kernel", 4}, {"dilation", 2}, {"stride", 1}},
+                                    {{"type", "spectral"}, {"output_size", 8}},
+                                    {{"type", "fractional_max"}, {"output_size", 8}},
+                                    {{"type", "s3"}, {"grid", 4}},
+                                    {{"type", "blur"}, {"kernel", 7}, {"stride", 1}},
+                                    {{"type", "max_blur"}, {"filter", 7}},
+                                    {{"type", "diffstride"}},
+                                    {{"type", "conv"}, {"kernel", 5}},
+                                    {{"type", "strip"}}};
+  for (const Json& one : learned)
+    for (const Json& other : behind) {
+      SCOPED_TRACE(one.dump() + " before " + other.dump());
+      const auto network = make_network({.width = 1.0 / 16}, {{"default", {{"type", "max"}, {"kernel", 1}}},
+                                                              {"pool1", {{"type", "max"}, {"kernel", 2}}},
+                                                              {"pool2", one},
+                                                              {"pool4", other}});
+      for (const Parameter& p : network->parameters())
+        if (p.name.starts_with("pool2."))
+          for (const double end : {-1e6, 1e6}) {
+            p.value.fill(end);
+            network->project();
+            EXPECT_GT(network->trace().macs(), 0);
+          }
+    }
 }
 
 TEST(Slots, RefuseWhatDoesNotResize) {

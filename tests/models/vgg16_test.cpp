@@ -1,5 +1,7 @@
 // VGG-16: its counts, its state, and DynOPool at r = 1/2 beside 2x2 max pooling.
+#include <cmath>
 #include <cstring>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -7,6 +9,7 @@
 #include "layers/loss.h"
 #include "models/network.h"
 #include "tests/golden/golden.h"
+#include "tests/models/hashed_weights.h"
 #include "train/step.h"
 
 namespace tidepool {
@@ -64,6 +67,68 @@ TEST(Vgg16, NamesAreTorchvisions) {
   for (const char* name : {"classifier.weight", "classifier.bias", "pool1.alpha", "pool4.alpha"})
     EXPECT_TRUE(names.contains(name)) << name;
   EXPECT_EQ(names.size(), 13u * 6 + 2 + 4);
+}
+
+TEST(Vgg16, FcnHeadScoresThreeResolutions) {
+  for (const Json& pool : {kMax, kDyno}) {
+    const NetworkOptions options{.width = 0.125, .classes = 6, .input = {1, 3, 48, 32}, .head = "fcn"};
+    const auto network = make_network(options, pool);
+    EXPECT_TRUE(network->gives_map());
+    std::map<std::string, Dims> shapes;
+    for (const auto& [name, value] : network->state()) shapes[name] = value.shape();
+    EXPECT_EQ(shapes.at("classifier.weight"), (Dims{6, 64, 1, 1}));
+    EXPECT_EQ(shapes.at("score_pool3.weight"), (Dims{6, 32, 1, 1}));
+    EXPECT_EQ(shapes.at("score_pool2.weight"), (Dims{6, 16, 1, 1}));
+    Random random(3, 0);
+    for (const Parameter& p : network->parameters())  // skips start at zero, and would hide what they add
+      if (p.name.starts_with("score")) p.value.copy_from(hashed_tensor(p.name, p.value.shape(), 0, 0.25));
+    const Tensor x = Tensor::empty({2, 3, 48, 32}, {.format = MemoryFormat::channels_last});
+    for (int64_t i = 0; i < x.numel(); ++i) x.mutable_data<float>()[i] = static_cast<float>(random.normal());
+    const Tensor labels = Tensor::full({2, 12, 8}, 3, {.dtype = DType::i32});
+    std::vector<Tensor> maps;
+    std::vector<std::vector<double>> gradients;
+    for (const bool fuse : {true, false}) {
+      Tape tape;
+      Tensor loss;
+      {
+        const Tape::Scope scope(&tape);
+        maps.push_back(network->forward(x, {.training = true, .fuse = fuse}));
+        loss = cross_entropy(maps.back(), labels, 0);
+      }
+      ASSERT_EQ(maps.back().shape(), (Dims{2, 6, 12, 8}));
+      for (const Parameter& p : network->parameters()) p.value.set_grad({});
+      tape.backward(loss);
+      gradients.emplace_back();
+      for (const Parameter& p : network->parameters()) {
+        ASSERT_TRUE(p.value.grad()) << p.name;
+        const auto g = p.value.grad().values();
+        gradients.back().insert(gradients.back().end(), g.begin(), g.end());
+      }
+    }
+    const auto expect_near = [](const std::vector<double>& a, const std::vector<double>& b) {
+      double most = 0;
+      for (const double v : b) most = std::max(most, std::abs(v));
+      for (size_t i = 0; i < a.size(); ++i) ASSERT_NEAR(a[i], b[i], 1e-4 * most);
+    };
+    expect_near(maps[0].values(), maps[1].values());
+    expect_near(gradients[0], gradients[1]);
+  }
+}
+
+TEST(Vgg16, HeadsByName) {
+  EXPECT_FALSE(make_network({.width = 0.125, .head = "linear"}, kMax)->gives_map());
+  const auto error = [](const NetworkOptions& options) -> std::string {
+    try {
+      make_network(options, Json::object());
+    } catch (const Error& e) {
+      return e.what();
+    }
+    return "no error";
+  };
+  EXPECT_EQ(error({.width = 0.125, .head = "fnc"}),
+            "model.head: vgg16 has no head \"fnc\" (did you mean 'fcn'?); its heads are linear, fcn");
+  EXPECT_EQ(error({.name = "efficientnet_b0", .head = "fcn"}),
+            "model.head: efficientnet_b0 has one head alone, got \"fcn\"");
 }
 
 class SameAsMax : public testing::TestWithParam<DType> {};
@@ -148,7 +213,8 @@ TEST(Vgg16, TenStepsAsPyTorchTakesThem) {
     LossConfig loss;
     loss.gmacs_lambda = expected.at("gmacs_lambda").get<double>();
     Optimizer optimizer(optim, network->parameters(), 10, 10);
-    Stepper stepper(*network, optimizer, loss, 1);
+    const auto task = find_task("classification").make({.classes = network->options().classes});
+    Stepper stepper(*network, *task, optimizer, loss, 1);
 
     const Tensor pixels = start.tensors.at("x_u8").to(DType::f64);
     for (int64_t i = 0; i < pixels.numel(); ++i) pixels.mutable_data<double>()[i] = pixels.data<double>()[i] / 128 - 1;

@@ -35,8 +35,9 @@ class ExperimentsTest : public testing::Test {
   static RunResult made_up(const PlannedRun& run) {
     RunResult r;
     r.finished = true;
-    r.top1_last = 0.1 + 0.01 * static_cast<double>(run.seed) + 0.001 * static_cast<double>(run.row);
-    r.top1_best = *r.top1_last + 0.01;
+    const double top1 = 0.1 + 0.01 * static_cast<double>(run.seed) + 0.001 * static_cast<double>(run.row);
+    r.last = {{"top1", top1}};
+    r.best = top1 + 0.01;
     r.loss_last = 2;
     r.gmacs = 0.02;
     r.parameters = 1000;
@@ -64,7 +65,7 @@ class ExperimentsTest : public testing::Test {
         ran_.push_back(run.folder.filename().string());
       }
       save(run, true);
-      run_options.progress({.step = 32, .steps = 32, .epoch = 0, .epochs = 1, .top1 = {}});
+      run_options.progress({.step = 32, .steps = 32, .epoch = 0, .epochs = 1, .metric = {}});
       return made_up(run);
     };
   }
@@ -195,11 +196,13 @@ TEST_F(ExperimentsTest, ImageFidelity) {
   EXPECT_GT(mean.psnr(), 10);
   EXPECT_LT(mean.psnr(), 60);
   // One image by hand: the mean of 2x2, enlarged.
-  const auto source = make_source("procedural", {.split = Split::kTest, .images = 1});
+  const auto dataset = open_dataset("procedural", {.split = Split::kTest, .images = 1});
+  Sample sample;
+  dataset->read(0, sample);
   Fidelity one;
   for (int64_t c = 0; c < 3; ++c) {
     std::vector<float> plane, half;
-    for (int64_t i = 0; i < 1024; ++i) plane.push_back(static_cast<float>(source->pixels(0)[c * 1024 + i]) / 255);
+    for (int64_t i = 0; i < 1024; ++i) plane.push_back(static_cast<float>(sample.pixels[c * 1024 + i]) / 255);
     for (size_t y = 0; y < 32; y += 2)
       for (size_t x = 0; x < 32; x += 2)
         half.push_back((plane[y * 32 + x] + plane[y * 32 + x + 1] + plane[y * 32 + 32 + x] + plane[y * 32 + 33 + x]) /

@@ -25,8 +25,8 @@ bool has(const std::string& text, const std::string& part) {
 RunResult result_of(double top1, Dims last) {
   RunResult r;
   r.finished = true;
-  r.top1_last = top1;
-  r.top1_best = top1 + 0.01;
+  r.last = {{"top1", top1}};
+  r.best = top1 + 0.01;
   r.gmacs = 0.0196;
   r.parameters = 927000;
   r.steps = 100;
@@ -77,10 +77,10 @@ TEST(Report, Figures) {
   const Report report = some_report();
   ASSERT_EQ(report.rows.size(), 12U);
   const ReportRow& max = report.rows[0];
-  EXPECT_EQ(max.top1_last->n, 3);
-  EXPECT_NEAR(max.top1_last->mean, 0.12, 1e-12);
-  EXPECT_NEAR(*max.top1_last->deviation, 0.02, 1e-12);
-  EXPECT_NEAR(max.top1_best->mean, 0.13, 1e-12);
+  EXPECT_EQ(max.last->n, 3);
+  EXPECT_NEAR(max.last->mean, 0.12, 1e-12);
+  EXPECT_NEAR(*max.last->deviation, 0.02, 1e-12);
+  EXPECT_NEAR(max.best->mean, 0.13, 1e-12);
   EXPECT_NEAR(max.step_ms->mean, 125, 1e-9);
   EXPECT_FALSE(max.difference);
   const ReportRow& learned = report.rows[2];
@@ -203,6 +203,15 @@ TEST(Report, ResultsOfAnotherRevisionAreNamed) {
   EXPECT_TRUE(has(text, "abc123 (tidepool 0.1.0); 1 run of an earlier call: 0ther (tidepool 0.1.0)\n")) << text;
   EXPECT_TRUE(has(text, "2 threads; 1 run of an earlier call: threads per run 1\n")) << text;
   fs::remove_all(folder);
+}
+
+TEST(Report, ACommandIsCode) {
+  const std::string markdown = report_markdown(some_report());
+  EXPECT_TRUE(has(markdown, "- **Command**: `tidepool table 1 --only '*'`\n")) << markdown;
+  EXPECT_TRUE(has(report_html(some_report()), "<code>tidepool table 1 --only &#39;*&#39;</code>"));
+  EXPECT_TRUE(has(report_latex(some_report()), "\\texttt{tidepool table 1 -{}-only {'}*{'}}"));
+  EXPECT_EQ(code_markdown("a|b"), "`a|b`");
+  EXPECT_EQ(code_markdown("a `b``"), "``` a `b`` ```");
 }
 
 TEST(Report, Csv) {

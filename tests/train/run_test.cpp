@@ -71,8 +71,8 @@ TEST_F(RunTest, WritesWhatCliMdPromises) {
   const RunResult result = train_run(config(), options("a"));
   EXPECT_TRUE(result.finished);
   EXPECT_EQ(result.steps, 9);  // 80 images in batches of 32: 3 a epoch, the last one of 16
-  ASSERT_TRUE(result.top1_last && result.top1_best);
-  EXPECT_GE(*result.top1_best, *result.top1_last);
+  ASSERT_TRUE(result.metric_last() && result.best);
+  EXPECT_GE(*result.best, *result.metric_last());
   for (const char* name : {"config.json", "log.jsonl", "shapes.csv", "last.safetensors", "best.safetensors",
                            "result.json", "provenance.json"})
     EXPECT_TRUE(fs::exists(folder_ / "a" / name)) << name;
@@ -94,7 +94,7 @@ TEST_F(RunTest, WritesWhatCliMdPromises) {
   EXPECT_TRUE(last.tensors.contains("state/optimizer/pool1.alpha/momentum"));
   EXPECT_TRUE(last.tensors.contains("state/average/classifier.weight"));
   EXPECT_NE(last.tensors.at("pool1.alpha").values()[0], 2) << "the shapes were to move";
-  const RunResult read = RunResult::from_json(*RunDirectory(folder_ / "a", true).result());
+  const RunResult read = RunResult::from_json(*RunDirectory(folder_ / "a", true).result(), find_task("classification"));
   EXPECT_EQ(read.json(), result.json());
 }
 
@@ -231,7 +231,7 @@ TEST_F(RunTest, TheNumberOfWorkersDoesNotMatter) {
 TEST_F(RunTest, MaxStepsZeroHoldsTheInitialWeights) {
   const RunResult result = train_run(config({"train.max_steps=0"}), options("a"));
   EXPECT_EQ(result.steps, 0);
-  EXPECT_FALSE(result.top1_last);
+  EXPECT_FALSE(result.metric_last());
   const auto network = make_run_network(config());
   const SafetensorsFile last = read_safetensors(folder_ / "a" / "last.safetensors");
   for (const auto& [name, value] : network->state()) EXPECT_EQ(last.tensors.at(name).values(), value.values()) << name;
@@ -266,8 +266,9 @@ TEST_F(RunTest, ALossThatIsNotFiniteNamesStepAndLayer) {
   const auto network = make_run_network(config());
   for (const Parameter& p : network->parameters())
     if (p.name == "features.15.weight") p.value.fill(3e38);
+  const auto task = make_task(config(), *network);
   Optimizer optimizer(config().optim, network->parameters(), 10, 10);
-  Stepper stepper(*network, optimizer, LossConfig{}, 1);
+  Stepper stepper(*network, *task, optimizer, LossConfig{}, 1);
   const Tensor x = Tensor::full({4, 3, 32, 32}, 0.5);
   for (int64_t i = 0; i < x.numel(); ++i) x.mutable_data<float>()[i] = static_cast<float>(i % 17) - 8;
   const TensorBatch batch{x.contiguous(MemoryFormat::channels_last), Tensor::from<int64_t>({0, 1, 2, 3}, {4})};
@@ -285,8 +286,9 @@ TEST_F(RunTest, ASteadyStepTakesNothingFromTheSystem) {
   for (const bool changing : {false, true}) {
     Config c = config({"model.width=0.125"});
     const auto network = make_run_network(c);
+    const auto task = make_task(c, *network);
     Optimizer optimizer(c.optim, network->parameters(), 1000, 1000);
-    Stepper stepper(*network, optimizer, LossConfig{}, 1);
+    Stepper stepper(*network, *task, optimizer, LossConfig{}, 1);
     const Tensor x = Tensor::full({16, 3, 32, 32}, 0.5, {.format = MemoryFormat::channels_last});
     const TensorBatch batch{x, Tensor::full({16}, 1, {.dtype = DType::i64})};
     const auto set_shapes = [&](int64_t step) {

@@ -4,7 +4,7 @@ namespace tidepool {
 namespace {
 
 struct AdamWOptions : AdamWConstants {
-  void keys(OptimizerKeys& k) {
+  void keys(Keys& k) {
     k.numbers("betas", betas, "decay of the two moments").at_least(0).below(1);
     k.number("eps", eps, "added to the root of the second moment").above(0);
   }

@@ -4,7 +4,7 @@ namespace tidepool {
 namespace {
 
 struct RmspropOptions : RmspropConstants {
-  void keys(OptimizerKeys& k) {
+  void keys(Keys& k) {
     k.number("alpha", alpha, "decay of the mean square of the gradient").at_least(0).below(1);
     k.number("eps", eps, "added to the root of the mean square").above(0);
     k.number("momentum", momentum, "momentum").at_least(0).below(1);

@@ -4,7 +4,7 @@ namespace tidepool {
 namespace {
 
 struct SgdOptions : SgdConstants {
-  void keys(OptimizerKeys& k) {
+  void keys(Keys& k) {
     k.number("momentum", momentum, "momentum").at_least(0).below(1);
     k.flag("nesterov", nesterov, "Nesterov's momentum");
     k.expect(!nesterov || momentum > 0, "nesterov",

@@ -4,7 +4,9 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "core/tape.h"
@@ -12,6 +14,7 @@
 #include "layers/loss.h"
 #include "layers/pool/operator.h"
 #include "layers/pool/prepared.h"
+#include "layers/pool/ranked_window.h"
 #include "tests/layers/battery.h"
 
 namespace tidepool::testing {
@@ -129,9 +132,10 @@ const std::vector<const char*> kWindows = {R"({"type": "avg"})",
                                            R"({"type": "dpp"})",
                                            R"({"type": "dpp", "asymmetric": true})",
                                            R"({"type": "lip"})"};
-/// Those that take a while with a window of many elements, and those whose numbers f32 cannot hold there.
+/// Those that ask for ranks.
 const std::vector<const char*> kSorted = {R"({"type": "ordinal"})", R"({"type": "quantile", "q": 0.3})",
-                                          R"({"type": "quantile"})"};
+                                          R"({"type": "quantile"})",
+                                          R"({"type": "quantile", "learned": true, "q": 0.3})"};
 
 class PoolLong : public ::testing::TestWithParam<const char*> {};
 
@@ -149,6 +153,7 @@ TEST_P(PoolLong, WindowsKeepTheirDigits) {
       }
 }
 INSTANTIATE_TEST_SUITE_P(Windows, PoolLong, ::testing::ValuesIn(kWindows));
+INSTANTIATE_TEST_SUITE_P(Sorted, PoolLong, ::testing::ValuesIn(kSorted));
 
 // An element lies in many windows: the sum of what they give back is long.
 TEST(PoolLong, GradientsOfOverlappingWindows) {
@@ -166,13 +171,49 @@ TEST(PoolLong, GradientsOfOverlappingWindows) {
             DType::f32, MemoryFormat::plain, 3.3);
 }
 
-TEST(PoolLong, SortedWindows) {
-  for (const char* text : kSorted) {
-    json config = json::parse(text);
-    config["kernel"] = 300;
-    SCOPED_TRACE(config.dump());
-    compare(config, normal({1, 2, 600}, 9), DType::f32, MemoryFormat::plain, 0);
-    compare(config, Tensor::full({1, 2, 600}, 3.3, {.dtype = DType::f64}), DType::f32, MemoryFormat::plain, 3.3);
+// Ranks of many elements are sorted: k log k a window, where counting takes k^2 (a minute at this k).
+TEST(PoolLong, SortedWindowsTakeSeconds) {
+  for (const char* text : kSorted)
+    for (const int64_t stride : {1 << 16, 1 << 15}) {
+      json config = json::parse(text);
+      config["kernel"] = 1 << 16;
+      config["stride"] = stride;
+      SCOPED_TRACE(config.dump());
+      const auto begin = std::chrono::steady_clock::now();
+      compare(config, normal({1, 1, 1 << 17}, 9), DType::f32, MemoryFormat::plain, 0);
+      EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(), 20);
+    }
+}
+
+/// Every rank of a window, sorted and counted: equal for ties, both zeros and NaN.
+template <class V, bool kLanesAlongWidth>
+void expect_the_ranks_that_are_counted(int64_t n) {
+  const int64_t channels = kLanesAlongWidth ? 1 : 16;
+  Random random(4, 1);
+  std::vector<float> x(static_cast<size_t>(n * 16));
+  for (float& e : x) {
+    const double v = random.normal();
+    e = v > 2 ? NAN : v < -2 ? -0.0f : static_cast<float>(std::round(2 * v) / 2);
+  }
+  WindowGeometry g{{}, {.outer = 1, .inner = channels, .channels = channels}};
+  const auto k = static_cast<int32_t>(n);
+  g.axis[2] = {n * 16 / channels, 16 / channels, k, k, 0, 1};
+  const auto window =
+      window::make_window<V, window::Form::any, kLanesAlongWidth>(g, nullptr, x.data(), 0, 0, 0, 0, 0, 0);
+  const window::RankedWindow<std::decay_t<decltype(window)>> ranked(window);
+  window.each([&](V v, int32_t index) {
+    const Ints<V> sorted = ranked.rank(v, index), counted = window.rank(v, index);
+    EXPECT_EQ(std::memcmp(&sorted, &counted, sizeof sorted), 0) << index << " of " << n;
+  });
+}
+TEST(PoolLong, SortedRanksAreThoseThatAreCounted) {
+  using Wide = detail::WideOf<float>::type;
+  for (const int64_t n : {7, 256, 257, 1000}) {
+    expect_the_ranks_that_are_counted<float, true>(n);
+    expect_the_ranks_that_are_counted<float, false>(n);
+    expect_the_ranks_that_are_counted<double, true>(n);
+    expect_the_ranks_that_are_counted<Wide, true>(n);
+    expect_the_ranks_that_are_counted<Wide, false>(n);
   }
 }
 
@@ -255,29 +296,61 @@ TEST_P(PoolRange, IsWhole) {
 INSTANTIATE_TEST_SUITE_P(Windows, PoolRange, ::testing::ValuesIn(kWindows));
 INSTANTIATE_TEST_SUITE_P(Sorted, PoolRange, ::testing::ValuesIn(kSorted));
 
+/// Operators of other maps than windows.
+const std::vector<const char*> kMaps = {R"({"type": "global_avg"})",
+                                        R"({"type": "global_max"})",
+                                        R"({"type": "adaptive_avg", "output_size": 4})",
+                                        R"({"type": "adaptive_max", "output_size": 4})",
+                                        R"({"type": "adaptive_avg", "output_size": [3, 8]})",
+                                        R"({"type": "spp", "aggregate": "avg"})",
+                                        R"({"type": "s3"})",
+                                        R"({"type": "blur"})",
+                                        R"({"type": "max_blur"})",
+                                        R"({"type": "fractional_max"})",
+                                        R"({"type": "spectral"})",
+                                        R"({"type": "diffstride", "smoothness": 1})",
+                                        R"({"type": "dynopool", "r": 0.6})",
+                                        R"({"type": "dynopool", "r": 0.6, "aggregate": "soft"})",
+                                        R"({"type": "dynopool", "r": 0.6, "aggregate": "avg"})",
+                                        R"({"type": "dynopool"})",
+                                        R"({"type": "dynopool", "offset": "learned"})",
+                                        R"({"type": "dynopool", "aggregate": "soft"})",
+                                        R"({"type": "dynopool", "aggregate": "avg"})",
+                                        R"({"type": "dynopool", "r": 1})",
+                                        R"({"type": "shape_adaptor"})",
+                                        R"({"type": "shape_adaptor", "r2": 1.5, "alpha": 0})",
+                                        R"({"type": "strip"})",
+                                        R"({"type": "conv"})",
+                                        R"({"type": "space_to_depth"})",
+                                        R"({"type": "lip", "logit": "simplified"})",
+                                        R"({"type": "lip", "logit": "bottleneck"})"};
+
 TEST(PoolRange, OfMaps) {
-  for (const char* text : {R"({"type": "global_avg"})",
-                           R"({"type": "global_max"})",
-                           R"({"type": "adaptive_avg", "output_size": 4})",
-                           R"({"type": "adaptive_max", "output_size": 4})",
-                           R"({"type": "adaptive_avg", "output_size": [3, 8]})",
-                           R"({"type": "spp", "aggregate": "avg"})",
-                           R"({"type": "s3"})",
-                           R"({"type": "blur"})",
-                           R"({"type": "max_blur"})",
-                           R"({"type": "fractional_max"})",
-                           R"({"type": "spectral"})",
-                           R"({"type": "diffstride", "smoothness": 1})",
-                           R"({"type": "dynopool", "r": 0.6})",
-                           R"({"type": "dynopool", "r": 0.6, "aggregate": "soft"})",
-                           R"({"type": "dynopool", "r": 0.6, "aggregate": "avg"})",
-                           R"({"type": "shape_adaptor"})",
-                           R"({"type": "strip"})",
-                           R"({"type": "conv"})",
-                           R"({"type": "space_to_depth"})",
-                           R"({"type": "lip", "logit": "simplified"})",
-                           R"({"type": "lip", "logit": "bottleneck"})"})
+  for (const char* text : kMaps)
     for (const double scale : {1e-39, 1e-30, 1e20, 1e30, 1e38, 1e39}) expect_range(json::parse(text), scale, false);
+}
+
+/// Maps whose elements are as large as they can be: all alike, one neighbour's sign against the other's, random signs.
+TEST(PoolRange, OfTheLargestNumbers) {
+  std::vector<const char*> all = kWindows;
+  all.insert(all.end(), kSorted.begin(), kSorted.end());
+  all.insert(all.end(), kMaps.begin(), kMaps.end());
+  const Dims shape{2, 17, 6, 40};
+  const Values random = normal(shape, 21).values();
+  for (const DType type : {DType::f32, DType::bf16}) {
+    const double most = type == DType::bf16 ? 0x1.fep127 : static_cast<double>(std::numeric_limits<float>::max());
+    for (const MemoryFormat format : {MemoryFormat::plain, MemoryFormat::channels_last})
+      for (const char* signs : {"same", "alternating", "random"}) {
+        Values v(random.size(), most);
+        for (size_t i = 0; i < v.size(); ++i)
+          if (signs[0] == 'a' ? (i + i / 40) % 2 == 1 : signs[0] == 'r' && random[i] < 0) v[i] = -most;
+        for (const char* text : all) {
+          SCOPED_TRACE(fmt::format("{}, {}, layout {}, signs {}", text, tidepool::name_of(type),
+                                   static_cast<int>(format), signs));
+          compare(json::parse(text), Tensor::from<double>(v, shape), type, format, 0, most);
+        }
+      }
+  }
 }
 
 TEST(PoolRange, OfAFewNumbers) {
@@ -398,7 +471,7 @@ TEST(PoolNothing, TakesNoTime) {
       shape[0] = 0;
       for (int i = 0; i < rank; ++i) shape[2 + i] = rank == 1 ? int64_t{1} << 40 : int64_t{1} << (rank == 2 ? 20 : 13);
       json config = {{"type", d->name}};
-      for (const PoolKey& key : d->keys) {
+      for (const Key& key : d->keys) {
         if (key.name == "output_size" && d->name.starts_with("adaptive")) config[key.name] = 1 << 13;
         if (key.name == "dilation" && d->name != "conv") config[key.name] = 3;
       }

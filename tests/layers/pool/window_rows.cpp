@@ -405,6 +405,7 @@ const char* const kLearnedChannels = R"({"kernel": 3, "stride": 2, "padding": 1,
 const char* const kLearnedPairs = R"({"kernel": 2, "learned": true, "per": "channel"})";
 const char* const kPerChannel = R"({"kernel": 3, "stride": 2, "padding": 1, "per": "channel"})";
 const char* const kPairPerChannel = R"({"kernel": 2, "per": "channel"})";
+const char* const kManyElements = R"({"kernel": [17, 16], "stride": [1, 5], "padding": [1, 3]})";  // ranks are sorted
 
 /// What a learned number is tried with: one per layer, one per channel, every rank, and data without variety.
 std::vector<PoolCase> learned(std::vector<PoolCase> own) {
@@ -432,7 +433,7 @@ std::vector<PoolCase> joined(std::vector<PoolCase> a, const std::vector<PoolCase
 
 std::vector<BadRequest> bad_learned(const char* tensor, std::vector<BadRequest> own) {
   own.push_back({R"({"learned": 1})", {"key 'learned'", "expected true or false", "1"}});
-  own.push_back({R"({"learned": true, "per": "place"})", {"key 'per'", "\"layer\" or \"channel\"", "place"}});
+  own.push_back({R"({"learned": true, "per": "place"})", {"key 'per'", "layer, channel", "place"}});
   own.push_back({R"({"learned": true})", {tensor, "expected the shape 1", "got 2"}, tensor, {1, 1}});
   own.push_back({R"({"learned": true, "per": "channel"})", {tensor, "expected the shape 2", "got 1"}, tensor, {1}});
   own.push_back({R"({"learned": true})", {tensor, "expected finite numbers", "nan"}, tensor, {NAN}});
@@ -577,7 +578,7 @@ std::vector<PoolRow> window_rows() {
                        1),
        .reference = windowed(ada),
        .window = true,
-       .bad = {{R"({"per": "row"})", {"[ada] key 'per'", "\"layer\" or \"channel\" or \"place\"", "row"}},
+       .bad = {{R"({"per": "row"})", {"[ada] key 'per'", "layer, channel, place", "row"}},
                {R"({"per": "place"})", {"[ada]", "'logit'", "expected the shape 2x2", "got 4"}, "logit", {1, 2, 3, 4}},
                {R"({"per": "channel"})", {"[ada]", "'logit'", "expected the shape 2", "got 1"}, "logit", {1}},
                {R"({})", {"[ada] logit", "expected finite numbers", "nan"}, "logit", {NAN}},
@@ -587,7 +588,10 @@ std::vector<PoolRow> window_rows() {
                                 {kPairPerChannel, {3, 3, 4, 37}},
                                 {kPairPerChannel, {2, 18, 6}},
                                 {kPerChannel, {1, 3, 5, 6, 7}},
-                                {kPairPerChannel, {1, 17, 8, 6}, Data::wide}}),
+                                {kPairPerChannel, {1, 17, 8, 6}, Data::wide},
+                                {kManyElements, {1, 17, 19, 22}},
+                                {kManyElements, {2, 2, 19, 22}, Data::ties},
+                                {R"({"kernel": 257, "per": "channel"})", {1, 2, 4400}}}),
                        1),
        .reference = windowed(ordinal),
        .window = true,
@@ -608,7 +612,7 @@ std::vector<PoolRow> window_rows() {
                     {R"({"kernel": 2, "logit": "simplified"})", {1, 3, 6, 6}, Data::wide}}),
        .reference = lip,
        .window = true,
-       .bad = {{R"({"logit": "full"})", {"[lip] key 'logit'", "\"bottleneck\"", "full"}},
+       .bad = {{R"({"logit": "full"})", {"[lip] key 'logit'", "bottleneck", "full"}},
                {R"({"hidden": 3})", {"[lip]", "'hidden' means nothing"}},
                {R"({"logit": "bottleneck", "hidden": -1})", {"[lip] key 'hidden'", ">= 0", "-1"}},
                {R"({"logit": "simplified"})",
@@ -625,9 +629,13 @@ std::vector<PoolRow> window_rows() {
                                 {R"({"kernel": 2, "q": 0})", {2, 17, 8, 7}},
                                 {R"({"kernel": 2, "q": 1})", {2, 3, 8, 34}},
                                 {R"({"kernel": 3, "q": 0.875})", {1, 17, 9, 8}, Data::wide},
-                                {R"({"kernel": 3, "q": 0.3})", {1, 3, 9, 8}, Data::ties}}),
+                                {R"({"kernel": 3, "q": 0.3})", {1, 3, 9, 8}, Data::ties},
+                                {kManyElements, {1, 17, 19, 22}},
+                                {kManyElements, {2, 2, 19, 22}, Data::ties},
+                                {R"({"kernel": 257, "q": 0.3})", {1, 2, 4400}}}),
                        varied(learned({{kLearnedWindow, {2, 3, 8, 34}, Data::normal, {{0}}},
-                                       {kLearnedPairs, {2, 2, 8, 34}, Data::normal, {{-1.25, 40}}}}),
+                                       {kLearnedPairs, {2, 2, 8, 34}, Data::normal, {{-1.25, 40}}},
+                                       {R"({"kernel": 257, "learned": true, "q": 0.3})", {1, 2, 4400}}}),
                               1)),
        .reference = windowed(quantile),
        .window = true,

@@ -1,5 +1,6 @@
-#include "data/cifar100.h"
-
+// CIFAR-100 (Krizhevsky 2009, "Learning multiple layers of features from tiny images") in its official binary layout:
+// train.bin and test.bin, records of 3,074 bytes: coarse label, fine label, 32x32 red, green, blue. Classes are the 100
+// fine labels. A split is mapped into memory.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -10,16 +11,17 @@
 
 #include "core/error.h"
 #include "core/text.h"
+#include "data/dataset.h"
 
 namespace tidepool {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr ImageShape kShape = kCifar100Format.shape;
+constexpr int32_t kClasses = 100;
+constexpr DatasetFormat kFormat{.shape = {3, 32, 32}, .classes = kClasses};
 constexpr int64_t kRecord = 2 + 3 * 32 * 32;
-constexpr int32_t kClasses = kCifar100Format.classes;
-constexpr std::string_view kMend = "`tidepool data fetch cifar100` downloads it";
+constexpr std::string_view kFix = "`tidepool data fetch cifar100` downloads it";
 
 bool is_file(const fs::path& path) {
   std::error_code ignored;
@@ -58,19 +60,19 @@ class MappedFile {
   int64_t size_ = 0;
 };
 
-class Cifar100 final : public Source {
+class Cifar100 final : public Dataset {
  public:
-  Cifar100(const fs::path& folder, const SourceOptions& options)
+  Cifar100(const fs::path& folder, const DatasetOptions& options)
       : path_(folder / fmt::format("{}.bin", split_name(options.split))), file_(path_) {
     if (file_.size() == 0 || file_.size() % kRecord != 0) {
       throw Error("cifar100: {} has {} bytes, expected whole records of {}: cut short, or another format; {}",
-                  path_.string(), file_.size(), kRecord, kMend);
+                  path_.string(), file_.size(), kRecord, kFix);
     }
     size_ = used_images("cifar100", file_.size() / kRecord, options);
     for (int64_t i = 0; i < size_; ++i) {
       if (label(i) >= kClasses) {
         throw Error("cifar100: {}: record {} has label {}, expected 0 to {}: not the binary version of CIFAR-100? {}",
-                    path_.string(), i, label(i), kClasses - 1, kMend);
+                    path_.string(), i, label(i), kClasses - 1, kFix);
       }
     }
     std::ifstream names(folder / "fine_label_names.txt");
@@ -82,11 +84,14 @@ class Cifar100 final : public Source {
   }
 
   std::string_view name() const override { return "cifar100"; }
+  DatasetFormat format() const override { return kFormat; }
   int64_t size() const override { return size_; }
-  int32_t classes() const override { return kClasses; }
-  ImageShape shape() const override { return kShape; }
   int32_t label(int64_t index) const override { return file_.bytes()[index * kRecord + 1]; }
-  const uint8_t* pixels(int64_t index) const override { return file_.bytes() + index * kRecord + 2; }
+  void read(int64_t index, Sample& sample) const override {
+    sample.show_planes(file_.bytes() + index * kRecord + 2, kFormat.shape);
+    sample.label = label(index);
+    sample.label_map = nullptr;
+  }
   std::string_view class_name(int32_t label) const override {
     return class_names_.empty() ? std::string_view() : class_names_.at(static_cast<size_t>(label));
   }
@@ -98,16 +103,14 @@ class Cifar100 final : public Source {
   std::vector<std::string> class_names_;
 };
 
-}  // namespace
-
-std::optional<fs::path> find_cifar100(const fs::path& root) {
+std::optional<fs::path> find_folder(const fs::path& root) {
   for (const fs::path& folder : {root, root / "cifar-100-binary"}) {
     if (is_file(folder / "train.bin") && is_file(folder / "test.bin")) return folder;
   }
   return std::nullopt;
 }
 
-std::string incomplete_cifar100(const fs::path& root) {
+std::string missing_part(const fs::path& root) {
   for (const fs::path& folder : {root, root / "cifar-100-binary"}) {
     const bool train = is_file(folder / "train.bin"), test = is_file(folder / "test.bin");
     if (train != test)
@@ -117,18 +120,28 @@ std::string incomplete_cifar100(const fs::path& root) {
   return "";
 }
 
-std::unique_ptr<Source> open_cifar100(const SourceOptions& options) {
-  const auto folder = find_cifar100(options.root);
+std::unique_ptr<Dataset> open(const DatasetOptions& options) {
+  const auto folder = find_folder(options.root);
   if (!folder) {
-    const std::string incomplete = incomplete_cifar100(options.root);
+    const std::string incomplete = missing_part(options.root);
     throw Error("cifar100: expected train.bin and test.bin in '{}' or its folder cifar-100-binary, found {}; {}",
                 options.root.string(),
                 !incomplete.empty()        ? incomplete
                 : fs::exists(options.root) ? "no such files"
                                            : "no such folder",
-                kMend);
+                kFix);
   }
   return std::make_unique<Cifar100>(*folder, options);
 }
+
+}  // namespace
+
+extern const DatasetDescription kCifar100;
+constinit const DatasetDescription kCifar100{.name = "cifar100",
+                                             .help = "CIFAR-100, the official binary files",
+                                             .format = [](const DatasetOptions&) { return kFormat; },
+                                             .open = open,
+                                             .find = find_folder,
+                                             .incomplete = missing_part};
 
 }  // namespace tidepool

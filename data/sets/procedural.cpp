@@ -1,5 +1,13 @@
-#include "data/procedural.h"
-
+// A data set made up from a seed, for machines without any download: 32x32 RGB, 20 classes, 50,000 + 10,000 images.
+//   8 textures  {rows, columns, diagonal, checks} x {fine: period 3.4 to 4.4 pixels, coarse: 9 to 12}
+//   6 shapes    disc, ring, square, frame, cross, triangle, at a random position, size and angle
+//   6 layouts   {two, three even, three uneven} blobs in {a column, a row}
+// A class can be read only at its scale (fine textures are gone at 8x8) or along its axis (layouts). Foreground and
+// background colours are drawn alike, and a texture has a random phase, so that the expected image of every class is
+// the same: the best linear classifier on pixels is the constant one. Labels survive a horizontal flip.
+//
+// Image `i` is a function of (seed, split, i) alone, drawn when first asked for and kept in memory. Labels are
+// balanced: every 20 images in a row, from a multiple of 20 on, hold each class once.
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -8,12 +16,13 @@
 
 #include "core/error.h"
 #include "core/philox.h"
+#include "data/dataset.h"
 #include "data/streams.h"
 
 namespace tidepool {
 namespace {
 
-constexpr ImageShape kShape = kProceduralFormat.shape;
+constexpr ImageShape kShape{3, 32, 32};
 constexpr int64_t kSide = kShape.height;
 constexpr int64_t kTrainImages = 50000, kTestImages = 10000;
 constexpr std::array<std::string_view, 20> kClassNames = {"fine rows",
@@ -37,7 +46,7 @@ constexpr std::array<std::string_view, 20> kClassNames = {"fine rows",
                                                           "uneven column",
                                                           "uneven row"};
 constexpr int kClasses = static_cast<int>(kClassNames.size());
-static_assert(kClasses == kProceduralFormat.classes);
+constexpr DatasetFormat kFormat{.shape = kShape, .classes = kClasses};
 constexpr int kTextures = 8, kShapes = 6;
 
 // How much of the foreground each pixel shows, 0 to 1, row by row.
@@ -171,9 +180,9 @@ void draw_image(int32_t label, Random random, uint8_t* pixels) {
   }
 }
 
-class Procedural final : public Source {
+class Procedural final : public Dataset {
  public:
-  explicit Procedural(const SourceOptions& options) : seed_(options.seed) {
+  explicit Procedural(const DatasetOptions& options) : seed_(options.seed) {
     const bool train = options.split == Split::kTrain;
     size_ = used_images(name(), train ? kTrainImages : kTestImages, options);
     offset_ = train ? 0 : kTrainImages;
@@ -193,13 +202,19 @@ class Procedural final : public Source {
   }
 
   std::string_view name() const override { return "procedural"; }
+  DatasetFormat format() const override { return kFormat; }
   int64_t size() const override { return size_; }
-  int32_t classes() const override { return kClasses; }
-  ImageShape shape() const override { return kShape; }
   int32_t label(int64_t index) const override { return labels_[static_cast<size_t>(index)]; }
   std::string_view class_name(int32_t label) const override { return kClassNames.at(static_cast<size_t>(label)); }
 
-  const uint8_t* pixels(int64_t index) const override {
+  void read(int64_t index, Sample& sample) const override {
+    sample.show_planes(drawn(index), kShape);
+    sample.label = label(index);
+    sample.label_map = nullptr;
+  }
+
+ private:
+  const uint8_t* drawn(int64_t index) const {
     uint8_t* const image = pixels_.get() + index * kShape.elements();
     std::atomic<uint8_t>& state = states_[static_cast<size_t>(index)];
     uint8_t seen = state.load(std::memory_order_acquire);
@@ -215,7 +230,6 @@ class Procedural final : public Source {
     return image;
   }
 
- private:
   static constexpr uint8_t kAbsent = 0, kBusy = 1, kReady = 2;
   uint64_t seed_;
   int64_t size_ = 0, offset_ = 0;
@@ -226,8 +240,12 @@ class Procedural final : public Source {
 
 }  // namespace
 
-std::unique_ptr<Source> open_procedural(const SourceOptions& options) {
-  return std::make_unique<Procedural>(options);
-}
+extern const DatasetDescription kProcedural;
+constinit const DatasetDescription kProcedural{.name = "procedural",
+                                               .help = "images made from a seed, no download",
+                                               .format = [](const DatasetOptions&) { return kFormat; },
+                                               .open = [](const DatasetOptions& options) -> std::unique_ptr<Dataset> {
+                                                 return std::make_unique<Procedural>(options);
+                                               }};
 
 }  // namespace tidepool
