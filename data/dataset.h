@@ -91,7 +91,8 @@ struct DatasetOptions {
 /// A data set as it is registered; each is a file in data/sets/ and a line in dataset.cpp.
 struct DatasetDescription {
   std::string_view name;
-  std::string_view help;  ///< a sentence
+  std::string_view help;     ///< a sentence
+  int64_t train_images = 0;  ///< of its whole training split; 0: only the files say
   /// Lists the keys of `data` that are its own, and their members; null: there are none.
   void (*keys)(Keys& k, DatasetOptions& options) = nullptr;
   /// Known without any file. Throws Error naming the key.

@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "data/transform.h"
+#include "data/voc_colours.h"
 
 namespace tidepool {
 
@@ -21,13 +22,6 @@ void fill_cell(RgbImage& sheet, int64_t top, int64_t left, const ImageShape& sha
 }
 
 }  // namespace
-
-std::array<uint8_t, 3> label_colour(int32_t label) {
-  std::array<uint8_t, 3> colour{};
-  for (int bit = 7; bit >= 0; --bit, label >>= 3)
-    for (int c = 0; c < 3; ++c) colour[static_cast<size_t>(c)] |= static_cast<uint8_t>((label >> c & 1) << bit);
-  return colour;
-}
 
 RgbImage make_preview(const Dataset& dataset, const PreviewOptions& options) {
   const DatasetFormat format = dataset.format();
@@ -71,8 +65,9 @@ RgbImage make_preview(const Dataset& dataset, const PreviewOptions& options) {
     }
     if (!format.label_maps) continue;
     transforms.front().labels(sample, std::nullopt, labels.data());
-    fill_cell(sheet, margin + variants * (high + margin), left, shape, options.scale,
-              [&](int64_t y, int64_t x) { return label_colour(labels[static_cast<size_t>(y * shape.width + x)]); });
+    fill_cell(sheet, margin + variants * (high + margin), left, shape, options.scale, [&](int64_t y, int64_t x) {
+      return kVocColours[static_cast<size_t>(labels[static_cast<size_t>(y * shape.width + x)])];
+    });
   }
   return sheet;
 }

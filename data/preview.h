@@ -1,7 +1,5 @@
 // A contact sheet: the same images in every variant.
 #pragma once
-#include <array>
-
 #include "data/dataset.h"
 #include "data/picture.h"
 #include "data/variant.h"
@@ -20,10 +18,6 @@ struct PreviewOptions {
 /// VOC's colours. Errors: no image, an index outside of the data set, one that is not RGB, a scale below 1, variants of
 /// images that have label maps.
 RgbImage make_preview(const Dataset& dataset, const PreviewOptions& options);
-
-/// Red, green, blue of a class in PASCAL VOC's palette: bits 0, 3, 6 of the label (1, 4, 7; 2, 5, 8) are the highest
-/// bits of red (green; blue), and so on downwards. Class 0 is black, kIgnoredLabel nearly white.
-std::array<uint8_t, 3> label_colour(int32_t label);
 
 /// `count` indices that show as many classes as there are: the first image of each class in turn, in the order of
 /// labels, then the second of each, and so on; of a data set of label maps the first ones. Fewer when it has fewer.

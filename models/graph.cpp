@@ -164,6 +164,7 @@ Value GraphBuilder::pool_node(const std::string& slot, const std::string& branch
 Value GraphBuilder::conv_norm_act(const ConvNormActNames& names, Value x, const ConvSpec& given) {
   ConvSpec spec = given;
   const Json* const config = spec.slot.empty() ? nullptr : filling(spec.slot, x);
+  if (!spec.slot.empty()) has_strided_slot_ = true;
   if (config) {
     if (options_.strides.contains(spec.slot))
       throw Error("model.strides.{}: the slot is filled with {}: only an empty slot has a stride", spec.slot,
@@ -186,11 +187,13 @@ Value GraphBuilder::conv_norm_act(const ConvNormActNames& names, Value x, const 
 }
 
 Value GraphBuilder::pool_slot(const std::string& slot, Value x, const Json& published) {
-  if (options_.where != "before")
-    throw Error("model.where: the slot {} has no convolution to stand after; expected \"before\"", slot);
   if (options_.strides.contains(slot))
     throw Error("model.strides.{}: the slot's layer is a pooling operator: set model.pool.{} instead", slot, slot);
   const Json* const config = filling(slot, x);
+  if (config && options_.where != "before")
+    throw Error(
+        "model.where: the slot {} has no convolution to stand after; expected \"before\", or null in model.pool.{}",
+        slot, slot);
   return pool_node(slot, "", x, config ? *config : published);
 }
 
@@ -250,6 +253,8 @@ Graph GraphBuilder::finish(Value output) {
   for (const auto& [slot, config] : pool_->items())
     if (slot != "default") expect_slot("model.pool", slot);
   for (const auto& [slot, stride] : options_.strides) expect_slot("model.strides", slot);
+  if (options_.where != "before" && !has_strided_slot_)
+    throw Error("model.where: {} has no strided convolution to stand after; expected \"before\"", options_.name);
   if (!options_.head.empty() && !has_heads_)
     throw Error("model.head: {} has one head alone, got \"{}\"", options_.name, options_.head);
 

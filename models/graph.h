@@ -195,6 +195,7 @@ class GraphBuilder {
   std::vector<std::vector<int32_t>> lengths_;
   std::map<std::tuple<int64_t, int64_t, int64_t, int64_t>, int32_t> expressions_;
   std::vector<std::string> expression_text_;
+  bool has_strided_slot_ = false;
   std::map<std::pair<std::string, int32_t>, Value> pool_nodes_;  // (slot, what it reads)
 };
 

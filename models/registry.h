@@ -16,5 +16,10 @@ std::span<const NetworkRegistration> network_registrations();
 
 Graph vgg16(GraphBuilder& g);
 Graph efficientnet_b0(GraphBuilder& g);
+Graph mobilenet_v2(GraphBuilder& g);
+Graph resnet18(GraphBuilder& g);
+Graph resnet34(GraphBuilder& g);
+Graph resnet50(GraphBuilder& g);
+Graph resnet101(GraphBuilder& g);
 
 }  // namespace tidepool

@@ -19,6 +19,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/version.h"
+#include "data/dataset.h"
 #include "tools/command.h"
 #include "tools/data_root.h"
 #include "tools/progress.h"
@@ -33,7 +34,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int64_t kAllImages = 50000;  // training images where a config says none; for the bar alone
+// Training images where a config says none, for the bar.
+int64_t all_images(const Config& config) {
+  return find_dataset(config.data.name).train_images;
+}
 
 // Which images: CIFAR-100 where it is found, else the procedural set, unless --set data.name decides.
 struct Images {
@@ -93,7 +97,8 @@ std::string last_line(const fs::path& file) {
 // Where a run of another process stands: the last whole line of its log that names a step.
 RunProgress logged_progress(const PlannedRun& run) {
   constexpr std::streamoff kTail = 4096;
-  RunProgress progress{.steps = planned_steps(run.config, kAllImages), .epochs = run.config.train.epochs, .metric = {}};
+  RunProgress progress{
+      .steps = planned_steps(run.config, all_images(run.config)), .epochs = run.config.train.epochs, .metric = {}};
   const Metric& metric = find_task(run.config.task).primary();
   std::ifstream in(run.folder / "log.jsonl", std::ios::binary | std::ios::ate);
   if (!in) return progress;
@@ -104,8 +109,9 @@ RunProgress logged_progress(const PlannedRun& run) {
     progress.step = entry["step"].get<int64_t>();
     if (entry.contains("epoch")) progress.epoch = entry["epoch"].get<int64_t>();
     if (entry.contains("loss")) progress.loss = entry["loss"].get<double>();
-    if (const std::string key = "test_" + metric.name; entry.contains(key))
-      progress.metric = {metric, entry[key].get<double>()};
+    if (entry.contains("weights")) continue;  // the test at its end
+    for (const std::string& key : {"test_" + metric.name, "val_" + metric.name})
+      if (entry.contains(key)) progress.metric = {metric, entry[key].get<double>()};
   }
   return progress;
 }
@@ -239,8 +245,9 @@ class TableBar {
   }
   void started(size_t i) {
     ++begun_;
-    running_[i] = {
-        .steps = planned_steps(runs_[i].config, kAllImages), .epochs = runs_[i].config.train.epochs, .metric = {}};
+    running_[i] = {.steps = planned_steps(runs_[i].config, all_images(runs_[i].config)),
+                   .epochs = runs_[i].config.train.epochs,
+                   .metric = {}};
     name(i);
   }
   void progress(size_t i, const RunProgress& p) {
@@ -260,9 +267,10 @@ class TableBar {
   double images(size_t i) const {
     const Config& config = runs_[i].config;
     const auto of = [](int64_t n) { return static_cast<double>(n); };
-    const double all = of(config.data.train_images.value_or(kAllImages)) * of(config.train.epochs);
+    const double all =
+        of(config.data.train_images.value_or(all_images(config)) - config.data.val_images) * of(config.train.epochs);
     return config.train.max_steps || config.data.drop_last
-               ? std::min(all, of(planned_steps(config, kAllImages)) * of(config.train.batch))
+               ? std::min(all, of(planned_steps(config, all_images(config))) * of(config.train.batch))
                : all;
   }
   static int64_t whole(double images) { return static_cast<int64_t>(std::min(images, 0x1p62)); }

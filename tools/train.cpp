@@ -18,7 +18,7 @@ namespace {
 std::string epoch_line(const EpochSummary& e) {
   std::vector<std::string> parts{fmt::format("epoch {:>{}}/{}", e.epoch, std::to_string(e.epochs).size(), e.epochs),
                                  fmt::format("loss {:.3f}", e.loss)};
-  if (e.test_loss) parts.push_back(fmt::format("test loss {:.3f}", *e.test_loss));
+  if (e.other_loss) parts.push_back(fmt::format("{} loss {:.3f}", e.validation ? "validation" : "test", *e.other_loss));
   if (e.metric) parts.push_back(e.metric->text());
   parts.push_back(fmt::format("{:.0f} images/s", e.images_per_second));
   parts.push_back(duration_text(e.seconds));
@@ -122,9 +122,11 @@ int run(const Call& call) {
   const auto percent = [](const std::optional<double>& value) {
     return value ? fmt::format("{:.2f}%", 100 * *value) : std::string("not evaluated");
   };
-  print(fmt::format("{} {} (last), {} (best)\n{:.4f} GMACs, {} parameters, {} steps at {:.0f} images/s\n{}\nin {}\n",
-                    result.metric.label, percent(result.metric_last()), percent(result.best), result.gmacs,
-                    result.parameters, result.steps, result.images_per_second, fmt::join(shapes, ", "), out.string()));
+  const std::string best =
+      config.data.val_images > 0 ? fmt::format(", {} (best of the validation part)", percent(result.best)) : "";
+  print(fmt::format("{} {} (last){}\n{:.4f} GMACs, {} parameters, {} steps at {:.0f} images/s\n{}\nin {}\n",
+                    result.metric.label, percent(result.metric_last()), best, result.gmacs, result.parameters,
+                    result.steps, result.images_per_second, fmt::join(shapes, ", "), out.string()));
   return 0;
 }
 

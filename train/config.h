@@ -52,6 +52,8 @@ struct DataConfig {
   bool shuffle = true;
   bool drop_last = false;
   std::optional<int64_t> train_images, test_images;  // none: all there are
+  int64_t val_images = 0;                            // of the training images in use; 0: no validation part
+  uint64_t val_seed = 0;
   uint64_t seed = 0;
   int64_t workers = 2;
   int64_t prefetch = 4;
@@ -80,6 +82,12 @@ struct DataConfig {
     k.integer("train_images", train_images, "Train on the first so many images. null: all.")
         .at_least(1)
         .at_most(kLargestInt);
+    k.integer("val_images", val_images,
+              "Images of the first train_images that are set apart for validation: best is chosen on them, and the test "
+              "images are looked at once, at the end. 0: none, and nothing is chosen.")
+        .at_least(0)
+        .at_most(kLargestInt);
+    k.integer("val_seed", val_seed, "Seed of the draw of the validation part, which does not follow train.seed.");
     k.integer("test_images", test_images, "Evaluate on the first so many images. null: all.")
         .at_least(1)
         .at_most(kLargestInt);

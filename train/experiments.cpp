@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/safetensors.h"
+#include "data/dataset.h"
 #include "layers/pool/prepared.h"
 #include "train/optimizer.h"
 #include "train/same_run.h"
@@ -308,6 +309,15 @@ std::optional<Json> halving_config(const PoolDescription& op) {
   return ordered;
 }
 
+namespace {
+
+// As many as a table's row keeps for choosing the best epoch: 5,000 of 50,000, else a tenth.
+int64_t validation_images(const DataConfig& data) {
+  return data.train_images.value_or(find_dataset(data.name).train_images) / 10;
+}
+
+}  // namespace
+
 Config row_config(const Row& row, const Scale& scale, const std::string& data_set, uint64_t seed,
                   std::span<const std::string> sets) {
   const auto images = [](const std::optional<int64_t>& n) { return n ? std::to_string(*n) : std::string("null"); };
@@ -330,11 +340,14 @@ Config row_config(const Row& row, const Scale& scale, const std::string& data_se
   }
   all.insert(all.end(), row.sets.begin(), row.sets.end());
   all.insert(all.end(), sets.begin(), sets.end());
+  const Config config = load_config_text(text, row.name, all);
+  // Before all others: a row or --set that says their number wins.
+  all.insert(all.begin(), fmt::format("data.val_images={}", validation_images(config.data)));
   return load_config_text(text, row.name, all);
 }
 
 int64_t planned_steps(const Config& config, int64_t images) {
-  images = config.data.train_images.value_or(images);
+  images = config.data.train_images.value_or(images) - config.data.val_images;
   const int64_t batch = config.train.batch;
   // No overflow: the keys hold images, batch and epochs below 2^31 each.
   const int64_t steps = (images / batch + (config.data.drop_last || images % batch == 0 ? 0 : 1)) * config.train.epochs;

@@ -150,9 +150,11 @@ std::string schedule_text(const ScheduleConfig& schedule) {
 // The numbers as the runs have them, so that --set shows.
 std::string scale_text(const TablePlan& plan, std::span<const Config* const> shown) {
   std::string text = fmt::format(
-      "{}: width {}, {} training and {} test images, epochs: {}, batch {}, learning rate {}, {}", plan.scale.name,
-      each(shown, [](const Config& c) { return fmt::format("{:g}", c.model.width); }),
+      "{}: width {}, {} training images, of them {} as validation part, and {} test images, epochs: {}, batch {}, "
+      "learning rate {}, {}",
+      plan.scale.name, each(shown, [](const Config& c) { return fmt::format("{:g}", c.model.width); }),
       each(shown, [](const Config& c) { return number_or(c.data.train_images, "all"); }),
+      each(shown, [](const Config& c) { return c.data.val_images ? std::to_string(c.data.val_images) : "none"; }),
       each(shown, [](const Config& c) { return number_or(c.data.test_images, "all"); }),
       each(shown,
            [](const Config& c) {
@@ -402,7 +404,8 @@ Report make_report(const TablePlan& plan, const std::vector<RunOutcome>& outcome
       {"Seeds", seeds == 1 ? std::string("1 (seed 1); one seed supports no claim about a difference")
                            : fmt::format("{} (1 to {}); mean {} standard deviation", seeds, seeds, kPlusMinus)},
       {"Columns",
-       fmt::format("{} of the test images after the last epoch, and of the best epoch (chosen on the test images); ",
+       fmt::format("{} of the test images with the weights after the last epoch, and with those of the epoch that is "
+                   "best on the validation part; ",
                    metric) +
            (baselines.empty()
                 ? std::string()

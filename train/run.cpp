@@ -38,20 +38,24 @@ std::optional<double> value_of(const MetricValues& values, const std::string& me
 }
 
 // The values that `json` has under "<metric>_last".
-MetricValues last_values(const Json& json, const TaskDescription& task) {
+MetricValues last_values(const Json& json, const TaskDescription& task, const std::string& prefix = "") {
   MetricValues values;
   for (const Metric& metric : task.metrics)
-    if (const auto value = optional_number(json, metric.name + "_last")) values.emplace_back(metric.name, *value);
+    if (const auto value = optional_number(json, prefix + metric.name + "_last"))
+      values.emplace_back(metric.name, *value);
   return values;
 }
 
-// "<metric>_last" of the primary metric, its best, then the other metrics.
-Json metrics_json(const Metric& primary, const MetricValues& last, const std::optional<double>& best) {
-  Json json{{primary.name + "_last", optional_json(value_of(last, primary.name))},
-            {primary.name + "_best", optional_json(best)}};
-  for (const auto& [name, value] : last) json[name + "_last"] = value;
+// "<metric>_last" of the primary metric, its best, then the other metrics; `prefix` before each key.
+Json metrics_json(const Metric& primary, const MetricValues& last, const std::optional<double>& best,
+                  const std::string& prefix = "") {
+  Json json{{prefix + primary.name + "_last", optional_json(value_of(last, primary.name))},
+            {prefix + primary.name + "_best", optional_json(best)}};
+  for (const auto& [name, value] : last) json[prefix + name + "_last"] = value;
   return json;
 }
+
+const std::string kValidationPrefix = "val_";
 
 Json shapes_json(const std::vector<std::pair<std::string, Dims>>& shapes) {
   Json json = Json::object();
@@ -148,7 +152,8 @@ class Run {
         task_(make_task(config, *network_)),
         data_(open_data(config.data, options.data_root)),
         loader_(data_.train, data_.normalisation, loader_options(config, true)),
-        test_loader_(data_.test, data_.normalisation, loader_options(config, false)),
+        watched_loader_(validates() ? data_.validation : data_.test, data_.normalisation,
+                        loader_options(config, false)),
         steps_per_epoch_(checked_epoch(loader_.batches(), config, data_.train->size(), *network_)),
         schedule_steps_(checked_steps(steps_per_epoch_, config.train.epochs)),
         total_steps_(std::min(schedule_steps_, config.train.max_steps.value_or(schedule_steps_))),
@@ -274,33 +279,15 @@ class Run {
     check_finite();  // best is written before last
     if (average_) average_->swap();
     end_span("other");
-    Evaluation e;
-    {
-      const Observer::Scope nobody(nullptr);  // a profile tells an evaluation from the steps, not its layers
-      try {
-        e = evaluate(*network_, *task_, test_loader_, nullptr, options_.stop);
-      } catch (const Error& error) {
-        throw Failure("step {}: evaluation: {}", step_, error.what());
-      }
-    }
+    const std::optional<Evaluation> evaluation = evaluate_with(watched_loader_, watched_name());
     end_span("evaluation");
-    const bool stopped = options_.stop && options_.stop();
-    // The weights are finite and the network's answers are not: in training the next step would have said so.
-    if (!stopped && !std::isfinite(e.loss) && step_ >= total_steps_)
-      throw Failure("step {}: the loss on the test images is {}", step_, e.loss);
-    if (!stopped) {
-      last_.clear();
+    if (evaluation) {
+      const Evaluation& e = *evaluation;
+      last_ = named_metrics(e);
       loss_last_ = e.loss;
       evaluated_step_ = step_;
-      Json line{{"step", step_}, {"epoch", (step_ - 1) / steps_per_epoch_}};
-      for (size_t i = 0; i < e.metrics.size(); ++i) {
-        const std::string& name = description_.metrics[i].name;
-        last_.emplace_back(name, e.metrics[i]);
-        line["test_" + name] = e.metrics[i];
-      }
-      line["test_loss"] = e.loss;
-      directory_.log(line);
-      if (std::isfinite(e.loss) && (!best_ || e.metrics[0] > *best_)) {
+      log_evaluation(e, validates() ? kValidationPrefix : std::string("test_"), nullptr);
+      if (validates() && std::isfinite(e.loss) && (!best_ || e.metrics[0] > *best_)) {
         best_ = e.metrics[0];
         SafetensorsFile file;
         for (const auto& [name, value] : network_->state()) file.tensors[name] = value;
@@ -309,8 +296,42 @@ class Run {
       }
     }
     if (average_) average_->swap();
-    if (!stopped) save();
-    return !stopped;
+    if (evaluation) save();
+    return evaluation.has_value();
+  }
+
+  bool validates() const { return data_.validation != nullptr; }
+  const char* watched_name() const { return validates() ? "validation" : "test"; }
+
+  // The network as it is on the images of a loader; none when it was stopped.
+  std::optional<Evaluation> evaluate_with(Loader& loader, const char* name) {
+    const Observer::Scope nobody(nullptr);  // a profile tells an evaluation from the steps, not its layers
+    Evaluation e;
+    try {
+      e = evaluate(*network_, *task_, loader, nullptr, options_.stop);
+    } catch (const Error& error) {
+      throw Failure("step {}: evaluation: {}", step_, error.what());
+    }
+    if (options_.stop && options_.stop()) return std::nullopt;
+    // The weights are finite and the network's answers are not: in training the next step would have said so.
+    if (!std::isfinite(e.loss) && step_ >= total_steps_)
+      throw Failure("step {}: the loss on the {} images is {}", step_, name, e.loss);
+    return e;
+  }
+
+  MetricValues named_metrics(const Evaluation& e) const {
+    MetricValues values;
+    for (size_t i = 0; i < e.metrics.size(); ++i) values.emplace_back(description_.metrics[i].name, e.metrics[i]);
+    return values;
+  }
+
+  // `weights`: "last" or "best" in a test at the end of the run, else null.
+  void log_evaluation(const Evaluation& e, const std::string& prefix, const char* weights) {
+    Json line{{"step", step_}, {"epoch", (step_ - 1) / steps_per_epoch_}};
+    if (weights) line["weights"] = weights;
+    for (const auto& [name, value] : named_metrics(e)) line[prefix + name] = value;
+    line[prefix + "loss"] = e.loss;
+    directory_.log(line);
   }
 
   void epoch_ended() {
@@ -321,7 +342,8 @@ class Run {
       options_.epoch_ended({.epoch = (step_ - 1) / steps_per_epoch_ + 1,
                             .epochs = config_.train.epochs,
                             .loss = epoch_.loss / steps,
-                            .test_loss = evaluated ? loss_last_ : std::nullopt,
+                            .validation = validates(),
+                            .other_loss = evaluated ? loss_last_ : std::nullopt,
                             .metric = evaluated ? metric_last() : std::nullopt,
                             .images_per_second = static_cast<double>(epoch_.images) / std::max(epoch_.seconds, 1e-9),
                             .seconds = epoch_.seconds});
@@ -373,7 +395,8 @@ class Run {
                   {"peak_bytes", peak_bytes()},
                   {"loss_last", optional_json(loss_last_)},
                   {"evaluated_step", evaluated_step_}};
-    progress.update(metrics_json(description_.primary(), last_, best_));
+    progress.update(
+        metrics_json(description_.primary(), last_, best_, validates() ? kValidationPrefix : std::string()));
     Json& pulls = progress["shape_gradients"] = Json::object();
     for (const auto& [name, s] : shape_gradients_)
       pulls[name] = {{"count", s.count}, {"mean", s.mean}, {"squares", s.squares}};
@@ -429,8 +452,9 @@ class Run {
     seconds_ = progress.at("seconds").get<double>();
     images_ = progress.at("images").get<int64_t>();
     peak_before_ = progress.at("peak_bytes").get<size_t>();
-    last_ = last_values(progress, description_);
-    best_ = optional_number(progress, description_.primary().name + "_best");
+    const std::string prefix = validates() ? kValidationPrefix : std::string();
+    last_ = last_values(progress, description_, prefix);
+    if (validates()) best_ = optional_number(progress, prefix + description_.primary().name + "_best");
     loss_last_ = optional_number(progress, "loss_last");
     evaluated_step_ = progress.at("evaluated_step").get<int64_t>();
     for (const auto& [name, s] : progress.at("shape_gradients").items())
@@ -440,29 +464,76 @@ class Run {
   }
 
   RunResult finish() {
+    if (const auto tested = saved_test()) return *tested;
     if (average_) average_->swap();  // the shapes and costs are those of the network that was evaluated
     const Trace trace = network_->trace();
-    const RunResult result{.finished = true,
-                           .metric = description_.primary(),
-                           .last = last_,
-                           .best = best_,
-                           .loss_last = loss_last_,
-                           .gmacs = trace.gmacs(),
-                           .parameters = trace.parameters(),
-                           .steps = step_,
-                           .seconds = seconds_,
-                           .images_per_second = seconds_ > 0 ? static_cast<double>(images_) / seconds_ : 0,
-                           .peak_bytes = peak_bytes(),
-                           .shapes = network_->slot_shapes()};
-    if (average_) average_->swap();
+    RunResult result{.finished = true,
+                     .metric = description_.primary(),
+                     .last = last_,
+                     .best = {},
+                     .loss_last = loss_last_,
+                     .validation_last = {},
+                     .validation_best = {},
+                     .gmacs = trace.gmacs(),
+                     .parameters = trace.parameters(),
+                     .steps = step_,
+                     .seconds = seconds_,
+                     .images_per_second = seconds_ > 0 ? static_cast<double>(images_) / seconds_ : 0,
+                     .peak_bytes = peak_bytes(),
+                     .shapes = network_->slot_shapes()};
+    if (validates() && evaluated_step_ > 0 && !test(result)) {
+      result = {};
+      result.steps = step_;
+      return result;  // all but the test is saved
+    }
     directory_.write_json("result.json", result.json());
     return result;
   }
 
+  // The result of a run with a validation part that is resumed after its end: the test images are looked at once.
+  std::optional<RunResult> saved_test() const {
+    if (!validates()) return std::nullopt;
+    try {
+      const std::optional<Json> saved = directory_.result();
+      if (saved && saved->at("steps").get<int64_t>() == step_) return RunResult::from_json(*saved, description_);
+    } catch (const Json::exception&) {  // no result of ours: made anew
+    }
+    return std::nullopt;
+  }
+
+  // Looks at the test images with the last weights and with those chosen on the validation part. The network has the
+  // latter then, and is done with. False when it was stopped.
+  bool test(RunResult& result) {
+    result.validation_last = value_of(last_, result.metric.name);
+    result.validation_best = best_;
+    Loader loader(data_.test, data_.normalisation, loader_options(config_, false));
+    const std::optional<Evaluation> last = evaluate_with(loader, "test");
+    if (!last) return false;
+    result.last = named_metrics(*last);
+    result.loss_last = last->loss;
+    std::optional<Evaluation> best;
+    if (best_) {
+      const SafetensorsFile chosen = read_safetensors(directory_.best());
+      if (chosen.metadata.at("step") == std::to_string(step_)) {
+        best = last;
+      } else {
+        load_network(chosen, *network_, directory_.best());
+        best = evaluate_with(loader, "test");
+        if (!best) return false;
+      }
+      result.best = best->metrics[0];
+    }
+    log_evaluation(*last, "test_", "last");
+    if (best) log_evaluation(*best, "test_", "best");
+    directory_.flush();
+    return true;
+  }
+
   // None before the first evaluation.
   std::optional<MetricValue> metric_last() const {
-    const Metric& metric = description_.primary();
-    const auto value = value_of(last_, metric.name);
+    Metric metric = description_.primary();
+    if (validates()) metric.label = "validation " + metric.label;
+    const auto value = value_of(last_, description_.primary().name);
     return value ? std::optional(MetricValue{metric, *value}) : std::nullopt;
   }
 
@@ -473,7 +544,7 @@ class Run {
   std::unique_ptr<Network> network_;
   std::unique_ptr<Task> task_;
   RunData data_;
-  Loader loader_, test_loader_;
+  Loader loader_, watched_loader_;  // of training; of what is evaluated after an epoch
   int64_t steps_per_epoch_, schedule_steps_, total_steps_;
   Optimizer optimizer_;
   Stepper stepper_;
@@ -497,6 +568,10 @@ std::optional<double> RunResult::metric_last() const {
 
 Json RunResult::json() const {
   Json json = metrics_json(metric, last, best);
+  if (validation_last) {
+    json[kValidationPrefix + metric.name + "_last"] = *validation_last;
+    json[kValidationPrefix + metric.name + "_best"] = optional_json(validation_best);
+  }
   json.update(Json{{"loss_last", optional_json(loss_last)},
                    {"gmacs", gmacs},
                    {"parameters", parameters},
@@ -514,6 +589,8 @@ RunResult RunResult::from_json(const Json& json, const TaskDescription& task) {
               .last = last_values(json, task),
               .best = optional_number(json, task.primary().name + "_best"),
               .loss_last = optional_number(json, "loss_last"),
+              .validation_last = optional_number(json, kValidationPrefix + task.primary().name + "_last"),
+              .validation_best = optional_number(json, kValidationPrefix + task.primary().name + "_best"),
               .gmacs = json.at("gmacs").get<double>(),
               .parameters = json.at("parameters").get<int64_t>(),
               .steps = json.at("steps").get<int64_t>(),

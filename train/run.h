@@ -28,7 +28,8 @@ struct RunProgress {
 struct EpochSummary {
   int64_t epoch = 0, epochs = 0;      ///< from 1; in all
   double loss = 0;                    ///< mean over the epoch's steps
-  std::optional<double> test_loss;    ///< of the test images; none where the epoch was not evaluated
+  bool validation = false;            ///< what follows is of the validation part, else of the test images
+  std::optional<double> other_loss;   ///< none where the epoch was not evaluated
   std::optional<MetricValue> metric;  ///< likewise: the task's primary one
   double images_per_second = 0;       ///< of the training steps
   double seconds = 0;                 ///< of the training steps
@@ -51,21 +52,23 @@ struct RunOptions {
 /// Values of metrics by name, in the task's order.
 using MetricValues = std::vector<std::pair<std::string, double>>;
 
-/// What result.json holds: keys "<metric>_last" of every metric, "<metric>_best" of the primary one.
+/// What result.json holds: keys "<metric>_last" of every metric and "<metric>_best" of the primary one, of the test
+/// images; with a validation part "val_<metric>_last" and "val_<metric>_best" of the primary one too.
 struct RunResult {
   bool finished = false;              ///< false: stopped by RunOptions::stop; nothing below is of use then but `steps`
   Metric metric = {"top1", "top-1"};  ///< the task's primary one
   MetricValues last;                  ///< of the test images; empty when nothing was evaluated
-  std::optional<double> best;         ///< the best of `metric`; none when nothing was evaluated
-  std::optional<double> loss_last;    ///< the task's loss in the last evaluation
-  double gmacs = 0;                   ///< of the final shapes, multiply-adds of one image / 1e9
+  std::optional<double> best;         ///< `metric` with the weights chosen on the validation part; none without it
+  std::optional<double> loss_last;    ///< the task's loss with the last weights
+  std::optional<double> validation_last, validation_best;  ///< `metric` of the validation part
+  double gmacs = 0;                                        ///< of the final shapes, multiply-adds of one image / 1e9
   int64_t parameters = 0, steps = 0;
   double seconds = 0;            ///< of training steps, over all resumptions
   double images_per_second = 0;  ///< training images over those seconds
   size_t peak_bytes = 0;
   std::vector<std::pair<std::string, Dims>> shapes;  ///< slot -> (height, width) of the map after it
 
-  /// `metric` of the last evaluation.
+  /// `metric` with the last weights.
   std::optional<double> metric_last() const;
 
   Json json() const;

@@ -1,15 +1,26 @@
 #include "train/setup.h"
 
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "data/named_normalisation.h"
 #include "data/normalisation.h"
+#include "data/subset.h"
 
 namespace tidepool {
 namespace {
 
 std::shared_ptr<const Dataset> open_split(const DataConfig& config, const std::filesystem::path& root, Split split) {
   return open_dataset(config.name, dataset_options(config, root, split));
+}
+
+// The training images without their validation part, and this part where there is one.
+std::tuple<std::shared_ptr<const Dataset>, std::shared_ptr<const Dataset>> open_training(
+    const DataConfig& config, const std::filesystem::path& root) {
+  const auto whole = open_split(config, root, Split::kTrain);
+  ValidationSplit split = split_validation(whole->size(), config.val_images, config.val_seed);
+  if (split.validation.empty()) return {whole, nullptr};
+  return {subset(whole, std::move(split.train)), subset(whole, std::move(split.validation))};
 }
 
 Json measure(const Dataset& train, const DataConfig& config) {
@@ -45,14 +56,14 @@ Json stated_normalize(const DataConfig& config) {
 
 Json measured_normalize(const DataConfig& config, const std::filesystem::path& root) {
   Json numbers = stated_normalize(config);
-  return numbers.is_string() ? measure(*open_split(config, root, Split::kTrain), config) : numbers;
+  return numbers.is_string() ? measure(*std::get<0>(open_training(config, root)), config) : numbers;
 }
 
 RunData open_test_data(const DataConfig& config, const std::filesystem::path& root) {
   RunData data;
   data.normalize = stated_normalize(config);
   if (data.normalize.is_string()) {
-    data.train = open_split(config, root, Split::kTrain);
+    std::tie(data.train, data.validation) = open_training(config, root);
     data.normalize = measure(*data.train, config);
   }
   data.test = open_split(config, root, Split::kTest);
@@ -63,7 +74,7 @@ RunData open_test_data(const DataConfig& config, const std::filesystem::path& ro
 
 RunData open_data(const DataConfig& config, const std::filesystem::path& root) {
   RunData data = open_test_data(config, root);
-  if (!data.train) data.train = open_split(config, root, Split::kTrain);
+  if (!data.train) std::tie(data.train, data.validation) = open_training(config, root);
   return data;
 }
 

@@ -18,21 +18,22 @@ DatasetOptions dataset_options(const DataConfig& config, const std::filesystem::
 /// A run's data set and how its images are normalised.
 struct RunData {
   std::shared_ptr<const Dataset> train, test;
+  std::shared_ptr<const Dataset> validation;  ///< on which the best epoch is chosen; null without data.val_images
   Normalisation normalisation;
   Json normalize;  ///< data.normalize as numbers; see stated_normalize
 
   ImageShape shape() const { return test->shape(); }
 };
 
-/// Both splits. Throws Error naming the key or file.
+/// All parts. Throws Error naming the key or file.
 RunData open_data(const DataConfig& config, const std::filesystem::path& root);
-/// For evaluation: `train` is null where data.normalize does not ask for its images.
+/// For evaluation: `train` and `validation` are null where data.normalize does not ask for the training images.
 RunData open_test_data(const DataConfig& config, const std::filesystem::path& root);
 
 /// data.normalize as {"mean": [...], "std": [...]}, with "from" where a word stood for them; "measure" as it is.
 /// Throws Error when the numbers are not one per channel of the data set.
 Json stated_normalize(const DataConfig& config);
-/// The same with "measure" measured, in a pass over the training images; `root` as for open_data.
+/// The same with "measure" measured, in a pass over the images trained on; `root` as for open_data.
 Json measured_normalize(const DataConfig& config, const std::filesystem::path& root);
 
 LoaderOptions loader_options(const Config& config, bool training);

@@ -1,5 +1,5 @@
-// Convolutions. On the CPU our own kernels do the 3x3 convolutions for which Winograd is faster and the depthwise ones,
-// oneDNN the rest of f32 and bf16; the naive reference does every type. Nothing is recorded here: layers/ does that.
+// Convolutions. On the CPU our own kernels do the 3x3 convolutions for which Winograd is faster, the depthwise ones and
+// those of f64, oneDNN the rest of f32 and bf16; the naive reference does every type. Nothing is recorded here: layers/ does that.
 // Gradients are set, not added.
 #pragma once
 #include <array>

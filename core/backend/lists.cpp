@@ -19,7 +19,7 @@ List<Table> choose(Device device, List<Table> on_cpu, List<Table> on_cuda = {}) 
 template <>
 List<ConvTable> tables<ConvTable>(Device device) {
   static constexpr const ConvTable* kCpuList[] = {&cpu::kWinogradConv, &cpu::kDepthwiseConv, &cpu::kOnednnConv,
-                                                  &reference::kConv};
+                                                  &cpu::kDirectF64Conv, &reference::kConv};
   return choose<ConvTable>(device, kCpuList);
 }
 template <>

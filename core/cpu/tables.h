@@ -17,6 +17,7 @@ namespace tidepool::cpu {
 extern const ConvTable kWinogradConv;  ///< where winograd_size() says that it pays
 extern const ConvTable kDepthwiseConv;
 extern const ConvTable kOnednnConv;
+extern const ConvTable kDirectF64Conv;  ///< dense channels-last maps of f64, one group
 extern const FusedConvTable kFusedWinograd;
 extern const MatmulTable kOnednnMatmul;
 extern const NormTable kNorm;

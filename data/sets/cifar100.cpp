@@ -139,6 +139,7 @@ std::unique_ptr<Dataset> open(const DatasetOptions& options) {
 extern const DatasetDescription kCifar100;
 constinit const DatasetDescription kCifar100{.name = "cifar100",
                                              .help = "CIFAR-100, the official binary files",
+                                             .train_images = 50000,
                                              .format = [](const DatasetOptions&) { return kFormat; },
                                              .open = open,
                                              .find = find_folder,

@@ -243,6 +243,7 @@ class Procedural final : public Dataset {
 extern const DatasetDescription kProcedural;
 constinit const DatasetDescription kProcedural{.name = "procedural",
                                                .help = "images made from a seed, no download",
+                                               .train_images = kTrainImages,
                                                .format = [](const DatasetOptions&) { return kFormat; },
                                                .open = [](const DatasetOptions& options) -> std::unique_ptr<Dataset> {
                                                  return std::make_unique<Procedural>(options);

@@ -71,6 +71,7 @@ extern const DatasetDescription kRandom;
 constinit const DatasetDescription kRandom{
     .name = "random",
     .help = "noise of any size, for measurements and tests",
+     .train_images = kTrainImages,
     .keys =
         [](Keys& k, DatasetOptions& options) {
           size_key(k, options);

@@ -175,6 +175,7 @@ extern const DatasetDescription kShapes;
 constinit const DatasetDescription kShapes{
     .name = "shapes",
     .help = "shapes on textures with label maps, made from a seed, for segmentation",
+     .train_images = kTrainImages,
     .keys = size_key,
     .format = Shapes::format_of,
     .open = [](const DatasetOptions& options) -> std::unique_ptr<Dataset> {

@@ -27,7 +27,7 @@ const std::string kByte = "\xFF";
 TEST_F(ConfigInput, LargeIntegers) {
   const std::string largest = "9223372036854775807";
   for (const char* key : {"train.batch", "train.epochs", "data.workers", "data.prefetch", "data.padding",
-                          "data.train_images", "data.test_images", "model.classes"}) {
+                          "data.train_images", "data.test_images", "data.val_images", "model.classes"}) {
     for (const std::string& value : {largest, std::string("9223372036854775808"), std::string("18446744073709551615")})
       refuse_set(fmt::format("{}={}", key, value), {key, "<= ", value});
     refuse_set(fmt::format("{}=-{}", key, largest), {key, ">= ", "-" + largest});
@@ -82,6 +82,19 @@ TEST_F(ConfigInput, SizesAndClassesOfDataSets) {
   refuse("cifar100", "data.classes=100", {"data.classes: cifar100 has no such key"});
   refuse("randm", "data.size=3", {"randm", "did you mean 'random'"});
   expect_refused({"data", "info", "shape"}, {"shape", "did you mean 'shapes'"});
+}
+
+TEST_F(ConfigInput, ValidationParts) {  // of 40 training images
+  refuse_set("data.val_images=-1", {"data.val_images", "not below 0", "-1"});
+  refuse_set("data.val_images=40", {"data.val_images: expected 0 to 39 of 40 training images, got 40"});
+  refuse_set("data.val_images=50000", {"data.val_images", "got 50000"});
+  refuse_set("data.val_images=0.1", {"data.val_images", "whole number", "0.1"});
+  refuse_set("data.val_images=null", {"data.val_images", "null"});
+  refuse_set("data.val_seed=-1", {"data.val_seed", "not below 0"});
+  refuse_set("data.val_image=4", {"data.val_image", "did you mean 'data.val_images'"});
+  refuse_set(R"(data={"val_images": 3, "train_images": 3})", {"data.val_images: expected 0 to 2"});
+  expect_refused({"train", "tiny.json", "--set", "data.val_images=39", "--set", "data.drop_last=true"},
+                 {"data.drop_last: 1 training images make no batch"});
 }
 
 TEST_F(ConfigInput, BytesThatAreNoText) {

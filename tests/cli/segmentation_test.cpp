@@ -10,7 +10,7 @@ class SegmentationCommand : public CliTest {
     CliTest::SetUp();
     write("run.json", R"({
       "task": "segmentation",
-      "data": {"name": "shapes", "train_images": 48, "test_images": 10, "workers": 1},
+      "data": {"name": "shapes", "train_images": 56, "val_images": 8, "test_images": 10, "workers": 1},
       "model": {"width": 0.0625, "head": "fcn", "pool": {"default": {"type": "dynopool"}}},
       "train": {"epochs": 2, "batch": 8, "log_every": 2}
     })");
@@ -23,7 +23,7 @@ TEST_F(SegmentationCommand, TrainsEvaluatesAndResumes) {
     EXPECT_TRUE(result[key].is_number() || result[key].is_object()) << key;
   EXPECT_FALSE(result.contains("top1_last"));
   EXPECT_EQ(nlohmann::json::parse(text_of(file("a/result.json"))), result);
-  EXPECT_NE(text_of(file("a/log.jsonl")).find("\"test_mean_iou\":"), std::string::npos);
+  EXPECT_NE(text_of(file("a/log.jsonl")).find("\"val_mean_iou\":"), std::string::npos);
 
   const nlohmann::json evaluated = done({"eval", "a", "--json", "--output", "maps"}).json();
   EXPECT_EQ(evaluated["mean_iou"], result["mean_iou_last"]);
@@ -54,12 +54,11 @@ TEST_F(SegmentationCommand, TrainsEvaluatesAndResumes) {
   done({"train", "run.json", "--out", "b", "--set", "train.max_steps=3"});
   nlohmann::json resumed = done({"train", "--resume", "b", "--set", "train.max_steps=null", "--json"}).json(),
                  whole = result;
-  for (const char* key : {"seconds", "images_per_second", "peak_bytes"}) {
+  // The best may be the weights after three steps: it was evaluated once more.
+  for (const char* key : {"seconds", "images_per_second", "peak_bytes", "mean_iou_best", "val_mean_iou_best"}) {
     resumed.erase(key);
     whole.erase(key);
   }
-  whole["mean_iou_best"] = std::max(whole["mean_iou_best"], resumed["mean_iou_best"]);  // it was evaluated once more
-  resumed["mean_iou_best"] = whole["mean_iou_best"];
   EXPECT_EQ(resumed, whole);
 }
 

@@ -53,6 +53,40 @@ TEST(Dnn, OneDnnDoesWhatNetworksNeed) {
     }
 }
 
+// Rows and panels that are not full, every rank, strides that skip pixels, dilation, padding wider than the map.
+TEST(Dnn, DirectF64IsTheReference) {
+  struct Shape {
+    Dims x, w;
+    ConvOptions o;
+  };
+  const std::vector<Shape> shapes{{{2, 3, 8, 8}, {16, 3, 3, 3}, {.padding = {1, 1, 0}}},
+                                  {{1, 17, 5, 7}, {19, 17, 3, 2}, {.stride = {2, 3, 1}, .padding = {1, 0, 0}}},
+                                  {{3, 5, 9, 6}, {33, 5, 3, 3}, {.padding = {2, 2, 0}, .dilation = {2, 2, 1}}},
+                                  {{2, 16, 4, 4}, {8, 16, 1, 1}, {.stride = {2, 2, 1}}},
+                                  {{2, 4, 1, 1}, {5, 4, 3, 3}, {.padding = {2, 2, 0}}},
+                                  {{2, 6, 13}, {7, 6, 4}, {.stride = {3, 1, 1}, .padding = {1, 0, 0}}},
+                                  {{1, 3, 4, 5, 3}, {4, 3, 2, 3, 3}, {.stride = {1, 2, 1}, .padding = {0, 1, 1}}}};
+  for (const auto& [xs, ws, o] : shapes) {
+    SCOPED_TRACE(xs.str() + " " + ws.str());
+    const Dims ys = ConvCase{.x = xs, .weight = ws, .options = o}.y();
+    const Tensor x = normal(xs, 1).contiguous(MemoryFormat::channels_last),
+                 dy = normal(ys, 3).contiguous(MemoryFormat::channels_last), w = normal(ws, 2), b = normal({ws[0]}, 4);
+    std::vector<std::vector<Tensor>> results;
+    for (const ConvTable* table : {&cpu::kDirectF64Conv, &reference::kConv}) {
+      poison();
+      std::vector<Tensor> r{Tensor::empty(ys, dy.options()), Tensor::empty(xs, x.options()),
+                            Tensor::empty(ws, w.options()), Tensor::empty({ws[0]}, w.options())};
+      EXPECT_TRUE(table->forward(x, w, b, o, r[0]));
+      EXPECT_TRUE(table->backward_data(dy, w, o, r[1]));
+      EXPECT_TRUE(table->backward_weights(x, dy, o, r[2], r[3]));
+      results.push_back(r);
+    }
+    for (size_t i = 0; i < 4; ++i) EXPECT_LE(error(results[0][i].values(), results[1][i].values()), 1e-13) << i;
+  }
+  const Tensor plain = normal({1, 4, 5, 5}, 1), w = normal({4, 4, 3, 3}, 2);
+  EXPECT_FALSE(cpu::kDirectF64Conv.forward(plain, w, {}, {}, Tensor::empty({1, 4, 3, 3}, plain.options())));
+}
+
 TEST(Dnn, MatmulOfTransposedViews) {
   for (const DType t : {DType::f64, DType::f32, DType::bf16})
     for (int which = 0; which < 4; ++which) {

@@ -1,5 +1,6 @@
 #include "data/preview.h"
 #include "data/png.h"
+#include "data/voc_colours.h"
 
 #include <set>
 
@@ -67,22 +68,12 @@ TEST(Preview, ShowsLabelMapsBelowTheImages) {
   ASSERT_EQ(sheet.width, 1 + 2 * 7);
   for (int64_t p = 0; p < 48; ++p) {
     const uint8_t* const pixel = sheet.pixels.data() + ((10 + p / 6) * sheet.width + 1 + p % 6) * 3;
-    const auto colour = label_colour(MadeDataset::map_label(2, p));
+    const auto colour = kVocColours[MadeDataset::map_label(2, p)];
     EXPECT_TRUE(std::equal(colour.begin(), colour.end(), pixel)) << p;
   }
   EXPECT_SAYS(
       message_of<Error>([&] { make_preview(dataset, {.variants = {{.type = "tile", .grid = 2}}, .images = {0}}); }),
       "tile");
-}
-
-// As in the palette of the pictures of PASCAL VOC's development kit.
-TEST(Preview, ColoursOfLabels) {
-  using Colour = std::array<uint8_t, 3>;
-  EXPECT_EQ(label_colour(0), (Colour{0, 0, 0}));
-  EXPECT_EQ(label_colour(1), (Colour{128, 0, 0}));
-  EXPECT_EQ(label_colour(6), (Colour{0, 128, 128}));
-  EXPECT_EQ(label_colour(20), (Colour{0, 64, 128}));
-  EXPECT_EQ(label_colour(kIgnoredLabel), (Colour{224, 224, 192}));
 }
 
 TEST(Preview, ChoosesImagesOfManyClasses) {

@@ -168,11 +168,11 @@ NETWORKS = {
     "resnet50": resnet_forms(torchvision.models.resnet50),
     "resnet101": resnet_forms(torchvision.models.resnet101),
 }
-COMMITTED = ["vgg16", "efficientnet_b0"]
+COMMITTED = ["vgg16", "efficientnet_b0", "mobilenet_v2", "resnet18", "resnet50"]
 WIDTHS = {"vgg16": 0.125}
 FORMS = {"cifar": dict(size=32, classes=100, batch=4), "imagenet": dict(size=224, classes=1000, batch=1)}
 # EfficientNet's lr is small because steps amplify rounding: tenfold per step at lr 0.05 and batch 8.
-LR = {"vgg16": 0.05}
+LR = {"vgg16": 0.05, "mobilenet_v2": 2e-4, "resnet50": 2e-5}
 STEPS = dict(count=10, batch=2, lr=0.005, momentum=0.9, nesterov=True, weight_decay=5e-4)
 
 

@@ -23,9 +23,13 @@ class NetworkGolden {
  public:
   /// `options`: those in which the network differs from the defaults; width, classes, input and type come from the
   /// files. Options that draw random numbers (dropout, stochastic depth) must be 0.
-  explicit NetworkGolden(NetworkOptions options, Json pool = Json::object())
+  /// `gradient_jump`: of f32 gradients, for deep networks of ReLUs: a pre-activation within rounding of the kink
+  /// decides a gradient by jumps (PyTorch's own f32 gradients differ from its f64 ones by up to 0.18 there, its logits
+  /// by 1e-6).
+  explicit NetworkGolden(NetworkOptions options, Json pool = Json::object(), double gradient_jump = 0)
       : options_(std::move(options)),
         pool_(std::move(pool)),
+        gradient_jump_(gradient_jump),
         facts_(read_json(std::string(TIDEPOOL_SOURCE_DIR) + "/tests/golden/network_" + options_.name + ".json")),
         tensors_(read_golden("network_" + options_.name + ".safetensors")) {
     options_.width = facts_.at("width").get<double>();
@@ -167,6 +171,10 @@ class NetworkGolden {
     const Json& facts = facts_.at("forms").at("cifar").at(training ? "training" : "evaluation");
     const ForwardBackward got = run("cifar", training, DType::f32);
     const auto limit = [&](const Json& pytorch) { return std::max(tolerance, 2 * pytorch.get<double>()); };
+    double jump = gradient_jump_;
+    if (jump > 0)
+      for (const auto& [name, error] : facts.at("gradients_f32_error").items())
+        jump = std::max(jump, 2 * error.get<double>());
     EXPECT_LE(relative_error(got.logits, want.logits), limit(facts.at("logits_f32_error")));
     EXPECT_NEAR(got.loss, want.loss, std::max(tolerance * want.loss, 2 * facts.at("loss_f32_error").get<double>()));
     const double zero = tolerance * facts.at("largest_gradient").get<double>();
@@ -177,7 +185,8 @@ class NetworkGolden {
       if (is_zero(facts, p.name)) {
         EXPECT_LE(largest(p.value.grad()), zero) << p.name << ": 0 in exact arithmetic";
       } else {
-        EXPECT_LE(relative_error(p.value.grad(), q.value.grad()), limit(facts.at("gradients_f32_error").at(p.name)))
+        EXPECT_LE(relative_error(p.value.grad(), q.value.grad()),
+                  std::max(jump, limit(facts.at("gradients_f32_error").at(p.name))))
             << p.name;
       }
     }
@@ -243,6 +252,7 @@ class NetworkGolden {
 
   NetworkOptions options_;
   Json pool_;
+  double gradient_jump_;
   Json facts_;
   SafetensorsFile tensors_;
 };

@@ -7,6 +7,7 @@ namespace {
 struct Case {
   NetworkOptions options;
   Json pool = Json::object();
+  double gradient_jump = 0;
 };
 
 void PrintTo(const Case& one, std::ostream* out) {
@@ -16,13 +17,16 @@ void PrintTo(const Case& one, std::ostream* out) {
 std::vector<Case> cases() {
   return {
       {{.name = "efficientnet_b0", .dropout = 0.0, .stochastic_depth = 0.0}},
+      {.options = {.name = "mobilenet_v2", .dropout = 0.0}, .gradient_jump = 0.05},
+      {.options = {.name = "resnet18"}, .gradient_jump = 0.05},
+      {.options = {.name = "resnet50"}, .gradient_jump = 0.05},
       {{.name = "vgg16"}, {{"default", {{"type", "max"}, {"kernel", 2}}}}},
   };
 }
 
 class Torchvision : public testing::TestWithParam<Case> {
  protected:
-  NetworkGolden golden() const { return NetworkGolden(GetParam().options, GetParam().pool); }
+  NetworkGolden golden() const { return NetworkGolden(GetParam().options, GetParam().pool, GetParam().gradient_jump); }
 };
 
 TEST_P(Torchvision, CountsAndNames) {

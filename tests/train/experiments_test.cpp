@@ -115,6 +115,7 @@ TEST_F(ExperimentsTest, EveryTableLoadsAtEveryScaleOnBothDataSets) {
           EXPECT_EQ(run.config.train.epochs, scale.epochs);
           EXPECT_EQ(run.config.data.train_images, scale.train_images);
           EXPECT_EQ(run.config.data.test_images, scale.test_images);
+          EXPECT_EQ(run.config.data.val_images, scale.train_images ? *scale.train_images / 10 : 5000);
           EXPECT_EQ(run.config.optim.groups.empty(), !row.learns_shape);
           if (row.pool == "dynopool") {
             EXPECT_TRUE(row.learns_shape);
@@ -296,10 +297,11 @@ TEST_F(ExperimentsTest, TheSameFunctionIsToldByTheWeights) {
 TEST_F(ExperimentsTest, PlannedSteps) {
   PlanOptions o = options();
   o.sets = {"train.batch=300", "train.epochs=2"};
-  EXPECT_EQ(planned_steps(make_plan("1", o).runs[0].config, 7), 8);  // 4 a 1,000 images
+  EXPECT_EQ(planned_steps(make_plan("1", o).runs[0].config, 7), 6);  // 3 per 900 images: 100 are the validation part
   o.sets.push_back("train.max_steps=5");
   EXPECT_EQ(planned_steps(make_plan("1", o).runs[0].config, 7), 5);
   o.sets.push_back("data.train_images=null");
+  o.sets.push_back("data.val_images=0");
   o.sets.push_back("train.max_steps=null");
   EXPECT_EQ(planned_steps(make_plan("1", o).runs[0].config, 600), 4);
   o.sets.push_back("data.drop_last=true");

@@ -11,6 +11,7 @@
 
 #include "core/allocator.h"
 #include "core/safetensors.h"
+#include "data/normalisation.h"
 #include "train/run_directory.h"
 #include "train/step.h"
 
@@ -71,11 +72,13 @@ TEST_F(RunTest, WritesWhatCliMdPromises) {
   const RunResult result = train_run(config(), options("a"));
   EXPECT_TRUE(result.finished);
   EXPECT_EQ(result.steps, 9);  // 80 images in batches of 32: 3 a epoch, the last one of 16
-  ASSERT_TRUE(result.metric_last() && result.best);
-  EXPECT_GE(*result.best, *result.metric_last());
-  for (const char* name : {"config.json", "log.jsonl", "shapes.csv", "last.safetensors", "best.safetensors",
-                           "result.json", "provenance.json"})
+  EXPECT_TRUE(result.metric_last());
+  EXPECT_FALSE(result.best) << "nothing is chosen on the test images";
+  EXPECT_TRUE(result.json().at("top1_best").is_null());
+  for (const char* name :
+       {"config.json", "log.jsonl", "shapes.csv", "last.safetensors", "result.json", "provenance.json"})
     EXPECT_TRUE(fs::exists(folder_ / "a" / name)) << name;
+  EXPECT_FALSE(fs::exists(folder_ / "a" / "best.safetensors"));
   int64_t step = 0;
   for (const Json& line : log_of(folder_ / "a")) {
     if (!line.contains("loss")) continue;
@@ -96,6 +99,103 @@ TEST_F(RunTest, WritesWhatCliMdPromises) {
   EXPECT_NE(last.tensors.at("pool1.alpha").values()[0], 2) << "the shapes were to move";
   const RunResult read = RunResult::from_json(*RunDirectory(folder_ / "a", true).result(), find_task("classification"));
   EXPECT_EQ(read.json(), result.json());
+}
+
+// What the log has of evaluations: the keys that begin with `prefix`.
+std::vector<Json> evaluations(const std::vector<Json>& log, const std::string& prefix) {
+  std::vector<Json> found;
+  for (const Json& line : log)
+    if (line.contains(prefix + "top1")) found.push_back(line);
+  return found;
+}
+
+TEST_F(RunTest, AValidationPartChoosesTheBestAndTheTestComesLast) {
+  const Config validated = config({"data.val_images=16", "train.epochs=5", "optim.lr=0.02"});
+  const RunResult result = train_run(validated, options("a"));
+  EXPECT_EQ(result.steps, 10);  // 64 images in batches of 32
+  const std::vector<Json> log = log_of(folder_ / "a");
+  const std::vector<Json> watched = evaluations(log, "val_"), tested = evaluations(log, "test_");
+  ASSERT_EQ(watched.size(), 5u);
+  ASSERT_EQ(tested.size(), 2u);
+  EXPECT_EQ(log[log.size() - 2], tested[0]);
+  EXPECT_EQ(tested[0].at("weights"), "last");
+  EXPECT_EQ(tested[1].at("weights"), "best");
+  // The first of the best epochs on the validation part is the one that is kept.
+  double best = -1;
+  int64_t step = 0;
+  for (const Json& line : watched) {
+    EXPECT_FALSE(line.contains("test_top1"));
+    if (line.at("val_top1").get<double>() <= best) continue;
+    best = line.at("val_top1").get<double>();
+    step = line.at("step").get<int64_t>();
+  }
+  EXPECT_EQ(result.validation_best, best);
+  EXPECT_EQ(result.validation_last, watched.back().at("val_top1").get<double>());
+  const SafetensorsFile chosen = read_safetensors(folder_ / "a" / "best.safetensors");
+  EXPECT_EQ(chosen.metadata.at("step"), std::to_string(step));
+  // The result is of the test images, by both weights.
+  const auto on_test = [&](const char* file) {
+    const auto network = make_run_network(validated);
+    const auto task = make_task(validated, *network);
+    load_weights(read_safetensors(folder_ / "a" / file), *network, file);
+    const RunData data = open_data(validated.data, {});
+    Loader loader(data.test, data.normalisation, loader_options(validated, false));
+    return evaluate(*network, *task, loader);
+  };
+  const Evaluation last = on_test("last.safetensors");
+  EXPECT_EQ(result.metric_last(), last.metrics[0]);
+  EXPECT_EQ(result.loss_last, last.loss);
+  EXPECT_EQ(result.best, on_test("best.safetensors").metrics[0]);
+  EXPECT_EQ(tested[1].at("test_top1").get<double>(), result.best);
+  const RunResult read = RunResult::from_json(*RunDirectory(folder_ / "a", true).result(), find_task("classification"));
+  EXPECT_EQ(read.json(), result.json());
+  for (const char* key : {"top1_last", "top1_best", "val_top1_last", "val_top1_best"})
+    EXPECT_TRUE(result.json().at(key).is_number()) << key;
+  // Resumed after its end it looks at nothing again.
+  EXPECT_EQ(train_run(validated, options("a", true)).json(), result.json());
+  EXPECT_EQ(log_of(folder_ / "a").size(), log.size());
+}
+
+TEST_F(RunTest, AValidationPartIsNotTrainedOn) {
+  const RunData data = open_data(config({"data.val_images=16"}).data, {});
+  ASSERT_TRUE(data.validation);
+  EXPECT_EQ(data.train->size(), 64);
+  EXPECT_EQ(data.validation->size(), 16);
+  // Only what is trained on is measured.
+  const RunData whole = open_data(config().data, {});
+  EXPECT_FALSE(whole.validation);
+  EXPECT_NE(data.normalisation.mean, whole.normalisation.mean);
+  EXPECT_EQ(data.normalisation.mean, measure_normalisation(*data.train, {}).mean);
+  EXPECT_EQ(measured_normalize(config({"data.val_images=16"}).data, {}), data.normalize);
+  // Another train.seed, the same part; another val_seed, another.
+  const auto labels = [](const RunData& d) {
+    std::vector<int32_t> all;
+    for (int64_t i = 0; i < d.validation->size(); ++i) all.push_back(d.validation->label(i));
+    return all;
+  };
+  EXPECT_EQ(labels(open_data(config({"data.val_images=16", "train.seed=9"}).data, {})), labels(data));
+  EXPECT_NE(labels(open_data(config({"data.val_images=16", "data.val_seed=1"}).data, {})), labels(data));
+}
+
+TEST_F(RunTest, StoppedWithAValidationPartItEndsAlike) {
+  const std::vector<std::string> sets{"data.val_images=16"};
+  const RunResult whole = train_run(config(sets), options("whole"));
+  RunResult result;
+  for (int64_t parts = 0; !result.finished; ++parts) {
+    ASSERT_LT(parts, 60);
+    RunOptions o = options("parts", parts > 0);
+    int64_t asked = 0;  // also between the last evaluation and the test, and within the test
+    o.stop = [&] { return ++asked > 1 + parts % 12; };
+    result = train_run(config(sets), o);
+  }
+  for (const char* file : {"last.safetensors", "best.safetensors"})
+    expect_same_tensors(folder_ / "whole" / file, folder_ / "parts" / file);
+  EXPECT_EQ(result.best, whole.best);
+  EXPECT_EQ(result.last, whole.last);
+  EXPECT_EQ(result.validation_best, whole.validation_best);
+  const auto a = log_of(folder_ / "whole"), b = log_of(folder_ / "parts");
+  EXPECT_EQ(evaluations(a, "val_"), evaluations(b, "val_"));
+  EXPECT_EQ(evaluations(a, "test_"), evaluations(b, "test_"));
 }
 
 TEST_F(RunTest, RefusesAFolderThatHoldsARun) {
