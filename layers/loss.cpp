@@ -77,27 +77,17 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& labels, double label_sm
   const Tensor losses = Tensor::empty({rows.n}, {.dtype = DType::f64, .device = device});
   backend::run("cross_entropy", &LossTable::cross_entropy, x, label, o, constants, losses);
   double sum = 0;
-  for (int64_t j = 0; j < k; ++j) sum += static_cast<double>(static_cast<A>(row[j])) - static_cast<double>(most);
-  value += label_smoothing * (log_sum - sum / static_cast<double>(k));
-}
-pn[2 * i] = most;
-pn[2 * i + 1] = static_cast<A>(log_sum);
-out[i] = value;
-});
-});
-});
-double sum = 0;
-for (const double one : losses.values()) sum += one;
-const bool empty = ignored && rows.counted == 0;
-const auto count = static_cast<double>(empty ? 1 : rows.counted);
-loss.fill(sum / count);
-Tape::record("cross_entropy", {logits}, {loss}, {x, label, constants}, [o, count](BackwardContext& ctx) {
-  const Tensor& saved = ctx.saved(0);
-  ctx.dx(0) = Tensor::empty(saved.shape(), saved.options());
-  backend::run("cross_entropy", &LossTable::cross_entropy_backward, saved, ctx.saved(1), o, ctx.saved(2),
-               ctx.dy().item() / count, ctx.dx(0));
-});
-return loss;
+  for (const double one : losses.values()) sum += one;
+  const bool empty = ignored && rows.counted == 0;
+  const auto count = static_cast<double>(empty ? 1 : rows.counted);
+  loss.fill(sum / count);
+  Tape::record("cross_entropy", {logits}, {loss}, {x, label, constants}, [o, count](BackwardContext& ctx) {
+    const Tensor& saved = ctx.saved(0);
+    ctx.dx(0) = Tensor::empty(saved.shape(), saved.options());
+    backend::run("cross_entropy", &LossTable::cross_entropy_backward, saved, ctx.saved(1), o, ctx.saved(2),
+                 ctx.dy().item() / count, ctx.dx(0));
+  });
+  return loss;
 }
 
 int64_t correct_top(const Tensor& logits, const Tensor& labels, int64_t k) {
