@@ -32,10 +32,11 @@ Crop draw_crop(const AugmentOptions& options, const std::optional<std::array<uin
   const bool random = words && options.type != "none";
   const int64_t padding = random ? options.padding : 0;
   const auto begin = [&](int64_t length, int64_t wanted, uint32_t word) {
+    const double middle = (static_cast<double>(length) - static_cast<double>(wanted) / scale) / 2;
+    if (!random) return scale == 1 ? std::floor(middle) : middle;
     const int64_t free = std::max<int64_t>(0, std::llround(static_cast<double>(length) * scale) - wanted);
     const auto positions = static_cast<uint64_t>(free + 2 * padding + 1);
-    const int64_t first = random ? static_cast<int64_t>(word * positions >> 32) - padding : free / 2;
-    return static_cast<double>(first) / scale;
+    return static_cast<double>(static_cast<int64_t>(word * positions >> 32) - padding) / scale;
   };
   return {.top = begin(height, shown.height, random ? (*words)[0] : 0),
           .left = begin(width, shown.width, random ? (*words)[1] : 0),

@@ -95,7 +95,7 @@ Layer random_shape(Random& random, const ImageShape& shape) {
   const auto height = static_cast<double>(shape.height), width = static_cast<double>(shape.width);
   Layer layer;
   layer.label = 1 + static_cast<int32_t>(random.below(kClasses - 1));
-  layer.radius = std::min(height, width) * between(random, 0.18, 0.3);
+  layer.radius = std::min(height, width) * between(random, 0.22, 0.36);
   layer.cx = between(random, layer.radius, width - layer.radius);
   layer.cy = between(random, layer.radius, height - layer.radius);
   const double angle = between(random, -0.2, 0.2);

@@ -247,7 +247,7 @@ TEST(Vgg16, WrongRequests) {
     return "no error";
   };
   EXPECT_EQ(message({.name = "vgg61"}, kMax),
-            "model.name: there is no network 'vgg61' (did you mean 'vgg16'?); there are efficientnet_b0, vgg16");
+            "model.name: there is no network 'vgg61' (did you mean 'vgg16'?); there are efficientnet_b0, mobilenet_v2, resnet18, resnet34, resnet50, resnet101, vgg16");
   EXPECT_EQ(message({.width = 0}, kMax), "model.width: expected a number in (0, 64], got 0");
   EXPECT_EQ(
       message({}, {{"default", {{"type", "max"}}}, {"pool5", {{"type", "avg"}}}}),
