@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/backend/loss.h"
+#include "core/backend/reduction.h"
 #include "core/tape.h"
 
 namespace tidepool {
@@ -76,11 +77,11 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& labels, double label_sm
   const Tensor loss = Tensor::empty({}, {.dtype = sums, .device = device});
   const Tensor losses = Tensor::empty({rows.n}, {.dtype = DType::f64, .device = device});
   backend::run("cross_entropy", &LossTable::cross_entropy, x, label, o, constants, losses);
-  double sum = 0;
-  for (const double one : losses.values()) sum += one;
+  const Tensor sum = Tensor::empty({1}, {.dtype = DType::f64, .device = device});
+  column_sums(losses.reshape({rows.n, 1}), sum);
   const bool empty = ignored && rows.counted == 0;
   const auto count = static_cast<double>(empty ? 1 : rows.counted);
-  loss.fill(sum / count);
+  loss.fill(sum.item() / count);
   Tape::record("cross_entropy", {logits}, {loss}, {x, label, constants}, [o, count](BackwardContext& ctx) {
     const Tensor& saved = ctx.saved(0);
     ctx.dx(0) = Tensor::empty(saved.shape(), saved.options());
