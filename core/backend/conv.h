@@ -1,6 +1,6 @@
 // Convolutions. On the CPU our own kernels do the 3x3 convolutions for which Winograd is faster, the depthwise ones and
-// those of f64, oneDNN the rest of f32 and bf16; the naive reference does every type. Nothing is recorded here: layers/ does that.
-// Gradients are set, not added.
+// those of f64, oneDNN the rest of f32 and bf16; the naive reference does every type. Nothing is recorded here: layers/
+// does that. Gradients are set, not added.
 #pragma once
 #include <array>
 #include <cstdint>

@@ -4,7 +4,6 @@
 // is last. Nothing above core/ asks for a device. Entries set what they write, and never add to it; results are
 // allocated by the caller.
 #pragma once
-#include <optional>
 #include <span>
 
 #include "core/tensor.h"
@@ -27,8 +26,9 @@ class CommonDevice {
 
   void see(const Tensor& t) {
     if (!t) return;
-    if (device_ && *device_ != t.device()) throw_mixed_devices(what_, *device_, t.device());
+    if (known_ && device_ != t.device()) throw_mixed_devices(what_, device_, t.device());
     device_ = t.device();
+    known_ = true;
   }
   template <class T>
   void see(std::span<const T> many) {
@@ -40,11 +40,12 @@ class CommonDevice {
     if constexpr (requires { argument.each_tensor([](const Tensor&) {}); })
       argument.each_tensor([this](const Tensor& t) { see(t); });
   }
-  Device device() const { return device_.value_or(Device{}); }
+  Device device() const { return device_; }
 
  private:
   const char* what_;
-  std::optional<Device> device_;
+  Device device_{};
+  bool known_ = false;
 };
 
 /// Calls the first of the tables of the arguments' device whose `entry` does the case, and returns that table. An entry
