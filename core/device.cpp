@@ -6,7 +6,7 @@
 #include <cstring>
 #include <fstream>
 
-#include "core/cuda_runtime_api.h"
+#include "core/cuda/runtime_api.h"
 #include "core/error.h"
 
 #if defined(__SSE2__)

@@ -3,7 +3,7 @@
 #include <atomic>
 #include <set>
 
-#include "core/elementwise.h"
+#include "core/backend/elementwise.h"
 
 namespace tidepool {
 namespace {

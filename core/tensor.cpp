@@ -1,12 +1,10 @@
 #include "core/tensor.h"
 
-#include <algorithm>
 #include <atomic>
 #include <cstring>
 
 #include "core/allocator.h"
-#include "core/parallel.h"
-#include "core/transpose.h"
+#include "core/backend/copy.h"
 
 namespace tidepool {
 
@@ -192,99 +190,6 @@ Tensor Tensor::clone() const {
   return copy;
 }
 
-namespace {
-
-template <class To, class From>
-To convert(From v) {
-  if constexpr (std::is_same_v<To, From>)
-    return v;
-  else if constexpr (std::is_same_v<From, bf16>)
-    return static_cast<To>(static_cast<float>(v));
-  else if constexpr (std::is_same_v<To, bf16>)
-    return bf16(static_cast<float>(v));
-  else
-    return static_cast<To>(v);
-}
-
-// Visits every element of two tensors of one shape, outer axes in parallel. Axes are taken in the destination's memory
-// order, so that writes run through memory.
-template <class To, class From>
-void copy_strided(const Dims& shape, To* to, const Dims& to_strides, const From* from, const Dims& from_strides) {
-  const int rank = shape.rank();
-  std::array<int, Dims::kMaxRank> order{};
-  for (int i = 0; i < rank; ++i) order[static_cast<size_t>(i)] = i;
-  std::stable_sort(order.begin(), order.begin() + rank, [&](int a, int b) { return to_strides[a] > to_strides[b]; });
-  const int inner = rank > 0 ? order[static_cast<size_t>(rank - 1)] : 0;
-  const int64_t run = rank > 0 ? shape[inner] : 1;
-  const int64_t to_step = rank > 0 ? to_strides[inner] : 1, from_step = rank > 0 ? from_strides[inner] : 1;
-  const int64_t total = shape.product();
-  if (total == 0) return;
-  parallel_chunks(total / run, std::max<int64_t>(1, 16384 / run), [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-      int64_t rest = row, to_offset = 0, from_offset = 0;
-      for (int i = rank - 2; i >= 0; --i) {
-        const int axis = order[static_cast<size_t>(i)];
-        to_offset += rest % shape[axis] * to_strides[axis];
-        from_offset += rest % shape[axis] * from_strides[axis];
-        rest /= shape[axis];
-      }
-      To* t = to + to_offset;
-      const From* f = from + from_offset;
-      if (to_step == 1 && from_step == 1)
-        for (int64_t i = 0; i < run; ++i) t[i] = convert<To>(f[i]);
-      else
-        for (int64_t i = 0; i < run; ++i) t[i * to_step] = convert<To>(f[i * from_step]);
-    }
-  });
-}
-
-// Plain to channels-last or back: of each image a matrix, turned over square by square.
-template <class T>
-void copy_turned(int64_t images, int64_t rows, int64_t columns, T* to, const T* from) {
-  using V = detail::WideOf<float>::type;
-  constexpr int64_t kSide = kLanes<V>;
-  const int64_t strips = (columns + kSide - 1) / kSide;
-  parallel_chunks(images * strips, std::max<int64_t>(1, 16384 / (kSide * rows)), [&](int64_t begin, int64_t end) {
-    for (int64_t strip = begin; strip < end; ++strip) {
-      const int64_t image = strip / strips, first = strip % strips * kSide, last = std::min(columns, first + kSide);
-      const T* const f = from + image * rows * columns;
-      T* const t = to + image * rows * columns;
-      int64_t row = 0;
-      if constexpr (sizeof(T) == sizeof(float))
-        for (; row + kSide <= rows && first + kSide <= columns; row += kSide) {
-          V square[kSide];
-          for (int64_t i = 0; i < kSide; ++i) std::memcpy(&square[i], f + (row + i) * columns + first, sizeof(V));
-          transpose(square);
-          for (int64_t i = 0; i < kSide; ++i) std::memcpy(t + (first + i) * rows + row, &square[i], sizeof(V));
-        }
-      for (; row < rows; row += kSide)
-        for (int64_t column = first; column < last; ++column)
-          for (int64_t i = row, stop = std::min(rows, row + kSide); i < stop; ++i)
-            t[column * rows + i] = f[i * columns + column];
-    }
-  });
-}
-
-template <class F>
-void dispatch_any(DType t, F&& f) {
-  switch (t) {
-    case DType::f32:
-      return f(float{});
-    case DType::f64:
-      return f(double{});
-    case DType::bf16:
-      return f(bf16{});
-    case DType::i64:
-      return f(int64_t{});
-    case DType::i32:
-      return f(int32_t{});
-    case DType::u8:
-      return f(uint8_t{});
-  }
-}
-
-}  // namespace
-
 void Tensor::copy_from(const Tensor& src) const {
   if (src.shape() != shape()) throw Error("copy: expected the shape {}, got {}", shape().str(), src.shape().str());
   if (numel() == 0) return;
@@ -298,32 +203,11 @@ void Tensor::copy_from(const Tensor& src) const {
     device_memory::copy(mutable_raw(), device(), src.raw(), device(), static_cast<size_t>(numel()) * size_of(dtype()));
     return;
   }
-  if (device() != kCpu) throw Failure("copy between layouts or types on cuda is not supported");
-  if (src.dtype() == dtype() && rank() > 2 && format() != src.format() && is_contiguous(format()) &&
-      src.is_contiguous(src.format())) {
-    const int64_t channels = size(1), positions = numel() / (size(0) * channels);
-    const bool last = format() == MemoryFormat::channels_last;
-    return dispatch_any(dtype(), [&]<class T>(T) {
-      copy_turned(size(0), last ? channels : positions, last ? positions : channels, mutable_data<T>(), src.data<T>());
-    });
-  }
-  dispatch_any(dtype(), [&]<class To>(To) {
-    dispatch_any(src.dtype(), [&]<class From>(From) {
-      copy_strided<To, From>(shape(), mutable_data<To>(), strides(), src.data<From>(), src.strides());
-    });
-  });
+  copy_elements(src, *this);
 }
 
 void Tensor::fill(double value) const {
-  if (device() != kCpu) {
-    const Tensor here = full(shape(), value, {dtype(), format(), kCpu});
-    copy_from(here);
-    return;
-  }
-  const double one = value;
-  dispatch_any(dtype(), [&]<class To>(To) {
-    copy_strided<To, double>(shape(), mutable_data<To>(), strides(), &one, Dims::filled(rank(), 0));
-  });
+  if (numel() > 0) fill_elements(*this, value);
 }
 
 double Tensor::item() const {
@@ -334,11 +218,7 @@ double Tensor::item() const {
 std::vector<double> Tensor::values() const {
   std::vector<double> out(static_cast<size_t>(numel()));
   if (out.empty()) return out;
-  const Tensor here = to(kCpu);
-  dispatch_any(here.dtype(), [&]<class From>(From) {
-    copy_strided<double, From>(shape(), out.data(), dense_strides(shape(), MemoryFormat::plain), here.data<From>(),
-                               here.strides());
-  });
+  read_elements(*this, out.data());
   return out;
 }
 

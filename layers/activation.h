@@ -1,14 +1,8 @@
 // Activations, element by element; NaN passes through. y has x's shape, type and memory format.
 #pragma once
-#include <cstdint>
-
-#include "core/tensor.h"
+#include "core/backend/activation.h"
 
 namespace tidepool {
-
-enum class Act : uint8_t { none, relu, relu6, silu, hardswish, sigmoid };
-/// "relu"
-const char* name_of(Act act);
 
 /// max(x, 0). Keeps y. The gradient at 0 is 0.
 Tensor relu(const Tensor& x);

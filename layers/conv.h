@@ -1,7 +1,7 @@
 // Convolution: y[n,o,i] = bias[o] + sum over c, k of weight[o,c,k] x[n, c, i stride - padding + k dilation], absent
 // positions being 0 (cross-correlation, as in torch.nn).
 #pragma once
-#include "core/dnn.h"
+#include "core/backend/conv.h"
 #include "core/tensor.h"
 
 namespace tidepool {

@@ -1,32 +1,17 @@
 #include "layers/init.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <span>
 #include <vector>
 
-#include "core/normals.h"
-#include "core/parallel.h"
+#include "core/backend/copy.h"
 #include "core/philox.h"
 
 namespace tidepool {
 
 std::function<void(const Tensor&, uint64_t)> normal_init(double deviation) {
-  return [deviation](const Tensor& t, uint64_t seed) {
-    const Tensor host = t.device() == kCpu ? t : Tensor::empty(t.shape(), {.dtype = t.dtype()});
-    dispatch_floating(t.dtype(), "start", [&]<class T>(T) {
-      T* const values = host.mutable_data<T>();
-      constexpr int64_t kGrain = 4096;
-      parallel_chunks(t.numel(), kGrain, [&](int64_t begin, int64_t end) {
-        std::array<float, kGrain> drawn;
-        const std::span<float> chunk(drawn.data(), static_cast<size_t>(end - begin));
-        draw_normals(seed, 0, static_cast<uint64_t>(begin), deviation, chunk);
-        std::ranges::transform(chunk, values + begin, [](float v) { return static_cast<T>(v); });
-      });
-    });
-    if (t.device() != kCpu) t.copy_from(host);
-  };
+  return [deviation](const Tensor& t, uint64_t seed) { fill_normal(t, seed, deviation); };
 }
 
 std::function<void(const Tensor&, uint64_t)> uniform_init(double bound) {

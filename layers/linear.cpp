@@ -1,34 +1,11 @@
 // Gradients are set, not added.
 #include "layers/linear.h"
 
-#include "core/dnn.h"
-#include "core/parallel.h"
+#include "core/backend/matmul.h"
+#include "core/backend/reduction.h"
 #include "core/tape.h"
 
 namespace tidepool {
-namespace {
-
-// The sums of dy's columns in f64, in the order of the rows.
-Tensor column_sums(const Tensor& dy, DType dtype) {
-  const int64_t rows = dy.size(0), columns = dy.size(1);
-  const Tensor sums = Tensor::empty({columns}, {.dtype = dtype});
-  dispatch_floating(dy.dtype(), "linear", [&]<class T>(T) {
-    dispatch_floating(dtype, "linear", [&]<class U>(U) {
-      const T* p = dy.data<T>();
-      U* out = sums.mutable_data<U>();
-      parallel_chunks(columns, 64, [&](int64_t begin, int64_t end) {
-        double sum[64] = {};
-        for (int64_t i = 0; i < rows; ++i)
-          for (int64_t j = begin; j < end; ++j)
-            sum[j - begin] += static_cast<double>(static_cast<Acc<T>>(p[i * columns + j]));
-        for (int64_t j = begin; j < end; ++j) out[j] = static_cast<U>(static_cast<Acc<U>>(sum[j - begin]));
-      });
-    });
-  });
-  return sums;
-}
-
-}  // namespace
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   if (x.rank() != 2) throw Error("[linear] expected an input N x I, got the shape {}", x.shape().str());
@@ -65,7 +42,10 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
       else
         matmul(dy.permute({1, 0}), px, {}, ctx.dx(1));
     }
-    if (biased && ctx.needs(2)) ctx.dx(2) = column_sums(dy, pw.dtype());
+    if (biased && ctx.needs(2)) {
+      ctx.dx(2) = Tensor::empty({pw.size(0)}, pw.options());
+      column_sums(dy, ctx.dx(2));
+    }
   });
   return y;
 }

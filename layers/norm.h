@@ -1,18 +1,10 @@
 // Batch normalisation (Ioffe & Szegedy, ICML 2015), as torch.nn.BatchNorm, by itself or with the activation that
 // follows it.
 #pragma once
+#include "core/backend/norm.h"
 #include "layers/activation.h"
 
 namespace tidepool {
-
-struct BatchNormOptions {
-  double momentum = 0.1;  ///< running <- (1 - momentum) running + momentum of this batch
-  double eps = 1e-5;
-  bool training = true;  ///< statistics of the batch, and the running ones are updated; else the running ones are used
-  /// y = act(batch norm), one operator: none, relu, relu6 or silu. Beside the two one after the other: the same bits
-  /// (bf16: rounded once less).
-  Act act = Act::none;
-};
 
 /// y = (x - mean) / sqrt(var + eps) gamma + beta per channel. x [N, C, spatial] with 0 to 3 spatial axes. gamma, beta,
 /// running_mean, running_var [C], f32 (f64 with x in f64). In training mean and (biased) variance are the batch's,
@@ -22,5 +14,11 @@ struct BatchNormOptions {
 /// Batch 0 is legal: the running statistics then stay.
 Tensor batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, const Tensor& running_mean,
                   const Tensor& running_var, const BatchNormOptions& options = {});
+
+namespace norm {
+/// Throws Error("[batch_norm] ...") as batch_norm does.
+void check(const Tensor& x, const Tensor& gamma, const Tensor& beta, const Tensor& running_mean,
+           const Tensor& running_var, const BatchNormOptions& o);
+}  // namespace norm
 
 }  // namespace tidepool

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "core/dnn.h"
+#include "core/backend/conv.h"
 #include "core/tensor.h"
 
 namespace tidepool {

@@ -1,5 +1,5 @@
 // The fuse pass, and the release of values after their last reader.
-#include "layers/norm_kernels.h"
+#include "core/backend/norm.h"
 #include "models/network.h"
 #include "models/nodes.h"
 

@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
-#include "core/elementwise.h"
+#include "core/backend/reduction.h"
 #include "models/name_seed.h"
 #include "models/nodes.h"
 #include "models/registry.h"

@@ -94,6 +94,40 @@ TEST(Rooms, IncludeOnlyWhatTheyMay) {
   }
 }
 
+// Of core/, the folders of the backends are reached by way of core/backend/: no one else knows where a case is done.
+TEST(Rooms, BackendsStandBehindTheirTables) {
+  // Kernels of pooling operators that read through a norm take its passes over rows in cache.
+  const std::set<std::pair<std::string, std::string>> exceptions = {
+      {"layers/pool/behind_norm.h", "core/cpu/norm_rows.h"}, {"core/device.cpp", "core/cuda/runtime_api.h"}};
+  const auto folder = [](const std::string& path) {
+    for (const char* each : {"core/backend/", "core/cpu/winograd/", "core/cpu/", "core/cuda/", "core/reference/"})
+      if (path.starts_with(each)) return std::string(each);
+    return std::string();
+  };
+  for (const Include& include : includes()) {
+    const std::string from = folder(include.file), to = folder(include.header), room = room_of(include.file);
+    if (room == "tools" || room == "tests" || exceptions.contains({include.file, include.header})) continue;
+    if (to == "core/cpu/" || to == "core/cuda/" || to == "core/reference/")
+      EXPECT_TRUE(from == to || (from == "core/backend/" && include.file.ends_with(".cpp")) ||
+                  (from == "core/cpu/winograd/" && to == "core/cpu/"))
+          << include.file << ":" << include.line << " includes " << include.header << " past its table";
+    if (to == "core/cpu/winograd/")
+      EXPECT_TRUE(from == to || include.header == "core/cpu/winograd/convolve.h")
+          << include.file << ":" << include.line << " includes " << include.header << ", not convolve.h";
+  }
+}
+
+// The tensors' device chooses the table; only pooling kernels, one source for both devices, ask for it.
+TEST(Rooms, NothingAboveTheBackendsAsksForADevice) {
+  static const std::regex kAsks(R"(\bkCpu\b|\bkCuda\b|device\(\)(\.kind)? *[!=]=|DeviceKind)");
+  for (const auto& [file, lines] : sources()) {
+    const std::string room = room_of(file);
+    if ((room != "layers" && room != "models" && room != "train") || file.starts_with("layers/pool/")) continue;
+    for (size_t i = 0; i < lines.size(); ++i)
+      EXPECT_FALSE(std::regex_search(lines[i], kAsks)) << file << ":" << i + 1 << " asks for a device";
+  }
+}
+
 // A vendor's headers are included by one source file and by nothing else, so that a vendor can be replaced in one
 // place.
 TEST(Rooms, AVendorHasOneSourceFile) {

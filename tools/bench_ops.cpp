@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "core/dnn.h"
+#include "core/cpu/onednn_bench.h"
 #include "core/error.h"
 #include "core/tape.h"
 #include "layers/pool/prepared.h"

@@ -6,9 +6,9 @@
 #include <optional>
 
 #include "core/allocator.h"
-#include "core/dnn.h"
+#include "core/cpu/onednn_bench.h"
+#include "core/cpu/winograd/convolve.h"
 #include "core/philox.h"
-#include "core/winograd/convolve.h"
 #include "layers/pool/prepared.h"
 #include "tools/machine.h"
 #include "tools/run_config.h"

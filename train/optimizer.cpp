@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "core/backend/reduction.h"
 #include "train/lr_schedule.h"
 
 namespace tidepool {
@@ -80,20 +81,11 @@ bool Optimizer::due(size_t group, int64_t step) const {
 
 double Optimizer::clip_scale() const {
   if (!config_.grad_clip) return 1;
-  double squares = 0;
-  for (const Slot& slot : slots_) {
-    const Tensor& grad = slot.parameter.value.grad();
-    if (!grad) continue;
-    const Tensor g = grad.contiguous();
-    dispatch_floating(g.dtype(), "grad_clip", [&]<class T>(T) {
-      const T* p = g.data<T>();
-      for (int64_t i = 0; i < g.numel(); ++i) {
-        const double v = static_cast<Acc<T>>(p[i]);
-        squares += v * v;
-      }
-    });
-  }
-  const double norm = std::sqrt(squares);
+  std::vector<Tensor> gradients;
+  for (const Slot& slot : slots_)
+    if (const Tensor& grad = slot.parameter.value.grad()) gradients.push_back(grad.contiguous());
+  if (gradients.empty()) return 1;
+  const double norm = std::sqrt(sum_of_squares(gradients).item());
   return norm > *config_.grad_clip ? *config_.grad_clip / (norm + 1e-6) : 1;  // the 1e-6 of torch's clip_grad_norm_
 }
 

@@ -6,8 +6,8 @@
 #include <nlohmann/json.hpp>
 
 #include "core/allocator.h"
-#include "core/dnn.h"
-#include "core/elementwise.h"
+#include "core/backend/caches.h"
+#include "core/backend/reduction.h"
 #include "core/tape.h"
 #include "train/ema.h"
 #include "train/run_directory.h"
@@ -178,7 +178,7 @@ class Run {
     directory_.write_json("config.json", config_.resolved);
     write_provenance();
     directory_.open_logs(resumed ? step_ : RunDirectory::kFromTheStart);
-    Allocator::of(kCpu).reset_peak();
+    Allocator::of(device_).reset_peak();
     log_config_files(config_);
 
     if (!resumed) log_shapes();
@@ -226,7 +226,7 @@ class Run {
       const double speed = static_cast<double>(window_images) / seconds_since(window_begin);
       if (whole) {
         line["images_per_second"] = speed;
-        line["live_bytes"] = Allocator::of(kCpu).stats().live_bytes;
+        line["live_bytes"] = Allocator::of(device_).stats().live_bytes;
         line["peak_bytes"] = peak_bytes();
         line["shapes"] = shapes_json(network_->slot_shapes());
         if (!shape_gradients_.empty()) {
@@ -389,7 +389,7 @@ class Run {
         directory_.shape_row(step_, epoch, slot + ".size", i, static_cast<double>(size[i]));
   }
 
-  size_t peak_bytes() const { return std::max(peak_before_, Allocator::of(kCpu).stats().peak_bytes); }
+  size_t peak_bytes() const { return std::max(peak_before_, Allocator::of(device_).stats().peak_bytes); }
 
   std::map<std::string, std::string> metadata() const {
     Json progress{{"seconds", seconds_},
@@ -540,6 +540,7 @@ class Run {
   }
 
   Config config_;
+  const Device device_ = parse_device(config_.train.device);
   RunOptions options_;
   const TaskDescription& description_;
   std::unique_ptr<Network> network_;
@@ -608,7 +609,7 @@ RunResult RunResult::from_json(const Json& json, const TaskDescription& task) {
 
 RunResult train_run(const Config& config, const RunOptions& options) {
   flush_denormals();
-  dnn_forget_weights();
+  forget_transformed_weights();
   return Run(with_classes(options.resume ? resumed_config(config, options.out) : config, options.data_root), options)
       .go();
 }

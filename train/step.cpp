@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "core/elementwise.h"
+#include "core/backend/reduction.h"
 
 namespace tidepool {
 namespace {

@@ -1,23 +1,17 @@
 // Gradients are set, not added.
 #include "layers/fused/conv_norm.h"
 
+#include "core/backend/fused_conv.h"
+#include "core/backend/norm.h"
 #include "core/tape.h"
-#include "core/winograd/convolve.h"
-#include "layers/norm_kernels.h"
 
 namespace tidepool {
 namespace {
 
-// The m of F(m x m) by which the case is done, or 0: by the library, with the norm in passes of its own.
-int winograd_for(const Tensor& x, const Tensor& w, const ConvOptions& o) {
-  if (o.exact || !winograd::serves(x, w, o)) return 0;
-  return winograd_size(x.shape(), w.shape(), o);
-}
-
 // What the backward must know besides the tensors that the node kept.
 struct Kept {
   ConvOptions conv;
-  int m;  // of Winograd's F(m x m), 0: by the library
+  FusedConv fused;  // none: the passes run one after the other
   bool training, biased;
   Act act, x_act;
 };
@@ -37,15 +31,15 @@ void backward(BackwardContext& ctx, const Kept& k) {
   const auto like = [](const Tensor& t) { return Tensor::empty(t.shape(), t.options()); };
   if (ctx.needs(0)) ctx.dx(0) = like(x);
   ctx.dx(1) = like(w);
-  if (k.m != 0 && !k.biased && k.act == Act::relu) {
-    const winograd::GradientFusion fusion{y, constants, gradient.line};
+  if (k.fused && !k.biased && k.act == Act::relu) {
+    const GradientFusion fusion{y, constants, gradient.line};
     if (ctx.needs(0)) {
-      winograd::conv_backward_data(k.m, dz, w, k.conv, ctx.dx(0), fusion);
+      k.fused.table->backward_data(k.fused.choice, dz, w, k.conv, ctx.dx(0), fusion);
       end_span("convolution backward data", {dz, y, w, ctx.dx(0)}, direct_multiply_adds(y, w));
     }
     const bool through = x_norm && k.x_act == Act::relu;
     const Tensor in = through ? x : NormedMap(x, x_norm, k.x_act, {}).values();
-    winograd::conv_backward_weights(k.m, in, dz, k.conv, ctx.dx(1), {}, through ? x_norm : Tensor{}, fusion);
+    k.fused.table->backward_weights(k.fused.choice, in, dz, k.conv, ctx.dx(1), {}, through ? x_norm : Tensor{}, fusion);
     end_span("convolution backward weights", {x, dz, y, w}, direct_multiply_adds(y, w));
     return;
   }
@@ -65,9 +59,8 @@ void backward(BackwardContext& ctx, const Kept& k) {
 
 bool conv_norm_serves(const NormedMap& x, const ConvNorm& p) {
   const Tensor& map = x.raw();
-  return map.device() == kCpu && map.rank() == 4 && map.numel() > 0 &&
-         (map.dtype() == DType::f32 || map.dtype() == DType::bf16) && map.is_contiguous(MemoryFormat::channels_last) &&
-         p.weight.dtype() == DType::f32;
+  return map.rank() == 4 && map.numel() > 0 && (map.dtype() == DType::f32 || map.dtype() == DType::bf16) &&
+         map.is_contiguous(MemoryFormat::channels_last) && p.weight.dtype() == DType::f32;
 }
 
 NormedMap conv_norm(const NormedMap& x, const ConvNorm& p, const ConvOptions& conv, const BatchNormOptions& options) {
@@ -75,15 +68,15 @@ NormedMap conv_norm(const NormedMap& x, const ConvNorm& p, const ConvOptions& co
   const Tensor w = p.weight.contiguous(MemoryFormat::plain);
   const Tensor bias = p.bias ? p.bias.contiguous(MemoryFormat::plain) : p.bias;
   if (bias) expect_shape("conv", "bias", bias, {shape[1]});
-  const Tensor y = Tensor::empty(shape, {x.raw().dtype(), MemoryFormat::channels_last, kCpu});
+  const Tensor y = Tensor::empty(shape, {x.raw().dtype(), MemoryFormat::channels_last, x.raw().device()});
   norm::check(y, p.gamma, p.beta, p.running_mean, p.running_var, options);
   const Tensor gamma = p.gamma.contiguous(), beta = p.beta.contiguous();
-  const int m = winograd_for(x.raw(), w, conv);
-  const bool through = m != 0 && x.act() == Act::relu;  // Winograd's transforms know this one
+  const FusedConv fused = fused_conv(x.raw(), w, conv);
+  const bool through = fused && x.act() == Act::relu;  // what FusedConvTable knows
   const Tensor in = through ? x.raw() : x.values(), in_norm = through ? x.constants() : Tensor{};
-  const auto convolved = [&](const winograd::ForwardFusion& fusion) {
-    if (m != 0)
-      winograd::conv_forward(m, in, w, bias, conv, y, fusion);
+  const auto convolved = [&](const ForwardFusion& fusion) {
+    if (fused)
+      fused.table->forward(fused.choice, in, w, bias, conv, y, fusion);
     else
       conv_forward(in, w, bias, conv, y);
     end_span("convolution forward", {in, w, y}, direct_multiply_adds(y, w));
@@ -91,24 +84,26 @@ NormedMap conv_norm(const NormedMap& x, const ConvNorm& p, const ConvOptions& co
 
   if (!options.training && !Tape::wants({x.raw(), p.weight, p.bias, p.gamma, p.beta})) {
     const Tensor constants = norm::constants(norm::statistics({}, p.running_mean, p.running_var, options), gamma, beta);
-    const bool stored = m != 0 && options.act == Act::relu;
+    const bool stored = fused && options.act == Act::relu;
     convolved({.read = in_norm, .write = stored ? constants : Tensor{}});
     if (!stored) norm::apply(y, constants, options.act, y);
     return y;
   }
 
   norm::Moments moments;
-  winograd::ResultMoments parts;
+  ResultMoments parts;
   convolved({.read = in_norm, .moments = options.training ? &parts : nullptr});
-  if (options.training) moments = m != 0 ? norm::join(parts.parts, parts.counts) : norm::moments_of(y);
+  if (options.training)
+    moments =
+        fused ? norm::join(parts.parts, parts.counts, static_cast<double>(y.numel() / shape[1])) : norm::moments_of(y);
   const Tensor stats = norm::statistics(moments, p.running_mean, p.running_var, options);
   const Tensor constants = norm::constants(stats, gamma, beta);
-  if (m != 0)
+  if (fused)
     end_span("norm");
   else
     end_span("norm", {y});
-  const Tensor sums = Tensor::empty({2, shape[1]}, {.dtype = DType::f64});
-  const Kept kept{conv, m, options.training, static_cast<bool>(bias), options.act, x.act()};
+  const Tensor sums = Tensor::empty({2, shape[1]}, {.dtype = DType::f64, .device = y.device()});
+  const Kept kept{conv, fused, options.training, static_cast<bool>(bias), options.act, x.act()};
   Tape::record("conv_norm", {x.raw(), p.weight, p.bias, p.gamma, p.beta}, {y, sums},
                {x.raw(), x.constants(), w, y, stats, gamma, beta},
                [kept](BackwardContext& ctx) { backward(ctx, kept); });

@@ -14,7 +14,7 @@ struct ConvNorm {
   Tensor weight, bias, gamma, beta, running_mean, running_var;
 };
 
-/// Whether the operator does the case: 2-D maps of f32 or bf16 on the CPU, channels-last, weights of f32, and at least
+/// Whether the operator does the case: 2-D maps of f32 or bf16, channels-last, weights of f32, and at least
 /// one image. Otherwise take the two operators one after the other.
 bool conv_norm_serves(const NormedMap& x, const ConvNorm& p);
 

@@ -1,8 +1,8 @@
 // Gradients are set, not added.
 #include "layers/fused/normed_map.h"
 
+#include "core/backend/norm.h"
 #include "core/tape.h"
-#include "layers/norm_kernels.h"
 
 namespace tidepool {
 

@@ -8,9 +8,7 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "core/tensor.h"
-#include "layers/activation.h"
-#include "layers/norm_kernels.h"
+#include "core/cpu/norm_rows.h"
 #include "layers/pool/window_walk.h"
 
 namespace tidepool::window {

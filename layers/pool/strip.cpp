@@ -1,7 +1,7 @@
 // strip: a gate for every position from the means of its row and its column. It does not resize.
 #include <string_view>
 
-#include "core/dnn.h"
+#include "core/backend/conv.h"
 #include "core/lane_math.h"
 #include "core/tape.h"
 #include "layers/init.h"

@@ -5,7 +5,7 @@
 #include <limits>
 #include <thread>
 
-#include "core/elementwise.h"
+#include "core/backend/reduction.h"
 #include "tests/cli/cli.h"
 
 namespace tidepool {

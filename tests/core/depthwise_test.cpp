@@ -1,8 +1,10 @@
 // Our own depthwise convolutions against the f64 reference.
-#include "core/depthwise.h"
+#include "core/cpu/depthwise.h"
 
 #include <omp.h>
 
+#include "core/cpu/tables.h"
+#include "core/reference/tables.h"
 #include "tests/layers/battery.h"
 
 namespace tidepool::testing {
@@ -44,22 +46,22 @@ Tensor map(const Dims& shape, uint64_t seed, DType t) {
 }
 
 // All three directions; weights and biases of `weights`.
-Results by(const DnnTable& table, const Case& c, DType t, DType weights) {
+Results by(const ConvTable& table, const Case& c, DType t, DType weights) {
   const Tensor x = map(c.x(), 1, t), dy = map(c.y(), 2, t), w = normal(c.w(), 3).to(weights),
                bias = normal({c.channels}, 4).to(weights);
   poison();
   const Results r{Tensor::empty(c.y(), {t, kLast}), Tensor::empty(c.x(), {t, kLast}), Tensor::empty(c.w(), {weights}),
                   Tensor::empty({c.channels}, {weights})};
-  EXPECT_TRUE(table.conv_forward(x, w, bias, c.options(), r.y)) << c.str();
-  EXPECT_TRUE(table.conv_backward_data(dy, w, c.options(), r.dx)) << c.str();
-  EXPECT_TRUE(table.conv_backward_weights(x, dy, c.options(), r.dw, r.dbias)) << c.str();
+  EXPECT_TRUE(table.forward(x, w, bias, c.options(), r.y)) << c.str();
+  EXPECT_TRUE(table.backward_data(dy, w, c.options(), r.dx)) << c.str();
+  EXPECT_TRUE(table.backward_weights(x, dy, c.options(), r.dw, r.dbias)) << c.str();
   return r;
 }
 
 TEST(Depthwise, AgreesWithTheReference) {
   for (const Case& c : kCases) {
-    const Results expected = by(reference_table(), c, DType::f64, DType::f64);
-    const Results got = by(depthwise_table(), c, DType::f32, DType::f32);
+    const Results expected = by(reference::kConv, c, DType::f64, DType::f64);
+    const Results got = by(cpu::kDepthwiseConv, c, DType::f32, DType::f32);
     EXPECT_LE(error(got.y.values(), expected.y.values()), 1e-6) << c.str();
     EXPECT_LE(error(got.dx.values(), expected.dx.values()), 1e-6) << c.str();
     EXPECT_LE(error(got.dw.values(), expected.dw.values()), 2e-6) << c.str();
@@ -73,9 +75,9 @@ TEST(Depthwise, MapsOfBf16AreSummedInF32) {
     const auto run = [&](DType t) {
       Results r{Tensor::empty(c.y(), {t, kLast}), Tensor::empty(c.x(), {t, kLast}), Tensor::empty(c.w()),
                 Tensor::empty({c.channels})};
-      EXPECT_TRUE(depthwise_table().conv_forward(x.to(t), w, {}, c.options(), r.y)) << c.str();
-      EXPECT_TRUE(depthwise_table().conv_backward_data(dy.to(t), w, c.options(), r.dx)) << c.str();
-      EXPECT_TRUE(depthwise_table().conv_backward_weights(x.to(t), dy.to(t), c.options(), r.dw, r.dbias)) << c.str();
+      EXPECT_TRUE(cpu::kDepthwiseConv.forward(x.to(t), w, {}, c.options(), r.y)) << c.str();
+      EXPECT_TRUE(cpu::kDepthwiseConv.backward_data(dy.to(t), w, c.options(), r.dx)) << c.str();
+      EXPECT_TRUE(cpu::kDepthwiseConv.backward_weights(x.to(t), dy.to(t), c.options(), r.dw, r.dbias)) << c.str();
       return r;
     };
     const Results wide = run(DType::f32), narrow = run(DType::bf16);
@@ -92,7 +94,7 @@ TEST(Depthwise, PixelsOutsideTheMapAreNotRead) {
     const Tensor x = map(c.x(), 1, DType::f32), w = normal(c.w(), 3).to(DType::f32);
     x.mutable_data<float>()[(4 * 9 + 8) * 16] = NAN;  // row 4, the last column, channel 0
     const Tensor y = Tensor::empty(c.y(), {DType::f32, kLast});
-    EXPECT_TRUE(depthwise_table().conv_forward(x, w, {}, c.options(), y));
+    EXPECT_TRUE(cpu::kDepthwiseConv.forward(x, w, {}, c.options(), y));
     const int64_t n = c.y()[2];
     for (int64_t i = 0; i < n; ++i)
       for (int64_t j = 0; j < n; ++j) {
@@ -107,10 +109,10 @@ TEST(Depthwise, TheSameBitsForAnyNumberOfThreads) {
   const int before = omp_get_max_threads();
   for (const Case& c : kCases) {
     omp_set_num_threads(1);
-    const Results one = by(depthwise_table(), c, DType::f32, DType::f32);
+    const Results one = by(cpu::kDepthwiseConv, c, DType::f32, DType::f32);
     for (const int threads : {2, 3, 8}) {
       omp_set_num_threads(threads);
-      const Results many = by(depthwise_table(), c, DType::f32, DType::f32);
+      const Results many = by(cpu::kDepthwiseConv, c, DType::f32, DType::f32);
       EXPECT_TRUE(same_bits(one.y, many.y) && same_bits(one.dx, many.dx)) << c.str() << threads;
       EXPECT_TRUE(same_bits(one.dw, many.dw) && same_bits(one.dbias, many.dbias)) << c.str() << threads;
     }

@@ -7,7 +7,7 @@
 #include <span>
 #include <vector>
 
-#include "core/normals.h"
+#include "core/cpu/normals.h"
 
 namespace tidepool {
 namespace {

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "core/allocator.h"
-#include "core/elementwise.h"
+#include "core/backend/elementwise.h"
 
 namespace tidepool {
 namespace {

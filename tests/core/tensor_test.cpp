@@ -6,7 +6,8 @@
 #include <limits>
 #include <numeric>
 
-#include "core/elementwise.h"
+#include "core/backend/elementwise.h"
+#include "core/backend/reduction.h"
 
 namespace tidepool {
 namespace {

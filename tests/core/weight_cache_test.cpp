@@ -1,4 +1,4 @@
-#include "core/weight_cache.h"
+#include "core/cpu/weight_cache.h"
 
 #include <gtest/gtest.h>
 
@@ -29,8 +29,8 @@ float value(const Tensor& t) {
   return t.data<float>()[0];
 }
 
-DnnCacheStats stats_of(Cache& cache) {
-  DnnCacheStats s;
+CacheStats stats_of(Cache& cache) {
+  CacheStats s;
   cache.add_to(s);
   return s;
 }

@@ -1,5 +1,5 @@
 // Our own 3x3 convolutions against the f64 reference: every direction, any channels, paddings and map sizes.
-#include "core/winograd/convolve.h"
+#include "core/cpu/winograd/convolve.h"
 
 #include <omp.h>
 
@@ -8,8 +8,10 @@
 #include <cmath>
 #include <set>
 
-#include "core/winograd/source_maps.h"
-#include "core/winograd/weight_gradient.h"
+#include "core/cpu/tables.h"
+#include "core/cpu/winograd/source_maps.h"
+#include "core/cpu/winograd/weight_gradient.h"
+#include "core/reference/tables.h"
 #include "tests/layers/battery.h"
 
 namespace tidepool::testing {
@@ -120,10 +122,10 @@ Results by_reference(const Case& c, const Operands& a) {
   const TensorOptions maps{DType::f64, kLast, kCpu}, plain{DType::f64, MemoryFormat::plain, kCpu};
   Results r{Tensor::empty(c.y(), maps), Tensor::empty(c.x(), maps), Tensor::empty(c.w(), plain),
             Tensor::empty({c.outputs}, plain)};
-  const DnnTable& table = reference_table();
-  EXPECT_TRUE(table.conv_forward(wide(a.x), wide(a.w), wide(a.bias), c.options(), r.y));
-  EXPECT_TRUE(table.conv_backward_data(wide(a.dy), wide(a.w), c.options(), r.dx));
-  EXPECT_TRUE(table.conv_backward_weights(wide(a.x), wide(a.dy), c.options(), r.dw, r.dbias));
+  const ConvTable& table = reference::kConv;
+  EXPECT_TRUE(table.forward(wide(a.x), wide(a.w), wide(a.bias), c.options(), r.y));
+  EXPECT_TRUE(table.backward_data(wide(a.dy), wide(a.w), c.options(), r.dx));
+  EXPECT_TRUE(table.backward_weights(wide(a.x), wide(a.dy), c.options(), r.dw, r.dbias));
   return r;
 }
 
@@ -291,24 +293,24 @@ TEST(Winograd, TransformedWeightsAreKeptWhileTheyStay) {
   bool some = false;
   for (const Case& c : kCases)
     for (const int m : {2, 4}) {
-      dnn_forget_weights();
+      forget_transformed_weights();
       const Operands a(c, DType::f32);
       const auto same = [&](const Results& one, const Results& other, const char* when) {
         for (size_t i = 0; i < 4; ++i) EXPECT_EQ(one[i].values(), other[i].values()) << when << c.str() << " " << i;
       };
       const Results first = by_winograd(m, c, a);
-      EXPECT_EQ(dnn_cache_stats().weights, 0) << c.str();
+      EXPECT_EQ(backend_cache_stats().weights, 0) << c.str();
       same(by_winograd(m, c, a), first, "when they are kept ");
-      some = some || dnn_cache_stats().weights == 2;
+      some = some || backend_cache_stats().weights == 2;
       same(by_winograd(m, c, a), first, "when they were kept ");
       for (int64_t i = 0; i < a.w.numel(); ++i) a.w.mutable_data<float>()[i] *= 2;
       const Operands other(c, DType::f32);
       for (int64_t i = 0; i < a.w.numel(); ++i) other.w.mutable_data<float>()[i] *= 2;
       same(by_winograd(m, c, a), by_winograd(m, c, other), "when they have changed ");
-      EXPECT_EQ(dnn_cache_stats().weights, 0) << c.str();
+      EXPECT_EQ(backend_cache_stats().weights, 0) << c.str();
     }
   EXPECT_TRUE(some);
-  dnn_forget_weights();
+  forget_transformed_weights();
 }
 
 // The widths that this machine does not choose for itself.
@@ -381,10 +383,10 @@ TEST(Winograd, TheRuleAndTheWayAroundIt) {
   const Tensor x = normal({1, 64, 8, 8}, 1).to(DType::f32).contiguous(kLast),
                w = normal({64, 64, 3, 3}, 2).to(DType::f32);
   const Tensor y = Tensor::empty(x.shape(), x.options());
-  EXPECT_TRUE(winograd_table().conv_forward(x, w, {}, same, y));
+  EXPECT_TRUE(cpu::kWinogradConv.forward(x, w, {}, same, y));
   ConvOptions exact = same;
   exact.exact = true;
-  EXPECT_FALSE(winograd_table().conv_forward(x, w, {}, exact, y));
+  EXPECT_FALSE(cpu::kWinogradConv.forward(x, w, {}, exact, y));
 }
 
 }  // namespace

@@ -3,8 +3,8 @@
 
 #include <cmath>
 
+#include "core/cpu/winograd/convolve.h"
 #include "core/tape.h"
-#include "core/winograd/convolve.h"
 #include "tests/layers/battery.h"
 
 namespace tidepool::testing {

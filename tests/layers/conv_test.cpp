@@ -1,6 +1,7 @@
 #include "layers/conv.h"
 
 #include "core/allocator.h"
+#include "core/backend/caches.h"
 #include "tests/layers/battery.h"
 
 namespace tidepool::testing {
@@ -216,10 +217,10 @@ TEST(Conv, SteadyStepsTakeNothingFromTheSystem) {
   sweep();
   sweep();
   const uint64_t calls = Allocator::of(kCpu).stats().system_calls;
-  const int64_t made = dnn_cache_stats().primitives_made;
+  const int64_t made = backend_cache_stats().primitives_made;
   for (int i = 0; i < 3; ++i) sweep();
   EXPECT_EQ(Allocator::of(kCpu).stats().system_calls, calls);
-  EXPECT_EQ(dnn_cache_stats().primitives_made, made);
+  EXPECT_EQ(backend_cache_stats().primitives_made, made);
 }
 
 TEST(Conv, KeepsItsInputAlone) {

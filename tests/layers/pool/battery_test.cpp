@@ -77,8 +77,8 @@ Setting setting_of(const PoolRow& row, const PoolCase& c, uint64_t seed) {
   return s;
 }
 
-/// Whether it multiplies through core/dnn: a library may sum in another order with another number of threads, and
-/// takes weights as maps are or in f32.
+/// Whether it multiplies through core/backend/matmul.h: a library may sum in another order with another number of
+/// threads, and takes weights as maps are or in f32.
 bool multiplies(const Setting& s) {
   const std::string type = s.config["type"];
   return type == "conv" || type == "space_to_depth" || type == "strip" ||

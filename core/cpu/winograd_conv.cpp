@@ -1,0 +1,45 @@
+// Our own 3x3 convolutions as tables: by themselves, and with the batch norm and ReLU around them.
+#include "core/cpu/tables.h"
+#include "core/cpu/winograd/convolve.h"
+
+namespace tidepool {
+namespace {
+
+int size_for(const Tensor& map, const Tensor& x_like, const Tensor& w, const ConvOptions& o) {
+  if (o.exact || !winograd::serves(map, w, o)) return 0;
+  return winograd_size(x_like.shape(), w.shape(), o);
+}
+
+bool forward(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOptions& o, const Tensor& y) {
+  const int m = size_for(x, x, w, o);
+  if (m != 0) winograd::conv_forward(m, x, w, bias, o, y);
+  return m != 0;
+}
+
+bool backward_data(const Tensor& dy, const Tensor& w, const ConvOptions& o, const Tensor& dx) {
+  const int m = size_for(dy, dx, w, o);
+  if (m != 0) winograd::conv_backward_data(m, dy, w, o, dx);
+  return m != 0;
+}
+
+bool backward_weights(const Tensor& x, const Tensor& dy, const ConvOptions& o, const Tensor& dw, const Tensor& dbias) {
+  const int m = size_for(x, x, dw, o);
+  if (m != 0) winograd::conv_backward_weights(m, x, dy, o, dw, dbias);
+  return m != 0;
+}
+
+int choose(const Tensor& x, const Tensor& w, const ConvOptions& o) {
+  return size_for(x, x, w, o);
+}
+
+}  // namespace
+
+const ConvTable cpu::kWinogradConv{
+    .name = "Winograd", .forward = forward, .backward_data = backward_data, .backward_weights = backward_weights};
+const FusedConvTable cpu::kFusedWinograd{.name = "Winograd",
+                                         .choose = choose,
+                                         .forward = winograd::conv_forward,
+                                         .backward_data = winograd::conv_backward_data,
+                                         .backward_weights = winograd::conv_backward_weights};
+
+}  // namespace tidepool

@@ -1,9 +1,0 @@
-#include "core/winograd/source_maps.h"
-
-namespace tidepool::winograd {
-
-MakeTiledMap gradient_map(const Tensor& dz, const GradientFusion& fusion) {
-  return result_gradient_map<true>(dz, fusion);
-}
-
-}  // namespace tidepool::winograd
