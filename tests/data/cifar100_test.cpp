@@ -99,7 +99,7 @@ TEST_F(Cifar100Test, RefusesBrokenFiles) {
 }
 
 TEST(Datasets, AnUnknownNameIsToldTheNearest) {
-  const auto message = message_of<Error>([] { open_dataset("cifar10o", {}); });
+  const auto message = message_of<Error>([] { open_dataset("cifar1000", {}); });
   EXPECT_SAYS(message, "did you mean 'cifar100'?");
   EXPECT_SAYS(message, "procedural");
   EXPECT_SAYS(message_of<Error>([] { dataset_format("proceduraal", {}); }), "did you mean 'procedural'?");
@@ -126,9 +126,9 @@ TEST(Datasets, OptionsThatADataSetDoesNotReadAreRefused) {
   EXPECT_SAYS(message_of<Error>([] {
                 dataset_format("cifar100", {.size = {{64, 64}}});
               }),
-              "data.size: cifar100 has no such key, but random and shapes");
+              "data.size: cifar100 has no such key, but folder and random and shapes and voc");
   EXPECT_SAYS(message_of<Error>([] { open_dataset("procedural", {.classes = 5}); }),
-              "data.classes: procedural has no such key, but random");
+              "data.classes: procedural has no such key, but folder and random and voc");
 }
 
 }  // namespace

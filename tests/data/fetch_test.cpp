@@ -293,7 +293,7 @@ TEST(KnownDataSets, KnowsCifar100) {
   EXPECT_EQ(known.md5, "03b5dce01913d631647c71ecec9e9cb8");
   EXPECT_EQ(known.url, "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz");
   EXPECT_EQ(known.files.at(0).bytes, 50000 * 3074);
-  EXPECT_SAYS(message_of<Error>([] { known_data_set("cifar10"); }), "did you mean 'cifar100'?");
+  EXPECT_SAYS(message_of<Error>([] { known_data_set("cifar1000"); }), "did you mean 'cifar100'?");
 }
 
 TEST(Archive, RefusesWhatWouldLeaveItsFolder) {
