@@ -138,7 +138,8 @@ int64_t checked_steps(int64_t steps_per_epoch, int64_t epochs) {
 // The network as the run begins. Where there is a checkpoint, all of it comes from there.
 std::unique_ptr<Network> first_network(const Config& config, const RunOptions& options) {
   auto network = make_run_network(config);
-  if (!std::filesystem::exists(checkpoint_in(options.out))) load_init(config.model, *network);
+  std::error_code code;  // of a name that no folder can have, which is refused where it is made
+  if (!std::filesystem::exists(checkpoint_in(options.out), code)) load_init(config.model, *network);
   return network;
 }
 

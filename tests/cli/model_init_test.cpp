@@ -50,13 +50,13 @@ TEST_F(ModelInit, ARunAndItsFilesAreWeights) {
   start_run("seed", {});
   EXPECT_NE(weights("seed/last.safetensors").at("features.0.weight").values(),
             trained.at("features.0.weight").values());
-  for (const char* name : {"a", "a/last.safetensors"}) {
-    const Outcome outcome = start_run(std::string("from-") + name, {std::string("model.init=") + name});
-    expect_same(weights(std::string("from-") + name + "/last.safetensors"), trained);
+  for (const auto& [out, name] : {std::pair("from-run", "a"), {"from-file", "a/last.safetensors"}}) {
+    const Outcome outcome = start_run(out, {std::string("model.init=") + name});
+    expect_same(weights(std::string(out) + "/last.safetensors"), trained);
     EXPECT_TRUE(says(outcome, "model.init: a/last.safetensors: ")) << outcome.err;
     EXPECT_TRUE(says(outcome, fmt::format("{0} of the network's {0} tensors", trained.size()))) << outcome.err;
   }
-  EXPECT_EQ(nlohmann::json::parse(text_of(file("from-a/config.json")))["model"]["init"], "a");
+  EXPECT_EQ(nlohmann::json::parse(text_of(file("from-run/config.json")))["model"]["init"], "a");
   EXPECT_EQ(nlohmann::json::parse(text_of(file("seed/config.json")))["model"]["init"], nullptr);
   start_run("best", {"model.init=a/best.safetensors"});
   expect_same(weights("best/last.safetensors"), weights("a/best.safetensors"));
