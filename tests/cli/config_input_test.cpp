@@ -99,7 +99,8 @@ TEST_F(ConfigInput, ValidationParts) {  // of 40 training images
   refuse_set("data.val_images=null", {"data.val_images", "null"});
   refuse_set("data.val_seed=-1", {"data.val_seed", ">= 0"});
   refuse_set("data.val_image=4", {"data.val_image", "did you mean 'data.val_images'"});
-  refuse_set(R"(data={"val_images": 3, "train_images": 3})", {"data.val_images: expected 0 to 2"});
+  refuse_set(R"(data={"name": "procedural", "val_images": 3, "train_images": 3})",
+             {"data.val_images: expected 0 to 2"});
   expect_refused({"train", "tiny.json", "--set", "data.val_images=39", "--set", "data.drop_last=true"},
                  {"data.drop_last: 1 training images make no batch"});
 }
