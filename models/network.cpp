@@ -87,7 +87,14 @@ TracedShape image_shape(const NetworkOptions& options) {
 
 template <class Each>
 std::vector<TracedShape> Network::walk(Trace& trace, const Each& each, bool config) const {
-  std::vector<TracedShape> shapes(graph_.nodes.size());
+  std::vector<TracedShape> shapes;
+  walk(shapes, trace, each, config);
+  return shapes;
+}
+
+template <class Each>
+void Network::walk(std::vector<TracedShape>& shapes, Trace& trace, const Each& each, bool config) const {
+  shapes.assign(graph_.nodes.size(), {});
   shapes[0] = image_shape(options_);
   for (size_t i = 1; i < graph_.nodes.size(); ++i) {
     const Node& node = graph_.nodes[i];
@@ -104,7 +111,6 @@ std::vector<TracedShape> Network::walk(Trace& trace, const Each& each, bool conf
                   learned.empty() ? "" : "; the size of its input is learned: ", learned);
     }
   }
-  return shapes;
 }
 
 Network::Network(Graph graph, const NetworkOptions& options)
@@ -176,50 +182,65 @@ void Network::project() {
 
 std::optional<Network::Misfit> Network::project(std::span<const WantedSize> wanted) {
   for (const WantedSize& size : wanted) set_values(size.parameter, size.values);
+  Misfit misfit{0, {}, Error("")};
   Trace unused;
-  size_t node = 0;
-  TracedShape input;
   const auto each = [&](size_t i, std::span<const TracedShape> x) {
-    node = i;
-    input = x[0];
+    misfit.node = i;
     graph_.nodes[i].op->project(dims_of(x), tensors_[i]);
   };
   try {
-    walk(unused, each);
+    walk(misfit.shapes, unused, each);
   } catch (const Error& e) {
-    return Misfit{node, input, e};
+    misfit.error = e;
+    return misfit;
   }
   return {};
 }
 
 bool Network::fit(std::span<WantedSize> wanted, const Misfit& misfit) {
-  const auto room = [&] {  // positions that the node's input has; infinity where it fits
+  const TracedShape& input = misfit.shapes[static_cast<size_t>(graph_.nodes[misfit.node].inputs[0])];
+  // Of larger maps only: where one is too large for a node before, a smaller one may fit both.
+  const auto fits = [&] {
     const auto end = project(wanted);
-    return end && end->node == misfit.node ? positions(end->input) : INFINITY;
+    return !end || end->node != misfit.node;
   };
+  const auto size_after = [&](const Tensor& parameter) -> double {  // the positions of its slot's map
+    const auto end = project(wanted);
+    if (!end) return INFINITY;
+    size_t slot = 0;
+    while (std::none_of(tensors_[slot].parameters.begin(), tensors_[slot].parameters.end(),
+                        [&](const Tensor& t) { return t.shares_storage(parameter); }))
+      ++slot;
+    return slot < end->node ? positions(end->shapes[slot]) : INFINITY;
+  };
+  struct Moved {
+    WantedSize* size;
+    std::vector<double> before;
+    double end;
+  };
+  std::vector<Moved> moved;
   for (size_t k = wanted.size(); k-- > 0;) {
-    const Tensor& parameter = wanted[k].parameter;
-    const std::vector<Tensor>& own = tensors_[misfit.node].parameters;
-    if (!decides(parameter, misfit.input) &&
-        std::none_of(own.begin(), own.end(), [&](const Tensor& t) { return t.shares_storage(parameter); }))
-      continue;
-    std::vector<double>& values = wanted[k].values;
-    const std::vector<double> before = values;
-    double most = -1, end = 0;
-    for (const double one : {-kFar, kFar}) {
-      std::fill(values.begin(), values.end(), one);
-      if (const double here = room(); here > most) {
-        most = here;
-        end = one;
-      }
+    WantedSize& size = wanted[k];
+    if (!decides(size.parameter, input)) continue;
+    Moved& now = moved.emplace_back(Moved{&size, size.values, 0});
+    double largest = -1;
+    for (const double end : {-kFar, kFar}) {
+      std::fill(size.values.begin(), size.values.end(), end);
+      const double here = size_after(size.parameter);
+      if (here > largest) now.end = end;
+      largest = std::max(largest, here);
     }
-    std::fill(values.begin(), values.end(), end);
-    for (size_t i = 0; i < values.size(); ++i)
-      values[i] = nearest_that_fits(before[i], end, parameter.dtype(), [&](double v) {
-        values[i] = v;
-        return room() >= most;
-      });
-    if (most == INFINITY) return true;
+    std::fill(size.values.begin(), size.values.end(), now.end);
+    if (!fits()) continue;
+    for (auto m = moved.rbegin(); m != moved.rend(); ++m)
+      for (size_t i = 0; i < m->before.size(); ++i) {
+        double& value = m->size->values[i];
+        value = nearest_that_fits(m->before[i], m->end, m->size->parameter.dtype(), [&](double v) {
+          value = v;
+          return fits();
+        });
+      }
+    return true;
   }
   return false;
 }

@@ -75,16 +75,16 @@ class Network {
     Tensor parameter;
     std::vector<double> values;
   };
-  // Where a walk ended: the node that does not fit its input.
+  // Where a walk ended: the node that does not fit its input, and the shapes of those before it.
   struct Misfit {
     size_t node = 0;
-    TracedShape input;
+    std::vector<TracedShape> shapes;
     Error error;
   };
   // Projects all parameters, the shapes from what is wanted of them.
   std::optional<Misfit> project(std::span<const WantedSize> wanted);
-  // Moves wanted sizes until the misfit's node fits, the last slot's first and no further than that takes. False where
-  // their bounds end before.
+  // Enlarges wanted sizes until the misfit's node fits, the last slot's first and no further than that takes. False
+  // where their bounds end before.
   bool fit(std::span<WantedSize> wanted, const Misfit& misfit);
   // "pool1.alpha, pool2.alpha": the parameters that decide the lengths of x; "" when they are fixed.
   std::string learned_by(const TracedShape& x) const;
@@ -92,6 +92,9 @@ class Network {
   // `config` the key that put it there.
   template <class Each>
   std::vector<TracedShape> walk(Trace& trace, const Each& each, bool config = false) const;
+  // The same with the shapes of the nodes before one that throws.
+  template <class Each>
+  void walk(std::vector<TracedShape>& shapes, Trace& trace, const Each& each, bool config = false) const;
 
   Graph graph_;
   NetworkOptions options_;

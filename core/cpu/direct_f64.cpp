@@ -14,9 +14,12 @@ using V = detail::WideOf<double>::type;
 constexpr int64_t kPanel = 2 * kLanes<V>;  // channels of a result that are summed together
 constexpr int kRows = 4;                   // and positions
 
-bool serves(const Tensor& map, const Tensor& w, const ConvOptions& o) {
-  return map.dtype() == DType::f64 && w.dtype() == DType::f64 && o.groups == 1 && map.rank() > 2 &&
-         map.is_contiguous(MemoryFormat::channels_last);
+// Both maps: one of a single channel is channels-last in either format, and says nothing of the other.
+bool serves(const Tensor& x, const Tensor& y, const Tensor& w, const ConvOptions& o) {
+  const auto dense = [](const Tensor& map) {
+    return map.dtype() == DType::f64 && map.is_contiguous(MemoryFormat::channels_last);
+  };
+  return dense(x) && dense(y) && w.dtype() == DType::f64 && o.groups == 1 && x.rank() > 2;
 }
 
 int64_t positions_of(const Dims& x) {
@@ -120,13 +123,13 @@ void sum_taps(const Tensor& from, const std::vector<int32_t>& table, const std::
 }
 
 bool forward(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOptions& o, const Tensor& y) {
-  if (!serves(x, w, o)) return false;
+  if (!serves(x, y, w, o)) return false;
   sum_taps(x, reads(x.shape(), y.shape(), w.shape(), o), panels_of(w, false), positions_of(w.shape()), bias, y);
   return true;
 }
 
 bool backward_data(const Tensor& dy, const Tensor& w, const ConvOptions& o, const Tensor& dx) {
-  if (!serves(dy, w, o)) return false;
+  if (!serves(dx, dy, w, o)) return false;
   const int64_t taps = positions_of(w.shape());
   const std::vector<int32_t> table =
       read_by(reads(dx.shape(), dy.shape(), w.shape(), o), taps, positions_of(dx.shape()));
@@ -135,7 +138,7 @@ bool backward_data(const Tensor& dy, const Tensor& w, const ConvOptions& o, cons
 }
 
 bool backward_weights(const Tensor& x, const Tensor& dy, const ConvOptions& o, const Tensor& dw, const Tensor& dbias) {
-  if (!serves(x, dw, o)) return false;
+  if (!serves(x, dy, dw, o)) return false;
   const std::vector<int32_t> table = reads(x.shape(), dy.shape(), dw.shape(), o);
   const int64_t inputs = x.size(1), outputs = dy.size(1), taps = positions_of(dw.shape()),
                 sources = positions_of(x.shape()), positions = positions_of(dy.shape()), width = padded(outputs);

@@ -67,6 +67,9 @@ Case conv_case(const std::string& name, const Dims& x, const Dims& w, bool bias,
 
 TEST(Conv, Battery) {
   believe(conv_case("3x3", {2, 3, 7, 9}, {5, 3, 3, 3}, false, {.padding = {1, 1, 0}}));
+  // A map of one channel lies alike in both formats, its result does not.
+  believe(conv_case("from one channel", {2, 1, 7, 6}, {5, 1, 3, 3}, true, {.padding = {1, 1, 0}}));
+  believe(conv_case("to one channel", {2, 5, 7, 6}, {1, 5, 3, 3}, true, {.padding = {1, 1, 0}}));
   believe(conv_case("3x3 of many channels", {2, 33, 5, 4}, {48, 33, 3, 3}, true, {.padding = {1, 1, 0}}));
   believe(conv_case("1x1", {3, 16, 4, 5}, {32, 16, 1, 1}, true, {}));
   believe(conv_case("1x1 to an odd number of channels", {2, 4, 5, 6}, {7, 4, 1, 1}, true, {}));

@@ -97,7 +97,7 @@ void compare(const json& config, const Tensor& x_, DType type, MemoryFormat form
   const Tensor there = Tensor::empty(x.shape(), {.dtype = type, .format = format});
   there.copy_from(x);
   const Results got = run(*op, there, narrow, dy);
-  EXPECT_LE(judged(got.y, expected.y, type), 1) << "y";
+  EXPECT_LE(judged(got.y, expected.y, type, least), 1) << "y";
   EXPECT_LE(judged(got.dx, expected.dx, type), 1) << "dx";
   for (size_t i = 0; i < parameters.size(); ++i) {
     // A sum with signs: over the root of its terms' squares, for which the largest result and `least` stand here.
@@ -180,7 +180,7 @@ TEST(PoolLong, SortedWindowsTakeSeconds) {
       config["stride"] = stride;
       SCOPED_TRACE(config.dump());
       const auto begin = std::chrono::steady_clock::now();
-      compare(config, normal({1, 1, 1 << 17}, 9), DType::f32, MemoryFormat::plain, 0);
+      compare(config, normal({1, 1, 1 << 17}, 9, 1, 0.5), DType::f32, MemoryFormat::plain, 0);
       EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(), 20);
     }
 }
@@ -316,7 +316,6 @@ const std::vector<const char*> kMaps = {R"({"type": "global_avg"})",
                                         R"({"type": "dynopool", "offset": "learned"})",
                                         R"({"type": "dynopool", "aggregate": "soft"})",
                                         R"({"type": "dynopool", "aggregate": "avg"})",
-                                        R"({"type": "dynopool", "r": 1})",
                                         R"({"type": "shape_adaptor"})",
                                         R"({"type": "shape_adaptor", "r2": 1.5, "alpha": 0})",
                                         R"({"type": "strip"})",
