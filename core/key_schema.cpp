@@ -1,5 +1,6 @@
 #include "core/key_schema.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 namespace tidepool {
@@ -107,17 +108,14 @@ Json schema_of(const KeyList& list) {
   Json& properties = node["properties"];
   for (const KeyOption& option : list.options)
     for (const Key& key : option.keys) {
+      // What an option may not have is refused when it is read; an editor knows what any of them takes.
       const Json bare = bare_schema(key);
-      if (!known.contains(key.name)) {
-        known[key.name] = bare;
-        properties[key.name] = bare;
-        properties[key.name]["description"] = told_by(option, key);
-      } else if (known[key.name] != bare) {
-        throw Failure("the key '{}' of {} has another type or range in another option", key.name, option.name);
-      } else {
-        const std::string before = properties[key.name]["description"].get<std::string>();
-        properties[key.name]["description"] = before + " " + told_by(option, key);
-      }
+      Json& forms = known[key.name];
+      if (std::find(forms.begin(), forms.end(), bare) == forms.end()) forms.push_back(bare);
+      const bool first = !properties.contains(key.name);
+      const std::string before = first ? "" : properties[key.name]["description"].get<std::string>() + " ";
+      properties[key.name] = forms.size() == 1 ? forms[0] : Json{{"anyOf", forms}};
+      properties[key.name]["description"] = before + told_by(option, key);
     }
   if (!list.selector.empty()) {
     std::string all = properties[list.selector]["description"].get<std::string>();
