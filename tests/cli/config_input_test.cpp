@@ -208,8 +208,8 @@ TEST_F(ConfigInput, HintsKnowTheNamesOfOthers) {
   refuse_set("train.device=gpu", {"train.device", "did you mean 'cuda'"});
   for (const char* command : {"train", "info"})
     expect_refused({command, "tiny.json", "--set", "data.name=imagefolder"},
-                   {"data.name", "imagefolder", "one of cifar100, procedural, random, shapes"});
-  expect_refused({"data", "info", "imagefolder"}, {"'imagefolder'", "there are: cifar100, procedural"});
+                   {"data.name", "imagefolder", "one of cifar10, cifar100, folder, procedural, random, shapes, voc"});
+  expect_refused({"data", "info", "imagefolder"}, {"'imagefolder'", "there are: cifar10, cifar100, folder"});
   refuse_set("data.name=CIFAR-100", {"did you mean 'cifar100'"});
   refuse_set("optim.name=adam", {"did you mean 'adamw'"});
   refuse_set("train.dtype=float32", {"did you mean 'f32'"});

@@ -45,7 +45,7 @@ class ModelInit : public CliTest {
 };
 
 TEST_F(ModelInit, ARunAndItsFilesAreWeights) {
-  start_run("a", {"train.seed=7"}, "3");
+  start_run("a", {"train.seed=7", "data.val_images=10"}, "3");
   const auto trained = weights("a/last.safetensors");
   start_run("seed", {});
   EXPECT_NE(weights("seed/last.safetensors").at("features.0.weight").values(),

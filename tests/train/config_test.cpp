@@ -187,7 +187,7 @@ TEST_F(ConfigTest, WrongTypes) {
   EXPECT_TRUE(says(error_of(R"({"train": {"epochs": null}})"),
                    {"train.epochs: expected integer >= 0, <= 2147483647, got null"}));
   EXPECT_TRUE(
-      says(error_of(R"({"data": {"name": 1}})"), {"data.name: expected one of cifar100, procedural", "; got 1"}));
+      says(error_of(R"({"data": {"name": 1}})"), {"data.name: expected one of cifar10, cifar100, folder", "; got 1"}));
   EXPECT_TRUE(says(error_of(R"({"data": {"shuffle": 1}})"), {"data.shuffle: expected true or false, got 1"}));
   EXPECT_TRUE(says(error_of(R"({"data": {"variant": "tile"}})"), {"data.variant: expected an object, got \"tile\""}));
   EXPECT_TRUE(says(error_of(R"({"data": {"variant": {"grid": 4}}})"), {"data.variant", "'type'", "stretch_h"}));
