@@ -263,7 +263,8 @@ template <class Options>
 KeyList list_keys() {
   KeyList list;
   Keys keys(list);
-  Options{}.keys(keys);
+  Options options;
+  options.keys(keys);
   expect_each_once(list);
   return list;
 }

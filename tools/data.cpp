@@ -80,7 +80,8 @@ int info(const Call& call) {
   if (call.json())
     print_json({{"data", list}});
   else
-    print(text_table({"data set", "training", "test", "classes", "image", "where"}, rows));
+    print(text_table({"data set", "training", "test", "classes", "image", "where"}, rows,
+                     {.minor = {"image", "classes", "test"}}));
   return 0;
 }
 

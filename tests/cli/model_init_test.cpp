@@ -60,6 +60,7 @@ TEST_F(ModelInit, ARunAndItsFilesAreWeights) {
   EXPECT_EQ(nlohmann::json::parse(text_of(file("seed/config.json")))["model"]["init"], nullptr);
   start_run("best", {"model.init=a/best.safetensors"});
   expect_same(weights("best/last.safetensors"), weights("a/best.safetensors"));
+  std::filesystem::create_directories(file("home"));
   write("home/b.safetensors", trained);
   start_run("home-run", {"model.init=~/home/b.safetensors"});
   expect_same(weights("home-run/last.safetensors"), trained);

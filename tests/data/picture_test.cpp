@@ -158,11 +158,12 @@ TEST(Pictures, BrokenExifMeansUpright) {
 TEST(Pictures, ExifOrientationOfAnyIntegerType) {
   using namespace std::string_literals;
   const auto little = [](int type, char count, const std::string& values) {
-    return exif_orientation("II*\0\x08\0\0\0\x01\0\x12\x01"s + static_cast<char>(type) + "\0"s + count + "\0\0\0"s +
-                            values);
+    return exif_orientation(fmt::format("{}{}{}{}{}{}", "II*\0\x08\0\0\0\x01\0\x12\x01"s, static_cast<char>(type), '\0',
+                                        count, "\0\0\0"s, values));
   };
   const auto big = [](int type, char count, const std::string& values) {
-    return exif_orientation("MM\0*\0\0\0\x08\0\x01\x01\x12\0"s + static_cast<char>(type) + "\0\0\0"s + count + values);
+    return exif_orientation(fmt::format("{}{}{}{}{}", "MM\0*\0\0\0\x08\0\x01\x01\x12\0"s, static_cast<char>(type),
+                                        "\0\0\0"s, count, values));
   };
   for (const int type : {1, 6}) {  // BYTE, SBYTE
     EXPECT_EQ(little(type, 1, "\x06\0\0\0"s), 6) << type;

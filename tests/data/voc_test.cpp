@@ -164,7 +164,9 @@ TEST_F(VocTest, EvaluationShowsTheWholePictureAndIgnoresWhatIsAround) {
       const int64_t row = y - 4, column = x - 4;
       const bool inside = row >= 0 && row < 24 && column >= 0 && column < 40;
       ASSERT_EQ(labels[y * 48 + x], inside ? label_at(row, column) : kIgnoredLabel) << y << ' ' << x;
-      if (!inside) ASSERT_EQ(images[(y * 48 + x) * 3], 0);
+      if (!inside) {
+        ASSERT_EQ(images[(y * 48 + x) * 3], 0);
+      }
     }
   // Black around a picture is no part of the measured mean.
   const Normalisation large = measure_normalisation(*open({.size = {{64, 64}}}), {}),
