@@ -1,6 +1,9 @@
 // What adaptive_avg, adaptive_max and their global kin share: a grid of fixed size over any map.
 #pragma once
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <type_traits>
 
 #include "layers/pool/geometry.h"
 #include "layers/pool/operator.h"
@@ -45,5 +48,30 @@ class AdaptivePool : public PoolOperator {
   const char* name_;
   PerAxis<int64_t> output_size_;
 };
+
+/// What such an operator says of itself, for a grid of given size and, as global_..., for one of a single cell.
+struct AdaptiveText {
+  const char *name, *global_name, *formula, *global_formula, *gradient, *source, *keeps;
+};
+/// The description of `Op`, an AdaptivePool with an AdaptiveText kText; by Options, of the one or the other.
+template <class Op, class Options>
+const PoolDescription& describe_adaptive() {
+  constexpr bool kGlobal = std::is_same_v<Options, GlobalOptions>;
+  static constexpr AdaptiveText kText = Op::kText;
+  static constexpr const char* kName = kGlobal ? kText.global_name : kText.name;
+  static const PoolDescription description{.name = kName,
+                                           .ranks = {1, 2, 3},
+                                           .keys = describe_keys<Options>(),
+                                           .parameters = {},
+                                           .formula = kGlobal ? kText.global_formula : kText.formula,
+                                           .gradient = kText.gradient,
+                                           .source = kText.source,
+                                           .keeps = kText.keeps,
+                                           .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
+                                             return std::make_unique<Op>(
+                                                 kName, parse_keys<Options>(kName, config).output_size);
+                                           }};
+  return description;
+}
 
 }  // namespace tidepool

@@ -10,6 +10,14 @@ namespace {
 
 class AdaptiveAvg final : public AdaptivePool {
  public:
+  static constexpr AdaptiveText kText{
+      .name = "adaptive_avg",
+      .global_name = "global_avg",
+      .formula = "y_i = mean of x over [floor(i n / m), ceil((i + 1) n / m)) on every axis",
+      .global_formula = "y = mean of x; every axis is left with length 1",
+      .gradient = "dx_i = sum over windows dy / n, n elements in the window",
+      .source = "Lin, Chen, Yan: Network in network, ICLR 2014; windows as torch.nn.AdaptiveAvgPool",
+      .keeps = "nothing"};
   using AdaptivePool::AdaptivePool;
 
   Tensor run(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& /*mode*/) const override {
@@ -41,43 +49,15 @@ class AdaptiveAvg final : public AdaptivePool {
   }
 };
 
-template <class Options>
-PoolDescription describe(const char* name, std::unique_ptr<PoolOperator> (*make)(const nlohmann::json&),
-                         const char* formula) {
-  return {.name = name,
-          .ranks = {1, 2, 3},
-          .keys = describe_keys<Options>(),
-          .parameters = {},
-          .formula = formula,
-          .gradient = "dx_i = sum over windows dy / n, n elements in the window",
-          .source = "Lin, Chen, Yan: Network in network, ICLR 2014; windows as torch.nn.AdaptiveAvgPool",
-          .keeps = "nothing",
-          .make = make};
-}
-
 }  // namespace
 
 inline namespace TP_COMPILED_FOR {
 
 const PoolDescription& pool_adaptive_avg() {
-  static const PoolDescription description = describe<AdaptiveOptions>(
-      "adaptive_avg",
-      [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
-        return std::make_unique<AdaptiveAvg>("adaptive_avg",
-                                             parse_keys<AdaptiveOptions>("adaptive_avg", config).output_size);
-      },
-      "y_i = mean of x over [floor(i n / m), ceil((i + 1) n / m)) on every axis");
-  return description;
+  return describe_adaptive<AdaptiveAvg, AdaptiveOptions>();
 }
-
 const PoolDescription& pool_global_avg() {
-  static const PoolDescription description = describe<GlobalOptions>(
-      "global_avg",
-      [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
-        return std::make_unique<AdaptiveAvg>("global_avg", parse_keys<GlobalOptions>("global_avg", config).output_size);
-      },
-      "y = mean of x; every axis is left with length 1");
-  return description;
+  return describe_adaptive<AdaptiveAvg, GlobalOptions>();
 }
 
 }  // namespace TP_COMPILED_FOR

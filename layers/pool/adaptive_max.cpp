@@ -10,6 +10,14 @@ namespace {
 
 class AdaptiveMax final : public AdaptivePool {
  public:
+  static constexpr AdaptiveText kText{
+      .name = "adaptive_max",
+      .global_name = "global_max",
+      .formula = "y_i = max of x over [floor(i n / m), ceil((i + 1) n / m)) on every axis",
+      .global_formula = "y = max of x; every axis is left with length 1",
+      .gradient = "dx_i = sum over windows dy at the first of the largest elements, else 0",
+      .source = "Lin, Chen, Yan: Network in network, ICLR 2014; windows as torch.nn.AdaptiveMaxPool",
+      .keeps = "the winner's index, 1 byte per output (4 when a window has over 256 elements)"};
   using AdaptivePool::AdaptivePool;
 
   Tensor run(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& /*mode*/) const override {
@@ -49,43 +57,15 @@ class AdaptiveMax final : public AdaptivePool {
   }
 };
 
-template <class Options>
-PoolDescription describe(const char* name, std::unique_ptr<PoolOperator> (*make)(const nlohmann::json&),
-                         const char* formula) {
-  return {.name = name,
-          .ranks = {1, 2, 3},
-          .keys = describe_keys<Options>(),
-          .parameters = {},
-          .formula = formula,
-          .gradient = "dx_i = sum over windows dy at the first of the largest elements, else 0",
-          .source = "Lin, Chen, Yan: Network in network, ICLR 2014; windows as torch.nn.AdaptiveMaxPool",
-          .keeps = "the winner's index, 1 byte per output (4 when a window has over 256 elements)",
-          .make = make};
-}
-
 }  // namespace
 
 inline namespace TP_COMPILED_FOR {
 
 const PoolDescription& pool_adaptive_max() {
-  static const PoolDescription description = describe<AdaptiveOptions>(
-      "adaptive_max",
-      [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
-        return std::make_unique<AdaptiveMax>("adaptive_max",
-                                             parse_keys<AdaptiveOptions>("adaptive_max", config).output_size);
-      },
-      "y_i = max of x over [floor(i n / m), ceil((i + 1) n / m)) on every axis");
-  return description;
+  return describe_adaptive<AdaptiveMax, AdaptiveOptions>();
 }
-
 const PoolDescription& pool_global_max() {
-  static const PoolDescription description = describe<GlobalOptions>(
-      "global_max",
-      [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
-        return std::make_unique<AdaptiveMax>("global_max", parse_keys<GlobalOptions>("global_max", config).output_size);
-      },
-      "y = max of x; every axis is left with length 1");
-  return description;
+  return describe_adaptive<AdaptiveMax, GlobalOptions>();
 }
 
 }  // namespace TP_COMPILED_FOR
