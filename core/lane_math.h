@@ -246,10 +246,30 @@ TP_HD TP_INLINE V entropy_lanes(V x) {
   return (c < half) & (c > -half) ? p * c * c : direct;
 }
 
-/// 1 / (1 + exp(-x)).
+/// 1 / (1 + exp(-x)) (f32: within 4 ulp, 0 below -88; NaN for NaN).
 template <class V>
 TP_HD TP_INLINE V sigmoid_lanes(V x) {
-  return splat<V>(1) / (splat<V>(1) + exp_lanes(-x));
+  if constexpr (std::is_same_v<Lane<V>, double>) {
+    return splat<V>(1) / (splat<V>(1) + exp_lanes(-x));
+  } else {
+    // exp(-x) = 2^k 2^f, a cheap one: 2^f, |f| <= 1/2, to 9.2e-8 by a minimax polynomial.
+    const V c = max_number(min_number(x, splat<V>(87.0f)), splat<V>(-88.0f));
+    const V shifted = c * -1.44269504088896341f + detail::kMagic;
+    const V n = shifted - detail::kMagic;
+    const V f = (c * -1.44269502162933349609375f - n) - c * 1.92596299e-8f;
+    V e = f * 1.3264727313e-3f + 9.6715129912e-3f;
+    e = e * f + 5.5507335812e-2f;
+    e = e * f + 2.4022242427e-1f;
+    e = e * f + 6.9314700365e-1f;
+    e = e * f + 1.0f;
+    Ints<V> k, bits;
+    memcpy(&k, &shifted, sizeof k);
+    memcpy(&bits, &e, sizeof bits);
+    bits = bits + (k << 23);  // what kMagic has above the low bits is shifted out
+    memcpy(&e, &bits, sizeof e);
+    const V s = splat<V>(1) / (splat<V>(1) + e);
+    return x < splat<V>(-88.0f) ? splat<V>(0) : s;
+  }
 }
 
 /// 1 / x of 2^-125 <= x <= 2^125 (f32: within 2 ulp, by Newton's iteration, in a third of a division's time); NaN for

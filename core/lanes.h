@@ -435,7 +435,22 @@ TP_HD TP_INLINE void store_pairs(T* p, V a, V b) {
 /// The larger; a when either is NaN.
 template <class V>
 TP_HD TP_INLINE V max_number(V a, V b) {
+#if defined(__AVX512F__) && !defined(__CUDACC__)
+  if constexpr (std::is_same_v<Lane<V>, float> && kLanes<V> == 16)  // GCC 12 makes a comparison and a choice
+    return reinterpret_cast<V>(
+        _mm512_maskz_max_ps(0xffff, reinterpret_cast<const __m512&>(b), reinterpret_cast<const __m512&>(a)));
+#endif
   return b > a ? b : a;
+}
+/// The smaller; a when either is NaN.
+template <class V>
+TP_HD TP_INLINE V min_number(V a, V b) {
+#if defined(__AVX512F__) && !defined(__CUDACC__)
+  if constexpr (std::is_same_v<Lane<V>, float> && kLanes<V> == 16)
+    return reinterpret_cast<V>(
+        _mm512_maskz_min_ps(0xffff, reinterpret_cast<const __m512&>(b), reinterpret_cast<const __m512&>(a)));
+#endif
+  return b < a ? b : a;
 }
 /// The larger; NaN when either is.
 template <class V>

@@ -37,10 +37,6 @@ Dims convolution_shape(const Dims& x, const Dims& weight, const ConvOptions& o) 
   return y;
 }
 
-double direct_multiply_adds(const Tensor& y, const Tensor& weight) {
-  return static_cast<double>(y.numel()) * static_cast<double>(weight.numel() / std::max<int64_t>(1, weight.size(0)));
-}
-
 Tensor convolution(const Tensor& x, const Tensor& weight, const Tensor& bias, const ConvOptions& options) {
   const Dims shape = convolution_shape(x.shape(), weight.shape(), options);
   if (!is_floating(x.dtype())) throw Error("[conv] expected an input of f32, f64 or bf16, got {}", name_of(x.dtype()));

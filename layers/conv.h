@@ -9,9 +9,6 @@ namespace tidepool {
 /// Shape of the result. Throws Error("[conv] ...") when shapes and options do not fit each other.
 Dims convolution_shape(const Dims& x, const Dims& weight, const ConvOptions& options);
 
-/// Multiply-adds of the direct algorithm, the same in all three directions.
-double direct_multiply_adds(const Tensor& y, const Tensor& weight);
-
 /// x [N, C, spatial] with 1 to 3 spatial axes; weight [O, C/groups, k...]; bias [O] of the weight's type, or undefined.
 /// The weight is of x's type, or f32 with x in bf16 (then it is rounded to bf16 for the products, and its gradient
 /// comes back in f32, not rounded). Batch 0 is legal. Reordered weights are cached by Tensor::version().

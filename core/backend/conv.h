@@ -2,6 +2,7 @@
 // those of f64, oneDNN the rest of f32 and bf16; the naive reference does every type. Nothing is recorded here: layers/
 // does that. Gradients are set, not added.
 #pragma once
+#include <algorithm>
 #include <array>
 #include <cstdint>
 
@@ -26,6 +27,11 @@ struct ConvTable {
   bool (*backward_weights)(const Tensor& x, const Tensor& dy, const ConvOptions& o, const Tensor& dw,
                            const Tensor& dbias);
 };
+
+/// Multiply-adds of the direct algorithm, the same in all three directions.
+inline double direct_multiply_adds(const Tensor& y, const Tensor& w) {
+  return static_cast<double>(y.numel()) * static_cast<double>(w.numel() / std::max<int64_t>(1, w.size(0)));
+}
 
 // Empty batches and empty sums are done here. Where the reference does a case of another type than f64, the log says so
 // once.

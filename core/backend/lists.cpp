@@ -24,7 +24,7 @@ List<ConvTable> tables<ConvTable>(Device device) {
 }
 template <>
 List<FusedConvTable> tables<FusedConvTable>(Device device) {
-  static constexpr const FusedConvTable* kCpuList[] = {&cpu::kFusedWinograd};
+  static constexpr const FusedConvTable* kCpuList[] = {&cpu::kFusedWinograd, &cpu::kFusedDepthwise};
   return choose<FusedConvTable>(device, kCpuList);
 }
 template <>

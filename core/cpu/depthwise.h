@@ -4,7 +4,7 @@
 // 30 (two cores of a Sapphire Rapids, batches of 64 and 128). Where the library is ahead it is by little, so the rule
 // is that all are ours.
 #pragma once
-#include "core/backend/conv.h"
+#include "core/backend/fused_conv.h"
 
 namespace tidepool::depthwise {
 
@@ -13,11 +13,16 @@ namespace tidepool::depthwise {
 /// f32.
 bool serves(const Tensor& map, const Tensor& w, const ConvOptions& o);
 
-/// As core/backend/conv.h's functions, for cases that `serves` is true of. The sums' order does not depend on the
-/// number of threads.
-void conv_forward(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOptions& o, const Tensor& y);
-void conv_backward_data(const Tensor& dy, const Tensor& w, const ConvOptions& o, const Tensor& dx);
-void conv_backward_weights(const Tensor& x, const Tensor& dy, const ConvOptions& o, const Tensor& dw,
-                           const Tensor& dbias);
+/// Results of a backward, set where they are defined.
+struct Gradients : ConvGradients {
+  Tensor dbias{};
+};
+
+/// As FusedConvTable's functions, for cases that `serves` is true of; without fusion as ConvTable's. x may be undefined
+/// where neither dw nor sums are wanted. Every order of summation depends on the shapes alone.
+void forward(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOptions& o, const Tensor& y,
+             const ForwardFusion& fusion = {});
+void backward(const Tensor& x, const NormAct& read, const Tensor& dz, const GradientFusion& fusion, const Tensor& w,
+              const ConvOptions& o, const Gradients& gradients);
 
 }  // namespace tidepool::depthwise

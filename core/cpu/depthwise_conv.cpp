@@ -1,25 +1,27 @@
-// Our own depthwise convolutions as a table: whatever they serve is theirs, in all three directions.
+// Our own depthwise convolutions as tables: whatever they serve is theirs, in all three directions, by itself and with
+// the batch norm and activation around it.
 #include "core/cpu/depthwise.h"
 #include "core/cpu/tables.h"
+#include "core/observer.h"
 
 namespace tidepool {
 namespace {
 
 bool forward(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOptions& o, const Tensor& y) {
   const bool ours = depthwise::serves(x, w, o);
-  if (ours) depthwise::conv_forward(x, w, bias, o, y);
+  if (ours) depthwise::forward(x, w, bias, o, y);
   return ours;
 }
 
 bool backward_data(const Tensor& dy, const Tensor& w, const ConvOptions& o, const Tensor& dx) {
   const bool ours = depthwise::serves(dx, w, o);
-  if (ours) depthwise::conv_backward_data(dy, w, o, dx);
+  if (ours) depthwise::backward({}, {}, dy, {}, w, o, {{.dx = dx}, {}});
   return ours;
 }
 
 bool backward_weights(const Tensor& x, const Tensor& dy, const ConvOptions& o, const Tensor& dw, const Tensor& dbias) {
   const bool ours = depthwise::serves(x, dw, o);
-  if (ours) depthwise::conv_backward_weights(x, dy, o, dw, dbias);
+  if (ours) depthwise::backward(x, {}, dy, {}, dw, o, {{.dw = dw}, dbias});
   return ours;
 }
 
@@ -27,5 +29,19 @@ bool backward_weights(const Tensor& x, const Tensor& dy, const ConvOptions& o, c
 
 const ConvTable cpu::kDepthwiseConv{
     .name = "depthwise", .forward = forward, .backward_data = backward_data, .backward_weights = backward_weights};
+
+const FusedConvTable cpu::kFusedDepthwise{
+    .name = "depthwise",
+    .choose = [](const Tensor& x, const Tensor& w, const ConvOptions& o) { return depthwise::serves(x, w, o) ? 1 : 0; },
+    .applies = norm::serves,
+    .gives_sums = true,
+    .forward = [](int, const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOptions& o, const Tensor& y,
+                  const ForwardFusion& fusion) { depthwise::forward(x, w, bias, o, y, fusion); },
+    .backward =
+        [](int, const Tensor& x, const NormAct& read, const Tensor& dz, const GradientFusion& fusion, const Tensor& w,
+           const ConvOptions& o, const ConvGradients& gradients) {
+          depthwise::backward(x, read, dz, fusion, w, o, {gradients, {}});
+          end_span("convolution backward", {x, dz, fusion.y, gradients.dx, w}, 2 * direct_multiply_adds(dz, w));
+        }};
 
 }  // namespace tidepool

@@ -3,22 +3,14 @@
 // in f32 lanes about a pivot, and joined in f64 in the order of the chunks, so they do not depend on the number of
 // threads.
 #include <algorithm>
-#include <cmath>
-#include <utility>
 
-#include "core/cpu/norm_formula.h"
-#include "core/cpu/norm_rows.h"
+#include "core/cpu/norm_blocks.h"
 #include "core/cpu/tables.h"
 #include "core/lanes.h"
 #include "core/parallel.h"
 
 namespace tidepool::norm {
 namespace {
-
-// Rows of channels-last maps that are summed in f32.
-int64_t sum_run(int64_t channels) {
-  return std::clamp<int64_t>(32768 / std::max<int64_t>(1, channels), 16, 256);
-}
 
 struct Map {
   int64_t images, channels, positions;
@@ -37,19 +29,6 @@ struct Map {
     return static_cast<double>(std::min(chunk_rows(), rows() - chunk * chunk_rows()));
   }
 };
-
-// Calls body.operator()<V, B>(c) for B neighbouring vectors (or fewer) from channel c on, so that constants stay in
-// registers.
-template <class A, int B, class Body>
-TP_INLINE void each_block(int64_t count, Body&& body) {
-  using V = typename detail::WideOf<A>::type;
-  int64_t c = 0;
-  for (; c + B * kLanes<V> <= count; c += B * kLanes<V>) body.template operator()<V, B>(c);
-  if constexpr (B > 2)
-    if (c + 2 * kLanes<V> <= count) body.template operator()<V, 2>(std::exchange(c, c + 2 * kLanes<V>));
-  for (; c + kLanes<V> <= count; c += kLanes<V>) body.template operator()<V, 1>(c);
-  for (; c < count; ++c) body.template operator()<A, 1>(c);
-}
 
 template <class V>
 TP_INLINE double lane(const V& v, int l) {
@@ -127,15 +106,13 @@ void reduce(const Map& m, double* sums, const Kernel& kernel) {
   });
 }
 
-// Calls kernel.apply for every element of rows [begin, end) of a channels-last map.
+// Calls kernel.apply for every element of rows [begin, end) of a channels-last map, in the order of memory.
 template <class A, class Kernel>
 TP_INLINE void map_rows(int64_t begin, int64_t end, int64_t channels, const Kernel& kernel) {
-  each_block<A, 4>(channels, [&]<class V, int B>(int64_t c) {
-    typename Kernel::template Constants<V> k[B];
-    for (int b = 0; b < B; ++b) k[b] = kernel.template constants<V, false>(c + b * kLanes<V>);
-    for (int64_t row = begin; row < end; ++row)
-      for (int b = 0; b < B; ++b) kernel.apply(k[b], row * channels + c + b * kLanes<V>);
-  });
+  for (int64_t row = begin; row < end; ++row)
+    each_vector<A>(0, channels, [&]<class V>(int64_t c) {
+      kernel.apply(kernel.template constants<V, false>(c), row * channels + c);
+    });
 }
 
 // Calls kernel.apply for every element.
@@ -257,12 +234,6 @@ struct GradientSums {
   void finish(double, double s0, double s1, double, double* out0, double* out1) const { *out0 = s0, *out1 = s1; }
 };
 
-// The same, added to what is there.
-template <class T, class F>
-struct AddedSums : GradientSums<T, F> {
-  void finish(double, double s0, double s1, double, double* out0, double* out1) const { *out0 += s0, *out1 += s1; }
-};
-
 // dx = scale g + (x - mean) slope + offset
 template <class T, class F>
 struct Gradient {
@@ -302,23 +273,6 @@ void join_sums(int64_t chunks, int64_t channels, const double* parts, double* su
     for (int64_t i = 0; i < chunks; ++i)
       for (int64_t c = begin; c < end; ++c) sums[c] += parts[i * 2 * channels + c];
   });
-}
-
-// Calls f with the activation's formula.
-template <class F>
-void with_activation(Act act, const F& f) {
-  switch (act) {
-    case Act::none:
-      return f(Identity{});
-    case Act::relu:
-      return f(Relu{});
-    case Act::relu6:
-      return f(Relu6{});
-    case Act::silu:
-      return f(Silu{});
-    default:
-      throw Error("[batch_norm] expected the activation none, relu, relu6 or silu, got {}", name_of(act));
-  }
 }
 
 bool join_chunks(const Tensor& parts, const Tensor& counts, const Tensor& moments) {
@@ -398,28 +352,6 @@ bool gradient_map(const Tensor& x, const Tensor& dy, const Tensor& constants, co
 }
 
 }  // namespace
-
-template <class T>
-void apply_rows(const T* x, int64_t rows, int64_t channels, const float* constants, Act act, T* y) {
-  const Affine<float> affine{constants, constants + channels, constants + 2 * channels};
-  with_activation(act, [&]<class F>(F) { map_rows<float>(0, rows, channels, Normalise<T, F>{x, y, affine}); });
-}
-template void apply_rows(const float*, int64_t, int64_t, const float*, Act, float*);
-template void apply_rows(const bf16*, int64_t, int64_t, const float*, Act, bf16*);
-
-template <class T>
-void gradient_sums_of_rows(const T* x, const T* dz, int64_t rows, int64_t channels, const float* constants, Act act,
-                           double* sums) {
-  std::fill_n(sums, 2 * channels, 0.0);
-  with_activation(act, [&]<class F>(F) {
-    const AddedSums<T, F> kernel{{x, dz, Affine<float>{constants, constants + channels, constants + 2 * channels}}};
-    for (int64_t begin = 0; begin < rows; begin += sum_run(channels))
-      reduce_rows<float>(begin, std::min(begin + sum_run(channels), rows), channels, sums, kernel);
-  });
-}
-template void gradient_sums_of_rows(const float*, const float*, int64_t, int64_t, const float*, Act, double*);
-template void gradient_sums_of_rows(const bf16*, const bf16*, int64_t, int64_t, const float*, Act, double*);
-
 }  // namespace tidepool::norm
 
 namespace tidepool {

@@ -18,7 +18,7 @@ extern const ConvTable kWinogradConv;  ///< where winograd_size() says that it p
 extern const ConvTable kDepthwiseConv;
 extern const ConvTable kOnednnConv;
 extern const ConvTable kDirectF64Conv;  ///< dense channels-last maps of f64, one group
-extern const FusedConvTable kFusedWinograd;
+extern const FusedConvTable kFusedWinograd, kFusedDepthwise;
 extern const MatmulTable kOnednnMatmul;
 extern const NormTable kNorm;
 extern const ActivationTable kActivation;

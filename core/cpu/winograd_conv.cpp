@@ -1,6 +1,7 @@
 // Our own 3x3 convolutions as tables: by themselves, and with the batch norm and ReLU around them.
 #include "core/cpu/tables.h"
 #include "core/cpu/winograd/convolve.h"
+#include "core/observer.h"
 
 namespace tidepool {
 namespace {
@@ -32,14 +33,29 @@ int choose(const Tensor& x, const Tensor& w, const ConvOptions& o) {
   return size_for(x, x, w, o);
 }
 
+bool applies(Act act) {
+  return act == Act::relu;
+}
+
+void fused_backward(int m, const Tensor& x, const NormAct& read, const Tensor& dz, const GradientFusion& fusion,
+                    const Tensor& w, const ConvOptions& o, const ConvGradients& gradients) {
+  if (gradients.dx) {
+    winograd::conv_backward_data(m, dz, w, o, gradients.dx, fusion);
+    end_span("convolution backward data", {dz, fusion.y, w, gradients.dx}, direct_multiply_adds(dz, w));
+  }
+  winograd::conv_backward_weights(m, x, dz, o, gradients.dw, {}, read, fusion);
+  end_span("convolution backward weights", {x, dz, fusion.y, w}, direct_multiply_adds(dz, w));
+}
+
 }  // namespace
 
 const ConvTable cpu::kWinogradConv{
     .name = "Winograd", .forward = forward, .backward_data = backward_data, .backward_weights = backward_weights};
 const FusedConvTable cpu::kFusedWinograd{.name = "Winograd",
                                          .choose = choose,
+                                         .applies = applies,
+                                         .gives_sums = false,
                                          .forward = winograd::conv_forward,
-                                         .backward_data = winograd::conv_backward_data,
-                                         .backward_weights = winograd::conv_backward_weights};
+                                         .backward = fused_backward};
 
 }  // namespace tidepool

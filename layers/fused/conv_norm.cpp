@@ -31,16 +31,13 @@ void backward(BackwardContext& ctx, const Kept& k) {
   const auto like = [](const Tensor& t) { return Tensor::empty(t.shape(), t.options()); };
   if (ctx.needs(0)) ctx.dx(0) = like(x);
   ctx.dx(1) = like(w);
-  if (k.fused && !k.biased && k.act == Act::relu) {
-    const GradientFusion fusion{y, constants, gradient.line};
-    if (ctx.needs(0)) {
-      k.fused.table->backward_data(k.fused.choice, dz, w, k.conv, ctx.dx(0), fusion);
-      end_span("convolution backward data", {dz, y, w, ctx.dx(0)}, direct_multiply_adds(y, w));
-    }
-    const bool through = x_norm && k.x_act == Act::relu;
+  if (k.fused && !k.biased && k.fused.table->applies(k.act)) {
+    const bool through = x_norm && k.fused.table->applies(k.x_act);
     const Tensor in = through ? x : NormedMap(x, x_norm, k.x_act, {}).values();
-    k.fused.table->backward_weights(k.fused.choice, in, dz, k.conv, ctx.dx(1), {}, through ? x_norm : Tensor{}, fusion);
-    end_span("convolution backward weights", {x, dz, y, w}, direct_multiply_adds(y, w));
+    const NormAct read{through ? x_norm : Tensor{}, k.x_act};
+    if (ctx.needs(5)) ctx.dx(5) = Tensor::empty({2, x.size(1)}, {.dtype = DType::f64, .device = x.device()});
+    k.fused.table->backward(k.fused.choice, in, read, dz, {y, {constants, k.act}, gradient.line}, w, k.conv,
+                            {ctx.dx(0), ctx.dx(1), ctx.dx(5)});
     return;
   }
   if (k.biased) ctx.dx(2) = Tensor::empty({w.size(0)}, w.options());
@@ -72,8 +69,9 @@ NormedMap conv_norm(const NormedMap& x, const ConvNorm& p, const ConvOptions& co
   norm::check(y, p.gamma, p.beta, p.running_mean, p.running_var, options);
   const Tensor gamma = p.gamma.contiguous(), beta = p.beta.contiguous();
   const FusedConv fused = fused_conv(x.raw(), w, conv);
-  const bool through = fused && x.act() == Act::relu;  // what FusedConvTable knows
-  const Tensor in = through ? x.raw() : x.values(), in_norm = through ? x.constants() : Tensor{};
+  const bool through = fused && fused.table->applies(x.act());
+  const Tensor in = through ? x.raw() : x.values();
+  const NormAct in_norm{through ? x.constants() : Tensor{}, x.act()};
   const auto convolved = [&](const ForwardFusion& fusion) {
     if (fused)
       fused.table->forward(fused.choice, in, w, bias, conv, y, fusion);
@@ -84,8 +82,8 @@ NormedMap conv_norm(const NormedMap& x, const ConvNorm& p, const ConvOptions& co
 
   if (!options.training && !Tape::wants({x.raw(), p.weight, p.bias, p.gamma, p.beta})) {
     const Tensor constants = norm::constants(norm::statistics({}, p.running_mean, p.running_var, options), gamma, beta);
-    const bool stored = fused && options.act == Act::relu;
-    convolved({.read = in_norm, .write = stored ? constants : Tensor{}});
+    const bool stored = fused && fused.table->applies(options.act);
+    convolved({.read = in_norm, .write = {stored ? constants : Tensor{}, options.act}});
     if (!stored) norm::apply(y, constants, options.act, y);
     return y;
   }
@@ -103,8 +101,10 @@ NormedMap conv_norm(const NormedMap& x, const ConvNorm& p, const ConvOptions& co
   else
     end_span("norm", {y});
   const Tensor sums = Tensor::empty({2, shape[1]}, {.dtype = DType::f64, .device = y.device()});
+  // The sums of x's own norm are given where the gradients are formed with that norm at hand.
+  const bool gives_sums = through && !bias && fused.table->gives_sums && fused.table->applies(options.act);
   const Kept kept{conv, fused, options.training, static_cast<bool>(bias), options.act, x.act()};
-  Tape::record("conv_norm", {x.raw(), p.weight, p.bias, p.gamma, p.beta}, {y, sums},
+  Tape::record("conv_norm", {x.raw(), p.weight, p.bias, p.gamma, p.beta, gives_sums ? x.sums() : Tensor{}}, {y, sums},
                {x.raw(), x.constants(), w, y, stats, gamma, beta},
                [kept](BackwardContext& ctx) { backward(ctx, kept); });
   return {y, constants, options.act, sums};

@@ -31,10 +31,10 @@ void sum_channels(const T* dy, int64_t positions, int64_t channels, float* dbias
 
 }  // namespace
 
-Norm norm_of(const NormConstants& constants) {
-  if (!constants) return {};
-  const float* rows = constants.data<float>();
-  return {rows, rows + constants.size(1), rows + 2 * constants.size(1)};
+Norm norm_of(const NormAct& norm) {
+  if (!norm) return {};
+  const float* rows = norm.constants.data<float>();
+  return {rows, rows + norm.constants.size(1), rows + 2 * norm.constants.size(1)};
 }
 
 WeightCache<PanelLayout>& transformed_weights() {
@@ -73,7 +73,7 @@ void conv_backward_data(int m, const Tensor& dz, const Tensor& w, const ConvOpti
 }
 
 void conv_backward_weights(int m, const Tensor& x, const Tensor& dz, const ConvOptions& o, const Tensor& dw,
-                           const Tensor& dbias, const NormConstants& read, const GradientFusion& fusion) {
+                           const Tensor& dbias, const NormAct& read, const GradientFusion& fusion) {
   const Problem p = problem_of(x, dw, o);
   weight_gradient_map(m, p, input_map(x, read), gradient_map(dz, fusion), dw.mutable_data<float>());
   if (!dbias) return;

@@ -20,7 +20,7 @@ bool serves(const Tensor& map, const Tensor& w, const ConvOptions& o);
 
 using tidepool::ForwardFusion;
 using tidepool::GradientFusion;
-using tidepool::NormConstants;
+using tidepool::NormAct;
 using tidepool::ResultMoments;
 
 /// As core/backend/conv.h's functions, by F(m x m, 3x3): m is 2, or 4 for tiles that suit the map's sides (tiling.h).
@@ -32,7 +32,7 @@ void conv_backward_data(int m, const Tensor& dz, const Tensor& w, const ConvOpti
                         const GradientFusion& fusion = {});
 /// `read`: of x. dbias (or undefined) is the sum of dz: without fusion only.
 void conv_backward_weights(int m, const Tensor& x, const Tensor& dz, const ConvOptions& o, const Tensor& dw,
-                           const Tensor& dbias, const NormConstants& read = {}, const GradientFusion& fusion = {});
+                           const Tensor& dbias, const NormAct& read = {}, const GradientFusion& fusion = {});
 
 /// The transformed weights that evaluation keeps from batch to batch.
 void forget_weights();

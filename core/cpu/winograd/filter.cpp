@@ -5,7 +5,7 @@
 namespace tidepool::winograd {
 
 void filter_map(int m, const FilterProblem& problem, const MakeTiledMap& source, const Tensor& w, const Tensor& y,
-                const Tensor& bias, const NormConstants& norm, ResultMoments* moments) {
+                const Tensor& bias, const NormAct& norm, ResultMoments* moments) {
   const auto run = [&]<class T>(T) {
     const Target<T> target{y.mutable_data<T>(), problem.results, bias ? bias.data<float>() : nullptr, norm_of(norm)};
     filter<Register>(m, problem, source, w, target, moments);

@@ -7,6 +7,7 @@
 #include <functional>
 #include <utility>
 
+#include "core/cpu/flush_denormals.h"
 #include "core/cpu/winograd/product.h"
 #include "core/cpu/winograd/tiling.h"
 #include "core/tensor.h"
@@ -20,28 +21,6 @@ struct Problem {
 
   int64_t out_height() const { return height + 2 * pad_h - 2; }
   int64_t out_width() const { return width + 2 * pad_w - 2; }
-};
-
-/// Flushes denormal numbers to 0 on this thread while it lives: they cost a hundred times a normal one.
-class FlushDenormals {
- public:
-#if defined(__SSE2__)
-  FlushDenormals() : before_(_mm_getcsr()) {
-    _mm_setcsr(before_ | 0x8040u);
-  }
-  ~FlushDenormals() {
-    _mm_setcsr(before_);
-  }
-#else
-  FlushDenormals() {}
-#endif
-  FlushDenormals(const FlushDenormals&) = delete;
-  FlushDenormals& operator=(const FlushDenormals&) = delete;
-
- private:
-#if defined(__SSE2__)
-  unsigned before_;
-#endif
 };
 
 /// Divides n into chunks of about `target`: 1, 2, 4 or a multiple of 8 of them, so that 2, 4 or 8 threads get equal

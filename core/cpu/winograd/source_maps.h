@@ -25,7 +25,7 @@ MakeTiledMap norm_gradient_map(const Tensor& dz, const GradientFusion& fusion) {
   const int64_t channels = dz.size(1);
   const float* line = fusion.line.data<float>();
   return map_of<Register, kGradient>(NormGradientSource<T>{dz.data<T>(), fusion.y.data<T>(), channels,
-                                                           norm_of(fusion.constants), line, line + channels});
+                                                           norm_of(fusion.norm), line, line + channels});
 }
 
 /// Of either type, read as it is or through its norm's gradient.
