@@ -14,28 +14,62 @@
 namespace tidepool {
 namespace {
 
-// One training step on made-up images, watched.
+// A training step on made-up images, watched.
 struct StepMemory {
   std::map<std::string, size_t> saved;  // layer -> bytes kept for backward
   size_t saved_bytes = 0, peak_bytes = 0;
   double gmacs_penalty = 0;
+  std::vector<int64_t> batches;  // of the steps in which it was measured
 };
 
-StepMemory measure(const Config& config, Network& network) {
+// The step moves nothing: its learning rates are 0.
+StepMemory measure_step(const Config& config, Network& network, int64_t batch_size) {
   const auto task = make_task(config, network);
-  Optimizer optimizer(config.optim, network.parameters(), 1, 1);
+  OptimConfig still = config.optim;
+  still.lr = 0;
+  for (ParamGroupConfig& group : still.groups) group.lr = 0;
+  Optimizer optimizer(still, network.parameters(), 1, 1);
   Stepper stepper(network, *task, optimizer, config.loss, config.train.seed);
   StepMemory memory;
+  memory.batches = {batch_size};
   stepper.after_forward = [&](const Tape& tape) {
     for (const SavedBytes& row : tape.saved_bytes()) {
       memory.saved[row.layer.empty() ? row.op : row.layer] += row.bytes;
       memory.saved_bytes += row.bytes;
     }
   };
-  const TensorBatch batch = made_up_batch(config, network, *task, config.train.batch);
+  const TensorBatch batch = made_up_batch(config, network, *task, batch_size);
   Allocator::of(kCpu).reset_peak();
   memory.gmacs_penalty = stepper.step(batch, 0).gmacs;
   memory.peak_bytes = Allocator::of(kCpu).stats().peak_bytes;
+  return memory;
+}
+
+// Of a step of the config's batch. Where that is more than a machine may hold, from two small steps: bytes are weights
+// and a number per image.
+StepMemory measure(const Config& config, Network& network, const Trace& trace) {
+  constexpr double kMostBytes = 4e9;  // of maps
+  const int64_t batch = config.train.batch;
+  double elements = 0;
+  bool needs_two = false;  // a batch norm of one position
+  for (const TracedLayer& layer : trace.layers) {
+    const auto own = static_cast<double>(layer.output.dims().product());
+    elements += own;
+    needs_two |= layer.batch_statistics && own == static_cast<double>(layer.output.c);
+  }
+  const int64_t few = needs_two ? 2 : 1;
+  const auto bytes_per_element = static_cast<double>(size_of(run_dtype(config)));
+  if (batch <= few + 1 || elements * bytes_per_element * static_cast<double>(batch) <= kMostBytes)
+    return measure_step(config, network, batch);
+  StepMemory memory = measure_step(config, network, few);
+  const StepMemory more = measure_step(config, network, few + 1);
+  const auto extend = [&](size_t& bytes, size_t with_one_more) {
+    bytes += (with_one_more - bytes) * static_cast<size_t>(batch - few);
+  };
+  for (auto& [layer, bytes] : memory.saved) extend(bytes, more.saved.at(layer));
+  extend(memory.saved_bytes, more.saved_bytes);
+  extend(memory.peak_bytes, more.peak_bytes);
+  memory.batches.push_back(few + 1);
   return memory;
 }
 
@@ -90,7 +124,7 @@ int run(const Call& call) {
   const auto network = make_run_network(config);
   if (subject.saved) load_weights(subject.saved->file, *network, subject.saved->checkpoint);
   const Trace trace = network->trace();  // before the step moves a shape
-  const StepMemory memory = measure(config, *network);
+  const StepMemory memory = measure(config, *network, trace);
   const Json normalize = normalize_of(config.data);
   const auto saved_of = [&](const std::string& name) {
     const auto found = memory.saved.find(name);
@@ -118,6 +152,7 @@ int run(const Call& call) {
                 {"normalize", normalize},
                 {"saved_bytes", memory.saved_bytes},
                 {"peak_bytes", memory.peak_bytes},
+                {"measured_batches", memory.batches},
                 {"layers", layers}});
     return 0;
   }
@@ -129,9 +164,10 @@ int run(const Call& call) {
                   std::to_string(memory.saved_bytes)});
   print(text_table({"layer", "kind", "output", "parameters", "MACs", "saved bytes"}, rows,
                    {.minor = {"kind", "saved bytes"}}));
-  print(fmt::format("{:.4f} GMACs an image; a training step at batch {} in {} takes {:.1f} MiB at its peak\n",
-                    trace.gmacs(), config.train.batch, config.train.dtype,
-                    static_cast<double>(memory.peak_bytes) / (1 << 20)));
+  print(fmt::format(
+      "{:.4f} GMACs an image; a training step at batch {} in {} takes {:.1f} MiB at its peak{}\n", trace.gmacs(),
+      config.train.batch, config.train.dtype, static_cast<double>(memory.peak_bytes) / (1 << 20),
+      memory.batches.size() > 1 ? fmt::format(" (by steps of {} images)", fmt::join(memory.batches, " and ")) : ""));
   print(fmt::format("images are normalised by {}\n", normalize_text(normalize)));
   return 0;
 }
@@ -141,9 +177,11 @@ const Registered registered(
      .help = "a table of a network's layers: shapes, parameters, multiply-adds, memory",
      .arguments = {"CONFIG_OR_RUN"},
      .options = {set_option(), seed_option("", "overrides train.seed"), json_option()},
-     .details = "A run directory or a checkpoint stands for its config, with the sizes that it has learned.\n"
-                "Memory is measured in one training step on made-up images; no data set is needed, but for the\n"
-                "numbers of data.normalize where those are to be measured.\n",
+     .details =
+         "A run directory or a checkpoint stands for its config, with the sizes that it has learned.\n"
+         "Memory is measured in one training step on made-up images, or where that would need much of it, in two of\n"
+         "fewer images; no data set is needed, but for the numbers of data.normalize where those are to be\n"
+         "measured.\n",
      .run = run});
 
 }  // namespace
