@@ -194,6 +194,7 @@ TEST_F(Pictures, VocFoldersThatDoNotFit) {
   refuse("voc.json", {"task=classification"}, {"task classification", "voc"});
   refuse("voc.json", {"data.variant.type=tile"}, {"data.variant.type: tile", "voc"});
   refuse("voc.json", {"data.train_images=3"}, {"data.train_images: expected 1 to 2", "3"});
+  refuse("voc.json", {"data.train_split=trainaug"}, {"voc/ImageSets/Segmentation/trainaug.txt: no such file"});
   write(list, "a\n\nlost\n");
   refuse("voc.json", {}, {list + ":3: 'lost'", "voc/JPEGImages/lost.jpg: no such file"});
   picture("rgb8.png", "voc/JPEGImages/lost.jpg");
