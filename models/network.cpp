@@ -77,12 +77,12 @@ double nearest_that_fits(double value, double end, DType type, const Fits& fits)
   return nearest_that_fits<float, int32_t>(static_cast<float>(value), static_cast<float>(end), fits);
 }
 
-// Where a stride meets a map of one row or column that no slot has made, the image is smaller than the network's
-// strides.
+// Where a stride meets a map of one row or column at the start, the image is smaller than the network's strides. (A
+// size may come to be one later, as it is learned.)
 void expect_stride_fits(const NodeOperator& op, const TracedShape& x, const NetworkOptions& options) {
   const auto* conv = dynamic_cast<const ConvNode*>(&op);
   for (size_t axis = 0; conv && axis < x.lengths.size(); ++axis)
-    if (conv->options().stride[axis] > 1 && x.lengths[axis].value == 1 && x.lengths[axis].slopes.empty())
+    if (conv->options().stride[axis] > 1 && x.lengths[axis].value == 1)
       throw Error(
           "images of {}x{} are too small for {}: a convolution of stride {} would read a map of {}; expected "
           "larger ones (data.size)",

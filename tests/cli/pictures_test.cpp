@@ -161,16 +161,16 @@ TEST_F(Pictures, FoldersThatDoNotFit) {
 
   write("images/train/dog/1.jpg", "no picture");
   refuse("folder.json", {}, {"images/train/dog/1.jpg: expected a PNG or JPEG", "\"damaged\": \"skip\""});
-  fs::create_directories(file("images/val/horse"));
+  fs::create_directories(file("images/val/horse"));  // seen before any picture is decoded
   refuse("folder.json", {}, {"images/val/horse: no class", "images/train"});
   fs::create_directories(file("images/train/horse"));
+  refuse("folder.json", {}, {"images/val/horse: expected pictures of this class", "found none"});
+  picture("rgb8.png", "images/val/horse/1.png");
   refuse("folder.json", {}, {"images/train/horse: expected pictures of this class", "found none"});
-  fs::remove(file("images/train/horse"));
-  fs::remove(file("images/val/horse"));
+  fs::remove_all(file("images/train/horse"));
+  fs::remove_all(file("images/val/horse"));
   fs::remove_all(file("images/val/dog"));
   refuse("folder.json", {}, {"images/val/dog: no such folder"});
-  fs::create_directories(file("images/val/dog"));
-  refuse("folder.json", {}, {"images/val/dog: expected pictures of this class", "found none"});
   fs::remove_all(file("images/val"));
   refuse("folder.json", {}, {"images", "train without val beside it"});
 }

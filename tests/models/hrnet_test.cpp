@@ -117,6 +117,7 @@ TEST(HrNet, ImagesSmallerThanItsStridesAreRefused) {
               "transition3.3.0.0: images of 64x16 are too small for hrnet_w18_small: a convolution of stride 2 would "
               "read a map of 4x1; expected larger ones (data.size)");
   }
+  EXPECT_THROW(small(16, 64, {{"default", {{"type", "dynopool"}}}}), Error) << "its ways down";
 }
 
 }  // namespace
