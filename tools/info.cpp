@@ -1,4 +1,6 @@
 // tidepool info: what a config's network is made of, and what a step of it keeps in memory.
+#include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -45,31 +47,31 @@ StepMemory measure_step(const Config& config, Network& network, int64_t batch_si
   return memory;
 }
 
-// Of a step of the config's batch. Where that is more than a machine may hold, from two small steps: bytes are weights
-// and a number per image.
+// Of a step of the config's batch. Where that is more than a machine may hold, from two steps of fewer images, in which
+// maps outweigh the weights: bytes are so many for each image and a rest.
 StepMemory measure(const Config& config, Network& network, const Trace& trace) {
-  constexpr double kMostBytes = 4e9;  // of maps
+  constexpr double kMostBytes = 4e9, kEnoughBytes = 5e8;  // of maps
   const int64_t batch = config.train.batch;
-  double elements = 0;
+  double bytes_per_image = 0;
   bool needs_two = false;  // a batch norm of one position
   for (const TracedLayer& layer : trace.layers) {
-    const auto own = static_cast<double>(layer.output.dims().product());
-    elements += own;
-    needs_two |= layer.batch_statistics && own == static_cast<double>(layer.output.c);
+    const int64_t elements = layer.output.dims().product();
+    bytes_per_image += static_cast<double>(elements) * static_cast<double>(size_of(run_dtype(config)));
+    needs_two |= layer.batch_statistics && elements == layer.output.c;
   }
-  const int64_t few = needs_two ? 2 : 1;
-  const auto bytes_per_element = static_cast<double>(size_of(run_dtype(config)));
-  if (batch <= few + 1 || elements * bytes_per_element * static_cast<double>(batch) <= kMostBytes)
+  const auto few = std::max<int64_t>(needs_two ? 2 : 1, std::llround(kEnoughBytes / bytes_per_image));
+  if (batch <= 2 * few || bytes_per_image * static_cast<double>(batch) <= kMostBytes)
     return measure_step(config, network, batch);
   StepMemory memory = measure_step(config, network, few);
-  const StepMemory more = measure_step(config, network, few + 1);
-  const auto extend = [&](size_t& bytes, size_t with_one_more) {
-    bytes += (with_one_more - bytes) * static_cast<size_t>(batch - few);
+  const StepMemory twice = measure_step(config, network, 2 * few);
+  const double times = static_cast<double>(batch - few) / static_cast<double>(few);
+  const auto extend = [&](size_t& bytes, size_t at_twice) {
+    bytes += static_cast<size_t>(times * static_cast<double>(at_twice - bytes));
   };
-  for (auto& [layer, bytes] : memory.saved) extend(bytes, more.saved.at(layer));
-  extend(memory.saved_bytes, more.saved_bytes);
-  extend(memory.peak_bytes, more.peak_bytes);
-  memory.batches.push_back(few + 1);
+  for (auto& [layer, bytes] : memory.saved) extend(bytes, twice.saved.at(layer));
+  extend(memory.saved_bytes, twice.saved_bytes);
+  extend(memory.peak_bytes, twice.peak_bytes);
+  memory.batches.push_back(2 * few);
   return memory;
 }
 
