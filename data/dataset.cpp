@@ -40,6 +40,8 @@ const DatasetDescription& checked(std::string_view name, const DatasetOptions& o
   const DatasetDescription& dataset = find_dataset(name);
   refuse_unread(dataset, "size", options.size.has_value());
   refuse_unread(dataset, "classes", options.classes.has_value());
+  refuse_unread(dataset, "train_split", options.train_list.has_value());
+  refuse_unread(dataset, "test_split", options.test_list.has_value());
   refuse_unread(dataset, "damaged", options.skip_damaged.has_value());
   return dataset;
 }

@@ -109,6 +109,7 @@ struct DatasetOptions {
   std::optional<std::array<int64_t, 2>> size = {};  ///< data.size: height and width; unset: the data set's own
   std::optional<int64_t> classes = {};              ///< data.classes; unset: the data set's own
   std::optional<bool> skip_damaged = {};            ///< data.damaged is "skip"
+  std::optional<std::string> train_list = {}, test_list = {};  ///< data.train_split, data.test_split; unset: likewise
 };
 
 /// A data set as it is registered; each is a file in data/sets/ and a line in dataset.cpp.

@@ -203,6 +203,15 @@ Value GraphBuilder::global_avg(const std::string& name, Value x, bool keep_rank)
   return add_node(name, {&x, 1}, global_avg_node(keep_rank), x.channels, after);
 }
 
+Value GraphBuilder::adaptive_avg(const std::string& name, Value x, int64_t size) {
+  auto op = std::make_unique<PoolNode>(Json{{"type", "adaptive_avg"}, {"output_size", size}}, options_.exact_math);
+  const Value y = add_node(name, {&x, 1}, std::move(op), x.channels,
+                           std::vector<int32_t>(lengths(x).size(), length(Length::constant, size)));
+  int64_t channels = y.channels;
+  for (size_t i = 0; i < lengths(x).size(); ++i) channels *= size;
+  return add_node(name + ".flatten", {&y, 1}, flatten_node(), channels, {});
+}
+
 Value GraphBuilder::linear(const std::string& name, Value x, int64_t out,
                            std::function<void(const Tensor&, uint64_t seed)> weight_init) {
   return add_node(name, {&x, 1}, linear_node(out, std::move(weight_init)), out, {});

@@ -154,6 +154,8 @@ class GraphBuilder {
   Value pool_slot(const std::string& slot, Value x, const Json& published);
   /// Mean of each channel: a vector, or with keep_rank a map of one position.
   Value global_avg(const std::string& name, Value x, bool keep_rank = false);
+  /// Means over size x size cells of each channel (torch.nn.AdaptiveAvgPool2d), as a vector of channels * size * size.
+  Value adaptive_avg(const std::string& name, Value x, int64_t size);
   Value linear(const std::string& name, Value x, int64_t out,
                std::function<void(const Tensor&, uint64_t seed)> weight_init = {});
   Value dropout(const std::string& name, Value x, double p);

@@ -77,6 +77,18 @@ double nearest_that_fits(double value, double end, DType type, const Fits& fits)
   return nearest_that_fits<float, int32_t>(static_cast<float>(value), static_cast<float>(end), fits);
 }
 
+// Where a stride meets a map of one row or column at the start, the image is smaller than the network's strides. (A
+// size may come to be one later, as it is learned.)
+void expect_stride_fits(const NodeOperator& op, const TracedShape& x, const NetworkOptions& options) {
+  const auto* conv = dynamic_cast<const ConvNode*>(&op);
+  for (size_t axis = 0; conv && axis < x.lengths.size(); ++axis)
+    if (conv->options().stride[axis] > 1 && x.lengths[axis].value == 1)
+      throw Error(
+          "images of {}x{} are too small for {}: a convolution of stride {} would read a map of {}; expected "
+          "larger ones (data.size)",
+          options.input[2], options.input[3], options.name, conv->options().stride[axis], lengths_of(x.dims()));
+}
+
 TracedShape image_shape(const NetworkOptions& options) {
   Dims input = options.input;
   input[0] = 1;
@@ -127,6 +139,7 @@ Network::Network(Graph graph, const NetworkOptions& options)
   const auto make = [&](size_t i, std::span<const TracedShape> inputs) {
     const Node& node = graph_.nodes[i];
     const std::vector<Dims> x = dims_of(inputs);
+    expect_stride_fits(*node.op, inputs[0], options_);
     for (const ParameterSpec& spec : node.op->parameters(x)) {
       const std::string& owner = spec.kind == ParameterKind::shape ? node.shape_owner : node.name;
       tensors_[i].parameters.push_back(parameter(owner + "." + spec.name, spec));

@@ -201,6 +201,27 @@ class GlobalAvgNode final : public NodeOperator {
   bool keep_rank_;
 };
 
+// A map as a vector, in the order of torch.flatten: channels, rows, columns.
+class FlattenNode final : public NodeOperator {
+ public:
+  std::string kind() const override { return "flatten"; }
+  Tensor run(std::span<const Tensor> x, const NodeTensors& /*tensors*/, const ForwardMode& /*mode*/) const override {
+    const Dims shape = x[0].shape();
+    const MemoryFormat format = x[0].format();
+    const Tensor y = x[0].contiguous(MemoryFormat::plain).reshape({shape[0], shape.product() / shape[0]});
+    Tape::record("flatten", {x[0]}, {y}, {}, [shape, format](BackwardContext& ctx) {
+      ctx.dx(0) = ctx.dy().contiguous(MemoryFormat::plain).reshape(shape).contiguous(format);
+    });
+    return y;
+  }
+  TracedShape trace(std::span<const TracedShape> x, const NodeTensors& /*tensors*/, const std::string& name,
+                    Trace& trace) const override {
+    TracedShape y{.n = x[0].n, .c = x[0].c, .lengths = {}};
+    for (const TracedLength& length : x[0].lengths) y.c *= length.value;
+    return row(trace, name, kind(), y);
+  }
+};
+
 class DropoutNode final : public NodeOperator {
  public:
   DropoutNode(double p, bool of_images) : p_(p), of_images_(of_images) {}
@@ -262,6 +283,9 @@ std::unique_ptr<NodeOperator> linear_node(int64_t out, std::function<void(const 
 }
 std::unique_ptr<NodeOperator> global_avg_node(bool keep_rank) {
   return std::make_unique<GlobalAvgNode>(keep_rank);
+}
+std::unique_ptr<NodeOperator> flatten_node() {
+  return std::make_unique<FlattenNode>();
 }
 std::unique_ptr<NodeOperator> dropout_node(double p) {
   return std::make_unique<DropoutNode>(p, false);

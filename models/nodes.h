@@ -76,6 +76,7 @@ class PoolNode final : public NodeOperator {
 // The others are known by what they do alone.
 std::unique_ptr<NodeOperator> linear_node(int64_t out, std::function<void(const Tensor&, uint64_t seed)> weight_init);
 std::unique_ptr<NodeOperator> global_avg_node(bool keep_rank);
+std::unique_ptr<NodeOperator> flatten_node();
 std::unique_ptr<NodeOperator> dropout_node(double p);
 std::unique_ptr<NodeOperator> stochastic_depth_node(double p);
 std::unique_ptr<NodeOperator> add_node();

@@ -16,6 +16,8 @@ std::span<const NetworkRegistration> network_registrations();
 
 Graph vgg16(GraphBuilder& g);
 Graph efficientnet_b0(GraphBuilder& g);
+Graph hrnet_w18_small(GraphBuilder& g);
+Graph hrnet_w48(GraphBuilder& g);
 Graph mobilenet_v2(GraphBuilder& g);
 Graph resnet18(GraphBuilder& g);
 Graph resnet34(GraphBuilder& g);

@@ -1,6 +1,7 @@
-// VGG-16 with batch norm for small images (Simonyan & Zisserman, ICLR 2015). Tensors are named as torchvision's
-// vgg16_bn names them. Heads: "linear", one linear layer behind a global average; "fcn", for segmentation (Long,
-// Shelhamer & Darrell, CVPR 2015).
+// VGG-16 with batch norm (Simonyan & Zisserman, ICLR 2015). Tensors are named as torchvision's vgg16_bn names them.
+// Heads: "linear", one linear layer behind a global average; "torchvision", a fifth pooling and torchvision's three
+// linear layers (with model.conv_bias the network is vgg16_bn); "fcn", for segmentation (Long, Shelhamer & Darrell,
+// CVPR 2015).
 #include <nlohmann/json.hpp>
 #include <vector>
 
@@ -26,12 +27,25 @@ Value fcn(GraphBuilder& g, Value last, const std::vector<Value>& resized) {
   return y;
 }
 
+// As torchvision's: 7x7 means, then 4096, 4096 and the classes.
+Value three_linear(GraphBuilder& g, Value x) {
+  const double p = g.options().dropout.value_or(0.5);
+  x = g.adaptive_avg("avgpool", x, 7);
+  for (const int index : {0, 3}) {
+    x = g.linear(fmt::format("classifier.{}", index), x, g.scaled(4096));
+    x = g.activation(fmt::format("classifier.{}", index + 1), x, Act::relu);
+    x = g.dropout(fmt::format("classifier.{}", index + 2), x, p);
+  }
+  return g.linear("classifier.6", x, g.options().classes);
+}
+
 }  // namespace
 
 Graph vgg16(GraphBuilder& g) {
   static const std::vector<std::vector<int64_t>> kBlocks{
       {64, 64}, {128, 128}, {256, 256, 256}, {512, 512, 512}, {512, 512, 512}};
-  constexpr size_t kSlots = 4;
+  const std::string head = g.head({"linear", "torchvision", "fcn"});
+  const size_t slots = head == "torchvision" ? 5 : 4;
   Value x = g.input();
   std::vector<Value> resized;  // by slot
   int index = 0;               // torchvision's numbering of `features`: convolution, batch norm, ReLU, ..., pooling
@@ -43,11 +57,12 @@ Graph vgg16(GraphBuilder& g) {
                           {.out = g.scaled(channels), .bias = g.options().conv_bias, .act = Act::relu});
     }
     ++index;
-    if (block == kSlots) continue;
+    if (block == slots) continue;
     x = g.pool_slot(fmt::format("pool{}", block + 1), x, {{"type", "max"}, {"kernel", 2}});
     resized.push_back(x);
   }
-  if (g.head({"linear", "fcn"}) == "fcn") return g.finish(fcn(g, x, resized));
+  if (head == "fcn") return g.finish(fcn(g, x, resized));
+  if (head == "torchvision") return g.finish(three_linear(g, x));
   return g.finish(g.linear("classifier", g.global_avg("avgpool", x), g.options().classes));
 }
 

@@ -1,4 +1,6 @@
 // tidepool info: what a config's network is made of, and what a step of it keeps in memory.
+#include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -14,28 +16,62 @@
 namespace tidepool {
 namespace {
 
-// One training step on made-up images, watched.
+// A training step on made-up images, watched.
 struct StepMemory {
   std::map<std::string, size_t> saved;  // layer -> bytes kept for backward
   size_t saved_bytes = 0, peak_bytes = 0;
   double gmacs_penalty = 0;
+  std::vector<int64_t> batches;  // of the steps in which it was measured
 };
 
-StepMemory measure(const Config& config, Network& network) {
+// The step moves nothing: its learning rates are 0.
+StepMemory measure_step(const Config& config, Network& network, int64_t batch_size) {
   const auto task = make_task(config, network);
-  Optimizer optimizer(config.optim, network.parameters(), 1, 1);
+  OptimConfig still = config.optim;
+  still.lr = 0;
+  for (ParamGroupConfig& group : still.groups) group.lr = 0;
+  Optimizer optimizer(still, network.parameters(), 1, 1);
   Stepper stepper(network, *task, optimizer, config.loss, config.train.seed);
   StepMemory memory;
+  memory.batches = {batch_size};
   stepper.after_forward = [&](const Tape& tape) {
     for (const SavedBytes& row : tape.saved_bytes()) {
       memory.saved[row.layer.empty() ? row.op : row.layer] += row.bytes;
       memory.saved_bytes += row.bytes;
     }
   };
-  const TensorBatch batch = made_up_batch(config, network, *task, config.train.batch);
+  const TensorBatch batch = made_up_batch(config, network, *task, batch_size);
   Allocator::of(kCpu).reset_peak();
   memory.gmacs_penalty = stepper.step(batch, 0).gmacs;
   memory.peak_bytes = Allocator::of(kCpu).stats().peak_bytes;
+  return memory;
+}
+
+// Of a step of the config's batch. Where that is more than a machine may hold, from two steps of fewer images, in which
+// maps outweigh the weights: bytes are so many for each image and a rest.
+StepMemory measure(const Config& config, Network& network, const Trace& trace) {
+  constexpr double kMostBytes = 4e9, kEnoughBytes = 5e8;  // of maps
+  const int64_t batch = config.train.batch;
+  double bytes_per_image = 0;
+  bool needs_two = false;  // a batch norm of one position
+  for (const TracedLayer& layer : trace.layers) {
+    const int64_t elements = layer.output.dims().product();
+    bytes_per_image += static_cast<double>(elements) * static_cast<double>(size_of(run_dtype(config)));
+    needs_two |= layer.batch_statistics && elements == layer.output.c;
+  }
+  const auto few = std::max<int64_t>(needs_two ? 2 : 1, std::llround(kEnoughBytes / bytes_per_image));
+  if (batch <= 2 * few || bytes_per_image * static_cast<double>(batch) <= kMostBytes)
+    return measure_step(config, network, batch);
+  StepMemory memory = measure_step(config, network, few);
+  const StepMemory twice = measure_step(config, network, 2 * few);
+  const double times = static_cast<double>(batch - few) / static_cast<double>(few);
+  const auto extend = [&](size_t& bytes, size_t at_twice) {
+    bytes += static_cast<size_t>(times * static_cast<double>(at_twice - bytes));
+  };
+  for (auto& [layer, bytes] : memory.saved) extend(bytes, twice.saved.at(layer));
+  extend(memory.saved_bytes, twice.saved_bytes);
+  extend(memory.peak_bytes, twice.peak_bytes);
+  memory.batches.push_back(2 * few);
   return memory;
 }
 
@@ -90,7 +126,7 @@ int run(const Call& call) {
   const auto network = make_run_network(config);
   if (subject.saved) load_weights(subject.saved->file, *network, subject.saved->checkpoint);
   const Trace trace = network->trace();  // before the step moves a shape
-  const StepMemory memory = measure(config, *network);
+  const StepMemory memory = measure(config, *network, trace);
   const Json normalize = normalize_of(config.data);
   const auto saved_of = [&](const std::string& name) {
     const auto found = memory.saved.find(name);
@@ -118,6 +154,7 @@ int run(const Call& call) {
                 {"normalize", normalize},
                 {"saved_bytes", memory.saved_bytes},
                 {"peak_bytes", memory.peak_bytes},
+                {"measured_batches", memory.batches},
                 {"layers", layers}});
     return 0;
   }
@@ -129,9 +166,10 @@ int run(const Call& call) {
                   std::to_string(memory.saved_bytes)});
   print(text_table({"layer", "kind", "output", "parameters", "MACs", "saved bytes"}, rows,
                    {.minor = {"kind", "saved bytes"}}));
-  print(fmt::format("{:.4f} GMACs an image; a training step at batch {} in {} takes {:.1f} MiB at its peak\n",
-                    trace.gmacs(), config.train.batch, config.train.dtype,
-                    static_cast<double>(memory.peak_bytes) / (1 << 20)));
+  print(fmt::format(
+      "{:.4f} GMACs an image; a training step at batch {} in {} takes {:.1f} MiB at its peak{}\n", trace.gmacs(),
+      config.train.batch, config.train.dtype, static_cast<double>(memory.peak_bytes) / (1 << 20),
+      memory.batches.size() > 1 ? fmt::format(" (by steps of {} images)", fmt::join(memory.batches, " and ")) : ""));
   print(fmt::format("images are normalised by {}\n", normalize_text(normalize)));
   return 0;
 }
@@ -141,9 +179,11 @@ const Registered registered(
      .help = "a table of a network's layers: shapes, parameters, multiply-adds, memory",
      .arguments = {"CONFIG_OR_RUN"},
      .options = {set_option(), seed_option("", "overrides train.seed"), json_option()},
-     .details = "A run directory or a checkpoint stands for its config, with the sizes that it has learned.\n"
-                "Memory is measured in one training step on made-up images; no data set is needed, but for the\n"
-                "numbers of data.normalize where those are to be measured.\n",
+     .details =
+         "A run directory or a checkpoint stands for its config, with the sizes that it has learned.\n"
+         "Memory is measured in one training step on made-up images, or where that would need much of it, in two of\n"
+         "fewer images; no data set is needed, but for the numbers of data.normalize where those are to be\n"
+         "measured.\n",
      .run = run});
 
 }  // namespace

@@ -150,13 +150,15 @@ struct ModelConfig {
              "A slot's operator stands before the convolution whose stride it takes, or after that convolution's norm "
              "and activation, at up to four times its cost.");
     k.text("head", head,
-           "The last layers. null: the network's first. vgg16: linear, one linear layer behind a global average; fcn, "
-           "for "
-           "segmentation: 1x1 convolutions that score the last map and those behind pool3 and pool2, summed at the "
-           "largest "
-           "of them (FCN-8s).")
+           "The last layers. null: the network's first. vgg16: linear, one linear layer behind a global average; "
+           "torchvision, a fifth pooling (pool5) and three linear layers, with conv_bias torchvision's vgg16_bn; fcn, "
+           "for segmentation: 1x1 convolutions that score the last map and those behind pool3 and pool2, summed at "
+           "the largest of them (FCN-8s).")
         .or_null();
-    k.number("dropout", dropout, "Dropout before the last layer. null: the network's own (efficientnet_b0: 0.2).")
+    k.number(
+         "dropout", dropout,
+         "Dropout before the last layer. null: the network's own (efficientnet_b0, mobilenet_v2: 0.2; vgg16 with the "
+         "head torchvision, before the last two: 0.5).")
         .at_least(0)
         .below(1);
     k.number("stochastic_depth", stochastic_depth,
@@ -166,9 +168,9 @@ struct ModelConfig {
         .below(1);
     k.json_map<PoolKeys>("pool", pool,
                          "Which operator resizes the maps, by resize slot (vgg16: pool1 to pool4; efficientnet_b0: "
-                         "stem, stage2, stage3, stage4, stage6); 'default' fills the slots that are not named, but for "
-                         "those that read the image. null leaves a slot empty: the network's own layer, 2x2 max "
-                         "pooling in vgg16, a stride elsewhere.")
+                         "stem, stage2, stage3, stage4, stage6; hrnet_w48: stem1, stem2, transition1 to transition3); "
+                         "'default' fills the slots that are not named, but for those that read the image. null leaves "
+                         "a slot empty: the network's own layer, 2x2 max pooling in vgg16, a stride elsewhere.")
         .or_null()
         .as_written()
         .described_in("operators.schema.json", "docs/operators.md");
@@ -198,7 +200,7 @@ struct LossConfig {
   }
 };
 
-enum class ScheduleType { kCosine, kConstant, kStep, kLinear };
+enum class ScheduleType { kCosine, kConstant, kStep, kLinear, kPolynomial, kExponential };
 
 struct ScheduleConfig {
   ScheduleType type = ScheduleType::kCosine;
@@ -206,6 +208,8 @@ struct ScheduleConfig {
   double end_lr = 0;
   std::vector<double> milestones;
   double gamma = 0.1;
+  double power = 0.9;
+  double every_epochs = 1;
 
   void keys(Keys& k) {
     const auto warmup = [&] {
@@ -230,6 +234,17 @@ struct ScheduleConfig {
       type = ScheduleType::kLinear;
     warmup();
     end();
+    if (k.option("polynomial", "From the learning rate to end_lr, by the share of the steps that are left to a power."))
+      type = ScheduleType::kPolynomial;
+    warmup();
+    end();
+    k.number("power", power, "Exponent of that share; 1 is linear.").above(0).at_most(100);
+    if (k.option("exponential", "Times gamma again and again.")) type = ScheduleType::kExponential;
+    warmup();
+    k.number("gamma", gamma, "What the rate is multiplied by.").required().above(0).at_most(1);
+    k.number("every_epochs", every_epochs, "Epochs between two falls, counted from the run's begin; 2.4 is allowed.")
+        .above(0)
+        .at_most(kLargestInt);
   }
 };
 

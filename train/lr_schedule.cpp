@@ -27,6 +27,11 @@ double learning_rate(const ScheduleConfig& schedule, double base_lr, int64_t ste
       return schedule.end_lr + (base_lr - schedule.end_lr) * 0.5 * (1.0 + std::cos(std::numbers::pi * progress));
     case ScheduleType::kLinear:
       return schedule.end_lr + (base_lr - schedule.end_lr) * (1.0 - progress);
+    case ScheduleType::kPolynomial:
+      return schedule.end_lr + (base_lr - schedule.end_lr) * std::pow(1.0 - progress, schedule.power);
+    case ScheduleType::kExponential:
+      return base_lr *
+             std::pow(schedule.gamma, std::floor(static_cast<double>(step) / (schedule.every_epochs * per_epoch)));
     case ScheduleType::kStep: {
       const auto passed = std::count_if(schedule.milestones.begin(), schedule.milestones.end(),
                                         [&](double epoch) { return step >= std::llround(epoch * per_epoch); });

@@ -142,6 +142,10 @@ std::string schedule_text(const ScheduleConfig& schedule) {
   std::string text = "constant";
   if (schedule.type == ScheduleType::kCosine) text = fmt::format("cosine to {:g}", schedule.end_lr);
   if (schedule.type == ScheduleType::kLinear) text = fmt::format("linear to {:g}", schedule.end_lr);
+  if (schedule.type == ScheduleType::kPolynomial)
+    text = fmt::format("to {:g} by the power {:g}", schedule.end_lr, schedule.power);
+  if (schedule.type == ScheduleType::kExponential)
+    text = fmt::format("times {:g} every {:g} epochs", schedule.gamma, schedule.every_epochs);
   if (schedule.type == ScheduleType::kStep)
     text = fmt::format("times {:g} at the epochs {}", schedule.gamma, fmt::join(schedule.milestones, ", "));
   return text + (schedule.warmup_epochs > 0 ? fmt::format(" after {:g} epochs of warm-up", schedule.warmup_epochs)

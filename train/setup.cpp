@@ -61,12 +61,12 @@ Json measured_normalize(const DataConfig& config, const std::filesystem::path& r
 
 RunData open_test_data(const DataConfig& config, const std::filesystem::path& root) {
   RunData data;
+  data.test = open_split(config, root, Split::kTest);  // first: what does not fit is found before images are measured
   data.normalize = stated_normalize(config);
   if (data.normalize.is_string()) {
     std::tie(data.train, data.validation) = open_training(config, root);
     data.normalize = measure(*data.train, config);
   }
-  data.test = open_split(config, root, Split::kTest);
   data.normalisation = {.mean = data.normalize.at("mean").get<std::vector<float>>(),
                         .stddev = data.normalize.at("std").get<std::vector<float>>()};
   return data;

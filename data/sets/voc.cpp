@@ -1,7 +1,8 @@
 // Pictures with a class per pixel in PASCAL VOC's layout (Everingham et al. 2010): JPEGImages/NAME.jpg,
 // SegmentationClass/NAME.png, whose palette indices (or grey values) are the classes and 255 no class, and
-// ImageSets/Segmentation/train.txt and val.txt, the test split, with a NAME a line. The layout serves other data sets
-// too: data.classes says how many classes there are. All label pictures of a split are checked when it is opened.
+// ImageSets/Segmentation/train.txt and val.txt, the test split, with a NAME a line; data.train_split and data.test_split
+// name other lists. The layout serves other data sets too: data.classes says how many classes there are. All label
+// pictures of a split are checked when it is opened.
 #include <algorithm>
 #include <array>
 #include <fstream>
@@ -40,15 +41,17 @@ bool is_file(const fs::path& path) {
   return fs::is_regular_file(path, ignored);
 }
 
-fs::path split_file(const fs::path& root, Split split) {
-  return root / "ImageSets" / "Segmentation" / (split == Split::kTrain ? "train.txt" : "val.txt");
+fs::path split_file(const fs::path& root, const std::string& list) {
+  return root / "ImageSets" / "Segmentation" / (list + ".txt");
 }
 
 class Voc final : public Dataset {
  public:
   explicit Voc(const DatasetOptions& options)
       : format_(format_of(options)), damaged_("voc", options.skip_damaged.value_or(false)), root_(options.root) {
-    list_names(split_file(root_, options.split), options);
+    const bool train = options.split == Split::kTrain;
+    list_names(split_file(root_, (train ? options.train_list : options.test_list).value_or(train ? "train" : "val")),
+               options);
     check_labels();
   }
 
@@ -160,8 +163,8 @@ std::vector<fs::path> candidates(const fs::path& root) {
 std::string lacking(const fs::path& folder) {
   for (const char* part : {"JPEGImages", "SegmentationClass"})
     if (!is_folder(folder / part)) return part;
-  for (const Split split : {Split::kTrain, Split::kTest})
-    if (!is_file(split_file(folder, split))) return split_file("", split).string();
+  for (const char* list : {"train", "val"})
+    if (!is_file(split_file(folder, list))) return split_file("", list).string();
   return "";
 }
 
@@ -191,6 +194,11 @@ constinit const DatasetDescription kVoc{
           int64_t classes = kClasses;
           k.integer("classes", classes, "Number of classes, background included.").at_least(1).at_most(kIgnoredLabel);
           options.classes = classes;
+          std::string train = "train", test = "val";
+          k.text("train_split", train, "Trains on the names in ImageSets/Segmentation/NAME.txt: train, trainaug.");
+          k.text("test_split", test, "Evaluates on those of this list.");
+          options.train_list = train;
+          options.test_list = test;
           damaged_key(k, options);
         },
     .format = format_of,

@@ -76,6 +76,16 @@ TEST_F(VocTest, ReadsTheLayout) {
   EXPECT_EQ(open()->size(), 2);
 }
 
+TEST_F(VocTest, OtherLists) {
+  write_file(folder_ / "ImageSets/Segmentation/trainaug.txt", "2007_01\n2007_02\n2007_03\n");
+  EXPECT_EQ(open({.train_list = "trainaug"})->size(), 3);
+  EXPECT_EQ(open({.split = Split::kTest, .train_list = "trainaug"})->size(), 1);
+  EXPECT_EQ(open({.split = Split::kTest, .test_list = "train"})->size(), 2);
+  EXPECT_SAYS(message({.train_list = "trainval"}), "ImageSets/Segmentation/trainval.txt: no such file");
+  EXPECT_SAYS(message_of<Error>([] { open_dataset("random", {.train_list = "x"}); }),
+              "data.train_split: random has no such key, but voc");
+}
+
 TEST_F(VocTest, GreyLabelPicturesAreIndicesToo) {
   Picture grey{.height = 24, .width = 40, .channels = 1, .bytes = std::vector<uint8_t>(24 * 40, 7)};
   grey.bytes[41] = 255;

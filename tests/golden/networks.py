@@ -1,6 +1,8 @@
-"""Writes network_NAME.json and network_NAME.safetensors: what torchvision's networks compute from hashed weights.
+"""Writes network_NAME.json and network_NAME.safetensors: what torchvision's networks compute from hashed weights; and
+HRNet, which torchvision does not have, as the class below computes it. network_counts.json has the sizes of all networks
+as published, beside the names of their tensors.
 
-Usage: python tests/golden/networks.py [NAME...] [--out DIR]     (default: the networks whose files are committed)
+Usage: python tests/golden/networks.py [NAME... | counts] [--out DIR]     (default: all that is committed)
 Needs PyTorch 2.11 and torchvision 0.26, CPU. README.md describes the files; tests/models/network_golden.h reads them.
 
 **Hashed tensors.** Weights, images and labels are functions of a name and an index, so that a test in C++ starts from the
@@ -72,9 +74,12 @@ def hashed(name, shape, center, scale):
     return torch.from_numpy(value.astype(np.float32).astype(np.float64)).reshape(shape)
 
 
-def hashed_batch(name, batch, size, classes):
+def hashed_batch(name, batch, size, classes, maps=False):
+    """Images, and a label for each, or with `maps` for each pixel."""
     images = hashed(name + "/images", [batch, 3, size, size], 0.0, 2.0)
-    return images, torch.from_numpy((hashed_words(name + "/labels", batch) % np.uint64(classes)).astype(np.int64))
+    shape = (batch, size, size) if maps else (batch,)
+    labels = (hashed_words(name + "/labels", math.prod(shape)) % np.uint64(classes)).astype(np.int64)
+    return images, torch.from_numpy(labels).reshape(shape)
 
 
 def fingerprint(name, g):
@@ -140,6 +145,99 @@ def cifar_resnet(make, classes):
     return model
 
 
+def vgg16_bn(classes, width=1.0):
+    """torchvision's vgg16_bn with all channels times width."""
+    plan = [v if v == "M" else round(v * width) for v in torchvision.models.vgg.cfgs["D"]]
+    model = torchvision.models.VGG(torchvision.models.vgg.make_layers(plan, batch_norm=True), num_classes=classes,
+                                   init_weights=False, dropout=0.0)
+    hidden = round(4096 * width)
+    model.classifier[0] = nn.Linear(plan[-2] * 49, hidden)
+    model.classifier[3] = nn.Linear(hidden, hidden)
+    model.classifier[6] = nn.Linear(hidden, classes)
+    return model
+
+
+def conv_norm(inputs, outputs, kernel, stride=1, act=True, bias=False):
+    layers = [nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=bias), nn.BatchNorm2d(outputs)]
+    return nn.Sequential(*layers, nn.ReLU()) if act else nn.Sequential(*layers)
+
+
+class HrNetModule(nn.Module):
+    """Section 3 of Wang et al., TPAMI 2021: parallel branches of basic blocks, then the exchange between resolutions."""
+
+    def __init__(self, channels, blocks):
+        super().__init__()
+        basic = torchvision.models.resnet.BasicBlock
+        self.branches = nn.ModuleList(nn.Sequential(*(basic(c, c) for _ in range(blocks))) for c in channels)
+        count = len(channels)
+        self.fuse_layers = nn.ModuleList(
+            nn.ModuleList(self.path(channels, source, target) for source in range(count)) for target in range(count))
+
+    @staticmethod
+    def path(channels, source, target):
+        if source == target:
+            return nn.Identity()
+        if source > target:
+            return conv_norm(channels[source], channels[target], 1, act=False)
+        steps = target - source
+        return nn.Sequential(*(conv_norm(channels[source], channels[target if k == steps - 1 else source], 3, 2,
+                                         act=k < steps - 1) for k in range(steps)))
+
+    def forward(self, maps):
+        maps = [branch(x) for branch, x in zip(self.branches, maps)]
+        fused = []
+        for target, paths in enumerate(self.fuse_layers):
+            parts = [path(x) for path, x in zip(paths, maps)]
+            fused.append(F.relu(sum(resized(part, maps[target].shape[2:]) for part in parts)))
+        return fused
+
+
+def resized(x, size):
+    return x if x.shape[2:] == size else F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+class HrNet(nn.Module):
+    """HRNetV2 with the head of arXiv:1904.04514: all resolutions, enlarged and joined, and two 1x1 convolutions."""
+
+    def __init__(self, classes, planes, bottlenecks, channels, blocks, modules):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, 3, 2, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.conv2 = nn.Conv2d(64, 64, 3, 2, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(64)
+        bottleneck = torchvision.models.resnet.Bottleneck
+        shortcut = conv_norm(64, 4 * planes, 1, act=False)
+        self.layer1 = nn.Sequential(bottleneck(64, planes, downsample=shortcut),
+                                    *(bottleneck(4 * planes, planes) for _ in range(bottlenecks - 1)))
+        widths = [channels * 2**i for i in range(4)]
+        self.transition1 = nn.ModuleList([conv_norm(4 * planes, widths[0], 3),
+                                          nn.Sequential(conv_norm(4 * planes, widths[1], 3, 2))])
+        for stage in (2, 3, 4):
+            if stage > 2:
+                new = nn.Sequential(conv_norm(widths[stage - 2], widths[stage - 1], 3, 2))
+                setattr(self, f"transition{stage - 1}", nn.ModuleList([*(nn.Identity() for _ in widths[:stage - 1]), new]))
+            setattr(self, f"stage{stage}",
+                    nn.Sequential(*(HrNetModule(widths[:stage], blocks) for _ in range(modules[stage - 2]))))
+        joined = sum(widths)
+        self.last_layer = nn.Sequential(*conv_norm(joined, joined, 1, bias=True), nn.Conv2d(joined, classes, 1))
+
+    def forward(self, x):
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.layer1(F.relu(self.bn2(self.conv2(x))))
+        maps = self.stage2([transition(x) for transition in self.transition1])
+        maps = self.stage3([*maps, self.transition2[-1](maps[-1])])
+        maps = self.stage4([*maps, self.transition3[-1](maps[-1])])
+        return self.last_layer(torch.cat([resized(m, maps[0].shape[2:]) for m in maps], 1))
+
+
+def hrnet_w18_small(classes):
+    return HrNet(classes, 32, 1, 16, 2, (1, 1, 1))
+
+
+def hrnet_w48(classes):
+    return HrNet(classes, 64, 4, 48, 4, (1, 4, 3))
+
+
 def efficientnet(classes):
     return torchvision.models.efficientnet_b0(num_classes=classes, stochastic_depth_prob=0.0, dropout=0.0)
 
@@ -152,9 +250,13 @@ def resnet_forms(make):
     return {"cifar": lambda classes: cifar_resnet(make, classes), "imagenet": lambda classes: make(num_classes=classes)}
 
 
-# name -> form -> a function of the number of classes that makes the module. `cifar`: 32x32; `imagenet`: 224x224.
+# name -> form -> a function of the number of classes that makes the module. The first form is small and compared in
+# everything; `imagenet`: logits at 224x224 alone.
 NETWORKS = {
     "vgg16": {"cifar": lambda classes: SmallVgg(classes, 0.125)},
+    "vgg16_torchvision": {"small": lambda classes: vgg16_bn(classes, 0.125),
+                          "imagenet": lambda classes: vgg16_bn(classes, 0.125)},
+    "hrnet_w18_small": {"maps": hrnet_w18_small},
     "efficientnet_b0": {
         "cifar": lambda classes: with_stride_1(efficientnet(classes), ["features.0.0", "features.2.0"]),
         "imagenet": efficientnet,
@@ -168,11 +270,22 @@ NETWORKS = {
     "resnet50": resnet_forms(torchvision.models.resnet50),
     "resnet101": resnet_forms(torchvision.models.resnet101),
 }
-COMMITTED = ["vgg16", "efficientnet_b0", "mobilenet_v2", "resnet18", "resnet50"]
-WIDTHS = {"vgg16": 0.125}
-FORMS = {"cifar": dict(size=32, classes=100, batch=4), "imagenet": dict(size=224, classes=1000, batch=1)}
+COMMITTED = ["vgg16", "vgg16_torchvision", "hrnet_w18_small", "efficientnet_b0", "mobilenet_v2", "resnet18", "resnet50"]
+WIDTHS = {"vgg16": 0.125, "vgg16_torchvision": 0.125}
+FORMS = {"cifar": dict(size=32, classes=100, batch=4), "small": dict(size=64, classes=100, batch=4),
+         "maps": dict(size=64, classes=6, batch=2, maps=True), "imagenet": dict(size=224, classes=1000, batch=1)}
+# As published: name -> module, classes, height, width.
+COUNTS = {
+    "vgg16": (vgg16_bn, 1000, 224, 224),
+    "efficientnet_b0": (efficientnet, 1000, 224, 224),
+    "mobilenet_v2": (mobilenet, 1000, 224, 224),
+    **{name: (lambda classes, make=getattr(torchvision.models, name): make(num_classes=classes), 1000, 224, 224)
+       for name in ("resnet18", "resnet34", "resnet50", "resnet101")},
+    "hrnet_w18_small": (hrnet_w18_small, 19, 512, 1024),
+    "hrnet_w48": (hrnet_w48, 19, 512, 1024),
+}
 # EfficientNet's lr is small because steps amplify rounding: tenfold per step at lr 0.05 and batch 8.
-LR = {"vgg16": 0.05, "mobilenet_v2": 2e-4, "resnet50": 2e-5}
+LR = {"vgg16": 0.05, "vgg16_torchvision": 0.005, "mobilenet_v2": 2e-4, "resnet50": 2e-5}
 STEPS = dict(count=10, batch=2, lr=0.005, momentum=0.9, nesterov=True, weight_decay=5e-4)
 
 
@@ -196,8 +309,8 @@ class Init:
             module = modules[owner]
             if isinstance(module, nn.BatchNorm2d):
                 self.ranges[name] = (1.0, 0.25) if kind == "weight" else (0.0, 0.5)
-            elif kind == "weight":  # a convolution with a bias reads averages, which vary less than maps
-                gain = 4 if isinstance(module, nn.Conv2d) and module.bias is not None else 1
+            elif kind == "weight":  # a 1x1 convolution with a bias reads averages, which vary less than maps
+                gain = 4 if isinstance(module, nn.Conv2d) and module.bias is not None and p.shape[2] == 1 else 1
                 self.ranges[name] = (0.0, short(gain * math.sqrt(3 / (p.numel() / p.shape[0]))))
             else:
                 self.ranges[name] = (0.0, 0.25)
@@ -225,7 +338,7 @@ class Init:
         return model
 
 
-def multiply_adds(model, size):
+def multiply_adds(model, height, width):
     """Of one image: every convolution and linear layer, from the shapes that pass through them. A bias counts nothing."""
     total = 0
 
@@ -236,17 +349,23 @@ def multiply_adds(model, size):
 
     handles = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
     with torch.no_grad():
-        model.eval()(torch.zeros(1, 3, size, size, dtype=next(model.parameters()).dtype))
+        p = next(model.parameters())
+        model.eval()(torch.zeros(1, 3, height, width, dtype=p.dtype, device=p.device))
     for h in handles:
         h.remove()
     return total
+
+
+def loss_of(logits, labels):
+    """Cross-entropy, of a map of logits at the size of the labels."""
+    return F.cross_entropy(resized(logits, labels.shape[1:]) if labels.dim() > 1 else logits, labels)
 
 
 def run(model, images, labels, training):
     """Logits, loss and gradients by name."""
     model.train(training)
     logits = model(images)
-    loss = F.cross_entropy(logits, labels)
+    loss = loss_of(logits, labels)
     grads = torch.autograd.grad(loss, list(model.parameters()))
     return logits.detach(), loss.item(), dict(zip([n for n, _ in model.named_parameters()], grads))
 
@@ -258,7 +377,7 @@ def error(got, want):
 def modes(make, init, form, tensors):
     """Evaluation and training mode at `form`'s size, f64, and PyTorch's f32 beside it."""
     size, classes, batch = (FORMS[form][k] for k in ("size", "classes", "batch"))
-    images, labels = hashed_batch(form, batch, size, classes)
+    images, labels = hashed_batch(form, batch, size, classes, "maps" in FORMS[form])
     report = {}
     for mode in ("evaluation", "training"):
         model = init.fill(make(classes).to(f64))
@@ -290,8 +409,8 @@ def modes(make, init, form, tensors):
     return report
 
 
-def ten_steps(make, init, steps, disturb=0.0):
-    classes, size = FORMS["cifar"]["classes"], FORMS["cifar"]["size"]
+def ten_steps(form, make, init, steps, disturb=0.0):
+    classes, size = FORMS[form]["classes"], FORMS[form]["size"]
     model = init.fill(make(classes).to(f64)).train()
     if disturb:
         generator = torch.Generator().manual_seed(1)
@@ -303,8 +422,8 @@ def ten_steps(make, init, steps, disturb=0.0):
     optimizer = torch.optim.SGD(groups, lr=steps["lr"], momentum=steps["momentum"], nesterov=steps["nesterov"])
     losses = []
     for step in range(steps["count"]):
-        images, labels = hashed_batch(f"step{step}", steps["batch"], size, classes)
-        loss = F.cross_entropy(model(images), labels)
+        images, labels = hashed_batch(f"step{step}", steps["batch"], size, classes, "maps" in FORMS[form])
+        loss = loss_of(model(images), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -315,12 +434,13 @@ def ten_steps(make, init, steps, disturb=0.0):
 def write(name, out):
     print(name)
     forms = NETWORKS[name]
-    make = forms["cifar"]
+    small, make = next(iter(forms.items()))
+    small_classes = FORMS[small]["classes"]
     # The largest form: with few positions per channel some variances are so low that other images amplify.
     largest = max(forms, key=lambda form: FORMS[form]["size"])
     images, _ = hashed_batch("calibration", 8, FORMS[largest]["size"], 1)
-    init = Init(forms[largest](100).to(f64), images)
-    model = make(100).to(f64)
+    init = Init(forms[largest](small_classes).to(f64), images)
+    model = make(small_classes).to(f64)
     shapes = {n: list(t.shape) for n, t in float_state(model).items()}
     assert set(shapes) == set(init.ranges)
     norm = next(iter(norms(model).values()))
@@ -332,11 +452,10 @@ def write(name, out):
     for form, make_form in forms.items():
         size, classes, batch = (FORMS[form][k] for k in ("size", "classes", "batch"))
         model = init.fill(make_form(classes).to(f64))
-        report["forms"][form] = dict(size=size, classes=classes, batch=batch,
-                                     parameters=sum(p.numel() for p in model.parameters()),
-                                     macs=multiply_adds(model, size))
+        report["forms"][form] = dict(FORMS[form], parameters=sum(p.numel() for p in model.parameters()),
+                                     macs=multiply_adds(model, size, size))
         print(f"  {form}: {report['forms'][form]}")
-        if form == "cifar":
+        if form == small:
             report["forms"][form].update(modes(make_form, init, form, tensors))
         else:
             images, _ = hashed_batch(form, batch, size, classes)
@@ -346,13 +465,31 @@ def write(name, out):
             tensors[f"{form}/evaluation/logits"] = logits
             report["forms"][form]["evaluation"] = dict(logits_f32_error=error(narrow, logits))
     steps = dict(STEPS, lr=LR.get(name, STEPS["lr"]))
-    losses, near = ten_steps(make, init, steps), ten_steps(make, init, steps, 1e-15)
+    losses, near = ten_steps(small, make, init, steps), ten_steps(small, make, init, steps, 1e-15)
     # How far rounding errors may carry the losses: the largest change when the first weights are disturbed by 1e-15.
     steps["loss_sensitivity"] = digits(max(abs(a - b) for a, b in zip(losses, near)), 2)
     report["steps"] = dict(steps, losses=losses)
     print(f"  losses {losses}, sensitivity {steps['loss_sensitivity']}")
     save(os.path.join(out, f"network_{name}.safetensors"), tensors, {})
     with open(os.path.join(out, f"network_{name}.json"), "w") as f:
+        f.write(pretty(report) + "\n")
+
+
+def write_counts(out):
+    """Parameters and multiply-adds as published, and FNV-1a of the sorted lines "NAME SHAPE\\n" of all tensors."""
+    report = {}
+    for name, (make, classes, height, width) in COUNTS.items():
+        with torch.device("meta"):
+            model = make(classes)
+        lines = "".join(sorted(f"{n} {'x'.join(map(str, t.shape))}\n" for n, t in float_state(model).items()))
+        seed = 14695981039346656037
+        for byte in lines.encode():
+            seed = (seed ^ byte) * 1099511628211 % 2**64
+        report[name] = dict(classes=classes, height=height, width=width, names=f"{seed:016x}",
+                            parameters=sum(p.numel() for p in model.parameters()),
+                            macs=multiply_adds(model, height, width))
+        print(f"  {name}: {report[name]}")
+    with open(os.path.join(out, "network_counts.json"), "w") as f:
         f.write(pretty(report) + "\n")
 
 
@@ -371,8 +508,8 @@ def main():
     p.add_argument("--out", default=HERE)
     a = p.parse_args()
     torch.set_num_threads(1)
-    for name in a.names or COMMITTED:
-        write(name, os.path.abspath(a.out))
+    for name in a.names or ["counts", *COMMITTED]:
+        write_counts(a.out) if name == "counts" else write(name, os.path.abspath(a.out))
 
 
 if __name__ == "__main__":

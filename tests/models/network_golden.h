@@ -1,5 +1,5 @@
-// Compares a network with what torchvision's network of that name computes from the same weights: the files
-// tests/golden/network_NAME.* (README.md there). torchvision_test.cpp lists the networks.
+// Compares a network with what torchvision's network of that name (HRNet: a reference written from the paper) computes
+// from the same weights: the files tests/golden/network_NAME.* (README.md there). torchvision_test.cpp lists them.
 #pragma once
 #include <gtest/gtest.h>
 
@@ -26,18 +26,22 @@ class NetworkGolden {
   /// `gradient_jump`: of f32 gradients, for deep networks of ReLUs: a pre-activation within rounding of the kink
   /// decides a gradient by jumps (PyTorch's own f32 gradients differ from its f64 ones by up to 0.18 there, its logits
   /// by 1e-6).
-  explicit NetworkGolden(NetworkOptions options, Json pool = Json::object(), double gradient_jump = 0)
+  /// `variant`: of the files' name, where a network has several: "_torchvision".
+  explicit NetworkGolden(NetworkOptions options, Json pool = Json::object(), double gradient_jump = 0,
+                         const std::string& variant = "")
       : options_(std::move(options)),
         pool_(std::move(pool)),
         gradient_jump_(gradient_jump),
-        facts_(read_json(std::string(TIDEPOOL_SOURCE_DIR) + "/tests/golden/network_" + options_.name + ".json")),
-        tensors_(read_golden("network_" + options_.name + ".safetensors")) {
+        facts_(
+            read_json(std::string(TIDEPOOL_SOURCE_DIR) + "/tests/golden/network_" + options_.name + variant + ".json")),
+        tensors_(read_golden("network_" + options_.name + variant + ".safetensors")),
+        small_(facts_.at("forms").begin().key()) {
     options_.width = facts_.at("width").get<double>();
   }
 
   bool has(const std::string& form) const { return facts_.at("forms").contains(form); }
 
-  /// Parameters and multiply-adds of every form, exactly; names of all tensors, and their shapes at 32x32.
+  /// Parameters and multiply-adds of every form, exactly; names of all tensors, and their shapes in the small form.
   void expect_counts() const {
     for (const auto& [form, facts] : facts_.at("forms").items()) {
       const auto network = make(form, DType::f32);
@@ -46,9 +50,9 @@ class NetworkGolden {
       EXPECT_EQ(trace.macs(), facts.at("macs").template get<int64_t>()) << form;
       std::set<std::string> names;
       for (const auto& [name, value] : network->state()) {
-        EXPECT_TRUE(facts_.at("tensors").contains(name)) << form << ": torchvision has no " << name;
+        EXPECT_TRUE(facts_.at("tensors").contains(name)) << form << ": the reference has no " << name;
         names.insert(name);
-        if (form != "cifar" || !facts_.at("tensors").contains(name)) continue;
+        if (form != small_ || !facts_.at("tensors").contains(name)) continue;
         Dims shape = Dims::filled(static_cast<int>(facts_.at("tensors").at(name).at(0).size()), 0);
         for (int i = 0; i < shape.rank(); ++i)
           shape[i] = facts_.at("tensors").at(name).at(0).at(static_cast<size_t>(i)).get<int64_t>();
@@ -59,9 +63,9 @@ class NetworkGolden {
     }
   }
 
-  /// Evaluation or training mode at 32x32, f64 beside torchvision and f32 beside the f64 network.
+  /// Evaluation or training mode in the small form, f64 beside the reference and f32 beside the f64 network.
   void expect_mode(bool training, double tolerance = 1e-9, double tolerance_f32 = 1e-4) const {
-    const ForwardBackward wide = run("cifar", training, DType::f64);
+    const ForwardBackward wide = run(small_, training, DType::f64);
     expect_f64(wide, training, tolerance);
     expect_f32(wide, training, tolerance_f32);
   }
@@ -74,10 +78,10 @@ class NetworkGolden {
     EXPECT_LE(relative_error(logits("imagenet", DType::f32), want), std::max(tolerance_f32, 2 * pytorch));
   }
 
-  /// Steps of SGD in f64 at 32x32, images and labels new in each: the losses.
+  /// Steps of SGD in f64 in the small form, images and labels new in each: the losses.
   void expect_steps(double tolerance = 1e-8) const {
     const Json& steps = facts_.at("steps");
-    const auto network = make("cifar", DType::f64);
+    const auto network = make(small_, DType::f64);
     fill(*network);
     OptimConfig optim;
     optim.name = "sgd";
@@ -87,19 +91,18 @@ class NetworkGolden {
     optim.schedule.type = ScheduleType::kConstant;
     const auto count = steps.at("count").get<int64_t>();
     Optimizer optimizer(optim, network->parameters(), count, count);
-    const auto task = find_task("classification").make({.classes = network->options().classes});
+    const auto task = task_of(small_);
     Stepper stepper(*network, *task, optimizer, LossConfig{}, 1);
     for (int64_t step = 0; step < count; ++step) {
-      const Json& cifar = facts_.at("forms").at("cifar");
-      const TensorBatch batch =
-          hashed_batch(fmt::format("step{}", step), steps.at("batch").get<int64_t>(), cifar, DType::f64);
+      const TensorBatch batch = hashed_batch(fmt::format("step{}", step), steps.at("batch").get<int64_t>(),
+                                             facts_.at("forms").at(small_), DType::f64);
       EXPECT_NEAR(stepper.step(batch, step).total, steps.at("losses").at(static_cast<size_t>(step)).get<double>(),
                   tolerance)
           << "step " << step;
     }
   }
 
-  /// The network of `form` ("cifar": 32x32, "imagenet": 224x224), with its own initial values.
+  /// The network of `form` ("cifar": 32x32, "imagenet": 224x224, ...), with its own initial values.
   std::unique_ptr<Network> make(const std::string& form, DType dtype) const {
     const Json& facts = facts_.at("forms").at(form);
     const auto size = facts.at("size").get<int64_t>();
@@ -139,8 +142,8 @@ class NetworkGolden {
   /// Logits, loss, the gradient of every parameter, and in training the
   /// running statistics. Errors are relative to a tensor's largest magnitude, those of a fingerprint to its L2 norm.
   void expect_f64(const ForwardBackward& pass, bool training, double tolerance) const {
-    const std::string mode = training ? "training" : "evaluation", stored = "cifar/" + mode + "/";
-    const Json& facts = facts_.at("forms").at("cifar").at(mode);
+    const std::string mode = training ? "training" : "evaluation", stored = small_ + "/" + mode + "/";
+    const Json& facts = facts_.at("forms").at(small_).at(mode);
     EXPECT_LE(relative_error(pass.logits, tensors_.tensors.at(stored + "logits")), tolerance);
     EXPECT_NEAR(pass.loss, facts.at("loss").get<double>(), tolerance * facts.at("loss").get<double>());
     const double zero = tolerance * facts.at("largest_gradient").get<double>();
@@ -168,8 +171,8 @@ class NetworkGolden {
   /// Element by element: an error of `tolerance` or twice PyTorch's own, whichever is
   /// larger. expect_f64 holds the f64 network itself.
   void expect_f32(const ForwardBackward& want, bool training, double tolerance) const {
-    const Json& facts = facts_.at("forms").at("cifar").at(training ? "training" : "evaluation");
-    const ForwardBackward got = run("cifar", training, DType::f32);
+    const Json& facts = facts_.at("forms").at(small_).at(training ? "training" : "evaluation");
+    const ForwardBackward got = run(small_, training, DType::f32);
     const auto limit = [&](const Json& pytorch) { return std::max(tolerance, 2 * pytorch.get<double>()); };
     double jump = gradient_jump_;
     if (jump > 0)
@@ -197,11 +200,18 @@ class NetworkGolden {
     }
   }
 
+  /// With a label for each image, or where the form has maps, for each pixel.
   static TensorBatch hashed_batch(const std::string& name, int64_t batch, const Json& form, DType dtype) {
     const auto size = form.at("size").get<int64_t>();
+    const Dims labels = form.contains("maps") ? Dims{batch, size, size} : Dims{batch};
     return {
         hashed_tensor(name + "/images", {batch, 3, size, size}, 0, 2).to(dtype).contiguous(MemoryFormat::channels_last),
-        hashed_labels(name + "/labels", batch, form.at("classes").get<int64_t>())};
+        hashed_labels(name + "/labels", labels.product(), form.at("classes").get<int64_t>()).reshape(labels)};
+  }
+  std::unique_ptr<Task> task_of(const std::string& form) const {
+    const Json& facts = facts_.at("forms").at(form);
+    return find_task(facts.contains("maps") ? "segmentation" : "classification")
+        .make({.classes = facts.at("classes").get<int64_t>()});
   }
 
   ForwardBackward run(const std::string& form, bool training, DType dtype) const {
@@ -214,7 +224,7 @@ class NetworkGolden {
     {
       const Tape::Scope scope(&tape);
       pass.logits = pass.network->forward(batch.images, {.training = training});
-      loss = cross_entropy(pass.logits, batch.labels, 0);
+      loss = task_of(form)->loss(pass.logits, batch.labels);
     }
     pass.loss = loss.item();
     tape.backward(loss);
@@ -255,6 +265,7 @@ class NetworkGolden {
   double gradient_jump_;
   Json facts_;
   SafetensorsFile tensors_;
+  std::string small_;  // the form in which everything is compared
 };
 
 }  // namespace tidepool

@@ -557,6 +557,17 @@ TEST(LearningRate, OtherTypes) {
   EXPECT_DOUBLE_EQ(rate(schedule, 30), 0.02);
   EXPECT_DOUBLE_EQ(rate(schedule, 64), 0.02);
   EXPECT_DOUBLE_EQ(rate(schedule, 65), 0.004);
+  schedule = {.type = ScheduleType::kPolynomial, .end_lr = 0.02, .milestones = {}, .power = 2};
+  EXPECT_DOUBLE_EQ(rate(schedule, 0), 0.1);
+  EXPECT_DOUBLE_EQ(rate(schedule, 50), 0.02 + 0.08 * 0.25);
+  EXPECT_DOUBLE_EQ(rate(schedule, 100), 0.02);
+  schedule = {.type = ScheduleType::kExponential, .warmup_epochs = 1, .milestones = {}, .gamma = 0.5};
+  schedule.every_epochs = 2.4;  // 24 steps, from the first one on
+  EXPECT_DOUBLE_EQ(rate(schedule, 4), 0.05);
+  EXPECT_DOUBLE_EQ(rate(schedule, 23), 0.1);
+  EXPECT_DOUBLE_EQ(rate(schedule, 24), 0.05);
+  EXPECT_DOUBLE_EQ(rate(schedule, 47), 0.05);
+  EXPECT_DOUBLE_EQ(rate(schedule, 48), 0.025);
 }
 
 TEST(LearningRate, LateGroupWarmsUpWhenItBegins) {
