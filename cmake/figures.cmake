@@ -1,0 +1,15 @@
+# Figures are written as SVG by the program itself, and as PNG where cairo is there (Debian: libcairo2-dev).
+find_path(TIDEPOOL_CAIRO_INCLUDE cairo.h PATH_SUFFIXES cairo)
+find_library(TIDEPOOL_CAIRO_LIBRARY cairo)
+mark_as_advanced(TIDEPOOL_CAIRO_INCLUDE TIDEPOOL_CAIRO_LIBRARY)
+set(TIDEPOOL_RASTER raster_absent.cpp)
+if(TIDEPOOL_CAIRO_INCLUDE AND TIDEPOOL_CAIRO_LIBRARY)
+  set(TIDEPOOL_RASTER raster_cairo.cpp)
+endif()
+
+function(tidepool_link_raster target)
+  if(TIDEPOOL_RASTER STREQUAL "raster_cairo.cpp")
+    target_include_directories(${target} SYSTEM PRIVATE ${TIDEPOOL_CAIRO_INCLUDE})
+    target_link_libraries(${target} PRIVATE ${TIDEPOOL_CAIRO_LIBRARY})
+  endif()
+endfunction()
