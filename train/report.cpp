@@ -606,7 +606,7 @@ void write_report(const Report& report, const fs::path& folder, const std::strin
   write_file_atomically(folder / (name + ".md"), report_markdown(report));
   write_file_atomically(folder / (name + ".csv"), report_csv(report));
   write_file_atomically(folder / (name + ".tex"), report_latex(report));
-  write_file_atomically(folder / (name + ".html"), report_html(report));
+  write_file_atomically(folder / (name + ".html"), report_html(report, folder));
 }
 
 }  // namespace tidepool

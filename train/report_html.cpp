@@ -1,9 +1,13 @@
-// The HTML page of a table: one file, with the shapes of each row drawn to scale.
+// The HTML page of a table: one file, with the shapes of each row drawn to scale and the figures of its runs.
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
 
 #include "train/escape.h"
+#include "train/figures/curves.h"
+#include "train/figures/learned_shapes.h"
+#include "train/figures/pareto.h"
+#include "train/figures/run_record.h"
 #include "train/report.h"
 
 namespace tidepool {
@@ -38,20 +42,30 @@ std::vector<bool> number_columns(const ReportTable& table) {
   return numbers;
 }
 
-// Boxes to scale: one for each map, with the input's outline behind them.
-std::string shapes_svg(const ReportRow& row) {
+// Of the longest side of any map in the report, in CSS pixels of the small boxes within the table.
+constexpr double kBoxSide = 30;
+
+double pixels_per_element(const Report& report) {
+  double longest = 1;
+  for (const ReportRow& row : report.rows)
+    for (const ReportShape& s : row.shapes) longest = std::max({longest, s.height, s.width});
+  return kBoxSide / longest;
+}
+
+// Boxes to scale, one for each map.
+std::string shapes_svg(const ReportRow& row, double scale) {
   if (row.shapes.empty()) return "-";
-  constexpr double kPixel = 1.5, kGap = 6;
+  constexpr double kGap = 4, kLeast = 2;
   double width = 0, height = 0;
   for (const ReportShape& s : row.shapes) {
-    width += std::max(2.0, s.width * kPixel) + kGap;
-    height = std::max(height, s.height * kPixel);
+    width += std::max(kLeast, s.width * scale) + kGap;
+    height = std::max(height, s.height * scale);
   }
   std::string svg = fmt::format(R"(<svg role="img" aria-label="{}" width="{:.1f}" height="{:.1f}">)",
                                 escape_html(shapes_text(row)), width, height + 2);
   double x = 1;
   for (const ReportShape& s : row.shapes) {
-    const double w = std::max(2.0, s.width * kPixel), h = std::max(2.0, s.height * kPixel);
+    const double w = std::max(kLeast, s.width * scale), h = std::max(kLeast, s.height * scale);
     svg +=
         fmt::format(R"(<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"><title>{}: {} x {}</title></rect>)",
                     x, 1 + (height - h) / 2, w, h, escape_html(s.slot), length_text(s.height), length_text(s.width));
@@ -60,37 +74,97 @@ std::string shapes_svg(const ReportRow& row) {
   return svg + "</svg>";
 }
 
+std::string figure_html(const figures::Drawing& drawing, const std::string& caption) {
+  return fmt::format("<figure>\n{}<figcaption>{}</figcaption>\n</figure>\n", figures::svg(drawing),
+                     escape_html(caption));
+}
+
+// The runs of the report whose folders are there, row by row.
+std::vector<figures::RunGroup> report_runs(const Report& report, const std::filesystem::path& folder) {
+  std::vector<figures::RunRecord> runs;
+  for (const ReportRow& row : report.rows)
+    for (const auto& [seed, result] : row.seeds) {
+      const auto run = folder / "runs" / fmt::format("{}-seed{}", row.row.name, seed);
+      if (std::filesystem::exists(run / "log.jsonl") && std::filesystem::exists(run / "config.json"))
+        runs.push_back(figures::read_run(run));
+    }
+  return figures::group_runs(std::move(runs));
+}
+
+// Learned shapes, accuracy against GMACs, and the curves of what was trained on the same data.
+std::string figures_html(const Report& report, const std::filesystem::path& folder) {
+  std::vector<figures::RunGroup> groups = report_runs(report, folder);
+  std::erase_if(groups, [](const figures::RunGroup& group) { return group.runs.front().steps.empty(); });
+  if (groups.empty()) return "";
+  std::string text = "<h2>Figures</h2>\n";
+  if (std::any_of(groups.begin(), groups.end(),
+                  [](const figures::RunGroup& group) { return figures::learns_shapes(group.runs.front()); }))
+    text += figure_html(
+        figures::draw_learned_shapes(groups),
+        "Learned shapes: the map after every resize slot, to scale, and the paths of the shape parameters.");
+  if (groups.size() > 1) text += figure_html(figures::draw_pareto(groups), report.metric.label + " against GMACs.");
+  std::vector<std::string> contexts;
+  for (const figures::RunGroup& group : groups) {
+    const std::string context = figures::context_text(group.runs.front().config);
+    if (std::find(contexts.begin(), contexts.end(), context) != contexts.end()) continue;
+    contexts.push_back(context);
+    std::vector<figures::RunGroup> same;
+    for (const figures::RunGroup& other : groups)
+      if (figures::context_text(other.runs.front().config) == context) same.push_back(other);
+    text += figure_html(figures::draw_curves(same, {.panels = {"loss", "accuracy"}}), "Curves: " + context + ".");
+  }
+  return text;
+}
+
 }  // namespace
 
-std::string report_html(const Report& report) {
+std::string report_html(const Report& report, const std::filesystem::path& folder) {
   std::string text = fmt::format(R"html(<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{0}</title>
 <style>
-body {{ font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 84rem; padding: 0 1rem; color: #222; }}
+body {{ font: 15px/1.5 system-ui, Helvetica, Arial, sans-serif; margin: 2rem auto; max-width: 1240px; padding: 0 1rem; color: #222; }}
 h1 {{ font-size: 1.4rem; }}
+h2 {{ font-size: 1.15rem; margin-top: 2rem; }}
 .wide {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap; }}
-th, td {{ padding: .3rem .7rem; text-align: left; }}
-th {{ border-bottom: 2px solid #222; }}
+table {{ border-collapse: collapse; font-size: 12.5px; line-height: 1.35; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: .25rem .45rem; text-align: left; }}
+th {{ border-bottom: 2px solid #222; vertical-align: bottom; }}
+td {{ white-space: nowrap; }}
+td.last {{ white-space: normal; }}
 .n {{ text-align: right; }}
 tr.first td {{ border-top: 1px solid #999; }}
 tr.learned td {{ background: #eef6fb; }}
-rect {{ fill: #bcdcf0; stroke: #15608f; }}
-dl {{ display: grid; grid-template-columns: max-content auto; gap: .2rem 1rem; margin-top: 1.5rem; }}
+td rect {{ fill: #bcdcf0; stroke: #15608f; }}
+td svg {{ display: block; }}
+figure {{ margin: 1.5rem 0; }}
+figure svg {{ max-width: 100%; height: auto; border: 1px solid #e4e4e4; }}
+figcaption {{ font-size: .9rem; color: #555; }}
+dl {{ display: grid; grid-template-columns: max-content auto; gap: .2rem 1rem; margin-top: 1.5rem; font-size: .9rem; }}
 dt {{ font-weight: 600; }}
 dd {{ margin: 0; overflow-wrap: anywhere; }}
 .warning {{ color: #a40000; }}
+@page {{ size: A4 landscape; margin: 12mm; }}
+@media print {{
+  body {{ margin: 0; padding: 0; max-width: none; font-size: 10pt; -webkit-print-color-adjust: exact; print-color-adjust: exact; }}
+  table {{ font-size: 7.5pt; }}
+  th, td {{ padding: .15rem .25rem; }}
+  thead {{ display: table-header-group; }}
+  tr, figure {{ break-inside: avoid; }}
+  figure svg {{ max-height: 165mm; border: none; }}
+  h2 {{ break-after: avoid; }}
+}}
 </style></head><body>
 <h1>{0}</h1>
 <div class="wide"><table>
-<tr>)html",
+<thead><tr>)html",
                                  escape_html(report.title));
   const ReportTable table = report_table(report);
   const std::vector<bool> numbers = number_columns(table);
   for (size_t i = 0; i < table.header.size(); ++i)
     text += fmt::format("<th{}>{}</th>", numbers[i] ? " class=\"n\"" : "", escape_html(table.header[i]));
-  text += "<th>drawn to scale</th></tr>\n";
+  text += "<th>drawn to scale</th></tr></thead>\n<tbody>\n";
+  const double scale = pixels_per_element(report);
   for (size_t r = 0; r < table.cells.size(); ++r) {
     const auto& cells = table.cells[r];
     const ReportRow& row = report.rows[r];
@@ -98,16 +172,22 @@ dd {{ margin: 0; overflow-wrap: anywhere; }}
     if (row.row.learns_shape) classes += classes.empty() ? "learned" : " learned";
     text += fmt::format("<tr class=\"{}\">", classes);
     for (size_t i = 0; i < cells.size(); ++i)
-      text += fmt::format("<td{}>{}</td>", numbers[i] ? " class=\"n\"" : "", escape_html(cells[i]));
-    text += fmt::format("<td>{}</td></tr>\n", shapes_svg(row));
+      text += fmt::format("<td{}>{}</td>",
+                          numbers[i]              ? " class=\"n\""
+                          : i + 1 == cells.size() ? " class=\"last\""
+                                                  : "",
+                          escape_html(cells[i]));
+    text += fmt::format("<td>{}</td></tr>\n", shapes_svg(row, scale));
   }
-  text += "</table></div>\n<dl>\n";
+  text += "</tbody></table></div>\n<dl>\n";
   for (const auto& [what, note] : report_notes(report)) {
     const bool warning = what == "INCOMPLETE" || what == "Failed";
     text += fmt::format("<dt{0}>{1}</dt><dd{0}>{2}</dd>\n", warning ? " class=\"warning\"" : "", escape_html(what),
                         what == kCommand ? "<code>" + escape_html(note) + "</code>" : escape_html(note));
   }
-  return text + "</dl>\n</body></html>\n";
+  text += "</dl>\n";
+  if (!folder.empty()) text += figures_html(report, folder);
+  return text + "</body></html>\n";
 }
 
 }  // namespace tidepool

@@ -28,21 +28,6 @@ std::pair<double, double> interval(const Summary& s) {
   return {s.mean - half, s.mean + half};
 }
 
-// What may stand in one panel: the same images and as much training of the same network.
-std::string context_of(const Json& config) {
-  const Json& data = config.at("data");
-  const Json none = Json::object();
-  const Json& variant = data.contains("variant") ? data.at("variant") : none;
-  const std::string type = variant.is_object() ? variant.value("type", std::string("none")) : "none";
-  std::string text =
-      fmt::format("{}, {}", config.at("model").at("name").get<std::string>(), data.at("name").get<std::string>());
-  if (type != "none") text += ", " + type;
-  if (data.contains("train_images") && data.at("train_images").is_number_integer())
-    text += fmt::format(", {} images", data.at("train_images").get<int64_t>());
-  if (config.at("train").contains("epochs")) text += fmt::format(", {} epochs", config.at("train").at("epochs").dump());
-  return text;
-}
-
 // The part of labels that all of them begin with, up to a '-'.
 size_t common_start(const std::vector<ParetoPoint>& points) {
   if (points.size() < 2) return 0;
@@ -92,7 +77,7 @@ Drawing draw_pareto(std::span<const RunGroup> groups, const std::string& title) 
     }
     if (values.empty()) continue;
     const Json& config = group.runs.front().config;
-    const std::string context = context_of(config);
+    const std::string context = context_text(config);
     auto panel = std::find_if(panels.begin(), panels.end(), [&](const ParetoPanel& p) { return p.title == context; });
     if (panel == panels.end()) panel = panels.insert(panel, {.title = context});
     panel->points.push_back({group.label, pool_text(config), *summarize(gmacs), *summarize(values)});

@@ -233,6 +233,20 @@ std::string pool_text(const Json& config) {
   return names.empty() ? "human-designed" : fmt::format("{}", fmt::join(names, ", "));
 }
 
+std::string context_text(const Json& config) {
+  const Json& data = config.at("data");
+  const Json none = Json::object();
+  const Json& variant = data.contains("variant") ? data.at("variant") : none;
+  const std::string type = variant.is_object() ? variant.value("type", std::string("none")) : "none";
+  std::string text =
+      fmt::format("{}, {}", config.at("model").at("name").get<std::string>(), data.at("name").get<std::string>());
+  if (type != "none") text += ", " + type;
+  if (data.contains("train_images") && data.at("train_images").is_number_integer())
+    text += fmt::format(", {} images", data.at("train_images").get<int64_t>());
+  if (config.at("train").contains("epochs")) text += fmt::format(", {} epochs", config.at("train").at("epochs").dump());
+  return text;
+}
+
 bool learns_shapes(const RunRecord& run) {
   return std::any_of(run.shapes.begin(), run.shapes.end(),
                      [](const ShapePath& path) { return !path.name.ends_with(".size"); });

@@ -82,6 +82,9 @@ std::vector<RunGroup> read_groups(std::span<const fs::path> paths, const RecordP
 /// "dynopool, soft": the operators in the slots of model.pool that differ from each other; "human-designed" where none
 /// is named. Each with its published name where it has one.
 std::string pool_text(const Json& config);
+/// What may stand in one panel, the same images and as much training of the same network: "vgg16, cifar100, tile, 10000
+/// images, 12 epochs".
+std::string context_text(const Json& config);
 /// Whether an operator of model.pool learns its map's size.
 bool learns_shapes(const RunRecord& run);
 
