@@ -322,7 +322,6 @@ Drawing draw_sheet(const Sheet& sheet) {
   const auto across = static_cast<double>(columns);
   Drawing drawing{.width = 2 * kMargin + across * sheet.panel_width + (across - 1) * kBetween, .title = sheet.title};
   const double width = drawing.width - 2 * kMargin;
-  drawing.shapes.emplace_back();  // the white ground, once its height is known
   double top = kMargin;
   if (!sheet.title.empty()) {
     drawing.add(
@@ -341,10 +340,7 @@ Drawing draw_sheet(const Sheet& sheet) {
   top += sheet.panel_height;
   if (!sheet.note.empty()) top += draw_note(drawing, {kMargin, top + 2}, width, sheet.note) + 4;
   drawing.height = std::ceil(top + kMargin);
-  drawing.shapes.front() = Path{{{0, 0}, {drawing.width, 0}, {drawing.width, drawing.height}, {0, drawing.height}},
-                                true,
-                                {},
-                                Colour{255, 255, 255}};
+  drawing.ground();
   return drawing;
 }
 

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cmath>
+#include <iterator>
 
 #include "data/png.h"
 #include "train/escape.h"
@@ -92,6 +93,13 @@ void Drawing::box(const Box& b, std::optional<Colour> fill, std::optional<Stroke
            true,
            std::move(stroke),
            fill});
+}
+
+void Drawing::ground() {
+  std::vector<Shape> above = std::move(shapes);
+  shapes.clear();
+  box({0, 0, width, height}, Colour{255, 255, 255});
+  shapes.insert(shapes.end(), std::make_move_iterator(above.begin()), std::make_move_iterator(above.end()));
 }
 
 double text_width(std::string_view text, double size, bool bold) {

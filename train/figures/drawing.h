@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -76,7 +77,12 @@ struct Drawing {
   std::string title = {};  ///< what it shows, for those who cannot see it
   std::vector<Shape> shapes = {};
 
-  void add(Shape shape) { shapes.push_back(std::move(shape)); }
+  template <class T>
+  void add(T shape) {
+    shapes.emplace_back(std::in_place_type<T>, std::move(shape));
+  }
+  /// A white ground beneath everything, of the drawing's size.
+  void ground();
   void line(Point from, Point to, Stroke stroke) { add(Path{{from, to}, false, std::move(stroke), {}}); }
   void box(const Box& box, std::optional<Colour> fill, std::optional<Stroke> stroke = {});
 };

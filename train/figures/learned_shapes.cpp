@@ -331,7 +331,6 @@ Drawing draw_learned_shapes(std::span<const RunGroup> groups, const LearnedShape
     throw Error("{}: expected a run with shapes in result.json or shapes.csv",
                 groups.front().runs.front().folder.string());
   Drawing drawing{.title = options.title};
-  drawing.shapes.emplace_back();  // the white ground, once its size is known
   double top = kMargin, width = 0;
   if (!options.title.empty()) {
     drawing.add(Text{.text = options.title, .at = {kMargin, top + 14}, .size = 14, .bold = true});
@@ -356,10 +355,7 @@ Drawing draw_learned_shapes(std::span<const RunGroup> groups, const LearnedShape
   top += draw_note(drawing, {kMargin, top}, width, note);
   drawing.width = std::ceil(2 * kMargin + width);
   drawing.height = std::ceil(top + kMargin);
-  drawing.shapes.front() = Path{{{0, 0}, {drawing.width, 0}, {drawing.width, drawing.height}, {0, drawing.height}},
-                                true,
-                                {},
-                                Colour{255, 255, 255}};
+  drawing.ground();
   return drawing;
 }
 

@@ -37,7 +37,7 @@ Drawing draw_variants(const Dataset& dataset, const VariantSheetOptions& options
   Drawing drawing{.width = 2 * kMargin + kNames + columns * (wide + kGap) - kGap,
                   .height = 2 * kMargin + rows * (high + kGap) + 12,
                   .title = fmt::format("images of {} in {} variants", dataset.name(), options.variants.size())};
-  drawing.box({0, 0, drawing.width, drawing.height}, Colour{255, 255, 255});
+  drawing.ground();
   for (size_t row = 0; row < options.variants.size(); ++row) {
     const VariantOptions& variant = options.variants[row];
     const double top = kMargin + static_cast<double>(row) * (high + kGap);
