@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "core/error.h"
 #include "train/escape.h"
 #include "train/figures/curves.h"
 #include "train/figures/learned_shapes.h"
@@ -186,7 +187,11 @@ dd {{ margin: 0; overflow-wrap: anywhere; }}
                         what == kCommand ? "<code>" + escape_html(note) + "</code>" : escape_html(note));
   }
   text += "</dl>\n";
-  if (!folder.empty()) text += figures_html(report, folder);
+  if (!folder.empty()) try {
+      text += figures_html(report, folder);
+    } catch (const Error& error) {  // the table stands without them
+      text += fmt::format("<p class=\"warning\">No figures: {}</p>\n", escape_html(error.what()));
+    }
   return text + "</body></html>\n";
 }
 

@@ -84,20 +84,29 @@ void draw_band(Drawing& drawing, const Series& s, const Scale& x, const Scale& y
   drawing.add(Path{std::move(outline), true, {}, s.look.colour.faded(0.18)});
 }
 
+// An interval from `low` to `high` along an axis; an end that is beyond the axis has no cap.
+void draw_whisker(const std::pair<double, double>& range, const Scale& axis, const auto& line) {
+  constexpr double kCap = 3;
+  if (range.first == range.second) return;
+  const double low = std::max(range.first, axis.low), high = std::min(range.second, axis.high);
+  line(axis(low), axis(high), 0, 0);
+  for (const auto& [end, bound] : {std::pair{range.first, low}, {range.second, high}})
+    if (end == bound) line(axis(end), axis(end), -kCap, kCap);
+}
+
 void draw_whiskers(Drawing& drawing, const Series& s, const Scale& x, const Scale& y) {
   const Stroke stroke{.colour = s.look.colour, .width = 1.1, .dash = {}};
-  constexpr double kCap = 3;
   for (size_t i = 0; i < s.y_range.size(); ++i) {
-    const double at = x(s.points[i].x), low = y(s.y_range[i].first), high = y(s.y_range[i].second);
-    if (low == high) continue;
-    drawing.line({at, low}, {at, high}, stroke);
-    for (const double end : {low, high}) drawing.line({at - kCap, end}, {at + kCap, end}, stroke);
+    const double at = x(s.points[i].x);
+    draw_whisker(s.y_range[i], y, [&](double from, double to, double left, double right) {
+      drawing.line({at + left, from}, {at + right, to}, stroke);
+    });
   }
   for (size_t i = 0; i < s.x_range.size(); ++i) {
-    const double at = y(s.points[i].y), low = x(s.x_range[i].first), high = x(s.x_range[i].second);
-    if (low == high) continue;
-    drawing.line({low, at}, {high, at}, stroke);
-    for (const double end : {low, high}) drawing.line({end, at - kCap}, {end, at + kCap}, stroke);
+    const double at = y(s.points[i].y);
+    draw_whisker(s.x_range[i], x, [&](double from, double to, double up, double down) {
+      drawing.line({from, at + up}, {to, at + down}, stroke);
+    });
   }
 }
 
@@ -120,6 +129,10 @@ void draw_names(Drawing& drawing, const Panel& panel, const Box& area, const Sca
     for (size_t i = 0; i < s.points.size(); ++i) {
       const Point at{x(s.points[i].x), y(s.points[i].y)};
       taken.push_back({at.x - 4, at.y - 4, 8, 8});
+      if (i < s.y_range.size())
+        taken.push_back({at.x - 1.5, y(s.y_range[i].second), 3, y(s.y_range[i].first) - y(s.y_range[i].second)});
+      if (i < s.x_range.size())
+        taken.push_back({x(s.x_range[i].first), at.y - 1.5, x(s.x_range[i].second) - x(s.x_range[i].first), 3});
     }
   const auto overlap = [](const Box& a, const Box& b) {
     const double wide = std::min(a.right(), b.right()) - std::max(a.left, b.left),
@@ -171,7 +184,7 @@ std::vector<double> nice_ticks(double low, double high, int wanted, bool whole) 
   const double power = std::pow(10, std::floor(std::log10(rough)));
   double step = 10 * power;
   for (const double factor : {5., 2., 1.})
-    if (factor * power >= rough * 0.999) step = factor * power;
+    if (factor * power * (wanted + 1) >= high - low) step = factor * power;
   if (whole) step = std::max(1., std::round(step));
   std::vector<double> ticks;
   for (double k = std::ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; ++k) ticks.push_back(k * step + 0.0);
@@ -202,11 +215,39 @@ std::vector<std::string> tick_texts(const std::vector<double>& ticks) {
   return texts;
 }
 
-void draw_panel(Drawing& drawing, const Box& box, const Panel& panel) {
+namespace {
+
+// The y axis of a panel of this height.
+struct YAxis {
+  Range range;
+  std::vector<double> ticks;
+  std::vector<std::string> texts;
+  double gutter = 0;  // what its texts and label take
+};
+
+YAxis y_axis(const Panel& panel, double height) {
   Range yr = widened(y_range(panel), 0.06);
   if (panel.least) yr.low = std::max(yr.low, *panel.least);
   if (panel.most) yr.high = std::min(yr.high, *panel.most);
   if (yr.high <= yr.low) yr.high = yr.low + 1;
+  YAxis axis{.range = yr, .ticks = nice_ticks(yr.low, yr.high, height < 160 ? 3 : 5, panel.whole_y), .texts = {}};
+  axis.texts = tick_texts(axis.ticks);
+  for (const std::string& text : axis.texts) axis.gutter = std::max(axis.gutter, text_width(text, kTickSize));
+  axis.gutter += 8 + (panel.y_label.empty() ? 0 : 18);
+  return axis;
+}
+
+}  // namespace
+
+double panel_gutter(const Panel& panel, double height) {
+  return y_axis(panel, height).gutter;
+}
+
+void draw_panel(Drawing& drawing, const Box& box, const Panel& panel, double gutter) {
+  const YAxis y_side = y_axis(panel, box.height);
+  const Range& yr = y_side.range;
+  const std::vector<double>& ys = y_side.ticks;
+  const std::vector<std::string>& y_texts = y_side.texts;
   Range xr = x_range(panel);
   const bool logarithmic = panel.logarithmic_x && xr.low > 0;
   if (logarithmic) {
@@ -215,13 +256,8 @@ void draw_panel(Drawing& drawing, const Box& box, const Panel& panel) {
   } else {
     xr = widened(xr, 0.03);
   }
-  const std::vector<double> ys = nice_ticks(yr.low, yr.high, box.height < 160 ? 3 : 5, panel.whole_y);
-  const std::vector<std::string> y_texts = tick_texts(ys);
-  double wide = 0;
-  for (const std::string& text : y_texts) wide = std::max(wide, text_width(text, kTickSize));
-
   Box area = box;
-  area.left += wide + 8 + (panel.y_label.empty() ? 0 : 18);
+  area.left += std::max(gutter, y_side.gutter);
   area.width = box.right() - 10 - area.left;
   area.top += panel.title.empty() ? 6 : 24;
   area.height = box.bottom() - 20 - (panel.x_label.empty() ? 0 : 16) - area.top;
@@ -329,13 +365,16 @@ Drawing draw_sheet(const Sheet& sheet) {
     top += 26;
   }
   if (!sheet.legend.empty()) top += draw_legend(drawing, {kMargin, top}, width, sheet.legend) + 8;
+  std::vector<double> gutters(columns, 0);  // so that the axes below each other begin at one place
+  for (size_t i = 0; i < sheet.panels.size(); ++i)
+    gutters[i % columns] = std::max(gutters[i % columns], panel_gutter(sheet.panels[i], sheet.panel_height));
   for (size_t i = 0; i < sheet.panels.size(); ++i) {
     const size_t column = i % columns;
     if (i > 0 && column == 0) top += sheet.panel_height + kBetween;
     draw_panel(drawing,
                {kMargin + static_cast<double>(column) * (sheet.panel_width + kBetween), top, sheet.panel_width,
                 sheet.panel_height},
-               sheet.panels[i]);
+               sheet.panels[i], gutters[column]);
   }
   top += sheet.panel_height;
   if (!sheet.note.empty()) top += draw_note(drawing, {kMargin, top + 2}, width, sheet.note) + 4;

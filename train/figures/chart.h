@@ -46,8 +46,11 @@ struct Panel {
   bool whole_y = false;  ///< ticks at whole numbers only
 };
 
-/// Draws axes, grid and series into a box, which has room for the labels of the axes and the title.
-void draw_panel(Drawing& drawing, const Box& box, const Panel& panel);
+/// What the labels of the y axis take on the left, in a box of this height.
+double panel_gutter(const Panel& panel, double height);
+/// Draws axes, grid and series into a box, which has room for the labels of the axes and the title. `gutter`: the least
+/// that is left free for the labels of the y axis.
+void draw_panel(Drawing& drawing, const Box& box, const Panel& panel, double gutter = 0);
 
 struct LegendEntry {
   std::string label;

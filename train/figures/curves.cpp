@@ -159,6 +159,7 @@ std::vector<Panel> shape_panels(const CurveContext& c, bool sizes) {
     if (!moves(c.groups, name)) continue;
     Panel panel = shape_panel(c.groups, name, c.steps);
     panel.x_label = c.x_label;
+    panel.whole_y = sizes;
     panels.push_back(std::move(panel));
   }
   return panels;

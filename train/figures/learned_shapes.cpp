@@ -15,7 +15,7 @@
 namespace tidepool::figures {
 namespace {
 
-constexpr double kMargin = 12, kNames = 196, kInput = 92, kBoxSide = 72, kSmall = 9.5, kPathHeight = 118;
+constexpr double kMargin = 12, kNames = 196, kInput = 92, kBoxSide = 64, kSmall = 9.5, kPathHeight = 100;
 
 struct MapSize {
   double height = 0, width = 0;
@@ -76,14 +76,9 @@ double penalty(const Json& config) {
 ShapeRow shape_row(const RunGroup& group) {
   const Json& config = group.runs.front().config;
   ShapeRow row{.group = &group, .method = pool_text(config), .data = data_text(config), .colour = kColours[3]};
-  static const std::vector<std::pair<std::string, Colour>> kMethods = {
-      {"Shape Adaptor", kColours[1]}, {"DiffStride", kColours[2]}, {"DynOPool", kColours[0]}};
-  row.order = 0;
-  for (size_t i = 0; i < kMethods.size(); ++i)
-    if (row.method.find(kMethods[i].first) != std::string::npos) {
-      row.order = static_cast<int>(i) + 1;
-      row.colour = kMethods[i].second;
-    }
+  constexpr Colour kMethods[] = {kColours[3], kColours[1], kColours[2], kColours[0]};
+  row.order = pool_rank(row.method);
+  row.colour = kMethods[row.order];
   if (row.order == 0 && !learns_shapes(group.runs.front())) row.colour = kColours[6];
   if (const double lambda = penalty(config); lambda > 0) row.method += fmt::format(", penalty {:g}", lambda);
   for (const RunRecord& run : group.runs)
@@ -138,7 +133,7 @@ std::vector<Block> blocks_of(std::span<const RunGroup> groups) {
     block->rows.push_back(std::move(row));
   }
   for (Block& block : blocks) {
-    std::vector<std::string> data;
+    std::vector<std::string> data = {"plain", "stretch_v", "stretch_h", "tile", "large"};
     for (const ShapeRow& row : block.rows)
       if (std::find(data.begin(), data.end(), row.data) == data.end()) data.push_back(row.data);
     const auto place = [&](const ShapeRow& row) {
@@ -201,7 +196,7 @@ class BlockPainter {
     drawing_.line({kMargin, top}, {kMargin + width(), top}, {.colour = kSoft, .width = 1, .dash = {}});
     top += 8;
     for (const ShapeRow& row : block_.rows)
-      if (learns_shapes(row.group->runs.front())) top = strip(row, top);
+      if (learns_shapes(row.group->runs.front())) top = strip(row, top, &row == last_learned());
     return top;
   }
 
@@ -271,7 +266,7 @@ class BlockPainter {
       drawing_.box(box_at(at, top + 6, high, block_.input), kFaint, Stroke{kSoft, 1, {}});
       text(at, block_.input);
     }
-    const ShapeRow* reference = designed(row);
+    const ShapeRow* reference = learns_shapes(row.group->runs.front()) ? designed(row) : nullptr;
     for (size_t i = 0; i < block_.slots.size(); ++i) {
       const auto found = row.maps.find(block_.slots[i]);
       if (found == row.maps.end()) continue;
@@ -289,7 +284,15 @@ class BlockPainter {
     return top + high + 26;
   }
 
-  double strip(const ShapeRow& row, double top) {
+  const ShapeRow* last_learned() const {
+    const ShapeRow* last = nullptr;
+    for (const ShapeRow& row : block_.rows)
+      if (learns_shapes(row.group->runs.front())) last = &row;
+    return last;
+  }
+
+  // The last one names the x axis of all.
+  double strip(const ShapeRow& row, double top, bool last) {
     drawing_.add(Text{.text = fitted_text(row.method, kNames - 10, 12, true),
                       .at = {kMargin, top + kPathHeight / 2 - 9},
                       .size = 12,
@@ -311,10 +314,11 @@ class BlockPainter {
       Panel panel = shape_panel(group, name, steps);
       for (Series& s : panel.series) s.look.colour = row.colour;
       panel.title = name;
-      panel.x_label = steps ? "step" : "epoch";
-      draw_panel(drawing_, {column(i), top, pitch_ - 4, kPathHeight}, panel);
+      const double axis = last ? 16 : 0;
+      if (last) panel.x_label = steps ? "step" : "epoch";
+      draw_panel(drawing_, {column(i), top, pitch_ - 4, kPathHeight + axis}, panel, 40);
     }
-    return top + kPathHeight + 10;
+    return top + kPathHeight + (last ? 24 : 8);
   }
 
   Drawing& drawing_;

@@ -14,6 +14,7 @@ namespace {
 struct ParetoPoint {
   std::string label, operators;
   Summary gmacs, metric;  // the metric in percent
+  std::pair<double, double> gmacs_range;
 };
 
 struct ParetoPanel {
@@ -53,7 +54,7 @@ Series series_of(const std::vector<ParetoPoint>& points, const Look& look, size_
   s.strength = 0.6;
   for (const ParetoPoint* p : sorted) {
     s.points.push_back({p->gmacs.mean, p->metric.mean});
-    s.x_range.push_back(interval(p->gmacs));
+    s.x_range.push_back(p->gmacs_range);
     s.y_range.push_back(interval(p->metric));
     s.names.push_back(p->label.size() > cut ? p->label.substr(cut) : p->label);
   }
@@ -80,7 +81,12 @@ Drawing draw_pareto(std::span<const RunGroup> groups, const std::string& title) 
     const std::string context = context_text(config);
     auto panel = std::find_if(panels.begin(), panels.end(), [&](const ParetoPanel& p) { return p.title == context; });
     if (panel == panels.end()) panel = panels.insert(panel, {.title = context});
-    panel->points.push_back({group.label, pool_text(config), *summarize(gmacs), *summarize(values)});
+    panel->points.push_back(
+        {group.label,
+         pool_text(config),
+         *summarize(gmacs),
+         *summarize(values),
+         {*std::min_element(gmacs.begin(), gmacs.end()), *std::max_element(gmacs.begin(), gmacs.end())}});
     if (std::find(operators.begin(), operators.end(), panel->points.back().operators) == operators.end())
       operators.push_back(panel->points.back().operators);
     const auto n = static_cast<int64_t>(values.size());
@@ -91,6 +97,9 @@ Drawing draw_pareto(std::span<const RunGroup> groups, const std::string& title) 
     throw Error("{}: expected a run that has ended, with {}_last and gmacs in its result.json",
                 groups.front().runs.front().folder.string(), metric.name);
 
+  std::sort(operators.begin(), operators.end(), [](const std::string& a, const std::string& b) {
+    return std::pair(pool_rank(a), a) < std::pair(pool_rank(b), b);
+  });
   Sheet sheet{.title = title,
               .columns = 2,
               .panel_width = panels.size() == 1 ? 620. : 470.,
@@ -99,8 +108,12 @@ Drawing draw_pareto(std::span<const RunGroup> groups, const std::string& title) 
     sheet.legend.push_back(
         {.label = operators[i], .look = {look(i).colour, {}, look(i).mark}, .line = false, .mark = true});
   for (const ParetoPanel& p : panels) {
-    Panel panel{
-        .title = p.title, .x_label = "GMACs of the final shapes, one image", .y_label = metric.label + " last, %"};
+    Panel panel{.title = p.title,
+                .x_label = "GMACs of the final shapes, one image",
+                .y_label = metric.label + " last, %",
+                .series = {},
+                .least = 0,
+                .most = 100};
     double low = p.points.front().gmacs.mean, high = low;
     for (size_t i = 0; i < operators.size(); ++i) {
       std::vector<ParetoPoint> points;
@@ -115,9 +128,11 @@ Drawing draw_pareto(std::span<const RunGroup> groups, const std::string& title) 
     panel.logarithmic_x = high > 4 * low;
     sheet.panels.push_back(std::move(panel));
   }
-  sheet.note = most == 1 ? std::string("One seed per point: no intervals, and no claim about a difference.")
-                         : fmt::format("Means over {} seeds with 95% intervals of the means (Student's t).",
-                                       least == most ? fmt::format("{}", most) : fmt::format("{} to {}", least, most));
+  sheet.note =
+      most == 1
+          ? std::string("One seed per point: no intervals, and no claim about a difference.")
+          : fmt::format("Means over {} seeds with 95% intervals of the mean {} (Student's t) and the range of GMACs.",
+                        least == most ? fmt::format("{}", most) : fmt::format("{} to {}", least, most), metric.label);
   return draw_sheet(sheet);
 }
 

@@ -233,6 +233,13 @@ std::string pool_text(const Json& config) {
   return names.empty() ? "human-designed" : fmt::format("{}", fmt::join(names, ", "));
 }
 
+int pool_rank(const std::string& text) {
+  const char* learned[] = {"Shape Adaptor", "DiffStride", "DynOPool"};
+  for (int i = 2; i >= 0; --i)
+    if (text.find(learned[i]) != std::string::npos) return i + 1;
+  return 0;
+}
+
 std::string context_text(const Json& config) {
   const Json& data = config.at("data");
   const Json none = Json::object();

@@ -82,6 +82,9 @@ std::vector<RunGroup> read_groups(std::span<const fs::path> paths, const RecordP
 /// "dynopool, soft": the operators in the slots of model.pool that differ from each other; "human-designed" where none
 /// is named. Each with its published name where it has one.
 std::string pool_text(const Json& config);
+/// In what order figures show the pool_text of rows: human-designed shapes 0, Shape Adaptor 1, DiffStride 2,
+/// DynOPool 3.
+int pool_rank(const std::string& text);
 /// What may stand in one panel, the same images and as much training of the same network: "vgg16, cifar100, tile, 10000
 /// images, 12 epochs".
 std::string context_text(const Json& config);
