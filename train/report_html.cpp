@@ -93,7 +93,7 @@ std::vector<figures::RunGroup> report_runs(const Report& report, const std::file
 }
 
 // Learned shapes, accuracy against GMACs, and the curves of what was trained on the same data.
-std::string figures_html(const Report& report, const std::filesystem::path& folder) {
+std::string drawn_figures(const Report& report, const std::filesystem::path& folder) {
   std::vector<figures::RunGroup> groups = report_runs(report, folder);
   std::erase_if(groups, [](const figures::RunGroup& group) { return group.runs.front().steps.empty(); });
   if (groups.empty()) return "";
@@ -115,6 +115,15 @@ std::string figures_html(const Report& report, const std::filesystem::path& fold
     text += figure_html(figures::draw_curves(same, {.panels = {"loss", "accuracy"}}), "Curves: " + context + ".");
   }
   return text;
+}
+
+// The table stands without them where a run cannot be read.
+std::string figures_html(const Report& report, const std::filesystem::path& folder) {
+  try {
+    return drawn_figures(report, folder);
+  } catch (const Error& error) {
+    return fmt::format("<p class=\"warning\">No figures: {}</p>\n", escape_html(error.what()));
+  }
 }
 
 }  // namespace
@@ -187,11 +196,7 @@ dd {{ margin: 0; overflow-wrap: anywhere; }}
                         what == kCommand ? "<code>" + escape_html(note) + "</code>" : escape_html(note));
   }
   text += "</dl>\n";
-  if (!folder.empty()) try {
-      text += figures_html(report, folder);
-    } catch (const Error& error) {  // the table stands without them
-      text += fmt::format("<p class=\"warning\">No figures: {}</p>\n", escape_html(error.what()));
-    }
+  if (!folder.empty()) text += figures_html(report, folder);
   return text + "</body></html>\n";
 }
 
