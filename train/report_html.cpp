@@ -112,7 +112,8 @@ std::string drawn_figures(const Report& report, const std::filesystem::path& fol
     std::vector<figures::RunGroup> same;
     for (const figures::RunGroup& other : groups)
       if (figures::context_text(other.runs.front().config) == context) same.push_back(other);
-    text += figure_html(figures::draw_curves(same, {.panels = {"loss", "accuracy"}}), "Curves: " + context + ".");
+    text += figure_html(figures::draw_curves(same, {.panels = {"loss", "accuracy"}, .columns = 3}),
+                        "Curves: " + context + ".");
   }
   return text;
 }

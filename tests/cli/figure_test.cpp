@@ -83,8 +83,8 @@ TEST_F(FigureTest, PlotsAndFiguresOfRuns) {
   expect_refused({"plot", "runs/max-seed1"}, {"runs/max-seed1/log.jsonl", "no step is logged"});
   fs::remove(file("runs/max-seed1/log.jsonl"));
   expect_refused({"plot", "runs/max-seed1"}, {"runs/max-seed1", "no log.jsonl"});
-  write("runs/max-seed1/config.json", "{\"data\": {}}");
-  expect_refused({"plot", "runs/max-seed1"}, {"runs/max-seed1/config.json", "expected the config of a run"});
+  write("runs/max-seed1/config.json", R"({"data": {"nam": "procedural"}})");
+  expect_refused({"plot", "runs/max-seed1"}, {"runs/max-seed1/config.json", "data.nam"});
 }
 
 TEST_F(FigureTest, WrongRequestsAreRefused) {

@@ -184,7 +184,7 @@ std::vector<double> nice_ticks(double low, double high, int wanted, bool whole) 
   const double power = std::pow(10, std::floor(std::log10(rough)));
   double step = 10 * power;
   for (const double factor : {5., 2., 1.})
-    if (factor * power * (wanted + 1) >= high - low) step = factor * power;
+    if (factor * power * (wanted + 2) >= high - low) step = factor * power;
   if (whole) step = std::max(1., std::round(step));
   std::vector<double> ticks;
   for (double k = std::ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; ++k) ticks.push_back(k * step + 0.0);

@@ -97,9 +97,8 @@ Drawing draw_pareto(std::span<const RunGroup> groups, const std::string& title) 
     throw Error("{}: expected a run that has ended, with {}_last and gmacs in its result.json",
                 groups.front().runs.front().folder.string(), metric.name);
 
-  std::sort(operators.begin(), operators.end(), [](const std::string& a, const std::string& b) {
-    return std::pair(pool_rank(a), a) < std::pair(pool_rank(b), b);
-  });
+  std::stable_sort(operators.begin(), operators.end(),
+                   [](const std::string& a, const std::string& b) { return pool_rank(a) < pool_rank(b); });
   Sheet sheet{.title = title,
               .columns = 2,
               .panel_width = panels.size() == 1 ? 620. : 470.,

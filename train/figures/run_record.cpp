@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/text.h"
+#include "train/config.h"
 #include "train/same_run.h"
 
 namespace tidepool::figures {
@@ -158,17 +159,13 @@ std::vector<fs::path> find_runs(std::span<const fs::path> paths) {
 }
 
 RunRecord read_run(const fs::path& folder, const RecordParts& parts) {
-  RunRecord run{.folder = folder, .config = read_json(folder / "config.json"), .result = {}};
-  const std::string file = (folder / "config.json").string();
-  try {
-    run.seed = run.config.at("train").at("seed").get<uint64_t>();
-    run.config.at("data").at("name").get<std::string>();
-    run.config.at("model").at("name").get<std::string>();
-    run.config.at("train").at("batch").get<int64_t>();
-    run.task = &find_task(run.config.value("task", std::string("classification")));
-  } catch (const Json::exception& error) {
-    throw Error("{}: expected the config of a run: {}", file, error.what());
-  }
+  const fs::path file = folder / "config.json";
+  const Config config = load_config_text(completed_config(read_json(file)).dump(), file.string());
+  RunRecord run{.folder = folder,
+                .config = config.resolved,
+                .result = {},
+                .seed = config.train.seed,
+                .task = &find_task(config.task)};
   if (fs::exists(folder / "result.json")) run.result = read_json(folder / "result.json");
   if (parts.log) {
     if (!fs::exists(folder / "log.jsonl")) throw Error("{}: holds no log.jsonl: nothing was trained", folder.string());
@@ -250,7 +247,10 @@ std::string context_text(const Json& config) {
   if (type != "none") text += ", " + type;
   if (data.contains("train_images") && data.at("train_images").is_number_integer())
     text += fmt::format(", {} images", data.at("train_images").get<int64_t>());
-  if (config.at("train").contains("epochs")) text += fmt::format(", {} epochs", config.at("train").at("epochs").dump());
+  if (config.at("train").contains("epochs")) {
+    const Json& epochs = config.at("train").at("epochs");
+    text += fmt::format(", {} epoch{}", epochs.dump(), epochs == 1 ? "" : "s");
+  }
   return text;
 }
 

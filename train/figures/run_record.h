@@ -39,7 +39,7 @@ struct ShapePath {
 
 struct RunRecord {
   fs::path folder;
-  Json config;                 ///< config.json
+  Json config;                 ///< config.json, with the defaults of keys that it lacks
   std::optional<Json> result;  ///< result.json; none: the run has not ended
   uint64_t seed = 1;
   const TaskDescription* task = nullptr;
