@@ -92,28 +92,28 @@ std::vector<figures::RunGroup> report_runs(const Report& report, const std::file
   return figures::group_runs(std::move(runs));
 }
 
-// Learned shapes, accuracy against GMACs, and the curves of what was trained on the same data.
+// For what was trained on the same data: learned shapes, accuracy against GMACs, and curves.
 std::string drawn_figures(const Report& report, const std::filesystem::path& folder) {
   std::vector<figures::RunGroup> groups = report_runs(report, folder);
   std::erase_if(groups, [](const figures::RunGroup& group) { return group.runs.front().steps.empty(); });
-  if (groups.empty()) return "";
-  std::string text = "<h2>Figures</h2>\n";
-  if (std::any_of(groups.begin(), groups.end(),
-                  [](const figures::RunGroup& group) { return figures::learns_shapes(group.runs.front()); }))
-    text += figure_html(
-        figures::draw_learned_shapes(groups),
-        "Learned shapes: the map after every resize slot, to scale, and the paths of the shape parameters.");
-  if (groups.size() > 1) text += figure_html(figures::draw_pareto(groups), report.metric.label + " against GMACs.");
-  std::vector<std::string> contexts;
-  for (const figures::RunGroup& group : groups) {
+  std::vector<std::pair<std::string, std::vector<figures::RunGroup>>> parts;
+  for (figures::RunGroup& group : groups) {
     const std::string context = figures::context_text(group.runs.front().config);
-    if (std::find(contexts.begin(), contexts.end(), context) != contexts.end()) continue;
-    contexts.push_back(context);
-    std::vector<figures::RunGroup> same;
-    for (const figures::RunGroup& other : groups)
-      if (figures::context_text(other.runs.front().config) == context) same.push_back(other);
-    text += figure_html(figures::draw_curves(same, {.panels = {"loss", "accuracy"}, .columns = 3}),
-                        "Curves: " + context + ".");
+    auto part = std::find_if(parts.begin(), parts.end(), [&](const auto& p) { return p.first == context; });
+    if (part == parts.end()) part = parts.insert(part, {context, {}});
+    part->second.push_back(std::move(group));
+  }
+  std::string text;
+  for (const auto& [context, rows] : parts) {
+    text += fmt::format("<h2>Figures: {}</h2>\n", escape_html(context));
+    if (std::any_of(rows.begin(), rows.end(), [](const auto& row) { return figures::learns_shapes(row.runs.front()); }))
+      text += figure_html(
+          figures::draw_learned_shapes(rows),
+          "The map after every resize slot, to scale, and the paths of the shape parameters: " + context + ".");
+    if (rows.size() > 1)
+      text += figure_html(figures::draw_pareto(rows), report.metric.label + " against GMACs: " + context + ".");
+    text += figure_html(figures::draw_curves(rows, {.panels = {"loss", "accuracy"}, .columns = 3}),
+                        "Training: " + context + ".");
   }
   return text;
 }
