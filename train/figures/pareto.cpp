@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "core/error.h"
 #include "train/statistics.h"
@@ -61,6 +62,22 @@ Series series_of(const std::vector<ParetoPoint>& points, const Look& look, size_
   return s;
 }
 
+// The methods that learn shapes have figure 4's colours; the others follow each other in grey and what is left.
+std::vector<Look> looks_of(const std::vector<std::string>& operators) {
+  constexpr size_t kColour[] = {6, 3, 4, 5}, kLearned[] = {6, 1, 2, 0};
+  constexpr Mark kMarks[] = {Mark::circle, Mark::square, Mark::diamond, Mark::triangle};
+  std::vector<Look> looks;
+  size_t designed = 0, learned = 0;
+  for (const std::string& name : operators) {
+    const int rank = pool_rank(name);
+    const size_t n = rank > 0 ? learned++ : designed++;
+    looks.push_back({.colour = kColours[rank > 0 ? kLearned[rank] : kColour[n % std::size(kColour)]],
+                     .dash = {},
+                     .mark = kMarks[(rank > 0 ? n + 1 : n / std::size(kColour)) % std::size(kMarks)]});
+  }
+  return looks;
+}
+
 }  // namespace
 
 Drawing draw_pareto(std::span<const RunGroup> groups, const std::string& title) {
@@ -103,9 +120,9 @@ Drawing draw_pareto(std::span<const RunGroup> groups, const std::string& title) 
               .columns = 2,
               .panel_width = panels.size() == 1 ? 620. : 470.,
               .panel_height = panels.size() == 1 ? 380. : 310.};
+  const std::vector<Look> looks = looks_of(operators);
   for (size_t i = 0; i < operators.size(); ++i)
-    sheet.legend.push_back(
-        {.label = operators[i], .look = {look(i).colour, {}, look(i).mark}, .line = false, .mark = true});
+    sheet.legend.push_back({.label = operators[i], .look = looks[i], .line = false, .mark = true});
   for (const ParetoPanel& p : panels) {
     Panel panel{.title = p.title,
                 .x_label = "GMACs of the final shapes, one image",
@@ -121,8 +138,7 @@ Drawing draw_pareto(std::span<const RunGroup> groups, const std::string& title) 
         high = std::max(high, point.gmacs.mean);
         if (point.operators == operators[i]) points.push_back(point);
       }
-      if (!points.empty())
-        panel.series.push_back(series_of(points, {look(i).colour, {}, look(i).mark}, common_start(p.points)));
+      if (!points.empty()) panel.series.push_back(series_of(points, looks[i], common_start(p.points)));
     }
     panel.logarithmic_x = high > 4 * low;
     sheet.panels.push_back(std::move(panel));
