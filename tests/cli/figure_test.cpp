@@ -38,8 +38,8 @@ TEST_F(FigureTest, PlotsAndFiguresOfRuns) {
   for (const char* part : {"Training loss", "top-1, test images", "Learning rate", "pool1.alpha", ">max<", ">dyno<",
                            "epoch", "Mean over 2 seeds"})
     EXPECT_TRUE(has(curves, part)) << part;
-  const Outcome one =
-      done({"plot", "runs/max-seed1", "--panels", "loss,lr", "--x", "steps", "--label", "2x2 max", "--out", "one.svg"});
+  const Outcome one = done(
+      {"plot", "runs/max-seed1", "--panels", "loss,lr", "--axis", "steps", "--label", "2x2 max", "--out", "one.svg"});
   EXPECT_TRUE(has(one.out, "one.svg")) << one.out;
   EXPECT_TRUE(has(text("one.svg"), ">2x2 max<") && has(text("one.svg"), ">step<"));
   EXPECT_FALSE(has(text("one.svg"), "top-1"));
@@ -62,7 +62,7 @@ TEST_F(FigureTest, PlotsAndFiguresOfRuns) {
     EXPECT_TRUE(png.status == 2 && has(png.err, "libcairo2-dev")) << png.err;
 
   // What cannot be drawn is refused, and nothing is left.
-  expect_refused({"plot", "runs", "--panels", "penalty"}, {"--panels", "'penalty'"});
+  expect_refused({"plot", "runs/max-seed1", "--panels", "penalty"}, {"--panels", "'penalty'"});
   expect_refused({"plot", "runs", "--panels", "losses"}, {"--panels", "'losses'", "did you mean 'loss'"});
   expect_refused({"plot", "runs", "--label", "one"}, {"--label", "2 rows (dyno, max)", "got 1"});
   expect_refused({"plot", "runs/max-seed1", "runs"}, {"max-seed1", "named twice"});
@@ -97,7 +97,7 @@ TEST_F(FigureTest, WrongRequestsAreRefused) {
   expect_refused({"plot", "empty", "--out", "plot.pdf"}, {"--out plot.pdf", ".svg or .png"});
   expect_refused({"plot", "empty", "--out", "plot"}, {"--out plot", ".svg or .png"});
   expect_refused({"plot", "empty", "--out", "no/such/plot.svg"}, {"no/such", "there is no folder"});
-  expect_refused({"plot", "empty", "--x", "hours"}, {"--x", "epochs", "hours"});
+  expect_refused({"plot", "empty", "--axis", "hours"}, {"--axis", "epochs", "hours"});
   expect_refused({"figure"}, {"1|4|pareto"});
   expect_refused({"figure", "2"}, {"unknown figure '2'", "1, 4, pareto"});
   expect_refused({"figure", "pareta"}, {"unknown figure 'pareta'", "did you mean 'pareto'"});
