@@ -148,6 +148,7 @@ TEST(Rooms, AVendorHasOneSourceFile) {
       {"NCCL", R"(^nccl.*)"},
       {"MPI", R"(^mpi\.h$)"},
       {"cxxopts", R"(^cxxopts\.hpp$)"},
+      {"cairo", R"(^(cairo/)?cairo.*\.h$)"},
       {"libjpeg", R"(^(jpeglib|turbojpeg)\.h$)"},
   };
   // core/parallel.h launches kernels, so nvcc alone sees the CUDA runtime there.

@@ -39,7 +39,7 @@ ArgumentCount count_arguments(const Command& command) {
   ArgumentCount count;
   for (const std::string& name : command.arguments) {
     if (!name.starts_with('[')) ++count.least;
-    count.most = name.ends_with("...") ? std::numeric_limits<size_t>::max() : count.most + 1;
+    count.most = name.find("...") != std::string::npos ? std::numeric_limits<size_t>::max() : count.most + 1;
   }
   return count;
 }

@@ -75,7 +75,7 @@ class Call {
 struct Command {
   std::string name;  ///< "op"
   std::string help;  ///< one line for `tidepool --help`
-  /// "NAME" is required, "[NAME]" is optional, "NAME..." takes one or more (last only).
+  /// "NAME" is required, "[NAME]" is optional, "NAME..." takes one or more, "[NAME...]" any number (last only).
   std::vector<std::string> arguments = {};
   std::vector<Option> options = {};
   std::string details = {};  ///< more for `tidepool CMD --help`; lines are printed as they are

@@ -322,6 +322,7 @@ struct TrainConfig {
   std::optional<int64_t> checkpoint_every;
   int64_t eval_every = 1;
   std::string device = "auto";
+  bool tensorboard = false;
 
   void keys(Keys& k) {
     k.integer("epochs", epochs, "Passes over the training images.").at_least(0).at_most(kLargestInt);
@@ -347,6 +348,9 @@ struct TrainConfig {
         .at_least(1)
         .at_most(kLargestInt);
     k.choice("device", device, {"auto", "cpu", "cuda"}, "auto: a GPU where there is one.").decides_no_weights();
+    k.flag("tensorboard", tensorboard,
+           "Also write the log, the shapes, some training images and the config as TensorBoard's event files.")
+        .decides_no_weights();
   }
 };
 

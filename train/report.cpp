@@ -249,28 +249,6 @@ Json ssim_json(const ReportRow& row) {
   return row.fidelity && row.fidelity->ssim() ? Json(*row.fidelity->ssim()) : Json(nullptr);
 }
 
-// Boxes to scale: one for each map, with the input's outline behind them.
-std::string shapes_svg(const ReportRow& row) {
-  if (row.shapes.empty()) return "-";
-  constexpr double kPixel = 1.5, kGap = 6;
-  double width = 0, height = 0;
-  for (const ReportShape& s : row.shapes) {
-    width += std::max(2.0, s.width * kPixel) + kGap;
-    height = std::max(height, s.height * kPixel);
-  }
-  std::string svg = fmt::format(R"(<svg role="img" aria-label="{}" width="{:.1f}" height="{:.1f}">)",
-                                escape_html(shapes_text(row)), width, height + 2);
-  double x = 1;
-  for (const ReportShape& s : row.shapes) {
-    const double w = std::max(2.0, s.width * kPixel), h = std::max(2.0, s.height * kPixel);
-    svg +=
-        fmt::format(R"(<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"><title>{}: {} x {}</title></rect>)",
-                    x, 1 + (height - h) / 2, w, h, escape_html(s.slot), length_text(s.height), length_text(s.width));
-    x += w + kGap;
-  }
-  return svg + "</svg>";
-}
-
 std::string failures_text(const Report& report) {
   std::string text;
   for (const ReportRow& row : report.rows)
@@ -577,53 +555,6 @@ std::string report_latex(const Report& report) {
   return text + "}\n\\end{table}\n";
 }
 
-std::string report_html(const Report& report) {
-  std::string text = fmt::format(R"html(<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{0}</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 84rem; padding: 0 1rem; color: #222; }}
-h1 {{ font-size: 1.4rem; }}
-.wide {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap; }}
-th, td {{ padding: .3rem .7rem; text-align: left; }}
-th {{ border-bottom: 2px solid #222; }}
-.n {{ text-align: right; }}
-tr.first td {{ border-top: 1px solid #999; }}
-tr.learned td {{ background: #eef6fb; }}
-rect {{ fill: #bcdcf0; stroke: #15608f; }}
-dl {{ display: grid; grid-template-columns: max-content auto; gap: .2rem 1rem; margin-top: 1.5rem; }}
-dt {{ font-weight: 600; }}
-dd {{ margin: 0; overflow-wrap: anywhere; }}
-.warning {{ color: #a40000; }}
-</style></head><body>
-<h1>{0}</h1>
-<div class="wide"><table>
-<tr>)html",
-                                 escape_html(report.title));
-  const std::vector<Column> shown = columns(report);
-  for (const Column& column : shown)
-    text += fmt::format("<th{}>{}</th>", column.number ? " class=\"n\"" : "", escape_html(column.name));
-  text += "<th>drawn to scale</th></tr>\n";
-  const auto cells = cells_of(report);
-  for (size_t r = 0; r < cells.size(); ++r) {
-    const ReportRow& row = report.rows[r];
-    std::string classes = r == 0 || row.row.data != report.rows[r - 1].row.data ? "first" : "";
-    if (row.row.learns_shape) classes += classes.empty() ? "learned" : " learned";
-    text += fmt::format("<tr class=\"{}\">", classes);
-    for (size_t i = 0; i < cells[r].size(); ++i)
-      text += fmt::format("<td{}>{}</td>", shown[i].number ? " class=\"n\"" : "", escape_html(cells[r][i]));
-    text += fmt::format("<td>{}</td></tr>\n", shapes_svg(row));
-  }
-  text += "</table></div>\n<dl>\n";
-  for (const auto& [what, note] : report_notes(report)) {
-    const bool warning = what == "INCOMPLETE" || what == "Failed";
-    text += fmt::format("<dt{0}>{1}</dt><dd{0}>{2}</dd>\n", warning ? " class=\"warning\"" : "", escape_html(what),
-                        what == kCommand ? "<code>" + escape_html(note) + "</code>" : escape_html(note));
-  }
-  return text + "</dl>\n</body></html>\n";
-}
-
 Json report_json(const Report& report) {
   const std::string& metric = report.metric.name;
   Json rows = Json::array();
@@ -679,7 +610,7 @@ void write_report(const Report& report, const fs::path& folder, const std::strin
   write_file_atomically(folder / (name + ".md"), report_markdown(report));
   write_file_atomically(folder / (name + ".csv"), report_csv(report));
   write_file_atomically(folder / (name + ".tex"), report_latex(report));
-  write_file_atomically(folder / (name + ".html"), report_html(report));
+  write_file_atomically(folder / (name + ".html"), report_html(report, folder));
 }
 
 }  // namespace tidepool

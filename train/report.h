@@ -75,8 +75,9 @@ std::string report_markdown(const Report& report);
 std::string report_csv(const Report& report);
 /// A table environment that needs no package.
 std::string report_latex(const Report& report);
-/// A page that needs no other file; the shapes of each row drawn to scale.
-std::string report_html(const Report& report);
+/// A page that needs no other file; the shapes of each row drawn to scale, and the figures of the runs in `folder` /
+/// "runs" (empty: without them).
+std::string report_html(const Report& report, const std::filesystem::path& folder = {});
 /// {"rows": [...]}, what `tidepool table --json` prints: data, model, pool, lambda, seeds, "<metric>_mean" and other
 /// means, intervals and more.
 Json report_json(const Report& report);

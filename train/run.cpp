@@ -9,11 +9,13 @@
 #include "core/backend/caches.h"
 #include "core/backend/reduction.h"
 #include "core/tape.h"
+#include "data/preview.h"
 #include "train/ema.h"
 #include "train/run_directory.h"
 #include "train/same_run.h"
 #include "train/setup.h"
 #include "train/step.h"
+#include "train/tensorboard.h"
 
 namespace tidepool {
 namespace {
@@ -91,6 +93,16 @@ struct GradientStatistics {
     return list;
   }
 };
+
+// TensorBoard's tag of a key of log.jsonl: "train/loss", "val/top1", "test/loss", "test_best/top1".
+std::string event_tag(const std::string& key, const std::string& weights) {
+  for (const char* part : {"val_", "test_"})
+    if (key.starts_with(part)) {
+      const std::string name = std::string(part, std::string_view(part).size() - 1);
+      return fmt::format("{}{}{}/{}", name, weights.empty() ? "" : "_", weights, key.substr(name.size() + 1));
+    }
+  return "train/" + key;
+}
 
 // Of the epoch so far, for its line.
 struct EpochSums {
@@ -179,6 +191,7 @@ class Run {
     directory_.write_json("config.json", config_.resolved);
     write_provenance();
     directory_.open_logs(resumed ? step_ : RunDirectory::kFromTheStart);
+    if (config_.train.tensorboard) open_events(resumed);
     Allocator::of(device_).reset_peak();
     log_config_files(config_);
 
@@ -230,6 +243,7 @@ class Run {
         line["live_bytes"] = Allocator::of(device_).stats().live_bytes;
         line["peak_bytes"] = peak_bytes();
         line["shapes"] = shapes_json(network_->slot_shapes());
+        line["gmacs"] = network_->trace().gmacs();
         if (!shape_gradients_.empty()) {
           Json& pulls = line["shape_gradients"] = Json::object();
           for (const auto& [name, statistics] : shape_gradients_) pulls[name] = statistics.json();
@@ -237,10 +251,10 @@ class Run {
         window_begin = Clock::now();
         window_images = 0;
       }
-      directory_.log(line);
+      log(line);
       if (whole) {
         log_shapes();
-        directory_.flush();
+        flush_logs();
       }
       if (options_.progress)
         options_.progress({.step = step_,
@@ -334,7 +348,7 @@ class Run {
     if (weights) line["weights"] = weights;
     for (const auto& [name, value] : named_metrics(e)) line[prefix + name] = value;
     line[prefix + "loss"] = e.loss;
-    directory_.log(line);
+    log(line);
   }
 
   void epoch_ended() {
@@ -379,15 +393,53 @@ class Run {
 
   void log_shapes() {
     const int64_t epoch = step_ / steps_per_epoch_;
+    std::vector<std::pair<std::string, double>> scalars;
+    const auto row = [&](const std::string& name, int64_t i, double value) {
+      directory_.shape_row(step_, epoch, name, i, value);
+      scalars.emplace_back(fmt::format("shapes/{}.{}", name, i), value);
+    };
     for (const Parameter& p : network_->parameters()) {
       if (p.kind != ParameterKind::shape) continue;
       const auto values = p.value.values();
-      for (size_t i = 0; i < values.size(); ++i)
-        directory_.shape_row(step_, epoch, p.name, static_cast<int64_t>(i), values[i]);
+      for (size_t i = 0; i < values.size(); ++i) row(p.name, static_cast<int64_t>(i), values[i]);
     }
     for (const auto& [slot, size] : network_->slot_shapes())
-      for (int i = 0; i < size.rank(); ++i)
-        directory_.shape_row(step_, epoch, slot + ".size", i, static_cast<double>(size[i]));
+      for (int i = 0; i < size.rank(); ++i) row(slot + ".size", i, static_cast<double>(size[i]));
+    if (events_) events_->scalars(step_, scalars);
+  }
+
+  // A line of log.jsonl; its numbers are TensorBoard's scalars.
+  void log(const Json& line) {
+    directory_.log(line);
+    if (!events_) return;
+    std::vector<std::pair<std::string, double>> scalars;
+    for (const auto& [key, value] : line.items())
+      if (value.is_number() && key != "step" && key != "epoch")
+        scalars.emplace_back(event_tag(key, line.value("weights", std::string())), value.get<double>());
+    events_->scalars(step_, scalars);
+  }
+
+  void flush_logs() {
+    directory_.flush();
+    if (events_) events_->flush();
+  }
+
+  // With the config and some training images, where the run begins.
+  void open_events(bool resumed) {
+    events_.emplace(directory_.folder(), step_ + 1);
+    if (resumed) return;
+    events_->text(0, "config", "```json\n" + config_.resolved.dump(2) + "\n```");
+    const int64_t longest = std::max(data_.shape().height, data_.shape().width);
+    constexpr int64_t kImages = 8, kSide = 64;
+    try {
+      const bool maps = data_.train->format().label_maps;
+      events_->image(0, "images",
+                     make_preview(*data_.train, {.variants = {maps ? VariantOptions() : config_.data.variant},
+                                                 .images = preview_indices(*data_.train, kImages),
+                                                 .scale = std::max<int64_t>(1, kSide / longest)}));
+    } catch (const SkippedImage& damaged) {  // training goes on without it, and so does this
+      spdlog::warn("tensorboard: no pictures: {}", damaged.what());
+    }
   }
 
   size_t peak_bytes() const { return std::max(peak_before_, Allocator::of(device_).stats().peak_bytes); }
@@ -421,7 +473,7 @@ class Run {
     const int64_t epoch = steps_per_epoch_ > 0 ? step_ / steps_per_epoch_ : 0;
     file.tensors["state/position"] = Tensor::from<int64_t>({step_, epoch, step_ - epoch * steps_per_epoch_}, {3});
     file.metadata = metadata();
-    directory_.flush();
+    flush_logs();
     write_safetensors(directory_.last(), file);
   }
 
@@ -528,7 +580,7 @@ class Run {
     }
     log_evaluation(*last, "test_", "last");
     if (best) log_evaluation(*best, "test_", "best");
-    directory_.flush();
+    flush_logs();
     return true;
   }
 
@@ -553,6 +605,7 @@ class Run {
   Stepper stepper_;
   std::optional<MovingAverage> average_;
   RunDirectory directory_;
+  std::optional<EventFile> events_;
 
   int64_t step_ = 0, images_ = 0, evaluated_step_ = 0;
   double seconds_ = 0;
