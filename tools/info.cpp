@@ -34,7 +34,7 @@ StepMemory measure(const Config& config, Network& network) {
   };
   const TensorBatch batch = made_up_batch(config, network, *task, config.train.batch);
   Allocator::of(kCpu).reset_peak();
-  memory.gmacs_penalty = stepper.step(batch, 0).gmacs;
+  memory.gmacs_penalty = stepper.step(batch, 0).penalty;
   memory.peak_bytes = Allocator::of(kCpu).stats().peak_bytes;
   return memory;
 }

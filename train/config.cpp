@@ -342,6 +342,12 @@ void check_together(const Config& config, const Origins& origins) {
     }
   };
   check_schedule(optim.schedule, "optim.schedule", "optim.schedule.warmup_epochs");
+  const auto check_group = [&](const GroupSettings& group, const Json& said, const std::string& path) {
+    if (said.contains("schedule") || said.contains("warmup_epochs"))
+      check_schedule(group.schedule, path + ".schedule",
+                     path + (said.contains("warmup_epochs") ? ".warmup_epochs" : ".schedule.warmup_epochs"));
+  };
+  check_group(*optim.shape, config.resolved["optim"]["shape"], "optim.shape");
   std::set<std::string> globs;
   for (size_t i = 0; i < optim.groups.size(); ++i) {
     const std::string path = fmt::format("optim.groups.{}", i);
@@ -350,10 +356,7 @@ void check_together(const Config& config, const Origins& origins) {
     if (!globs.insert(optim.groups[i].match).second) {
       fail(path + ".match", fmt::format("{} has a group already, and the first one wins", said["match"].dump()));
     }
-    if (said.contains("schedule") || said.contains("warmup_epochs")) {
-      check_schedule(optim.groups[i].schedule, path + ".schedule",
-                     path + (said.contains("warmup_epochs") ? ".warmup_epochs" : ".schedule.warmup_epochs"));
-    }
+    check_group(optim.groups[i], said, path);
   }
 }
 
