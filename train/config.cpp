@@ -17,17 +17,12 @@
 #include "data/named_normalisation.h"
 #include "layers/pool/operator.h"
 #include "models/registry.h"
+#include "train/embedded.h"
 #include "train/optimizers/rule.h"
 #include "train/task.h"
 
 namespace tidepool {
 
-// Defined by a generated source: cmake/embed.cmake.
-struct EmbeddedFile {
-  const char* name;
-  const unsigned char* bytes;
-  size_t size;
-};
 extern const EmbeddedFile kEmbeddedConfigs[];
 extern const size_t kEmbeddedConfigs_count;
 
@@ -82,9 +77,28 @@ const KeyList& config_keys() {
   return list;
 }
 
+namespace fs = std::filesystem;
+
 namespace {
 
-namespace fs = std::filesystem;
+bool is_file(const fs::path& path) {
+  std::error_code code;
+  return fs::is_regular_file(path, code);
+}
+
+}  // namespace
+
+std::vector<fs::path> config_folders() {
+  std::vector<fs::path> folders{"configs"};
+  std::error_code code;
+  const fs::path program = fs::read_symlink("/proc/self/exe", code);
+  if (code) return folders;
+  const fs::path source = (program.parent_path() / TIDEPOOL_SOURCE_FROM_BUILD / "configs").lexically_normal();
+  if (is_file(source / "schema.json")) folders.push_back(source);  // not where the program was copied elsewhere
+  return folders;
+}
+
+namespace {
 
 // The origin of a path, or of its nearest ancestor that has one, with ": " behind it; "" when none is known.
 std::string origin_of(const Origins& origins, std::string path) {
@@ -101,6 +115,7 @@ struct ConfigSource {
   Origins origins;
   std::vector<std::string> files;  // as Config::files
   bool shipped = false;            // one of ours, or a saved run: nobody wrote its groups for this network
+  std::set<std::string> settings;  // origins of the settings laid over it together
 };
 
 // What lies beside the configs for editors.
@@ -120,23 +135,6 @@ std::string config_hint(const fs::path& file) {
   std::string name = file.filename().string();
   if (!name.ends_with(".json")) name += ".json";
   return did_you_mean(name, embedded_configs());
-}
-
-bool is_file(const fs::path& path) {
-  std::error_code code;
-  return fs::is_regular_file(path, code);
-}
-
-// Folders of configs that a name alone is looked for in, before the copies in the program: whoever edits one there
-// means it to be used.
-std::vector<fs::path> config_folders() {
-  std::vector<fs::path> folders{"configs"};
-  std::error_code code;
-  const fs::path program = fs::read_symlink("/proc/self/exe", code);
-  if (code) return folders;
-  const fs::path source = (program.parent_path() / TIDEPOOL_SOURCE_FROM_BUILD / "configs").lexically_normal();
-  if (is_file(source / "schema.json")) folders.push_back(source);  // not where the program was copied elsewhere
-  return folders;
 }
 
 std::optional<fs::path> file_in_config_folders(const std::string& name) {
@@ -243,6 +241,8 @@ bool wants_text(const std::string& path, Json at) {
   return cursor.wants_text();
 }
 
+void apply_setting(ConfigSource& source, const Setting& setting);
+
 void apply_set(ConfigSource& source, const std::string& set) {
   const std::string origin = std::string(kSet) + set;
   const size_t equals = set.find('=');
@@ -262,6 +262,12 @@ void apply_set(ConfigSource& source, const std::string& set) {
     }
   }
 
+  apply_setting(source, {.key = path, .value = std::move(value), .origin = origin});
+}
+
+void apply_setting(ConfigSource& source, const Setting& setting) {
+  const std::string &path = setting.key, &origin = setting.origin;
+  source.settings.insert(origin);
   Json* at = &source.value;
   KeyCursor cursor(config_keys());
   std::string parent;
@@ -283,12 +289,12 @@ void apply_set(ConfigSource& source, const std::string& set) {
       }
       at = &(*at)[index];
     } else if (at->is_object()) {
-      // Another option: the keys of the old one go, but not those that an earlier --set gave.
+      // Another option: the keys of the old one go, but not those that an earlier setting gave.
       const KeyList* list = cursor.list();
-      if (last && list && key == list->selector && option_in_use(*list, *at, "") != value)
+      if (last && list && key == list->selector && option_in_use(*list, *at, "") != setting.value)
         each_option_key(*list, *at, parent, [&](Json& object, const std::string& other, const std::string& where) {
           const auto said = source.origins.find(where);
-          if (said == source.origins.end() || !said->second.starts_with(kSet)) object.erase(other);
+          if (said == source.origins.end() || !source.settings.contains(said->second)) object.erase(other);
         });
       if (!at->contains(key) || (!last && (*at)[key].is_null())) {
         (*at)[key] = last ? Json() : Json::object();
@@ -301,7 +307,7 @@ void apply_set(ConfigSource& source, const std::string& set) {
     cursor.enter(key, whole);
     parent = here;
   }
-  *at = std::move(value);
+  *at = setting.value;
   // Children of a replaced value came from here too.
   for (auto& [each, place] : source.origins) {
     if (each.starts_with(path + ".")) place = origin;
@@ -367,12 +373,19 @@ bool inherited(const ConfigSource& source, const std::string& path) {
   return source.shipped || !said.starts_with(source.origins.at("") + ":");
 }
 
-Config finish(ConfigSource source, const std::string& name, std::span<const std::string> sets) {
+Config finish(ConfigSource source, const std::string& name, std::span<const std::string> sets,
+              std::span<const Setting> settings = {}) {
   source.value.erase("$schema");
   source.value.erase("extends");
   const KeyList& list = config_keys();
   // Defaults before the sets, so that a set can change a part of one, as optim.betas.0; and again for what they add.
   fill_defaults(list, source.value);
+  for (const Setting& setting : settings) {
+    apply_setting(source, setting);
+    const bool adds = setting.value.is_structured() || setting.value.is_string();  // an object, or another option
+    if (adds) fill_defaults(list, source.value);
+  }
+  source.settings.clear();
   for (const std::string& set : sets) {
     apply_set(source, set);
     fill_defaults(list, source.value);
@@ -407,6 +420,12 @@ Config load_config(const fs::path& file, std::span<const std::string> sets) {
   }
   ConfigSource source = read_source(file.string(), bare ? fs::path(".") : fs::path(), "", {});
   return finish(std::move(source), file.stem().string(), sets);
+}
+
+Config load_config_with(const std::string& base, const std::optional<fs::path>& folder, const std::string& said_by,
+                        std::span<const Setting> settings, std::span<const std::string> sets) {
+  ConfigSource source = read_source(base, folder, said_by, {});
+  return finish(std::move(source), fs::path(base).stem().string(), sets, settings);
 }
 
 Config load_config_text(std::string_view text, std::string_view origin, std::span<const std::string> sets,

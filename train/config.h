@@ -404,13 +404,30 @@ const KeyList& config_keys();
 /// one whose "type" differs replaces the base's whole; lists are replaced. Throws Error.
 Config load_config(const std::filesystem::path& file, std::span<const std::string> sets = {});
 
-/// The same from text. `origin` names it in errors; `extends` is relative to `folder`.
+/// A value for a dotted key, laid over what the files of a config say, as --set does.
+struct Setting {
+  std::string key;
+  Json value;
+  std::string origin;  ///< "tables/mine.json:7:14", for errors
+};
+
+/// The config that `base` names in a file of `folder` (none: one in the program), as an `extends` there would, with
+/// `settings` and then `sets` laid over it. `said_by` stands before an error about the name: "mine.json:2:3: base: ".
+Config load_config_with(const std::string& base, const std::optional<std::filesystem::path>& folder,
+                        const std::string& said_by, std::span<const Setting> settings,
+                        std::span<const std::string> sets = {});
+
+/// A config from text. `origin` names it in errors; `extends` is relative to `folder`.
 Config load_config_text(std::string_view text, std::string_view origin = "config",
                         std::span<const std::string> sets = {}, const std::filesystem::path& folder = ".");
 
 /// A config as some version of the program saved it, as this one would save it: newer keys have their defaults, which
 /// are the old behaviour, and keys of an optimizer that the config does not name go. Checks nothing.
 Json completed_config(Json saved);
+
+/// Folders that a config's name alone is looked for in, before the copies in the program: whoever edits one there means
+/// it to be used.
+std::vector<std::filesystem::path> config_folders();
 
 /// Says on the log what files a config was read from; the same files once in a process.
 void log_config_files(const Config& config);
