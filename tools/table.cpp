@@ -62,8 +62,9 @@ Images find_images(const Call& call, const TablePlan& plan, bool replaced) {
     std::string text = data.name;
     if (data.name == "cifar100") text = "CIFAR-100, the real images";
     if (data.name == "procedural")
-      text = fmt::format("procedural images ({} classes, made from seed {}){}", dataset_format("procedural", {}).classes,
-                         data.seed, replaced ? ", because CIFAR-100 was not found" : "");
+      text =
+          fmt::format("procedural images ({} classes, made from seed {}){}", dataset_format("procedural", {}).classes,
+                      data.seed, replaced ? ", because CIFAR-100 was not found" : "");
     fs::path& root = images.roots[data.name];
     if (const auto location = find_data(data.name, option, data.root)) {
       root = location->folder;
@@ -117,7 +118,8 @@ Request make_request(const Call& call) {
   const std::string option = call.given("data") ? call.path("data").string() : "";
   const bool replaced = asks && !decided && !find_data("cifar100", option, plan.runs.front().config.data.root);
   if (replaced) options.data_set = "procedural";
-  const auto first = std::find_if(plan.runs.begin(), plan.runs.end(), [](const PlannedRun& run) { return run.selected; });
+  const auto first =
+      std::find_if(plan.runs.begin(), plan.runs.end(), [](const PlannedRun& run) { return run.selected; });
   const std::string data_set = replaced ? options.data_set : first->config.data.name;
   if (options.out.empty()) options.out = fs::path("runs") / fmt::format("{}-{}-{}", table.stem(), scale.name, data_set);
   plan = make_plan(table, options);
@@ -377,19 +379,20 @@ class TableBar {
 
 // All tables with their rows at each scale, and the scales.
 std::string table_list() {
-  std::vector<std::string> header{"table", "what", "rows at"};
+  std::vector<std::string> header{"table", "what"};
   for (const Scale& scale : scales()) header.push_back(scale.name);
-  header.erase(header.begin() + 2);
   std::vector<std::vector<std::string>> rows, sizes;
   for (const std::string& name : table_names()) {
     const TableFile table = load_table(name);
     std::vector<std::string> line{name, table.title};
-    for (const Scale& scale : scales()) line.push_back(std::to_string(rows_at_scale(table, scale.name)));
+    for (const Scale& scale : scales()) {
+      const auto n = static_cast<int64_t>(rows_at_scale(table, scale.name));
+      line.push_back(scale.seeds == 1 ? std::to_string(n) : fmt::format("{} ({})", n, n * scale.seeds));
+    }
     rows.push_back(std::move(line));
   }
-  for (const Scale& scale : scales())
-    sizes.push_back({scale.name, std::to_string(scale.seeds), scale.purpose});
-  return "Tables, with their rows at each scale; runs are rows times seeds, hours what --dry-run says:\n" +
+  for (const Scale& scale : scales()) sizes.push_back({scale.name, std::to_string(scale.seeds), scale.purpose});
+  return "Tables, with their rows at each scale, and runs where a row has several seeds; --dry-run says the hours:\n" +
          text_table(header, rows) + "\n" + text_table({"scale", "seeds", "for"}, sizes);
 }
 
@@ -532,30 +535,29 @@ const Registered registered(
     {.name = "table",
      .help = "runs an experiment and writes its table",
      .arguments = {"[TABLE]"},
-     .options =
-         {{.name = "scale",
-           .value = "NAME",
-           .help = "how large the runs are: smoke, quick, toy, small or full",
-           .default_value = "quick"},
-          {.name = "seeds", .value = "K", .help = "seeds per row (default: 5 at small and full, else 1)"},
-          {.name = "only",
-           .value = "PATTERN",
-           .help = "run only the rows whose name fits: 'tile-*,*-dynopool'; * is any characters, ? one",
-           .default_value = ""},
-          {.name = "jobs",
-           .value = "J",
-           .help = "runs at a time, each with its share of the threads",
-           .default_value = "1"},
-          {.name = "columns", .value = "C,...", .help = "columns of the table, in place of those of its file"},
-          {.name = "dry-run",
-           .help = "run nothing: print rows, runs, steps, and hours from steps that are measured now"},
-          data_option(),
-          {.name = "out",
-           .value = "DIR",
-           .help = "where runs and table go (runs/TABLE-SCALE-DATASET)",
-           .default_value = ""},
-          set_option(),
-          json_option()},
+     .options = {{.name = "scale",
+                  .value = "NAME",
+                  .help = "how large the runs are: smoke, quick, toy, small or full",
+                  .default_value = "quick"},
+                 {.name = "seeds", .value = "K", .help = "seeds per row (default: 5 at small and full, else 1)"},
+                 {.name = "only",
+                  .value = "PATTERN",
+                  .help = "run only the rows whose name fits: 'tile-*,*-dynopool'; * is any characters, ? one",
+                  .default_value = ""},
+                 {.name = "jobs",
+                  .value = "J",
+                  .help = "runs at a time, each with its share of the threads",
+                  .default_value = "1"},
+                 {.name = "columns", .value = "C,...", .help = "columns of the table, in place of those of its file"},
+                 {.name = "dry-run",
+                  .help = "run nothing: print rows, runs, steps, and hours from steps that are measured now"},
+                 data_option(),
+                 {.name = "out",
+                  .value = "DIR",
+                  .help = "where runs and table go (runs/TABLE-SCALE-DATASET)",
+                  .default_value = ""},
+                 set_option(),
+                 json_option()},
      .details =
          "TABLE is a JSON file, or the name of one of those below.\n"
          "CIFAR-100 is replaced by procedural images where it is not found.\n"

@@ -50,15 +50,9 @@ NetworkCost network_cost(const Config& config, const std::filesystem::path& root
 
 // What decides the cost of a step.
 std::string cost_key(const Config& config) {
-  Json json{{"model", config.model.pool},
-            {"task", config.task},
-            {"optimizer", config.optim.name},
-            {"batch", config.train.batch},
-            {"dtype", config.train.dtype},
-            {"math", config.math},
-            {"fuse", config.fuse},
-            {"data", config.data.name},
-            {"options", config.data.options}};
+  Json json{{"model", config.model.pool},  {"task", config.task},         {"optimizer", config.optim.name},
+            {"batch", config.train.batch}, {"dtype", config.train.dtype}, {"math", config.math},
+            {"fuse", config.fuse},         {"data", config.data.name},    {"options", config.data.options}};
   json["model"] = config.resolved.at("model");
   json["model"].erase("init");
   return json.dump();
@@ -77,7 +71,8 @@ DataSize data_size(const Config& config, const std::filesystem::path& root) {
 
 double evaluated_images(const Config& config, const DataSize& size) {
   const bool validates = config.data.val_images > 0;
-  const auto evaluations = static_cast<double>((config.train.epochs + config.train.eval_every - 1) / config.train.eval_every);
+  const auto evaluations =
+      static_cast<double>((config.train.epochs + config.train.eval_every - 1) / config.train.eval_every);
   return evaluations * static_cast<double>(validates ? config.data.val_images : size.test) +
          (validates ? 2.0 * static_cast<double>(size.test) : 0);
 }
@@ -87,7 +82,8 @@ double evaluated_images(const Config& config, const DataSize& size) {
 std::optional<OperatorCost> operator_cost(const Config& config) {
   const auto network = make_run_network(config);
   const Graph& graph = network->graph();
-  const auto slot = std::find_if(graph.slots.begin(), graph.slots.end(), [](const Slot& s) { return !s.branches.empty(); });
+  const auto slot =
+      std::find_if(graph.slots.begin(), graph.slots.end(), [](const Slot& s) { return !s.branches.empty(); });
   if (slot == graph.slots.end() || config.model.pool.empty()) return std::nullopt;
   const Node& node = graph.nodes[static_cast<size_t>(slot->branches.front())];
   const Node& before = graph.nodes[static_cast<size_t>(node.inputs.front())];
@@ -193,12 +189,12 @@ std::string dry_run_text(const Json& report) {
                     fmt::format("{:.1f}", row.at("step_ms").get<double>()), hours(row)});
   return fmt::format("{}, scale {}\n", report.at("title").get<std::string>(), report.at("scale").get<std::string>()) +
          text_table({"row", "runs", "finished", "steps to go", "ms a step", "hours"}, rows) +
-         fmt::format("{} rows, {} runs, {} of them finished; {} steps to go, about {} hours with {} threads\n"
-                     "Hours follow from steps of {} networks, measured now with maps of their first sizes; a learned "
-                     "size changes them.\n",
-                     report.at("rows").size(), whole(report, "runs"), whole(report, "finished"),
-                     whole(report, "steps"), hours(report), whole(report, "threads"),
-                     whole(report, "networks_measured"));
+         fmt::format(
+             "{} rows, {} runs, {} of them finished; {} steps to go, about {} hours with {} threads\n"
+             "Hours follow from steps of {} networks, measured now with maps of their first sizes; a learned "
+             "size changes them.\n",
+             report.at("rows").size(), whole(report, "runs"), whole(report, "finished"), whole(report, "steps"),
+             hours(report), whole(report, "threads"), whole(report, "networks_measured"));
 }
 
 }  // namespace tidepool

@@ -11,7 +11,8 @@
 
 namespace tidepool {
 
-/// What the operator that fills a network's first slot costs alone on that slot's map; none where no operator fills one.
+/// What the operator that fills a network's first slot costs alone on that slot's map; none where no operator fills
+/// one.
 std::optional<OperatorCost> operator_cost(const Config& config);
 
 /// Where the files of a config's data set are.

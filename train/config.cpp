@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <set>
 #include <system_error>
@@ -73,7 +74,14 @@ std::vector<std::string> normalize_words() {
 }
 
 const KeyList& config_keys() {
-  static const KeyList list = list_keys<Config>();
+  // On the heap: of a temporary GCC 12 takes members to be uninitialised.
+  static const KeyList list = [] {
+    KeyList keys;
+    Keys described(keys);
+    std::make_unique<Config>()->keys(described);
+    expect_each_once(keys);
+    return keys;
+  }();
   return list;
 }
 

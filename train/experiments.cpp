@@ -179,12 +179,11 @@ Config row_config(const TableFile& table, const Row& row, const Scale& scale, co
     config = load();
   }
   const auto says_validation = [](const std::string& key) { return key == "data.val_images" || key == "data"; };
-  const bool said =
-      config.data.val_images > 0 ||
-      std::any_of(all.begin(), all.end(), [&](const Setting& s) { return says_validation(s.key); }) ||
-      std::any_of(sets.begin(), sets.end(), [&](const std::string& s) { return says_validation(s.substr(0, s.find('='))); });
-  if (!said)
-    config.resolved["data"]["val_images"] = config.data.val_images = validation_images(config.data);
+  const bool said = config.data.val_images > 0 ||
+                    std::any_of(all.begin(), all.end(), [&](const Setting& s) { return says_validation(s.key); }) ||
+                    std::any_of(sets.begin(), sets.end(),
+                                [&](const std::string& s) { return says_validation(s.substr(0, s.find('='))); });
+  if (!said) config.resolved["data"]["val_images"] = config.data.val_images = validation_images(config.data);
   set_seed(config, row, seed);
   return config;
 }
@@ -212,8 +211,7 @@ TablePlan make_plan(const TableFile& table, const PlanOptions& options) {
   const std::vector<bool> selected = selected_rows(table, options, plan.rows);
   const auto configs_of = [&](std::span<const std::string> sets) {
     std::vector<Config> configs;
-    for (const Row& row : plan.rows)
-      configs.push_back(row_config(table, row, plan.scale, options.data_set, 1, sets));
+    for (const Row& row : plan.rows) configs.push_back(row_config(table, row, plan.scale, options.data_set, 1, sets));
     return configs;
   };
   const std::vector<Config> planned = configs_of({});  // without --set

@@ -66,8 +66,8 @@ struct TablePlan {
   TableFile table;
   Scale scale;
   PlanOptions options;
-  std::vector<Row> rows;  ///< all of the file; runs say which of them the scale or --only selects
-  std::vector<PlannedRun> runs;  ///< seed by seed, so that an interrupted table has something in every row
+  std::vector<Row> rows;             ///< all of the file; runs say which of them the scale or --only selects
+  std::vector<PlannedRun> runs;      ///< seed by seed, so that an interrupted table has something in every row
   std::vector<std::string> columns;  ///< of the report, behind the labels; see report_columns.h
 
   /// The primary metric of the runs' task.
@@ -77,8 +77,8 @@ struct TablePlan {
 /// How many rows a table runs at a scale, where --only names none.
 size_t rows_at_scale(const TableFile& table, const std::string& scale);
 
-/// Throws Error for an unknown scale, a pattern that picks nothing, an unknown column, a config that does not load, rows
-/// of different tasks, and two rows that are one config (before --set).
+/// Throws Error for an unknown scale, a pattern that picks nothing, an unknown column, a config that does not load,
+/// rows of different tasks, and two rows that are one config (before --set).
 TablePlan make_plan(const TableFile& table, const PlanOptions& options);
 
 /// The config of a row at a scale, ready to run: the base, the scale, the table's settings for that scale, the row, and

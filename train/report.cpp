@@ -170,9 +170,9 @@ void add_published(const TablePlan& plan, Report& report) {
     if (used) notes.push_back(fmt::format("{} {}: {} ({})", number, figure.value, figure.what, figure.source));
   }
   if (!notes.empty())
-    report.caption.emplace_back("Published",
-                                fmt::format("{} of others, by their own recipes at full size, in percent: {}",
-                                            report.metric.label, fmt::join(notes, "; ")));
+    report.caption.emplace_back(
+        "Published", fmt::format("{} of others, by their own recipes at full size, in percent: {}", report.metric.label,
+                                 fmt::join(notes, "; ")));
 }
 
 std::string failures_text(const Report& report) {
@@ -373,20 +373,21 @@ Report make_report(const TablePlan& plan, const std::vector<RunOutcome>& outcome
         "of the test images, each pooled by the operator at its initial value and enlarged again (bilinear): PSNR of "
         "the mean squared error over all of them, mean SSIM (Wang et al. 2004) over windows and channels");
   if (!facts.costs.empty())
-    report.caption.emplace_back("Cost",
-                                "forward and backward of the operator alone on the map of the first slot that it "
-                                "fills, one batch in f32; bytes that it keeps for the backward, per element of that map");
+    report.caption.emplace_back(
+        "Cost",
+        "forward and backward of the operator alone on the map of the first slot that it "
+        "fills, one batch in f32; bytes that it keeps for the backward, per element of that map");
   std::vector<std::string> operators;
   for (const Config* config : shown)
     if (std::string text = pool_text(config->model.pool);
         std::find(operators.begin(), operators.end(), text) == operators.end())
       operators.push_back(std::move(text));
-  report.caption.emplace_back("Operators", fmt::format("with the keys that are not their defaults: {}",
-                                                       fmt::join(operators, "; ")));
+  report.caption.emplace_back("Operators",
+                              fmt::format("with the keys that are not their defaults: {}", fmt::join(operators, "; ")));
   if (!plan.table.caption.empty()) report.caption.emplace_back("Note", plan.table.caption);
   if (!not_selected.empty())
-    report.caption.emplace_back("Not run", fmt::format("{} rows of the table: {}", not_selected.size(),
-                                                       some_names(not_selected)));
+    report.caption.emplace_back("Not run",
+                                fmt::format("{} rows of the table: {}", not_selected.size(), some_names(not_selected)));
   std::vector<const Config*> penalised;
   for (const Config* config : shown)
     if (config->loss.gmacs_lambda > 0) penalised.push_back(config);

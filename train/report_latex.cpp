@@ -45,7 +45,8 @@ bool other_group(const ReportRow& row, const ReportRow& before) {
 std::string report_latex(const Report& report) {
   const ReportTable table = report_table(report);
   const std::vector<ReportColumn> columns = report_columns(report);
-  const std::set<const ReportRow*> last = best_rows(report, &ReportRow::last), best = best_rows(report, &ReportRow::best);
+  const std::set<const ReportRow*> last = best_rows(report, &ReportRow::last),
+                                   best = best_rows(report, &ReportRow::best);
   std::string format, header;
   for (size_t i = 0; i < table.header.size(); ++i) {
     format += table.numbers[i] ? 'r' : 'l';

@@ -52,7 +52,8 @@ class Node {
     const std::vector<std::string> known(keys.begin(), keys.end());
     for (const auto& item : value_->items())
       if (!known.empty() && std::find(known.begin(), known.end(), item.key()) == known.end())
-        at(item.key()).fail(fmt::format("unknown key; known: {}{}", fmt::join(known, ", "), did_you_mean(item.key(), known)));
+        at(item.key())
+            .fail(fmt::format("unknown key; known: {}{}", fmt::join(known, ", "), did_you_mean(item.key(), known)));
     return *this;
   }
   bool has(const char* key) const { return value_->contains(key); }
@@ -192,10 +193,9 @@ void read_table_scales(const Node& node, TableFile& table) {
     if (std::find(names.begin(), names.end(), name) == names.end())
       one.fail(fmt::format("unknown scale: expected one of {}{}", fmt::join(names, ", "), did_you_mean(name, names)));
     one.expect_object({"only", "except", "settings"});
-    table.scales[name] = {
-        .only = one.text_or("only"),
-        .except = one.text_or("except"),
-        .settings = one.has("settings") ? read_settings(one.at("settings")) : std::vector<Setting>()};
+    table.scales[name] = {.only = one.text_or("only"),
+                          .except = one.text_or("except"),
+                          .settings = one.has("settings") ? read_settings(one.at("settings")) : std::vector<Setting>()};
   }
 }
 
@@ -220,7 +220,8 @@ TableFile read_table(const Json& json, Origins origins, const std::string& file,
   origins.emplace("", file);
   table.origins = std::move(origins);
   const Node root(json, table.origins);
-  root.expect_object({"$schema", "title", "base", "grid", "rows", "baseline", "scales", "columns", "caption", "published"});
+  root.expect_object(
+      {"$schema", "title", "base", "grid", "rows", "baseline", "scales", "columns", "caption", "published"});
   table.title = root.required("title").text();
   table.base = root.required("base").text();
   table.caption = root.text_or("caption");
@@ -324,7 +325,8 @@ TableFile load_table(const std::string& name) {
     if (auto text = shipped_file(file))
       return read_table(text->json, std::move(text->origins), text->origin, text->folder);
   const std::vector<std::string> names = table_names();
-  if (name.ends_with(".json")) throw Error("{}: no such file, and no table of that name{}", name, did_you_mean(name, names));
+  if (name.ends_with(".json"))
+    throw Error("{}: no such file, and no table of that name{}", name, did_you_mean(name, names));
   throw Error("there is no table {}; there is: {}, or the path of a file{}", name, fmt::join(names, ", "),
               did_you_mean(name, names));
 }

@@ -30,8 +30,8 @@ const Scale& find_scale(const std::string& name);
 /// What a label stands for: settings over the table's base.
 struct TableEntry {
   std::string label;
-  std::string origin;                    ///< "mine.json:5:12"
-  std::string base, base_origin;         ///< of its `extends`, in place of the table's base; "": none
+  std::string origin;             ///< "mine.json:5:12"
+  std::string base, base_origin;  ///< of its `extends`, in place of the table's base; "": none
   std::vector<Setting> settings;
 };
 

@@ -7,8 +7,8 @@
 #include <atomic>
 #include <cmath>
 #include <fstream>
-#include <mutex>
 #include <map>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <regex>
 #include <set>
@@ -17,8 +17,8 @@
 #include "core/error.h"
 #include "core/safetensors.h"
 #include "layers/pool/prepared.h"
-#include "train/image_fidelity.h"
 #include "tests/train/twelve_rows.h"
+#include "train/image_fidelity.h"
 #include "train/setup.h"
 
 namespace tidepool {
@@ -261,8 +261,8 @@ TEST_F(ExperimentsTest, ThePoolingTableIsTheRegistrys) {
     const Tensor x = made_up_map({2, 8, 16, 16}, {});
     std::string text;
     for (const bool training : {false, true})
-      for (const double v : op->forward(x, start_values(*op, x.shape(), DType::f32, 1),
-                                        {.training = training, .seed = 3}).values())
+      for (const double v :
+           op->forward(x, start_values(*op, x.shape(), DType::f32, 1), {.training = training, .seed = 3}).values())
         text += fmt::format("{:.6g} ", v);
     if (row.learns_shape || has(row.name, "learned")) text += row.name;  // it starts as another, and leaves it
     const auto [other, fresh] = outputs.emplace(text, row.name);
@@ -392,7 +392,8 @@ TEST_F(ExperimentsTest, TheSameFunctionIsToldByTheWeights) {
 TEST_F(ExperimentsTest, PlannedSteps) {
   PlanOptions o = options();
   o.sets = {"train.batch=300", "train.epochs=2"};
-  EXPECT_EQ(planned_steps(make_plan(twelve_rows(), o).runs[0].config, 7), 6);  // 3 per 900 images: 100 are the validation part
+  EXPECT_EQ(planned_steps(make_plan(twelve_rows(), o).runs[0].config, 7),
+            6);  // 3 per 900 images: 100 are the validation part
   o.sets.push_back("train.max_steps=5");
   EXPECT_EQ(planned_steps(make_plan(twelve_rows(), o).runs[0].config, 7), 5);
   o.sets.push_back("data.train_images=null");

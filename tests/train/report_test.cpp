@@ -126,7 +126,9 @@ TEST(Report, NoIntervalOfZeroWidth) {
   const fs::path folder = fs::path(testing::TempDir()) / "tidepool_report_same";
   for (const int64_t seeds : {1, 3}) {
     fs::remove_all(folder);
-    const TablePlan plan = make_plan(twelve_rows(), {.scale = "quick", .seeds = seeds, .only = "plain-*", .data_set = "procedural", .sets = {}, .out = folder});
+    const TablePlan plan = make_plan(
+        twelve_rows(),
+        {.scale = "quick", .seeds = seeds, .only = "plain-*", .data_set = "procedural", .sets = {}, .out = folder});
     std::vector<RunOutcome> outcomes(plan.runs.size());
     for (size_t i = 0; i < plan.runs.size(); ++i) {
       const PlannedRun& run = plan.runs[i];
@@ -166,18 +168,19 @@ TEST(Report, TheCaptionIsThatOfTheConfigs) {
         make_plan(table, {.scale = "toy", .data_set = "procedural", .sets = std::move(sets), .out = "out"});
     return report_markdown(make_report(plan, std::vector<RunOutcome>(plan.runs.size()), kFacts));
   };
-  const std::string changed = text_of(twelve_rows(), {"data.variant.type=tile", "data.variant.grid=2", "loss.gmacs_lambda=0.5",
-                                            "train.max_steps=7", "optim.schedule.end_lr=0.01", "data.test_images=33",
-                                            R"(model.pool={"default": {"type": "avg", "kernel": 2}})"});
+  const std::string changed =
+      text_of(twelve_rows(), {"data.variant.type=tile", "data.variant.grid=2", "loss.gmacs_lambda=0.5",
+                              "train.max_steps=7", "optim.schedule.end_lr=0.01", "data.test_images=33",
+                              R"(model.pool={"default": {"type": "avg", "kernel": 2}})"});
   for (const char* part :
        {"tile (grid 2): shrunk, then repeated 2x2 times", "ended after step 7", "cosine to 0.01", "33 test images",
-        "in points to avg, paired", "weight of the GMACs penalty (0.5), per 1e9 multiply-adds of one image\n", "changed by --set: data.variant.type=tile;",
-        "one and the same config: ", "plain-vgg16-max = plain-vgg16-soft"})
+        "in points to avg, paired", "weight of the GMACs penalty (0.5), per 1e9 multiply-adds of one image\n",
+        "changed by --set: data.variant.type=tile;", "one and the same config: ", "plain-vgg16-max = plain-vgg16-soft"})
     EXPECT_TRUE(has(changed, part)) << part << "\n" << changed;
   for (const char* part : {"plain:", "0.1 / width", "4x4", "| dynopool"})
     EXPECT_FALSE(has(changed, part)) << part << "\n" << changed;
-  const std::string pooling =
-      text_of(load_table("pooling"), {R"(model.pool={"default": {"type": "avg", "kernel": 3, "stride": 2, "padding": 1}})"});
+  const std::string pooling = text_of(
+      load_table("pooling"), {R"(model.pool={"default": {"type": "avg", "kernel": 3, "stride": 2, "padding": 1}})"});
   EXPECT_TRUE(has(pooling, "not their defaults: avg (kernel 3, stride 2, padding 1)\n")) << pooling;
   EXPECT_FALSE(has(text_of(twelve_rows(), {}), "Settings"));
 }
@@ -185,8 +188,8 @@ TEST(Report, TheCaptionIsThatOfTheConfigs) {
 TEST(Report, ResultsOfAnotherRevisionAreNamed) {
   const fs::path folder = fs::path(testing::TempDir()) / "tidepool_report_revision";
   fs::remove_all(folder);
-  const TablePlan plan =
-      make_plan(twelve_rows(), {.scale = "quick", .only = "plain-*", .data_set = "procedural", .sets = {}, .out = folder});
+  const TablePlan plan = make_plan(
+      twelve_rows(), {.scale = "quick", .only = "plain-*", .data_set = "procedural", .sets = {}, .out = folder});
   std::vector<RunOutcome> outcomes(plan.runs.size());
   for (size_t i = 0; i < 2; ++i) {
     outcomes[i] = {.result = result_of(0.1, Dims{8, 8}), .read = true, .failure = {}};
@@ -227,7 +230,8 @@ TEST(Report, Csv) {
 TEST(Report, Latex) {
   const std::string text = report_latex(some_report());
   for (const char* part : {"\\begin{tabular}{lllrrrrrrrrl}", "\\toprule", "\\bottomrule", "\\label{tab:table1-quick}",
-                           "\\caption{Table 1 (quick): operators on four variants.}", "\\textbf{14.00 $\\pm$ 3.00}", "stretch\\_v", "12.00 $\\pm$ 2.00", "-{}-only", "50\\%"})
+                           "\\caption{Table 1 (quick): operators on four variants.}", "\\textbf{14.00 $\\pm$ 3.00}",
+                           "stretch\\_v", "12.00 $\\pm$ 2.00", "-{}-only", "50\\%"})
     EXPECT_TRUE(has(text, part)) << part;
   // braces balance where they are not escaped
   int depth = 0;
@@ -273,8 +277,8 @@ TEST(Report, ThePoolingTableHasFidelityAndCosts) {
   facts.costs[plan.rows[0].name] = {.forward_seconds = 0.00125, .backward_seconds = 0.0025, .kept_bytes = 0.25};
   const Report report = make_report(plan, std::vector<RunOutcome>(plan.runs.size()), facts);
   const std::string markdown = report_markdown(report);
-  for (const char* part : {"Pooling table (quick)", "PSNR, dB", "20.00", "0.7500", "Left out", "initial value",
-                           "1.250", "2.500", "lip (kernel 3, stride 2, padding 1, logit \"bottleneck\")", "70.89 [1]",
+  for (const char* part : {"Pooling table (quick)", "PSNR, dB", "20.00", "0.7500", "Left out", "initial value", "1.250",
+                           "2.500", "lip (kernel 3, stride 2, padding 1, logit \"bottleneck\")", "70.89 [1]",
                            "[1] 70.89: VGG-16-BN, one run each, max (rentainhe/pytorch-pooling)", "not run"})
     EXPECT_TRUE(has(markdown, part)) << part << "\n" << markdown;
   std::istringstream csv(report_csv(report));
