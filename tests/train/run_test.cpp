@@ -113,7 +113,7 @@ TEST_F(RunTest, ThePenaltyInUnitsOfItsInitialValue) {
 
   RunOptions cut = options("parts");
   int steps = 0;
-  cut.stop = [&] { return ++steps == 5; };
+  cut.stop = [&] { return ++steps >= 5; };
   EXPECT_FALSE(train_run(config(sets), cut).finished);
   train_run(config(sets), options("parts", /*resume=*/true));
   expect_same_tensors(folder_ / "whole" / "last.safetensors", folder_ / "parts" / "last.safetensors");
