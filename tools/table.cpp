@@ -455,7 +455,7 @@ int run(const Call& call) {
     return 0;
   }
   make_folder(options.out, "--out");
-  spdlog::info("{}: data: {}{}", name, images.data, images.places);
+  spdlog::info("{}: table: {}; data: {}{}", name, plan.table.file, images.data, images.places);
 
   const int threads = std::max(1, cpu_threads() / static_cast<int>(jobs));
   const std::vector<std::string> command = command_line(call);

@@ -20,6 +20,7 @@
 #include "models/registry.h"
 #include "train/embedded.h"
 #include "train/optimizers/rule.h"
+#include "train/origins.h"
 #include "train/task.h"
 
 namespace tidepool {
@@ -107,16 +108,6 @@ std::vector<fs::path> config_folders() {
 }
 
 namespace {
-
-// The origin of a path, or of its nearest ancestor that has one, with ": " behind it; "" when none is known.
-std::string origin_of(const Origins& origins, std::string path) {
-  while (true) {
-    if (const auto found = origins.find(path); found != origins.end()) return found->second + ": ";
-    if (path.empty()) return "";
-    const size_t dot = path.rfind('.');
-    path = dot == std::string::npos ? "" : path.substr(0, dot);
-  }
-}
 
 struct ConfigSource {
   Json value;
@@ -249,30 +240,6 @@ bool wants_text(const std::string& path, Json at) {
   return cursor.wants_text();
 }
 
-void apply_setting(ConfigSource& source, const Setting& setting);
-
-void apply_set(ConfigSource& source, const std::string& set) {
-  const std::string origin = std::string(kSet) + set;
-  const size_t equals = set.find('=');
-  expect_text(set, std::string(kSet) + printable(set.substr(0, equals)));
-  if (equals == std::string::npos || equals == 0) throw Error("{}: expected KEY=VALUE", origin);
-  const std::string path = set.substr(0, equals);
-  const std::string text = set.substr(equals + 1);
-  if (path == "extends") throw Error("{}: a config file says what it extends; --set cannot", origin);
-
-  Json value = text;
-  if (!wants_text(path, source.value) || text.starts_with('"')) {
-    try {
-      value = parse_json(text, origin);
-    } catch (const Error&) {
-      // What looks like a list or an object was meant as one; anything else is a string, as `--set data.root=/data`.
-      if (text.starts_with('{') || text.starts_with('[') || text.starts_with('"')) throw;
-    }
-  }
-
-  apply_setting(source, {.key = path, .value = std::move(value), .origin = origin});
-}
-
 void apply_setting(ConfigSource& source, const Setting& setting) {
   const std::string &path = setting.key, &origin = setting.origin;
   source.settings.insert(origin);
@@ -321,6 +288,28 @@ void apply_setting(ConfigSource& source, const Setting& setting) {
     if (each.starts_with(path + ".")) place = origin;
   }
   source.origins[path] = origin;
+}
+
+void apply_set(ConfigSource& source, const std::string& set) {
+  const std::string origin = std::string(kSet) + set;
+  const size_t equals = set.find('=');
+  expect_text(set, std::string(kSet) + printable(set.substr(0, equals)));
+  if (equals == std::string::npos || equals == 0) throw Error("{}: expected KEY=VALUE", origin);
+  const std::string path = set.substr(0, equals);
+  const std::string text = set.substr(equals + 1);
+  if (path == "extends") throw Error("{}: a config file says what it extends; --set cannot", origin);
+
+  Json value = text;
+  if (!wants_text(path, source.value) || text.starts_with('"')) {
+    try {
+      value = parse_json(text, origin);
+    } catch (const Error&) {
+      // What looks like a list or an object was meant as one; anything else is a string, as `--set data.root=/data`.
+      if (text.starts_with('{') || text.starts_with('[') || text.starts_with('"')) throw;
+    }
+  }
+
+  apply_setting(source, {.key = path, .value = std::move(value), .origin = origin});
 }
 
 // What no list of keys can say: how keys of several objects go together.

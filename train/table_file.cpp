@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "train/embedded.h"
 #include "train/optimizer.h"
+#include "train/origins.h"
 
 namespace tidepool {
 
@@ -19,16 +20,6 @@ namespace {
 
 const std::string kScalesFile = "scales.json";
 
-// "file:line:column: " of the value at a path, or of the nearest object around it that has a place.
-std::string place_in(const Origins& origins, std::string path) {
-  while (true) {
-    if (const auto found = origins.find(path); found != origins.end()) return found->second + ": ";
-    if (path.empty()) return "";
-    const size_t dot = path.rfind('.');
-    path = dot == std::string::npos ? "" : path.substr(0, dot);
-  }
-}
-
 // A value in a file, which knows where it stands. Every reader fails with place, path, what was expected and what came.
 class Node {
  public:
@@ -36,13 +27,13 @@ class Node {
       : value_(&value), origins_(&origins), path_(std::move(path)) {}
 
   [[noreturn]] void fail(const std::string& message) const {
-    throw Error("{}{}{}", place_in(*origins_, path_), path_.empty() ? "" : path_ + ": ", message);
+    throw Error("{}{}{}", origin_of(*origins_, path_), path_.empty() ? "" : path_ + ": ", message);
   }
   const Json& json() const { return *value_; }
   const std::string& path() const { return path_; }
   /// "file:line:column"
   std::string origin() const {
-    const std::string place = place_in(*origins_, path_);
+    const std::string place = origin_of(*origins_, path_);
     return place.substr(0, place.size() - 2);
   }
 
@@ -310,7 +301,7 @@ std::string TableFile::stem() const {
 }
 
 std::string TableFile::place(const std::string& path) const {
-  return place_in(origins, path);
+  return origin_of(origins, path);
 }
 
 TableFile load_table(const std::string& name) {

@@ -140,6 +140,29 @@ TEST_F(TableCommand, TablesAndScalesOfTheWorkingFolder) {
   EXPECT_NE(list.find("\nmine "), std::string::npos) << list;
 }
 
+// Results of one scale are never those of another.
+TEST_F(TableCommand, AnotherScaleIsAnotherRun) {
+  write("mine.json", kOwnTable);
+  done(call("mine.json", {"--only", "max", "--out", "t"}, {"train.max_steps=1"}));
+  expect_refused({"table", "mine.json", "--scale", "quick", "--only", "max", "--out", "t"},
+                 {"t/runs/max-seed1: holds a run with another config", "another --out keeps both"});
+}
+
+// A row may start from weights: fine-tuning beside training from scratch.
+TEST_F(TableCommand, ARowStartsFromWeights) {
+  write_tiny_config();
+  done({"train", "tiny.json", "--out", "first", "--set", "train.max_steps=3"});
+  write("tuned.json", R"({"title": "Fine-tuning", "base": "cifar100_vgg16.json", "baseline": "scratch",
+                          "rows": {"scratch": {}, "tuned": {"model.init": "first"}}})");
+  const nlohmann::json rows = done(call("tuned.json", {"--out", "t", "--json"}, {"train.max_steps=0"})).json()["rows"];
+  EXPECT_EQ(rows[0]["labels"], nlohmann::json({{"row", "scratch"}}));
+  const std::string weight = "features.0.weight";
+  const auto first = read("first/last.safetensors"), tuned = read("t/runs/tuned-seed1/last.safetensors"),
+             scratch = read("t/runs/scratch-seed1/last.safetensors");
+  EXPECT_EQ(tuned.at(weight).values(), first.at(weight).values());
+  EXPECT_NE(scratch.at(weight).values(), first.at(weight).values());
+}
+
 TEST_F(TableCommand, ARowOutsideTheScaleRunsWhenItIsNamed) {
   const nlohmann::json rows =
       done(call("1", {"--only", "plain-vgg16-dynopool-gmacs", "--out", "t", "--json"}, {})).json()["rows"];
