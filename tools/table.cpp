@@ -435,7 +435,7 @@ void measure_operators(const TablePlan& plan, const Images& images, ReportFacts&
 }
 
 int run(const Call& call) {
-  if (call.argument().empty()) {
+  if (call.arguments().empty()) {
     refuse_options(call, "table without a TABLE",
                    {"scale", "seeds", "only", "jobs", "columns", "dry-run", "data", "out", "set", "json"});
     print(table_list());

@@ -238,7 +238,7 @@ TablePlan make_plan(const TableFile& table, const PlanOptions& options) {
   });
   for (size_t i = 0; i < plan.rows.size() && !one_width; ++i)
     plan.rows[i].model += fmt::format(", width {:g}", plan.runs[i].config.model.width);
-  plan.columns = checked_columns(plan);
+  plan.columns = checked_columns(plan, find_task(planned.front().task).primary());
   return plan;
 }
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <set>
 
 #include "core/error.h"
 #include "train/escape.h"
@@ -104,22 +103,26 @@ std::vector<std::string> column_names(const Metric& metric) {
   return names;
 }
 
-std::vector<std::string> checked_columns(const TablePlan& plan) {
-  const Metric& metric = plan.metric();
+std::vector<std::string> checked_columns(const TablePlan& plan, const Metric& metric) {
   const bool asked = !plan.options.columns.empty();
   const std::vector<std::string>& columns = asked ? plan.options.columns : plan.table.columns;
-  if (columns.empty()) return usual_columns(metric);
-  const std::vector<std::string> known = column_names(metric);
-  std::set<std::string> seen;
+  if (columns.empty()) return usual_columns(plan.metric());
+  const std::vector<std::string> known = column_names(asked ? plan.metric() : metric),
+                                 names = column_names(plan.metric());
+  std::vector<std::string> checked;
   for (size_t i = 0; i < columns.size(); ++i) {
     const std::string path = fmt::format("columns.{}", i);
     const std::string where = asked ? std::string("--columns") : plan.table.place(path) + path;
-    if (std::find(known.begin(), known.end(), columns[i]) == known.end())
+    const auto found = std::find(known.begin(), known.end(), columns[i]);
+    if (found == known.end())
       throw Error("{}: unknown column '{}'{}; there are {}", where, columns[i], did_you_mean(columns[i], known),
                   fmt::join(known, ", "));
-    if (!seen.insert(columns[i]).second) throw Error("{}: the column '{}' is there already", where, columns[i]);
+    const std::string& name = names[static_cast<size_t>(found - known.begin())];
+    if (std::find(checked.begin(), checked.end(), name) != checked.end())
+      throw Error("{}: the column '{}' is there already", where, columns[i]);
+    checked.push_back(name);
   }
-  return columns;
+  return checked;
 }
 
 std::vector<ReportColumn> report_columns(const Report& report) {

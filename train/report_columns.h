@@ -21,9 +21,10 @@ struct ReportColumn {
 /// Every column of a table with that primary metric: "top1_last", "top1_best", "difference", "seeds", "gmacs", ...
 std::vector<std::string> column_names(const Metric& metric);
 
-/// The columns that a plan asks for: those of its options, else of its file, else the usual ones. Throws Error for an
-/// unknown or a repeated one, naming --columns or the place in the file.
-std::vector<std::string> checked_columns(const TablePlan& plan);
+/// The columns that a plan asks for: those of its options, else of its file, else the usual ones. The file's speak of
+/// `metric`, that of its configs; where --set has another task, they are that task's. Throws Error for an unknown or a
+/// repeated one, naming --columns or the place in the file.
+std::vector<std::string> checked_columns(const TablePlan& plan, const Metric& metric);
 
 /// The labels of the rows, then the report's columns.
 std::vector<ReportColumn> report_columns(const Report& report);
