@@ -82,6 +82,7 @@ std::string help_of(const Command& command) {
   for (const Option& option : options) wide = std::max(wide, left(option).size());
   std::string text = fmt::format("tidepool {} [options]\n{}\n", usage_of(command), wrap(command.help, 100, 0));
   if (!command.details.empty()) text += fmt::format("\n{}\n", command.details);
+  if (command.list) text += command.list() + "\n";
   text += "\nOptions:\n";
   for (const Option& option : options) {
     std::string help = option.help;

@@ -81,6 +81,7 @@ struct Command {
   std::string details = {};  ///< more for `tidepool CMD --help`; lines are printed as they are
   /// Returns the exit status; throws Error (status 2) or Failure (status 1).
   int (*run)(const Call& call) = nullptr;
+  std::string (*list)() = nullptr;  ///< what stands behind the details, made when the help is shown; may be null
 };
 
 /// Puts a command into the table that main reads.

@@ -42,7 +42,7 @@ StepMemory measure_step(const Config& config, Network& network, int64_t batch_si
   };
   const TensorBatch batch = made_up_batch(config, network, *task, batch_size);
   Allocator::of(kCpu).reset_peak();
-  memory.gmacs_penalty = stepper.step(batch, 0).gmacs;
+  memory.gmacs_penalty = stepper.step(batch, 0).penalty;
   memory.peak_bytes = Allocator::of(kCpu).stats().peak_bytes;
   return memory;
 }

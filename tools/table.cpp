@@ -25,9 +25,11 @@
 #include "tools/progress.h"
 #include "tools/run_config.h"
 #include "tools/signals.h"
+#include "tools/table_measure.h"
 #include "train/experiments.h"
 #include "train/image_fidelity.h"
 #include "train/report.h"
+#include "train/table_file.h"
 
 namespace tidepool {
 namespace {
@@ -39,44 +41,113 @@ int64_t all_images(const Config& config) {
   return find_dataset(config.data.name).train_images;
 }
 
-// Which images: CIFAR-100 where it is found, else the procedural set, unless --set data.name decides.
+// Where the files of a plan's data sets are, by name, and what the caption says of them.
 struct Images {
-  std::string data_set;
-  fs::path root;
-  std::string help;
+  std::map<std::string, fs::path> roots;
+  std::string data, places;
+
+  fs::path root(const Config& config) const {
+    const auto found = roots.find(config.data.name);
+    return found == roots.end() ? fs::path() : found->second;
+  }
 };
 
-Images find_images(const Call& call) {
-  const std::vector<std::string> sets = call.texts("set");
-  const Config config = load_config_text(R"({"extends": "cifar100_vgg16.json"})", "table", sets);
-  const bool decided =
-      std::any_of(sets.begin(), sets.end(), [](const std::string& set) { return set.starts_with("data.name="); });
+Images find_images(const Call& call, const TablePlan& plan, bool replaced) {
   const std::string option = call.given("data") ? call.path("data").string() : "";
-  Images images{.data_set = decided ? config.data.name : "cifar100", .root = {}, .help = {}};
-  if (images.data_set != "procedural") {
-    if (const auto location = find_data(images.data_set, option, config.data.root)) {
-      images.root = location->folder;
-      images.help = fmt::format("{} ({})", location->folder.string(), location->said_by);
-    } else if (decided) {
-      images.root = require_data(images.data_set, option, config.data.root);
+  Images images;
+  std::vector<std::string> said;
+  for (const PlannedRun& run : plan.runs) {
+    const DataConfig& data = run.config.data;
+    if (!run.selected || images.roots.contains(data.name)) continue;
+    std::string text = data.name;
+    if (data.name == "cifar100") text = "CIFAR-100, the real images";
+    if (data.name == "procedural")
+      text =
+          fmt::format("procedural images ({} classes, made from seed {}){}", dataset_format("procedural", {}).classes,
+                      data.seed, replaced ? ", because CIFAR-100 was not found" : "");
+    fs::path& root = images.roots[data.name];
+    if (const auto location = find_data(data.name, option, data.root)) {
+      root = location->folder;
+      images.places += fmt::format(", {} ({})", root.string(), location->said_by);
+    } else {
+      root = require_data(data.name, option, data.root);
     }
+    said.push_back(text);
   }
-  if (images.data_set == "cifar100" && images.root.empty()) images.data_set = "procedural";
-  if (images.data_set == "cifar100") {
-    images.help = "CIFAR-100, the real images, from " + images.help;
-  } else if (images.data_set == "procedural") {
-    images.help =
-        fmt::format("procedural images ({} classes, made from seed {}), {}", dataset_format("procedural", {}).classes,
-                    config.data.seed, decided ? "as --set data.name says" : "because CIFAR-100 was not found");
-  } else {
-    images.help = images.data_set + " from " + images.help;
-  }
+  images.data = fmt::format("{}", fmt::join(said, "; "));
   return images;
+}
+
+// The plan of a call. CIFAR-100 is replaced by procedural images where it is not found, unless --set names a data set
+// or its folder.
+struct Request {
+  TablePlan plan;
+  Images images;
+};
+
+std::vector<std::string> column_list(const Call& call) {
+  std::vector<std::string> columns;
+  const std::string& text = call.text("columns");
+  if (call.given("columns") && text.empty()) throw Error("--columns: expected names of columns, got nothing");
+  for (size_t begin = 0; call.given("columns") && begin <= text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    columns.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return columns;
+}
+
+Request make_request(const Call& call) {
+  const TableFile table = load_table(call.argument());
+  const Scale& scale = find_scale(call.text("scale"));
+  PlanOptions options{.scale = scale.name,
+                      .seeds = call.given("seeds") ? call.integer("seeds", 1, 10000) : scale.seeds,
+                      .only = call.text("only"),
+                      .data_set = {},
+                      .sets = call.texts("set"),
+                      .out = call.given("out") ? call.path("out") : fs::path(),
+                      .columns = column_list(call)};
+  if (call.given("only") && options.only.empty()) throw Error("--only: expected a pattern, got nothing");
+  TablePlan plan = make_plan(table, options);
+  const bool decided = std::any_of(options.sets.begin(), options.sets.end(), [](const std::string& set) {
+    return set.starts_with("data.name=") || set.starts_with("data.root=");
+  });
+  const bool asks = std::any_of(plan.runs.begin(), plan.runs.end(), [](const PlannedRun& run) {
+    return run.selected && run.config.data.name == "cifar100";
+  });
+  const std::string option = call.given("data") ? call.path("data").string() : "";
+  const bool replaced = asks && !decided && !find_data("cifar100", option, plan.runs.front().config.data.root);
+  if (replaced) options.data_set = "procedural";
+  const auto first =
+      std::find_if(plan.runs.begin(), plan.runs.end(), [](const PlannedRun& run) { return run.selected; });
+  const std::string data_set = replaced ? options.data_set : first->config.data.name;
+  if (options.out.empty()) options.out = fs::path("runs") / fmt::format("{}-{}-{}", table.stem(), scale.name, data_set);
+  plan = make_plan(table, options);
+  for (PlannedRun& run : plan.runs) run.config.model.init = expand_home(run.config.model.init).string();
+  Images images = find_images(call, plan, replaced);
+  return {.plan = std::move(plan), .images = std::move(images)};
+}
+
+// The call as a shell reads it; `whole` false: without what names a place on this machine.
+std::string command_text(const Call& call, bool whole) {
+  const auto names_place = [](const std::string& text) { return text.find('/') != std::string::npos; };
+  const std::string& table = call.argument();
+  std::vector<std::string> words{"tidepool", "table", whole ? table : fs::path(table).filename().string()};
+  for (const char* option : {"scale", "seeds", "only", "columns", "jobs", "data", "out"}) {
+    const bool place = std::string_view(option) == "data" || std::string_view(option) == "out";
+    if ((call.given(option) || std::string_view(option) == "scale") && (whole || !place))
+      words.insert(words.end(), {fmt::format("--{}", option), call.text(option)});
+  }
+  for (const std::string& set : call.texts("set"))
+    if (whole || !names_place(set)) words.insert(words.end(), {"--set", set});
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : " ") + shell_word(word);
+  return text;
 }
 
 std::vector<std::string> command_line(const Call& call) {
   std::vector<std::string> words{"tidepool", "table", call.argument()};
-  for (const char* option : {"scale", "seeds", "only", "jobs", "data", "out"})
+  for (const char* option : {"scale", "seeds", "only", "columns", "jobs", "data", "out"})
     if (call.given(option) || std::string_view(option) == "scale")
       words.insert(words.end(), {fmt::format("--{}", option), call.text(option)});
   for (const std::string& set : call.texts("set")) words.insert(words.end(), {"--set", set});
@@ -306,57 +377,97 @@ class TableBar {
   std::optional<Progress> bar_;
 };
 
-int run(const Call& call) {
-  const Table& table = find_table(call.argument());
-  const Scale& scale = find_scale(call.text("scale"));
-  const int64_t jobs = call.integer("jobs", 1, 1024);
-  const Images images = find_images(call);
-  const std::string& name = table.file;
-  PlanOptions options{.scale = scale.name,
-                      .seeds = call.integer("seeds", 1, 10000),
-                      .only = call.text("only"),
-                      .data_set = images.data_set,
-                      .sets = call.texts("set"),
-                      .out = call.given("out")
-                                 ? call.path("out")
-                                 : fs::path("runs") / fmt::format("{}-{}-{}", name, scale.name, images.data_set)};
-  if (call.given("only") && options.only.empty()) throw Error("--only: expected a pattern, got nothing");
-  TablePlan plan = make_plan(table.name, options);
-  for (PlannedRun& run : plan.runs) run.config.model.init = expand_home(run.config.model.init).string();
-  // Another run in a folder, a wrong operator or key: found before anything runs.
+// All tables with their rows at each scale, and the scales.
+std::string table_list() {
+  std::vector<std::string> header{"table", "what"};
+  for (const Scale& scale : scales()) header.push_back(scale.name);
+  std::vector<std::vector<std::string>> rows, sizes;
+  for (const std::string& name : table_names()) {
+    const TableFile table = load_table(name);
+    std::vector<std::string> line{name, table.title};
+    for (const Scale& scale : scales()) {
+      const auto n = static_cast<int64_t>(rows_at_scale(table, scale.name));
+      line.push_back(scale.seeds == 1 ? std::to_string(n) : fmt::format("{} ({})", n, n * scale.seeds));
+    }
+    rows.push_back(std::move(line));
+  }
+  for (const Scale& scale : scales()) sizes.push_back({scale.name, std::to_string(scale.seeds), scale.purpose});
+  return "Tables, with their rows at each scale, and runs where a row has several seeds; --dry-run says the hours:\n" +
+         text_table(header, rows) + "\n" + text_table({"scale", "seeds", "for"}, sizes);
+}
+
+// Another run in a folder, a wrong operator or key: found before anything runs.
+void check_runs(const TablePlan& plan, const Images& images) {
   for (const PlannedRun& planned : plan.runs) {
     if (!planned.selected) continue;
     saved_result(planned);
     if (planned.seed != 1) continue;
     if (parse_device(planned.config.train.device) != kCpu)
       throw Error("train.device: networks run on the CPU in this version; cuda serves `tidepool op`");
-    make_run_network(planned.config);
+    const Row& row = plan.rows[planned.row];
+    try {
+      make_run_network(with_classes(planned.config, images.root(planned.config)));
+    } catch (const Error& error) {
+      throw Error("{}{}: {}", row.origin, row.name, error.what());
+    }
+  }
+}
+
+bool has_column(const TablePlan& plan, std::initializer_list<const char*> names) {
+  return std::any_of(names.begin(), names.end(), [&](const char* name) {
+    return std::find(plan.columns.begin(), plan.columns.end(), name) != plan.columns.end();
+  });
+}
+
+// What is measured of the operators of rows that have one in all slots.
+void measure_operators(const TablePlan& plan, const Images& images, ReportFacts& facts) {
+  const bool fidelity = has_column(plan, {"psnr", "ssim"}),
+             cost = has_column(plan, {"forward_ms", "backward_ms", "kept_bytes"});
+  for (const PlannedRun& planned : plan.runs) {
+    const Json& pool = planned.config.model.pool;
+    if (planned.seed != 1 || !planned.selected || !pool.contains("default") || !pool["default"].is_object()) continue;
+    const std::string& name = plan.rows[planned.row].name;
+    if (fidelity)
+      facts.fidelity[name] = image_fidelity(pool["default"], planned.config.data, images.root(planned.config));
+    if (cost)
+      if (const auto measured = operator_cost(planned.config)) facts.costs[name] = *measured;
+  }
+}
+
+int run(const Call& call) {
+  if (call.arguments().empty()) {
+    refuse_options(call, "table without a TABLE",
+                   {"scale", "seeds", "only", "jobs", "columns", "dry-run", "data", "out", "set", "json"});
+    print(table_list());
+    return 0;
+  }
+  const int64_t jobs = call.integer("jobs", 1, 1024);
+  const auto [plan, images] = make_request(call);
+  const PlanOptions& options = plan.options;
+  const std::string name = plan.table.stem();
+  check_runs(plan, images);
+  if (call.flag("dry-run")) {
+    const Json report = dry_run(plan, [&](const Config& config) { return images.root(config); });
+    if (call.json())
+      print_json(report);
+    else
+      print(dry_run_text(report));
+    return 0;
   }
   make_folder(options.out, "--out");
-  spdlog::info("{}: data: {}", name, images.help);
+  spdlog::info("{}: table: {}; data: {}{}", name, plan.table.file, images.data, images.places);
 
   const int threads = std::max(1, cpu_threads() / static_cast<int>(jobs));
   const std::vector<std::string> command = command_line(call);
-  std::string command_text;
-  for (const std::string& each : command) {
-    if (!command_text.empty()) command_text += ' ';
-    command_text += shell_word(each);
-  }
-  ReportFacts facts{.data = images.help,
+  ReportFacts facts{.data = images.data,
                     .revision = *kRevision ? fmt::format("{} (tidepool {})", kRevision, kVersion) : "",
-                    .command = command_text,
+                    .command = command_text(call, true),
+                    .short_command = command_text(call, false),
                     .machine = fmt::format("{} thread{} a run, {} run{} at a time{}", threads, threads == 1 ? "" : "s",
                                            jobs, jobs == 1 ? "" : "s",
                                            jobs == 1 ? "" : ", so that times per step are those of a shared machine"),
                     .threads = threads};
-
-  if (table.fidelity)
-    for (const PlannedRun& planned : plan.runs) {
-      const Json& pool = planned.config.model.pool;
-      if (planned.seed == 1 && pool.contains("default") &&
-          pool["default"].is_object())  // --set may name the places one by one
-        facts.fidelity[plan.rows[planned.row].name] = image_fidelity(pool["default"], planned.config.data, images.root);
-    }
+  measure_operators(plan, images, facts);
 
   catch_stop_signals();
   std::vector<RunOutcome> outcomes;
@@ -365,12 +476,13 @@ int run(const Call& call) {
     for (size_t i = 0; i < plan.runs.size(); ++i)
       if (plan.runs[i].selected && !saved_result(plan.runs[i])) bar.count(i);
     outcomes = execute(plan, {.run =
-                                  [&](const PlannedRun& planned, const RunOptions& run_options) {
+                                  [&](const PlannedRun& planned, const RunOptions& asked) {
+                                    RunOptions run_options = asked;
+                                    run_options.data_root = images.root(planned.config);
                                     return jobs > 1 ? run_in_process(planned, run_options, threads)
                                                     : train_run(planned.config, run_options);
                                   },
                               .jobs = static_cast<int>(jobs),
-                              .data_root = images.root,
                               .provenance = provenance(command),
                               .stop = stop_requested,
                               .started = [&](size_t i) { bar.started(i); },
@@ -422,35 +534,39 @@ int run(const Call& call) {
 const Registered registered(
     {.name = "table",
      .help = "runs an experiment and writes its table",
-     .arguments = {"TABLE"},
-     .options =
-         {{.name = "scale", .value = "NAME", .help = "smoke, quick, toy, small or full", .default_value = "quick"},
-          {.name = "seeds", .value = "K", .help = "seeds per row", .default_value = "1"},
-          {.name = "only",
-           .value = "PATTERN",
-           .help = "run only the rows whose name fits: 'tile-*', '*-dynopool'; * is any characters, ? one",
-           .default_value = ""},
-          {.name = "jobs",
-           .value = "J",
-           .help = "runs at a time, each with its share of the threads",
-           .default_value = "1"},
-          data_option(),
-          {.name = "out",
-           .value = "DIR",
-           .help = "where runs and table go (runs/TABLE-SCALE-DATASET)",
-           .default_value = ""},
-          set_option(),
-          json_option()},
+     .arguments = {"[TABLE]"},
+     .options = {{.name = "scale",
+                  .value = "NAME",
+                  .help = "how large the runs are: smoke, quick, toy, small or full",
+                  .default_value = "quick"},
+                 {.name = "seeds", .value = "K", .help = "seeds per row (default: 5 at small and full, else 1)"},
+                 {.name = "only",
+                  .value = "PATTERN",
+                  .help = "run only the rows whose name fits: 'tile-*,*-dynopool'; * is any characters, ? one",
+                  .default_value = ""},
+                 {.name = "jobs",
+                  .value = "J",
+                  .help = "runs at a time, each with its share of the threads",
+                  .default_value = "1"},
+                 {.name = "columns", .value = "C,...", .help = "columns of the table, in place of those of its file"},
+                 {.name = "dry-run",
+                  .help = "run nothing: print rows, runs, steps, and hours from steps that are measured now"},
+                 data_option(),
+                 {.name = "out",
+                  .value = "DIR",
+                  .help = "where runs and table go (runs/TABLE-SCALE-DATASET)",
+                  .default_value = ""},
+                 set_option(),
+                 json_option()},
      .details =
-         "TABLE is 1: human-designed pooling against DynOPool; or pooling: every operator that halves a map, in "
-         "VGG-16, "
-         "with\n"
-         "what it leaves of an image (PSNR, SSIM). CIFAR-100 where it is found, else procedural images.\n"
+         "TABLE is a JSON file, or the name of one of those below.\n"
+         "CIFAR-100 is replaced by procedural images where it is not found.\n"
          "Finished runs are reused, interrupted ones resume, missing ones start. Ctrl-C finishes the step, saves a\n"
          "checkpoint, writes the table so far and exits with 130. On a terminal the table is fitted to its width: "
          "columns\n"
          "that are the same in every row stand below it, minor ones are left out; the files hold all of it.\n",
-     .run = run});
+     .run = run,
+     .list = table_list});
 
 }  // namespace
 }  // namespace tidepool

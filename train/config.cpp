@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <set>
 #include <system_error>
@@ -17,17 +18,13 @@
 #include "data/named_normalisation.h"
 #include "layers/pool/operator.h"
 #include "models/registry.h"
+#include "train/embedded.h"
 #include "train/optimizers/rule.h"
+#include "train/origins.h"
 #include "train/task.h"
 
 namespace tidepool {
 
-// Defined by a generated source: cmake/embed.cmake.
-struct EmbeddedFile {
-  const char* name;
-  const unsigned char* bytes;
-  size_t size;
-};
 extern const EmbeddedFile kEmbeddedConfigs[];
 extern const size_t kEmbeddedConfigs_count;
 
@@ -78,29 +75,46 @@ std::vector<std::string> normalize_words() {
 }
 
 const KeyList& config_keys() {
-  static const KeyList list = list_keys<Config>();
+  // On the heap: of a temporary GCC 12 takes members to be uninitialised.
+  static const KeyList list = [] {
+    KeyList keys;
+    Keys described(keys);
+    std::make_unique<Config>()->keys(described);
+    expect_each_once(keys);
+    return keys;
+  }();
   return list;
 }
 
-namespace {
-
 namespace fs = std::filesystem;
 
-// The origin of a path, or of its nearest ancestor that has one, with ": " behind it; "" when none is known.
-std::string origin_of(const Origins& origins, std::string path) {
-  while (true) {
-    if (const auto found = origins.find(path); found != origins.end()) return found->second + ": ";
-    if (path.empty()) return "";
-    const size_t dot = path.rfind('.');
-    path = dot == std::string::npos ? "" : path.substr(0, dot);
-  }
+namespace {
+
+bool is_file(const fs::path& path) {
+  std::error_code code;
+  return fs::is_regular_file(path, code);
 }
+
+}  // namespace
+
+std::vector<fs::path> config_folders() {
+  std::vector<fs::path> folders{"configs"};
+  std::error_code code;
+  const fs::path program = fs::read_symlink("/proc/self/exe", code);
+  if (code) return folders;
+  const fs::path source = (program.parent_path() / TIDEPOOL_SOURCE_FROM_BUILD / "configs").lexically_normal();
+  if (is_file(source / "schema.json")) folders.push_back(source);  // not where the program was copied elsewhere
+  return folders;
+}
+
+namespace {
 
 struct ConfigSource {
   Json value;
   Origins origins;
   std::vector<std::string> files;  // as Config::files
   bool shipped = false;            // one of ours, or a saved run: nobody wrote its groups for this network
+  std::set<std::string> settings;  // origins of the settings laid over it together
 };
 
 // What lies beside the configs for editors.
@@ -120,23 +134,6 @@ std::string config_hint(const fs::path& file) {
   std::string name = file.filename().string();
   if (!name.ends_with(".json")) name += ".json";
   return did_you_mean(name, embedded_configs());
-}
-
-bool is_file(const fs::path& path) {
-  std::error_code code;
-  return fs::is_regular_file(path, code);
-}
-
-// Folders of configs that a name alone is looked for in, before the copies in the program: whoever edits one there
-// means it to be used.
-std::vector<fs::path> config_folders() {
-  std::vector<fs::path> folders{"configs"};
-  std::error_code code;
-  const fs::path program = fs::read_symlink("/proc/self/exe", code);
-  if (code) return folders;
-  const fs::path source = (program.parent_path() / TIDEPOOL_SOURCE_FROM_BUILD / "configs").lexically_normal();
-  if (is_file(source / "schema.json")) folders.push_back(source);  // not where the program was copied elsewhere
-  return folders;
 }
 
 std::optional<fs::path> file_in_config_folders(const std::string& name) {
@@ -243,25 +240,9 @@ bool wants_text(const std::string& path, Json at) {
   return cursor.wants_text();
 }
 
-void apply_set(ConfigSource& source, const std::string& set) {
-  const std::string origin = std::string(kSet) + set;
-  const size_t equals = set.find('=');
-  expect_text(set, std::string(kSet) + printable(set.substr(0, equals)));
-  if (equals == std::string::npos || equals == 0) throw Error("{}: expected KEY=VALUE", origin);
-  const std::string path = set.substr(0, equals);
-  const std::string text = set.substr(equals + 1);
-  if (path == "extends") throw Error("{}: a config file says what it extends; --set cannot", origin);
-
-  Json value = text;
-  if (!wants_text(path, source.value) || text.starts_with('"')) {
-    try {
-      value = parse_json(text, origin);
-    } catch (const Error&) {
-      // What looks like a list or an object was meant as one; anything else is a string, as `--set data.root=/data`.
-      if (text.starts_with('{') || text.starts_with('[') || text.starts_with('"')) throw;
-    }
-  }
-
+void apply_setting(ConfigSource& source, const Setting& setting) {
+  const std::string &path = setting.key, &origin = setting.origin;
+  source.settings.insert(origin);
   Json* at = &source.value;
   KeyCursor cursor(config_keys());
   std::string parent;
@@ -283,12 +264,12 @@ void apply_set(ConfigSource& source, const std::string& set) {
       }
       at = &(*at)[index];
     } else if (at->is_object()) {
-      // Another option: the keys of the old one go, but not those that an earlier --set gave.
+      // Another option: the keys of the old one go, but not those that an earlier setting gave.
       const KeyList* list = cursor.list();
-      if (last && list && key == list->selector && option_in_use(*list, *at, "") != value)
+      if (last && list && key == list->selector && option_in_use(*list, *at, "") != setting.value)
         each_option_key(*list, *at, parent, [&](Json& object, const std::string& other, const std::string& where) {
           const auto said = source.origins.find(where);
-          if (said == source.origins.end() || !said->second.starts_with(kSet)) object.erase(other);
+          if (said == source.origins.end() || !source.settings.contains(said->second)) object.erase(other);
         });
       if (!at->contains(key) || (!last && (*at)[key].is_null())) {
         (*at)[key] = last ? Json() : Json::object();
@@ -301,12 +282,34 @@ void apply_set(ConfigSource& source, const std::string& set) {
     cursor.enter(key, whole);
     parent = here;
   }
-  *at = std::move(value);
+  *at = setting.value;
   // Children of a replaced value came from here too.
   for (auto& [each, place] : source.origins) {
     if (each.starts_with(path + ".")) place = origin;
   }
   source.origins[path] = origin;
+}
+
+void apply_set(ConfigSource& source, const std::string& set) {
+  const std::string origin = std::string(kSet) + set;
+  const size_t equals = set.find('=');
+  expect_text(set, std::string(kSet) + printable(set.substr(0, equals)));
+  if (equals == std::string::npos || equals == 0) throw Error("{}: expected KEY=VALUE", origin);
+  const std::string path = set.substr(0, equals);
+  const std::string text = set.substr(equals + 1);
+  if (path == "extends") throw Error("{}: a config file says what it extends; --set cannot", origin);
+
+  Json value = text;
+  if (!wants_text(path, source.value) || text.starts_with('"')) {
+    try {
+      value = parse_json(text, origin);
+    } catch (const Error&) {
+      // What looks like a list or an object was meant as one; anything else is a string, as `--set data.root=/data`.
+      if (text.starts_with('{') || text.starts_with('[') || text.starts_with('"')) throw;
+    }
+  }
+
+  apply_setting(source, {.key = path, .value = std::move(value), .origin = origin});
 }
 
 // What no list of keys can say: how keys of several objects go together.
@@ -342,6 +345,12 @@ void check_together(const Config& config, const Origins& origins) {
     }
   };
   check_schedule(optim.schedule, "optim.schedule", "optim.schedule.warmup_epochs");
+  const auto check_group = [&](const GroupSettings& group, const Json& said, const std::string& path) {
+    if (said.contains("schedule") || said.contains("warmup_epochs"))
+      check_schedule(group.schedule, path + ".schedule",
+                     path + (said.contains("warmup_epochs") ? ".warmup_epochs" : ".schedule.warmup_epochs"));
+  };
+  check_group(*optim.shape, config.resolved["optim"]["shape"], "optim.shape");
   std::set<std::string> globs;
   for (size_t i = 0; i < optim.groups.size(); ++i) {
     const std::string path = fmt::format("optim.groups.{}", i);
@@ -350,10 +359,7 @@ void check_together(const Config& config, const Origins& origins) {
     if (!globs.insert(optim.groups[i].match).second) {
       fail(path + ".match", fmt::format("{} has a group already, and the first one wins", said["match"].dump()));
     }
-    if (said.contains("schedule") || said.contains("warmup_epochs")) {
-      check_schedule(optim.groups[i].schedule, path + ".schedule",
-                     path + (said.contains("warmup_epochs") ? ".warmup_epochs" : ".schedule.warmup_epochs"));
-    }
+    check_group(optim.groups[i], said, path);
   }
 }
 
@@ -364,12 +370,19 @@ bool inherited(const ConfigSource& source, const std::string& path) {
   return source.shipped || !said.starts_with(source.origins.at("") + ":");
 }
 
-Config finish(ConfigSource source, const std::string& name, std::span<const std::string> sets) {
+Config finish(ConfigSource source, const std::string& name, std::span<const std::string> sets,
+              std::span<const Setting> settings = {}) {
   source.value.erase("$schema");
   source.value.erase("extends");
   const KeyList& list = config_keys();
   // Defaults before the sets, so that a set can change a part of one, as optim.betas.0; and again for what they add.
   fill_defaults(list, source.value);
+  for (const Setting& setting : settings) {
+    apply_setting(source, setting);
+    const bool adds = setting.value.is_structured() || setting.value.is_string();  // an object, or another option
+    if (adds) fill_defaults(list, source.value);
+  }
+  source.settings.clear();
   for (const std::string& set : sets) {
     apply_set(source, set);
     fill_defaults(list, source.value);
@@ -404,6 +417,12 @@ Config load_config(const fs::path& file, std::span<const std::string> sets) {
   }
   ConfigSource source = read_source(file.string(), bare ? fs::path(".") : fs::path(), "", {});
   return finish(std::move(source), file.stem().string(), sets);
+}
+
+Config load_config_with(const std::string& base, const std::optional<fs::path>& folder, const std::string& said_by,
+                        std::span<const Setting> settings, std::span<const std::string> sets) {
+  ConfigSource source = read_source(base, folder, said_by, {});
+  return finish(std::move(source), fs::path(base).stem().string(), sets, settings);
 }
 
 Config load_config_text(std::string_view text, std::string_view origin, std::span<const std::string> sets,

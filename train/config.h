@@ -186,17 +186,21 @@ struct ModelConfig {
   }
 };
 
+enum class GmacsUnit { kGiga, kInitial };
+
 struct LossConfig {
   double label_smoothing = 0;
   double gmacs_lambda = 0;
+  GmacsUnit gmacs_unit = GmacsUnit::kGiga;
 
   void keys(Keys& k) {
     k.number("label_smoothing", label_smoothing, "Share of the target spread evenly over all classes.")
         .at_least(0)
         .below(1);
-    k.number("gmacs_lambda", gmacs_lambda,
-             "Weight of the GMACs penalty, in loss per 1e9 multiply-accumulates of one image.")
-        .at_least(0);
+    k.number("gmacs_lambda", gmacs_lambda, "Weight of the GMACs penalty, in loss per gmacs_unit.").at_least(0);
+    k.choice("gmacs_unit", gmacs_unit, {"giga", "initial"},
+             "Unit of the GMACs penalty. giga: 1e9 multiply-accumulates of one image. initial: those of the network "
+             "at step 0, so that one lambda weighs as much in networks of any width.");
   }
 };
 
@@ -248,20 +252,16 @@ struct ScheduleConfig {
   }
 };
 
-/// Parameters whose name matches; the first group that matches has them. What a group does not say is as in `optim`,
-/// and filled in here, but for `options`.
-struct ParamGroupConfig {
-  std::string match;
+/// Settings of a group of parameters. What it does not say is as in `optim`, and filled in here, but for `options`.
+struct GroupSettings {
   double lr = 0.1;
   Json options = Json::object();       // the optimizer's own keys that the group says
   std::optional<double> weight_decay;  // none: the optimizer's, and 0 for batch norms, biases and shape parameters
   int64_t first_epoch = 0;
   int64_t every = 1;
   ScheduleConfig schedule;
-  bool inherited = false;  // of a base or shipped config: may match no parameter of this network
 
   void keys(Keys& k) {
-    k.text("match", match, "Pattern of parameter names (\"*.alpha\"): * is any characters, ? is one.").required();
     k.number("lr", lr, "Learning rate.").otherwise("as in optim").at_least(0);
     k.options(optimizer_options(/*with_defaults=*/false), &options);
     k.number("weight_decay", weight_decay, "Weight decay, of every parameter in the group.")
@@ -278,12 +278,24 @@ struct ParamGroupConfig {
   }
 };
 
+/// Parameters whose name matches; the first group that matches has them.
+struct ParamGroupConfig : GroupSettings {
+  std::string match;
+  bool inherited = false;  // of a base or shipped config: may match no parameter of this network
+
+  void keys(Keys& k) {
+    k.text("match", match, "Pattern of parameter names (\"*.alpha\"): * is any characters, ? is one.").required();
+    GroupSettings::keys(k);
+  }
+};
+
 struct OptimConfig {
   std::string name = "sgd";
   double lr = 0.1;
   Json options = Json::object();  // the optimizer's own keys; one that is absent has its default
   double weight_decay = 5e-4;
   std::optional<double> grad_clip, ema;  // none: off
+  std::optional<GroupSettings> shape;    // of parameters of kind shape that no group matches; none: as here
   std::vector<ParamGroupConfig> groups;
   ScheduleConfig schedule;
 
@@ -303,6 +315,13 @@ struct OptimConfig {
         .below(1);
     k.section("schedule", schedule, "The learning rate over the run: a linear warm-up, then by type.")
         .by_default(R"({"type": "cosine", "warmup_epochs": 1})");
+    GroupSettings sizes;
+    sizes.lr = lr;
+    sizes.schedule = schedule;
+    k.section("shape", sizes,
+              "Settings of all parameters that decide sizes of maps (alpha of dynopool and shape_adaptor, stride of "
+              "diffstride); a group that matches one goes before. What it leaves out is as in optim.");
+    shape = std::move(sizes);
     ParamGroupConfig as_here;
     as_here.lr = lr;
     as_here.schedule = schedule;
@@ -404,13 +423,30 @@ const KeyList& config_keys();
 /// one whose "type" differs replaces the base's whole; lists are replaced. Throws Error.
 Config load_config(const std::filesystem::path& file, std::span<const std::string> sets = {});
 
-/// The same from text. `origin` names it in errors; `extends` is relative to `folder`.
+/// A value for a dotted key, laid over what the files of a config say, as --set does.
+struct Setting {
+  std::string key;
+  Json value;
+  std::string origin;  ///< "tables/mine.json:7:14", for errors
+};
+
+/// The config that `base` names in a file of `folder` (none: one in the program), as an `extends` there would, with
+/// `settings` and then `sets` laid over it. `said_by` stands before an error about the name: "mine.json:2:3: base: ".
+Config load_config_with(const std::string& base, const std::optional<std::filesystem::path>& folder,
+                        const std::string& said_by, std::span<const Setting> settings,
+                        std::span<const std::string> sets = {});
+
+/// A config from text. `origin` names it in errors; `extends` is relative to `folder`.
 Config load_config_text(std::string_view text, std::string_view origin = "config",
                         std::span<const std::string> sets = {}, const std::filesystem::path& folder = ".");
 
 /// A config as some version of the program saved it, as this one would save it: newer keys have their defaults, which
 /// are the old behaviour, and keys of an optimizer that the config does not name go. Checks nothing.
 Json completed_config(Json saved);
+
+/// Folders that a config's name alone is looked for in, before the copies in the program: whoever edits one there means
+/// it to be used.
+std::vector<std::filesystem::path> config_folders();
 
 /// Says on the log what files a config was read from; the same files once in a process.
 void log_config_files(const Config& config);

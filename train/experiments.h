@@ -1,4 +1,4 @@
-// The tables: their rows at each scale, and running them so that an interrupted table resumes.
+// Tables: what a file's rows are at a scale, and running them so that an interrupted table resumes.
 #pragma once
 #include <cstdint>
 #include <filesystem>
@@ -12,58 +12,32 @@
 #include "layers/pool/operator.h"
 #include "train/config.h"
 #include "train/run.h"
+#include "train/table_file.h"
 #include "train/task.h"
 
 namespace tidepool {
 
-/// How large a table's runs are: `tidepool table --scale`. What a short run cannot share with the recipe of 200 epochs
-/// stands here, and every number of it stands in the caption.
-struct Scale {
-  std::string name;
-  double width = 1;                                            ///< of the network
-  std::optional<int64_t> train_images = {}, test_images = {};  ///< none: all
-  int64_t epochs = 200;
-  int64_t batch = 128;
-  double lr = 0.1;  ///< of the weights
-  double warmup_epochs = 1;
-  double shape_lr = 0.001;        ///< of the shape parameters
-  int64_t shape_first_epoch = 3;  ///< epochs before they move
-  bool penalty = true;            ///< rows with the GMACs penalty too
-};
-const std::vector<Scale>& scales();
-/// Throws Error with the names that there are.
-const Scale& find_scale(const std::string& name);
-
-/// One row of a table: everything of a config but its seed. In a plan the labels `data`, `model`, `pool`, `lambda` and
-/// `learns_shape` are those of the config that runs: where --set changes what a label stands for, the label is written
-/// anew from the config. The name stays: it is the key of --only and of the run's folder.
+/// One row of a table: everything of a config but its seed. In a plan the labels are those of the config that runs:
+/// where --set changes what `data`, `model` or `pool` stands for, the label is written anew from the config. The name
+/// stays: it is the key of --only and of the run's folder.
 struct Row {
-  std::string name;                    ///< "tile-vgg16-dynopool", unique in the table; --only matches it
-  std::string title = {};              ///< in a plan: the name, with the labels in which --set contradicts it
-  std::string data;                    ///< "tile"
-  std::string model;                   ///< "vgg16"; with its width where the rows differ in it
-  std::string pool;                    ///< "dynopool"
+  std::string name;        ///< "tile-vgg16-dynopool", unique in the table; --only matches it
+  std::string title = {};  ///< in a plan: the name, with the labels in which --set contradicts it
+  std::vector<std::pair<std::string, std::string>> labels = {};  ///< by column of the grid; without one: {"row", name}
+  // Of the grid's columns of that name, else from the config.
+  std::string data = {};               ///< "tile"
+  std::string model = {};              ///< "vgg16"; with its width where the rows differ in it
+  std::string pool = {};               ///< "dynopool"
   double lambda = 0;                   ///< of the GMACs penalty
-  std::string baseline;                ///< name of the row that it is compared with; "" for a baseline
-  std::string base;                    ///< the embedded config that it starts from
+  std::string baseline = {};           ///< name of the row that it is compared with; "" for a baseline
+  std::string base = {};               ///< the config that it starts from
+  std::string origin = {};             ///< "mine.json:5:12: ", where the row is written; before errors
+  std::string base_origin = {};        ///< likewise of the name of its config
   bool learns_shape = false;           ///< map sizes move while it trains
-  std::vector<std::string> sets = {};  ///< KEY=VALUE, after the scale's
+  std::vector<Setting> settings = {};  ///< of the file, over the scale's
 };
-
-/// A table. A new one is a function that gives rows and a line in experiments.cpp.
-struct Table {
-  std::string name;     ///< "1", as the command line calls it
-  std::string heading;  ///< "Table 1"
-  std::string title;
-  std::string file;  ///< stem of its files and of the folder of its runs: "table1"
-  std::vector<Row> (*rows)(const Scale& scale);
-  bool fidelity = false;  ///< with PSNR and SSIM of pooled test images
-  /// What its caption says beside what every table's says, of the configs of the rows that it shows; may be null.
-  std::vector<std::pair<std::string, std::string>> (*caption)(std::span<const Config* const> shown) = nullptr;
-};
-const std::vector<Table>& tables();
-/// Throws Error with the names that there are.
-const Table& find_table(const std::string& name);
+/// The rows of a table, in the order of its file. Throws Error where two have one name.
+std::vector<Row> table_rows(const TableFile& table);
 
 /// The config with which an operator halves a map: its defaults and a factor of 2. None for one that does not make half
 /// the size of 32x32, 16x16, 8x8 and 4x4 with the same channels, and so cannot stand in every place of a network.
@@ -80,31 +54,37 @@ struct PlannedRun {
 
 struct PlanOptions {
   std::string scale = "quick";
-  int64_t seeds = 1;                   ///< seeds 1 to so many
-  std::string only = {};               ///< glob over row names; "": all
-  std::string data_set = "cifar100";   ///< or "procedural"
-  std::vector<std::string> sets = {};  ///< KEY=VALUE of the user, after everything else
-  std::filesystem::path out = {};      ///< runs live under out / "runs"
+  int64_t seeds = 1;                      ///< seeds 1 to so many
+  std::string only = {};                  ///< globs over row names, joined by commas; "": those of the scale
+  std::string data_set = {};              ///< stands in for cifar100 in the table's configs; "": nothing does
+  std::vector<std::string> sets = {};     ///< KEY=VALUE of the user, after everything else
+  std::filesystem::path out = {};         ///< runs live under out / "runs"
+  std::vector<std::string> columns = {};  ///< of the report; none: the file's
 };
 
 struct TablePlan {
-  const Table* table = nullptr;
+  TableFile table;
   Scale scale;
   PlanOptions options;
-  std::vector<Row> rows;
-  std::vector<PlannedRun> runs;  ///< seed by seed, so that an interrupted table has something in every row
+  std::vector<Row> rows;             ///< all of the file; runs say which of them the scale or --only selects
+  std::vector<PlannedRun> runs;      ///< seed by seed, so that an interrupted table has something in every row
+  std::vector<std::string> columns;  ///< of the report, behind the labels; see report_columns.h
 
   /// The primary metric of the runs' task.
   const Metric& metric() const { return find_task(runs.front().config.task).primary(); }
 };
 
-/// Throws Error for an unknown table or scale, a pattern that picks nothing, a config that does not load, and rows of
-/// different tasks.
-TablePlan make_plan(const std::string& table, const PlanOptions& options);
+/// How many rows a table runs at a scale, where --only names none.
+size_t rows_at_scale(const TableFile& table, const std::string& scale);
 
-/// The config of a row at a scale, ready to run.
-Config row_config(const Row& row, const Scale& scale, const std::string& data_set, uint64_t seed,
-                  std::span<const std::string> sets);
+/// Throws Error for an unknown scale, a pattern that picks nothing, an unknown column, a config that does not load,
+/// rows of different tasks, and two rows that are one config (before --set).
+TablePlan make_plan(const TableFile& table, const PlanOptions& options);
+
+/// The config of a row at a scale, ready to run: the base, the scale, the table's settings for that scale, the row, and
+/// `sets`, each over what stands before it.
+Config row_config(const TableFile& table, const Row& row, const Scale& scale, const std::string& data_set,
+                  uint64_t seed, std::span<const std::string> sets);
 
 /// Steps of a whole run, with `images` training images where the config says none.
 int64_t planned_steps(const Config& config, int64_t images);

@@ -34,22 +34,25 @@ Optimizer::Optimizer(const OptimConfig& config, const std::vector<Parameter>& pa
     : config_(config), steps_per_epoch_(steps_per_epoch), total_steps_(total_steps) {
   const OptimizerDescription& optimizer = find_optimizer(config.name);
   rules_.push_back(optimizer.make(config.options));
-  for (const ParamGroupConfig& group : config.groups) {
+  const auto add_rule = [&](const GroupSettings& group) {
     Json options = config.options;
     options.update(group.options);
     rules_.push_back(optimizer.make(options));
-  }
+  };
+  for (const ParamGroupConfig& group : config.groups) add_rule(group);
+  if (config.shape) add_rule(*config.shape);
   std::vector<bool> used(config.groups.size());
   for (const Parameter& p : parameters) {
     Slot slot{.parameter = p, .group = 0, .weight_decay = 0, .state = {}};
     for (size_t g = 0; g < config.groups.size() && slot.group == 0; ++g)
-      if (glob_match(config.groups[g].match, p.name)) slot.group = g + 1;
+      if (glob_match(config.groups[g].match, p.name)) {
+        slot.group = g + 1;
+        used[g] = true;
+      }
+    if (slot.group == 0 && p.kind == ParameterKind::shape && config.shape) slot.group = config.groups.size() + 1;
     const double own = p.kind == ParameterKind::weight ? config.weight_decay : 0;
-    slot.weight_decay = own;
-    if (const ParamGroupConfig* group = config_of(slot.group)) {
-      used[slot.group - 1] = true;
-      slot.weight_decay = group->weight_decay.value_or(own);
-    }
+    const GroupSettings* group = config_of(slot.group);
+    slot.weight_decay = group ? group->weight_decay.value_or(own) : own;
     for (size_t i = 0; i < rules_[slot.group]->state().size(); ++i)
       slot.state.push_back(Tensor::zeros(p.value.shape(), p.value.options()));
     slots_.push_back(std::move(slot));
@@ -66,14 +69,14 @@ double Optimizer::learning_rate(int64_t step) const {
 }
 
 double Optimizer::group_rate(size_t group, int64_t step) const {
-  const ParamGroupConfig* g = config_of(group);
+  const GroupSettings* g = config_of(group);
   if (!g) return learning_rate(step);
   return tidepool::learning_rate(g->schedule, g->lr, step, steps_per_epoch_, total_steps_,
                                  g->first_epoch * steps_per_epoch_);
 }
 
 bool Optimizer::due(size_t group, int64_t step) const {
-  const ParamGroupConfig* g = config_of(group);
+  const GroupSettings* g = config_of(group);
   if (!g) return true;
   const int64_t since = step - g->first_epoch * steps_per_epoch_;
   return since >= 0 && (since + 1) % g->every == 0;
@@ -109,7 +112,7 @@ void Optimizer::step(int64_t step) {
     value.set_grad({});
   }
   for (size_t g = 0; g < groups.size(); ++g) {
-    const ParamGroupConfig* group = config_of(g);
+    const GroupSettings* group = config_of(g);
     // How many updates these parameters have had: AdamW's bias correction and SGD's first step count their own.
     const int64_t had = group ? (step - group->first_epoch * steps_per_epoch_) / group->every : step;
     const UpdateStep update{.rate = group_rate(g, step), .grad_scale = scale, .updates = had};

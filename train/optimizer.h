@@ -33,11 +33,14 @@ class Optimizer {
  private:
   struct Slot {
     Parameter parameter;
-    size_t group = 0;  // 0: none; else a place in the config's groups, from 1
+    size_t group = 0;  // 0: none; else a place in the config's groups, from 1; behind them optim.shape
     double weight_decay = 0;
     std::vector<Tensor> state;  // as the group's rule says
   };
-  const ParamGroupConfig* config_of(size_t group) const { return group == 0 ? nullptr : &config_.groups[group - 1]; }
+  const GroupSettings* config_of(size_t group) const {
+    if (group == 0) return nullptr;
+    return group <= config_.groups.size() ? &config_.groups[group - 1] : &*config_.shape;
+  }
   double group_rate(size_t group, int64_t step) const;
   bool due(size_t group, int64_t step) const;
   double clip_scale() const;

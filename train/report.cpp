@@ -1,7 +1,6 @@
 #include "train/report.h"
 
 #include <algorithm>
-#include <cctype>
 #include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -10,12 +9,12 @@
 #include "core/atomic_file.h"
 #include "core/error.h"
 #include "train/escape.h"
+#include "train/report_columns.h"
+#include "train/row_labels.h"
 
 namespace tidepool {
 namespace fs = std::filesystem;
 namespace {
-
-constexpr std::string_view kCommand = "Command";  // of a caption; shown as code
 
 std::string number_or(const std::optional<int64_t>& n, const char* otherwise) {
   return n ? std::to_string(*n) : std::string(otherwise);
@@ -24,100 +23,6 @@ std::string number_or(const std::optional<int64_t>& n, const char* otherwise) {
 // 16, but 15.7
 std::string length_text(double length) {
   return length == std::round(length) ? fmt::format("{:.0f}", length) : fmt::format("{:.1f}", length);
-}
-
-std::string shapes_text(const ReportRow& row) {
-  std::string text;
-  for (const ReportShape& s : row.shapes)
-    text += fmt::format("{}{}x{}", text.empty() ? "" : " ", length_text(s.height), length_text(s.width));
-  return text.empty() ? "-" : text;
-}
-
-std::string percent_text(const std::optional<Summary>& s) {
-  if (!s) return "-";
-  std::string text = fmt::format("{:.2f}", 100 * s->mean);
-  if (s->deviation) text += fmt::format(" {} {:.2f}", kPlusMinus, 100 * *s->deviation);
-  return text;
-}
-
-std::string mean_text(const std::optional<Summary>& s, double unit, int digits) {
-  return s ? fmt::format("{:.{}f}", s->mean / unit, digits) : "-";
-}
-
-std::string difference_text(const ReportRow& row) {
-  const std::string reason = interval_reason(row);
-  if (reason == "same runs") return reason;
-  if (reason == "no spread") return fmt::format("{:+.2f}, no spread", 100 * row.difference->mean);
-  if (!reason.empty()) return "-";
-  const auto [low, high] = *row.difference->interval;
-  return fmt::format("{:+.2f} [{:+.2f}, {:+.2f}]", 100 * row.difference->mean, 100 * low, 100 * high);
-}
-
-struct Column {
-  std::string name;
-  bool number;
-  std::string (*cell)(const ReportRow&);
-  int minor;                               // a narrow terminal leaves out the highest first; 0: always there
-  bool (*shown)(const Report&) = nullptr;  // null: always
-};
-
-int64_t seeds_of(const ReportRow& row) {
-  return row.last ? row.last->n : 0;
-}
-
-bool has_fidelity(const Report& report) {
-  return report.fidelity;
-}
-
-// What every format but CSV and JSON shows.
-std::vector<Column> columns(const Report& report) {
-  const std::vector<Column> all{
-      {"data", false, [](const ReportRow& r) { return r.row.data; }, 0},
-      {"network", false, [](const ReportRow& r) { return r.row.model; }, 0},
-      {"pool", false, [](const ReportRow& r) { return r.row.pool; }, 0},
-      {"lambda", true, [](const ReportRow& r) { return r.row.lambda > 0 ? fmt::format("{:g}", r.row.lambda) : "-"; },
-       0},
-      {report.metric.label + " last, %", true, [](const ReportRow& r) { return percent_text(r.last); }, 0},
-      {"n", true,
-       [](const ReportRow& r) {
-         return seeds_of(r) == r.wanted ? std::to_string(r.wanted) : fmt::format("{} of {}", seeds_of(r), r.wanted);
-       },
-       2},
-      {report.metric.label + " best, %", true, [](const ReportRow& r) { return percent_text(r.best); }, 7},
-      {"difference [95%]", true, difference_text, 1},
-      {"GMACs", true, [](const ReportRow& r) { return mean_text(r.gmacs, 1, 4); }, 3},
-      {"parameters, M", true, [](const ReportRow& r) { return mean_text(r.parameters, 1e6, 3); }, 9},
-      {"ms a step", true, [](const ReportRow& r) { return mean_text(r.step_ms, 1, 1); }, 5},
-      {"peak, MiB", true, [](const ReportRow& r) { return mean_text(r.peak_bytes, 1024.0 * 1024.0, 0); }, 8},
-      {"PSNR, dB", true,
-       [](const ReportRow& r) { return r.fidelity ? fmt::format("{:.2f}", r.fidelity->psnr()) : "-"; }, 4,
-       has_fidelity},
-      {"SSIM", true,
-       [](const ReportRow& r) {
-         return r.fidelity && r.fidelity->ssim() ? fmt::format("{:.4f}", *r.fidelity->ssim()) : "-";
-       },
-       6, has_fidelity},
-      {"final shapes", false, shapes_text, 4},
-  };
-  std::vector<Column> shown;
-  for (const Column& column : all)
-    if (!column.shown || column.shown(report)) shown.push_back(column);
-  return shown;
-}
-
-std::vector<std::vector<std::string>> cells_of(const Report& report) {
-  const std::vector<Column> shown = columns(report);
-  std::vector<std::vector<std::string>> cells;
-  for (const ReportRow& row : report.rows) {
-    auto& line = cells.emplace_back();
-    for (const Column& column : shown) line.push_back(column.cell(row));
-  }
-  return cells;
-}
-
-size_t characters(std::string_view text) {
-  return static_cast<size_t>(
-      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
 std::string variant_text(const VariantOptions& v) {
@@ -153,7 +58,7 @@ std::string schedule_text(const ScheduleConfig& schedule) {
 }
 
 // The numbers as the runs have them, so that --set shows.
-std::string scale_text(const TablePlan& plan, std::span<const Config* const> shown) {
+std::string scale_text(const TablePlan& plan, const Report& report, std::span<const Config* const> shown) {
   std::string text = fmt::format(
       "{}: width {}, {} training images, of them {} as validation part, and {} test images, epochs: {}, batch {}, "
       "learning rate {}, {}",
@@ -169,14 +74,13 @@ std::string scale_text(const TablePlan& plan, std::span<const Config* const> sho
       each(shown, [](const Config& c) { return std::to_string(c.train.batch); }),
       each(shown, [](const Config& c) { return fmt::format("{:g}", c.optim.lr); }),
       each(shown, [](const Config& c) { return schedule_text(c.optim.schedule); }));
-  std::vector<const Config*> grouped;
-  for (const Config* config : shown)
-    if (!config->optim.groups.empty()) grouped.push_back(config);
-  if (!grouped.empty())
-    text += fmt::format("; {}", each(grouped, [](const Config& c) {
-                          const ParamGroupConfig& g = c.optim.groups.front();
-                          return fmt::format("{}: learning rate {:g}, frozen until epoch {}",
-                                             g.match == "*.alpha" ? "shape parameters" : g.match, g.lr, g.first_epoch);
+  std::vector<const Config*> learning;
+  for (size_t i = 0; i < shown.size(); ++i)
+    if (report.rows[i].row.learns_shape) learning.push_back(shown[i]);
+  if (!learning.empty())
+    text += fmt::format("; shape parameters: {}", each(learning, [](const Config& c) {
+                          const GroupSettings& g = c.optim.groups.empty() ? *c.optim.shape : c.optim.groups.front();
+                          return fmt::format("learning rate {:g}, frozen until epoch {}", g.lr, g.first_epoch);
                         }));
   return text;
 }
@@ -232,21 +136,47 @@ std::string earlier_text(const TablePlan& plan, const std::vector<RunOutcome>& o
   return all;
 }
 
-Json summary_json(const std::optional<Summary>& s, bool deviation) {
-  if (!s) return nullptr;
-  if (!deviation) return s->mean;
-  return s->deviation ? Json(*s->deviation) : Json(nullptr);
+// "Table 1 (quick): ...", "Mine (quick)".
+std::string title_text(const std::string& title, const std::string& scale) {
+  const size_t colon = title.find(": ");
+  if (colon == std::string::npos) return fmt::format("{} ({})", title, scale);
+  return fmt::format("{} ({}){}", title.substr(0, colon), scale, title.substr(colon));
 }
 
-std::string csv_number(const Json& value) {
-  return value.is_null() ? "" : value.dump();
+// What a row is compared with: the labels in which its baseline differs, or the baseline's name.
+std::string baseline_text(const TablePlan& plan, const Row& baseline) {
+  std::vector<std::string> labels;
+  for (const auto& [column, planned] : plan.table.baseline)
+    for (const auto& [name, label] : baseline.labels)
+      if (name == column) labels.push_back(label);
+  return labels.empty() ? baseline.title : fmt::format("{}", fmt::join(labels, "-"));
 }
 
-Json psnr_json(const ReportRow& row) {
-  return row.fidelity && std::isfinite(row.fidelity->psnr()) ? Json(row.fidelity->psnr()) : Json(nullptr);
+// "a, b, c and 7 more"
+std::string some_names(const std::vector<std::string>& names) {
+  constexpr size_t kShown = 12;
+  const auto end = names.begin() + static_cast<std::ptrdiff_t>(std::min(kShown, names.size()));
+  const std::string shown = fmt::format("{}", fmt::join(names.begin(), end, ", "));
+  return names.size() > kShown ? fmt::format("{} and {} more", shown, names.size() - kShown) : shown;
 }
-Json ssim_json(const ReportRow& row) {
-  return row.fidelity && row.fidelity->ssim() ? Json(*row.fidelity->ssim()) : Json(nullptr);
+
+// Figures of others: those of rows that are shown get a number, by which the note names their source.
+void add_published(const TablePlan& plan, Report& report) {
+  std::vector<std::string> notes;
+  for (const PublishedFigure& figure : plan.table.published) {
+    const std::string number = fmt::format("[{}]", notes.size() + 1);
+    bool used = figure.rows.empty();
+    for (ReportRow& row : report.rows)
+      if (matches_any(figure.rows, row.row.name)) {
+        row.published += fmt::format("{}{} {}", row.published.empty() ? "" : ", ", figure.value, number);
+        used = true;
+      }
+    if (used) notes.push_back(fmt::format("{} {}: {} ({})", number, figure.value, figure.what, figure.source));
+  }
+  if (!notes.empty())
+    report.caption.emplace_back(
+        "Published", fmt::format("{} of others, by their own recipes at full size, in percent: {}", report.metric.label,
+                                 fmt::join(notes, "; ")));
 }
 
 std::string failures_text(const Report& report) {
@@ -259,6 +189,17 @@ std::string failures_text(const Report& report) {
 
 }  // namespace
 
+int64_t row_seeds(const ReportRow& row) {
+  return row.last ? row.last->n : 0;
+}
+
+std::string row_shapes_text(const ReportRow& row) {
+  std::string text;
+  for (const ReportShape& s : row.shapes)
+    text += fmt::format("{}{}x{}", text.empty() ? "" : " ", length_text(s.height), length_text(s.width));
+  return text.empty() ? "-" : text;
+}
+
 std::vector<std::pair<std::string, std::string>> report_notes(const Report& report) {
   std::vector<std::pair<std::string, std::string>> all;
   if (!report.incomplete.empty()) all.emplace_back("INCOMPLETE", report.incomplete);
@@ -268,13 +209,22 @@ std::vector<std::pair<std::string, std::string>> report_notes(const Report& repo
 }
 
 ReportTable report_table(const Report& report) {
-  ReportTable table{
-      .header = {}, .cells = cells_of(report), .minor = {}, .keep = {"pool", report.metric.label + " last, %"}};
-  std::vector<Column> all = columns(report);
-  for (const Column& column : all) table.header.emplace_back(column.name);
-  std::erase_if(all, [](const Column& column) { return column.minor == 0; });
-  std::stable_sort(all.begin(), all.end(), [](const Column& a, const Column& b) { return a.minor > b.minor; });
-  for (const Column& column : all) table.minor.emplace_back(column.name);
+  ReportTable table;
+  std::vector<ReportColumn> all = report_columns(report);
+  for (const ReportColumn& column : all) {
+    table.header.push_back(column.header);
+    table.numbers.push_back(column.number);
+  }
+  for (const ReportRow& row : report.rows) {
+    auto& line = table.cells.emplace_back();
+    for (const ReportColumn& column : all) line.push_back(column.cell(row));
+  }
+  if (!report.labels.empty()) table.keep.push_back(report.labels.back());
+  table.keep.push_back(report.metric.label + " last, %");
+  std::erase_if(all, [](const ReportColumn& column) { return column.minor == 0; });
+  std::stable_sort(all.begin(), all.end(),
+                   [](const ReportColumn& a, const ReportColumn& b) { return a.minor > b.minor; });
+  for (const ReportColumn& column : all) table.minor.push_back(column.header);
   return table;
 }
 
@@ -287,17 +237,22 @@ std::string interval_reason(const ReportRow& row) {
 }
 
 Report make_report(const TablePlan& plan, const std::vector<RunOutcome>& outcomes, const ReportFacts& facts) {
-  Report report{.title = fmt::format("{} ({}): {}", plan.table->heading, plan.scale.name, plan.table->title),
+  Report report{.title = title_text(plan.table.title, plan.scale.name),
+                .label = fmt::format("tab:{}-{}", plan.table.stem(), plan.scale.name),
                 .caption = {},
                 .scale = plan.scale.name,
                 .data_set = plan.runs.front().config.data.name,
                 .metric = plan.metric(),
                 .rows = {},
-                .fidelity = plan.table->fidelity,
-                .incomplete = {}};
+                .labels = {},
+                .columns = plan.columns,
+                .incomplete = {},
+                .short_command = facts.short_command.empty() ? facts.command : facts.short_command};
+  for (const auto& [column, label] : plan.rows.front().labels) report.labels.push_back(column);
   std::map<std::string, std::map<uint64_t, double>> values;  // of the metric, by row name, then seed
   std::map<std::string, std::map<uint64_t, size_t>> done;    // the same: index into plan.runs
   std::vector<const Config*> shown;                          // by row of the report: of its first seed
+  std::vector<std::string> not_selected;
   std::string missing_rows;
   int64_t missing = 0, asked = 0;
   for (size_t i = 0; i < plan.rows.size(); ++i) {
@@ -343,6 +298,7 @@ Report make_report(const TablePlan& plan, const std::vector<RunOutcome>& outcome
     }
     if (const auto found = facts.fidelity.find(row.row.name); found != facts.fidelity.end())
       row.fidelity = found->second;
+    if (const auto found = facts.costs.find(row.row.name); found != facts.costs.end()) row.cost = found->second;
     row.last = summarize(last);
     row.best = summarize(best);
     row.gmacs = summarize(gmacs);
@@ -353,7 +309,10 @@ Report make_report(const TablePlan& plan, const std::vector<RunOutcome>& outcome
       missing_rows +=
           fmt::format("{}{}{}", missing_rows.empty() ? "" : ", ", row.row.title,
                       row.wanted == 1 ? "" : fmt::format(" ({} of {})", missing - missing_before, row.wanted));
-    if (!selected && row.seeds.empty()) continue;
+    if (!selected && row.seeds.empty()) {
+      not_selected.push_back(row.row.title);
+      continue;
+    }
     shown.push_back(config);
     report.rows.push_back(std::move(row));
   }
@@ -368,9 +327,9 @@ Report make_report(const TablePlan& plan, const std::vector<RunOutcome>& outcome
         row.same_runs =
             same_function(plan.runs[k], *outcomes[k].result, plan.runs[other->second], *outcomes[other->second].result);
     for (const Row& planned : plan.rows)
-      if (planned.name == row.row.baseline &&
-          std::find(baselines.begin(), baselines.end(), planned.pool) == baselines.end())
-        baselines.push_back(planned.pool);
+      if (const std::string text = baseline_text(plan, planned);
+          planned.name == row.row.baseline && std::find(baselines.begin(), baselines.end(), text) == baselines.end())
+        baselines.push_back(text);
   }
   const auto any_without = [&](const char* reason) {
     return std::any_of(report.rows.begin(), report.rows.end(),
@@ -381,7 +340,7 @@ Report make_report(const TablePlan& plan, const std::vector<RunOutcome>& outcome
   const int64_t seeds = plan.options.seeds;
   const std::string& metric = report.metric.label;
   report.caption = {
-      {"Scale", scale_text(plan, shown)},
+      {"Scale", scale_text(plan, report, shown)},
       {"Data", facts.data},
       {"Variants", variants_text(report, shown)},
       {"Seeds", seeds == 1 ? std::string("1 (seed 1); one seed supports no claim about a difference")
@@ -392,8 +351,8 @@ Report make_report(const TablePlan& plan, const std::vector<RunOutcome>& outcome
                    metric) +
            (baselines.empty()
                 ? std::string()
-                : fmt::format("difference of {} last in points to {} on the same data, paired by seed, with its 95% "
-                              "interval (Student's t); ",
+                : fmt::format("difference of {} last in points to {}, paired by seed, with its 95% interval (Student's "
+                              "t); ",
                               metric, fmt::join(baselines, ", "))) +
            (any_without("same runs")
                 ? "same runs: in every seed the weights that both have, the map sizes and the test loss are, bit for "
@@ -412,25 +371,40 @@ Report make_report(const TablePlan& plan, const std::vector<RunOutcome>& outcome
                           {"Settings", fmt::format("changed by --set: {}", fmt::join(plan.options.sets, "; "))});
   if (const std::string repeated = repeated_text(report, shown); !repeated.empty())
     report.caption.emplace_back("Repeated", repeated);
-  if (report.fidelity)
+  if (!facts.fidelity.empty())
     report.caption.emplace_back(
         "Fidelity",
-        "of the test images, each pooled by 2 by the operator at its initial value and enlarged again (bilinear): PSNR "
-        "of "
+        "of the test images, each pooled by the operator at its initial value and enlarged again (bilinear): PSNR of "
         "the mean squared error over all of them, mean SSIM (Wang et al. 2004) over windows and channels");
-  if (plan.table->caption)
-    for (auto& note : plan.table->caption(shown)) report.caption.push_back(std::move(note));
+  if (!facts.costs.empty())
+    report.caption.emplace_back(
+        "Cost",
+        "forward and backward of the operator alone on the map of the first slot that it "
+        "fills, one batch in f32; bytes that it keeps for the backward, per element of that map");
+  std::vector<std::string> operators;
+  for (const Config* config : shown)
+    if (std::string text = pool_text(config->model.pool);
+        std::find(operators.begin(), operators.end(), text) == operators.end())
+      operators.push_back(std::move(text));
+  report.caption.emplace_back("Operators",
+                              fmt::format("with the keys that are not their defaults: {}", fmt::join(operators, "; ")));
+  if (!plan.table.caption.empty()) report.caption.emplace_back("Note", plan.table.caption);
+  if (!not_selected.empty())
+    report.caption.emplace_back("Not run",
+                                fmt::format("{} rows of the table: {}", not_selected.size(), some_names(not_selected)));
   std::vector<const Config*> penalised;
   for (const Config* config : shown)
     if (config->loss.gmacs_lambda > 0) penalised.push_back(config);
-  const bool by_width = std::all_of(penalised.begin(), penalised.end(), [](const Config* c) {
-    return std::abs(c->loss.gmacs_lambda * c->model.width * c->model.width - 0.1) < 1e-9;
-  });
   if (!penalised.empty())
     report.caption.emplace_back(
-        "Lambda", by_width ? "weight of the GMACs penalty: 0.1 / width^2, so that it weighs as much beside the "
-                             "loss as 0.1 in the network of width 1"
-                           : "weight of the GMACs penalty");
+        "Lambda", fmt::format("weight of the GMACs penalty ({}), {}",
+                              each(penalised, [](const Config& c) { return fmt::format("{:g}", c.loss.gmacs_lambda); }),
+                              each(penalised, [](const Config& c) {
+                                return std::string(c.loss.gmacs_unit == GmacsUnit::kInitial
+                                                       ? "in units of its value at step 0"
+                                                       : "per 1e9 multiply-adds of one image");
+                              })));
+  add_published(plan, report);
   const auto threads = [](const Json& p) {
     return p.contains("threads") ? fmt::format("threads per run {}", p.at("threads").dump()) : std::string();
   };
@@ -445,164 +419,8 @@ Report make_report(const TablePlan& plan, const std::vector<RunOutcome>& outcome
                                          : std::string()));
   report.caption.emplace_back("Revision", (facts.revision.empty() ? "not known" : facts.revision) +
                                               earlier_text(plan, outcomes, facts.revision, revision));
-  report.caption.emplace_back(kCommand, facts.command);
+  report.caption.emplace_back("Command", facts.command);
   return report;
-}
-
-std::string report_markdown(const Report& report) {
-  std::vector<std::vector<std::string>> cells = cells_of(report);
-  std::vector<size_t> wide;
-  const std::vector<Column> shown = columns(report);
-  for (const Column& column : shown) wide.push_back(std::max<size_t>(3, characters(column.name)));
-  for (auto& line : cells)
-    for (size_t i = 0; i < line.size(); ++i) {
-      line[i] = escape_markdown(line[i]);
-      wide[i] = std::max(wide[i], characters(line[i]));
-    }
-  std::string text = fmt::format("# {}\n\n", escape_markdown(report.title));
-  const auto add = [&](size_t i, const std::string& cell) {
-    const std::string pad(wide[i] - characters(cell), ' ');
-    text += fmt::format("| {} ", shown[i].number ? pad + cell : cell + pad);
-  };
-  for (size_t i = 0; i < wide.size(); ++i) add(i, shown[i].name);
-  text += "|\n";
-  for (size_t i = 0; i < wide.size(); ++i)
-    text += shown[i].number ? fmt::format("|{}:", std::string(wide[i] + 1, '-'))
-                            : fmt::format("|{}", std::string(wide[i] + 2, '-'));
-  text += "|\n";
-  for (const auto& line : cells) {
-    for (size_t i = 0; i < line.size(); ++i) add(i, line[i]);
-    text += "|\n";
-  }
-  text += "\n";
-  for (const auto& [what, note] : report_notes(report))
-    text += fmt::format("- **{}**: {}\n", what, what == kCommand ? code_markdown(note) : escape_markdown(note));
-  return text;
-}
-
-std::string report_csv(const Report& report) {
-  std::string text = fmt::format(
-      "scale,data_set,data,model,pool,lambda,seeds,{0}_last_mean,{0}_last_std,{0}_best_mean,{0}_best_std,"
-      "gmacs_mean,gmacs_std,parameters,step_ms_mean,step_ms_std,peak_bytes_mean,paired_difference,interval_low,"
-      "interval_high,interval_reason,shapes",
-      report.metric.name);
-  text += report.fidelity ? ",psnr,ssim\n" : "\n";
-  for (const ReportRow& row : report.rows) {
-    const auto mean = [](const std::optional<Summary>& s) { return csv_number(summary_json(s, false)); };
-    const auto deviation = [](const std::optional<Summary>& s) { return csv_number(summary_json(s, true)); };
-    const bool interval = interval_reason(row).empty();
-    std::vector<std::string> cells{
-        report.scale,
-        report.data_set,
-        row.row.data,
-        row.row.model,
-        row.row.pool,
-        fmt::format("{}", row.row.lambda),
-        std::to_string(seeds_of(row)),
-        mean(row.last),
-        deviation(row.last),
-        mean(row.best),
-        deviation(row.best),
-        mean(row.gmacs),
-        deviation(row.gmacs),
-        mean(row.parameters),
-        mean(row.step_ms),
-        deviation(row.step_ms),
-        mean(row.peak_bytes),
-        row.difference ? csv_number(row.difference->mean) : "",
-        interval ? csv_number(row.difference->interval->first) : "",
-        interval ? csv_number(row.difference->interval->second) : "",
-        interval_reason(row),
-        row.shapes.empty() ? "" : shapes_text(row),
-    };
-    if (report.fidelity) {
-      cells.push_back(csv_number(psnr_json(row)));
-      cells.push_back(csv_number(ssim_json(row)));
-    }
-    for (size_t i = 0; i < cells.size(); ++i) {
-      if (i > 0) text += ',';
-      text += escape_csv(cells[i]);
-    }
-    text += '\n';
-  }
-  return text;
-}
-
-std::string report_latex(const Report& report) {
-  std::string format, header;
-  for (const Column& column : columns(report)) {
-    format += column.number ? 'r' : 'l';
-    if (!header.empty()) header += " & ";
-    header += escape_latex(column.name);
-  }
-  std::string text = fmt::format(
-      "% Written by tidepool.\n\\begin{{table}}\n\\centering\n\\footnotesize\n\\begin{{tabular}}{{{}}}\n\\hline\n{} "
-      "\\\\\n\\hline\n",
-      format, header);
-  const auto cells = cells_of(report);
-  for (size_t r = 0; r < cells.size(); ++r) {
-    if (r > 0 && report.rows[r].row.data != report.rows[r - 1].row.data) text += "\\hline\n";
-    for (size_t i = 0; i < cells[r].size(); ++i) {
-      if (i > 0) text += " & ";
-      text += escape_latex(cells[r][i]);
-    }
-    text += " \\\\\n";
-  }
-  text += "\\hline\n\\end{tabular}\n\\caption{" + escape_latex(report.title) + ".";
-  for (const auto& [what, note] : report_notes(report))
-    text += fmt::format(" {}: {}{}{}.", escape_latex(what), what == kCommand ? "\\texttt{" : "", escape_latex(note),
-                        what == kCommand ? "}" : "");
-  return text + "}\n\\end{table}\n";
-}
-
-Json report_json(const Report& report) {
-  const std::string& metric = report.metric.name;
-  Json rows = Json::array();
-  for (const ReportRow& row : report.rows) {
-    Json shapes = Json::object();
-    for (const ReportShape& s : row.shapes) shapes[s.slot] = {s.height, s.width};
-    Json runs = Json::array();
-    for (const auto& [seed, result] : row.seeds) {
-      Json run{{"seed", seed}};
-      run.update(result.json());
-      runs.push_back(std::move(run));
-    }
-    Json interval = nullptr;
-    if (interval_reason(row).empty()) interval = {row.difference->interval->first, row.difference->interval->second};
-    rows.push_back({{"name", row.row.name},
-                    {"data", row.row.data},
-                    {"model", row.row.model},
-                    {"pool", row.row.pool},
-                    {"lambda", row.row.lambda},
-                    {"seeds", seeds_of(row)},
-                    {metric + "_mean", summary_json(row.last, false)},
-                    {metric + "_std", summary_json(row.last, true)},
-                    {metric + "_best_mean", summary_json(row.best, false)},
-                    {metric + "_best_std", summary_json(row.best, true)},
-                    {"gmacs_mean", summary_json(row.gmacs, false)},
-                    {"gmacs_std", summary_json(row.gmacs, true)},
-                    {"parameters", row.seeds.empty() ? Json(nullptr) : Json(row.seeds.front().second.parameters)},
-                    {"step_ms", summary_json(row.step_ms, false)},
-                    {"peak_bytes", summary_json(row.peak_bytes, false)},
-                    {"shapes", shapes},
-                    {"baseline", row.row.baseline.empty() ? Json(nullptr) : Json(row.row.baseline)},
-                    {"paired_difference", row.difference ? Json(row.difference->mean) : Json(nullptr)},
-                    {"interval", interval},
-                    {"interval_reason", interval.is_null() ? Json(interval_reason(row)) : Json(nullptr)},
-                    {"psnr", psnr_json(row)},
-                    {"ssim", ssim_json(row)},
-                    {"failures", row.failures},
-                    {"runs", runs}});
-  }
-  Json caption = Json::object();
-  for (const auto& [what, help] : report.caption) caption[what] = help;
-  return {{"title", report.title},
-          {"scale", report.scale},
-          {"data_set", report.data_set},
-          {"metric", metric},
-          {"complete", report.incomplete.empty()},
-          {"rows", rows},
-          {"caption", caption}};
 }
 
 void write_report(const Report& report, const fs::path& folder, const std::string& name) {

@@ -58,6 +58,7 @@ Json metrics_json(const Metric& primary, const MetricValues& last, const std::op
 }
 
 const std::string kValidationPrefix = "val_";
+constexpr const char* kGmacsUnit = "state/gmacs_unit";  // of loss.gmacs_unit "initial"
 
 Json shapes_json(const std::vector<std::pair<std::string, Dims>>& shapes) {
   Json json = Json::object();
@@ -234,7 +235,7 @@ class Run {
                 {"epoch", epoch},
                 {"loss", losses.total},
                 {"task_loss", losses.task},
-                {"gmacs_loss", losses.gmacs},
+                {"gmacs_loss", losses.penalty},
                 {"lr", rate}};
       const bool whole = step_ % config_.train.log_every == 0 || step_ % steps_per_epoch_ == 0 || step_ >= total_steps_;
       const double speed = static_cast<double>(window_images) / seconds_since(window_begin);
@@ -470,6 +471,8 @@ class Run {
     for (const auto& [name, value] : optimizer_.state()) file.tensors["state/optimizer/" + name] = value;
     if (average_)
       for (const auto& [name, value] : average_->average()) file.tensors["state/average/" + name] = value;
+    if (config_.loss.gmacs_unit == GmacsUnit::kInitial)
+      file.tensors[kGmacsUnit] = Tensor::from<double>({stepper_.gmacs_unit()}, {1});
     const int64_t epoch = steps_per_epoch_ > 0 ? step_ / steps_per_epoch_ : 0;
     file.tensors["state/position"] = Tensor::from<int64_t>({step_, epoch, step_ - epoch * steps_per_epoch_}, {3});
     file.metadata = metadata();
@@ -483,6 +486,12 @@ class Run {
     load_network(file, *network_, path);
     load_state(file, optimizer_.state(), "state/optimizer/", path);
     if (average_) load_state(file, average_->average(), "state/average/", path);
+    if (config_.loss.gmacs_unit == GmacsUnit::kInitial) {
+      const auto unit = file.tensors.find(kGmacsUnit);
+      if (unit == file.tensors.end() || unit->second.numel() != 1 || !(unit->second.item() > 0))
+        throw Error("{}: expected a number above 0 as {}, the network's GMACs at step 0", path.string(), kGmacsUnit);
+      stepper_.set_gmacs_unit(unit->second.item());
+    }
     const auto position = file.tensors.find("state/position");
     const auto saved = file.metadata.find("progress");
     if (position == file.tensors.end() || saved == file.metadata.end())

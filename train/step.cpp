@@ -30,6 +30,11 @@ void add_gmacs_gradient(const Trace& trace, double lambda) {
   }
 }
 
+Stepper::Stepper(Network& network, const Task& task, Optimizer& optimizer, const LossConfig& loss, uint64_t seed)
+    : network_(network), task_(task), optimizer_(optimizer), loss_(loss), seed_(seed) {
+  if (loss.gmacs_unit == GmacsUnit::kInitial) gmacs_unit_ = network.trace().gmacs();
+}
+
 StepLosses Stepper::gradients(const TensorBatch& batch, int64_t step) {
   Tensor loss;
   {
@@ -44,12 +49,12 @@ StepLosses Stepper::gradients(const TensorBatch& batch, int64_t step) {
     }
   }
   const Trace trace = network_.trace();
-  StepLosses losses{.task = loss.item(), .gmacs = trace.gmacs(), .total = 0};
-  losses.total = losses.task + loss_.gmacs_lambda * losses.gmacs;
+  StepLosses losses{.task = loss.item(), .gmacs = trace.gmacs(), .penalty = trace.gmacs() / gmacs_unit_, .total = 0};
+  losses.total = losses.task + loss_.gmacs_lambda * losses.penalty;
   if (!std::isfinite(losses.total)) explain(batch, step, losses.task);
   if (after_forward) after_forward(tape_);
   tape_.backward(loss);
-  if (loss_.gmacs_lambda != 0) add_gmacs_gradient(trace, loss_.gmacs_lambda);
+  if (loss_.gmacs_lambda != 0) add_gmacs_gradient(trace, loss_.gmacs_lambda / gmacs_unit_);
   return losses;
 }
 

@@ -13,16 +13,17 @@
 namespace tidepool {
 
 struct StepLosses {
-  double task = 0;   ///< the task's
-  double gmacs = 0;  ///< the GMACs term, before its factor lambda
-  double total = 0;  ///< task + lambda * gmacs
+  double task = 0;     ///< the task's
+  double gmacs = 0;    ///< multiply-adds of one image / 1e9
+  double penalty = 0;  ///< the same in the unit of loss.gmacs_unit: the GMACs term, before its factor lambda
+  double total = 0;    ///< task + lambda * penalty
 };
 
 class Stepper {
  public:
-  /// Network, task and optimizer outlive the stepper.
-  Stepper(Network& network, const Task& task, Optimizer& optimizer, const LossConfig& loss, uint64_t seed)
-      : network_(network), task_(task), optimizer_(optimizer), loss_(loss), seed_(seed) {}
+  /// Network, task and optimizer outlive the stepper. With loss.gmacs_unit "initial" the unit is what the network costs
+  /// now.
+  Stepper(Network& network, const Task& task, Optimizer& optimizer, const LossConfig& loss, uint64_t seed);
 
   /// Step number `step` (from 0) on a batch; its losses are those before the update. Throws Failure when the loss is
   /// not finite, naming the step (from 1) and the layer in which the first non-finite value stood; nothing is updated
@@ -31,6 +32,10 @@ class Stepper {
   StepLosses step(const TensorBatch& batch, int64_t step);
   /// Forward and backward alone: gradients are left in the parameters.
   StepLosses gradients(const TensorBatch& batch, int64_t step);
+
+  /// The unit of the GMACs penalty, in 1e9; a run that is resumed has that of its first step.
+  double gmacs_unit() const { return gmacs_unit_; }
+  void set_gmacs_unit(double unit) { gmacs_unit_ = unit; }
 
   /// Called between backward and update.
   std::function<void()> after_backward;
@@ -44,6 +49,7 @@ class Stepper {
   const Task& task_;
   Optimizer& optimizer_;
   LossConfig loss_;
+  double gmacs_unit_ = 1;
   uint64_t seed_;
   Tape tape_;
 };

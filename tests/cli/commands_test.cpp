@@ -212,8 +212,8 @@ TEST_F(Commands, TablePooling) {
       call.insert(call.end(), {"--set", set});
     return done(call).json();
   };
-  EXPECT_EQ(table("vgg16-max")["rows"].size(), 1u);
-  const nlohmann::json both = table("vgg16-avg");  // reads the first
+  EXPECT_EQ(table("max")["rows"].size(), 1u);
+  const nlohmann::json both = table("avg");  // reads the first
   ASSERT_EQ(both["rows"].size(), 2u);
   for (const auto& row : both["rows"]) {
     EXPECT_EQ(row["seeds"], 1);

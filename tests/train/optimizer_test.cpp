@@ -228,6 +228,34 @@ TEST(Optimizer, GroupsHaveTheirOwnRateFirstEpochAndInterval) {
   EXPECT_EQ(path, (std::vector<double>{10, 10, 10, 10, 10, 10, 10, 10, 10, 10, 9, 9, 9, 8, 8, 8}));
 }
 
+TEST(Optimizer, ShapeParametersAreAGroupAndAGroupThatMatchesWins) {
+  OptimConfig config = constant("sgd", 0.1);
+  config.options = {{"momentum", 0}, {"nesterov", false}};
+  config.shape.emplace();
+  config.shape->lr = 1;
+  config.shape->first_epoch = 1;
+  config.shape->schedule = config.schedule;
+  ParamGroupConfig group;
+  group.match = "pool2.*";
+  group.lr = 2;
+  group.schedule = config.schedule;
+  config.groups.push_back(group);
+  const std::vector<Parameter> all{
+      parameter("pool1.alpha", ParameterKind::shape, {10}), parameter("pool2.alpha", ParameterKind::shape, {10}),
+      parameter("pool3.stride", ParameterKind::shape, {10}), parameter("pool4.alpha", ParameterKind::bias, {10})};
+  Optimizer optimizer(config, all, 2, 100);
+  std::vector<std::vector<double>> paths(all.size());
+  for (int step = 0; step < 3; ++step) {
+    for (const Parameter& p : all) set_gradient(p, {1});
+    optimizer.step(step);
+    for (size_t i = 0; i < all.size(); ++i) paths[i].push_back(all[i].value.item());
+  }
+  EXPECT_EQ(paths[0], (std::vector<double>{10, 10, 9}));
+  EXPECT_EQ(paths[1], (std::vector<double>{8, 6, 4}));
+  EXPECT_EQ(paths[2], paths[0]);
+  EXPECT_NEAR(paths[3][2], 9.7, 1e-5);  // another operator's alpha, which decides no size
+}
+
 TEST(Optimizer, ClipsTheGlobalNorm) {
   OptimConfig config = constant("sgd", 1);
   config.options = {{"momentum", 0}, {"nesterov", false}};

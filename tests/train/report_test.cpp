@@ -12,6 +12,7 @@
 
 #include "core/error.h"
 #include "core/safetensors.h"
+#include "tests/train/twelve_rows.h"
 
 namespace tidepool {
 namespace {
@@ -37,7 +38,7 @@ RunResult result_of(double top1, Dims last) {
 }
 
 TablePlan plan_of(int64_t seeds, const std::string& scale = "quick") {
-  return make_plan("1", {.scale = scale, .seeds = seeds, .data_set = "procedural", .sets = {}, .out = "out"});
+  return make_plan(twelve_rows(), {.scale = scale, .seeds = seeds, .data_set = "procedural", .sets = {}, .out = "out"});
 }
 
 const ReportFacts kFacts{.data = "procedural images",
@@ -108,7 +109,7 @@ TEST(Report, Markdown) {
     if (cells == 0) cells = bars;
     EXPECT_EQ(bars, cells) << line;
   }
-  EXPECT_EQ(cells, 14U);
+  EXPECT_EQ(cells, 13U);  // three labels and nine columns
 }
 
 TEST(Report, OneSeedMakesNoClaim) {
@@ -126,7 +127,7 @@ TEST(Report, NoIntervalOfZeroWidth) {
   for (const int64_t seeds : {1, 3}) {
     fs::remove_all(folder);
     const TablePlan plan = make_plan(
-        "1",
+        twelve_rows(),
         {.scale = "quick", .seeds = seeds, .only = "plain-*", .data_set = "procedural", .sets = {}, .out = folder});
     std::vector<RunOutcome> outcomes(plan.runs.size());
     for (size_t i = 0; i < plan.runs.size(); ++i) {
@@ -162,32 +163,33 @@ TEST(Report, NoIntervalOfZeroWidth) {
 
 // Captions too are read from the configs.
 TEST(Report, TheCaptionIsThatOfTheConfigs) {
-  const auto text_of = [](const char* table, std::vector<std::string> sets) {
+  const auto text_of = [](const TableFile& table, std::vector<std::string> sets) {
     const TablePlan plan =
         make_plan(table, {.scale = "toy", .data_set = "procedural", .sets = std::move(sets), .out = "out"});
     return report_markdown(make_report(plan, std::vector<RunOutcome>(plan.runs.size()), kFacts));
   };
-  const std::string changed = text_of("1", {"data.variant.type=tile", "data.variant.grid=2", "loss.gmacs_lambda=0.5",
-                                            "train.max_steps=7", "optim.schedule.end_lr=0.01", "data.test_images=33",
-                                            R"(model.pool={"default": {"type": "avg", "kernel": 2}})"});
+  const std::string changed =
+      text_of(twelve_rows(), {"data.variant.type=tile", "data.variant.grid=2", "loss.gmacs_lambda=0.5",
+                              "train.max_steps=7", "optim.schedule.end_lr=0.01", "data.test_images=33",
+                              R"(model.pool={"default": {"type": "avg", "kernel": 2}})"});
   for (const char* part :
        {"tile (grid 2): shrunk, then repeated 2x2 times", "ended after step 7", "cosine to 0.01", "33 test images",
-        "to avg on the same data", "weight of the GMACs penalty\n", "changed by --set: data.variant.type=tile;",
-        "one and the same config: ", "plain-vgg16-max = plain-vgg16-soft"})
+        "in points to avg, paired", "weight of the GMACs penalty (0.5), per 1e9 multiply-adds of one image\n",
+        "changed by --set: data.variant.type=tile;", "one and the same config: ", "plain-vgg16-max = plain-vgg16-soft"})
     EXPECT_TRUE(has(changed, part)) << part << "\n" << changed;
   for (const char* part : {"plain:", "0.1 / width", "4x4", "| dynopool"})
     EXPECT_FALSE(has(changed, part)) << part << "\n" << changed;
-  const std::string pooling =
-      text_of("pooling", {R"(model.pool={"default": {"type": "avg", "kernel": 3, "stride": 2, "padding": 1}})"});
-  EXPECT_TRUE(has(pooling, "at its defaults but for: avg (kernel 3, stride 2, padding 1)\n")) << pooling;
-  EXPECT_FALSE(has(text_of("1", {}), "Settings"));
+  const std::string pooling = text_of(
+      load_table("pooling"), {R"(model.pool={"default": {"type": "avg", "kernel": 3, "stride": 2, "padding": 1}})"});
+  EXPECT_TRUE(has(pooling, "not their defaults: avg (kernel 3, stride 2, padding 1)\n")) << pooling;
+  EXPECT_FALSE(has(text_of(twelve_rows(), {}), "Settings"));
 }
 
 TEST(Report, ResultsOfAnotherRevisionAreNamed) {
   const fs::path folder = fs::path(testing::TempDir()) / "tidepool_report_revision";
   fs::remove_all(folder);
-  const TablePlan plan =
-      make_plan("1", {.scale = "quick", .only = "plain-*", .data_set = "procedural", .sets = {}, .out = folder});
+  const TablePlan plan = make_plan(
+      twelve_rows(), {.scale = "quick", .only = "plain-*", .data_set = "procedural", .sets = {}, .out = folder});
   std::vector<RunOutcome> outcomes(plan.runs.size());
   for (size_t i = 0; i < 2; ++i) {
     outcomes[i] = {.result = result_of(0.1, Dims{8, 8}), .read = true, .failure = {}};
@@ -227,7 +229,9 @@ TEST(Report, Csv) {
 
 TEST(Report, Latex) {
   const std::string text = report_latex(some_report());
-  for (const char* part : {"\\begin{tabular}{lllrrrrrrrrrl}", "stretch\\_v", "12.00 $\\pm$ 2.00", "-{}-only", "50\\%"})
+  for (const char* part : {"\\begin{tabular}{lllrrrrrrrrl}", "\\toprule", "\\bottomrule", "\\label{tab:table1-quick}",
+                           "\\caption{Table 1 (quick): operators on four variants.}", "\\textbf{14.00 $\\pm$ 3.00}",
+                           "stretch\\_v", "12.00 $\\pm$ 2.00", "-{}-only", "50\\%"})
     EXPECT_TRUE(has(text, part)) << part;
   // braces balance where they are not escaped
   int depth = 0;
@@ -265,38 +269,76 @@ TEST(Report, JsonHasTheKeysOfTheCommandLine) {
   EXPECT_TRUE(json["rows"][1]["top1_mean"].is_null());
 }
 
-TEST(Report, ThePoolingTableHasFidelity) {
-  const TablePlan plan = make_plan("pooling", {.scale = "quick", .data_set = "procedural", .sets = {}, .out = "out"});
+TEST(Report, ThePoolingTableHasFidelityAndCosts) {
+  const TablePlan plan =
+      make_plan(load_table("pooling"), {.scale = "quick", .data_set = "procedural", .sets = {}, .out = "out"});
   ReportFacts facts = kFacts;
   facts.fidelity[plan.rows[0].name] = {.squared_error = 0.01, .values = 1, .similarity = 3, .windows = 4};
+  facts.costs[plan.rows[0].name] = {.forward_seconds = 0.00125, .backward_seconds = 0.0025, .kept_bytes = 0.25};
   const Report report = make_report(plan, std::vector<RunOutcome>(plan.runs.size()), facts);
   const std::string markdown = report_markdown(report);
-  for (const char* part : {"Pooling table (quick)", "PSNR, dB", "20.00", "0.7500", "Left out", "initial value"})
+  for (const char* part : {"Pooling table (quick)", "PSNR, dB", "20.00", "0.7500", "Left out", "initial value", "1.250",
+                           "2.500", "lip (kernel 3, stride 2, padding 1, logit \"bottleneck\")", "70.89 [1]",
+                           "[1] 70.89: VGG-16-BN, one run each, max (rentainhe/pytorch-pooling)", "not run"})
     EXPECT_TRUE(has(markdown, part)) << part << "\n" << markdown;
   std::istringstream csv(report_csv(report));
   std::string header, first;
   std::getline(csv, header);
   std::getline(csv, first);
-  EXPECT_TRUE(header.ends_with(",psnr,ssim"));
-  EXPECT_TRUE(first.ends_with(",20.0,0.75")) << first;
+  EXPECT_TRUE(header.ends_with(",psnr,ssim,forward_ms,backward_ms,kept_bytes_per_element"));
+  EXPECT_TRUE(first.ends_with(",20.0,0.75,1.25,2.5,0.25")) << first;
   EXPECT_TRUE(has(report_latex(report), "SSIM"));
-  EXPECT_TRUE(has(report_html(report), "<td class=\"n\">0.7500</td>"));
+  EXPECT_TRUE(has(report_html(report), ">0.7500</td>"));
   EXPECT_EQ(report_json(report)["rows"][0]["ssim"], 0.75);
+  EXPECT_EQ(report_json(report)["rows"][0]["forward_ms"], 1.25);
   EXPECT_TRUE(report_json(report)["rows"][1]["psnr"].is_null());
   EXPECT_FALSE(has(report_markdown(some_report()), "SSIM"));  // table 1 has none
 }
 
 TEST(Report, PenaltyIsExplained) {
-  const TablePlan plan = plan_of(1, "toy");
+  const TablePlan plan =
+      make_plan(load_table("1"), {.scale = "toy", .data_set = "procedural", .sets = {}, .out = "out"});
+  const std::string text = report_markdown(make_report(plan, std::vector<RunOutcome>(plan.runs.size()), kFacts));
+  EXPECT_TRUE(has(text, "weight of the GMACs penalty (0.03), in units of its value at step 0\n")) << text;
+}
+
+TEST(Report, ColumnsAreThoseOfTheCallOrTheFile) {
+  TableFile table = twelve_rows();
+  PlanOptions options{.scale = "quick", .data_set = "procedural", .sets = {}, .out = "out"};
+  const auto header = [&] {
+    const TablePlan plan = make_plan(table, options);
+    return report_table(make_report(plan, std::vector<RunOutcome>(plan.runs.size()), kFacts)).header;
+  };
+  table.columns = {"gmacs", "top1_best"};
+  EXPECT_EQ(header(), (std::vector<std::string>{"data", "model", "pool", "GMACs", "top-1 best, %"}));
+  options.columns = {"lambda", "pool"};  // a label stands there already
+  EXPECT_EQ(header(), (std::vector<std::string>{"data", "model", "pool", "lambda"}));
+}
+
+TEST(Report, RowsOutsideTheScaleAreNamed) {
+  const TablePlan plan =
+      make_plan(load_table("1"), {.scale = "quick", .data_set = "procedural", .sets = {}, .out = "out"});
   const Report report = make_report(plan, std::vector<RunOutcome>(plan.runs.size()), kFacts);
+  EXPECT_EQ(report.rows.size(), 8U);
   const std::string text = report_markdown(report);
-  EXPECT_TRUE(has(text, "1.6"));
-  EXPECT_TRUE(has(text, "0.1 / width^2"));
+  EXPECT_TRUE(has(text, "**Not run**: 28 rows of the table: plain-vgg16-dynopool-gmacs, plain-resnet50-human")) << text;
+  EXPECT_TRUE(has(text, " and 16 more\n")) << text;
+}
+
+TEST(Report, LatexHasNoLocalPaths) {
+  const TablePlan plan = plan_of(1);
+  ReportFacts facts = kFacts;
+  facts.command = "tidepool table /home/me/mine.json --out /tmp/x";
+  facts.short_command = "tidepool table mine.json";
+  const Report report = make_report(plan, std::vector<RunOutcome>(plan.runs.size()), facts);
+  EXPECT_FALSE(has(report_latex(report), "/home")) << report_latex(report);
+  EXPECT_TRUE(has(report_latex(report), "\\texttt{tidepool table mine.json}"));
+  EXPECT_TRUE(has(report_markdown(report), "--out /tmp/x"));
 }
 
 TEST(Report, RowsLeftOutByOnlyStayWhenTheyAreThere) {
   const TablePlan plan =
-      make_plan("1", {.scale = "quick", .only = "tile-*", .data_set = "procedural", .sets = {}, .out = "o"});
+      make_plan(twelve_rows(), {.scale = "quick", .only = "tile-*", .data_set = "procedural", .sets = {}, .out = "o"});
   std::vector<RunOutcome> outcomes(plan.runs.size());
   outcomes[0].result = result_of(0.2, Dims{8, 8});
   const Report report = make_report(plan, outcomes, kFacts);

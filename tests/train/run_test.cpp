@@ -101,6 +101,36 @@ TEST_F(RunTest, WritesWhatCliMdPromises) {
   EXPECT_EQ(read.json(), result.json());
 }
 
+// The unit is what the network cost at step 0, whatever it costs when a run is resumed.
+TEST_F(RunTest, ThePenaltyInUnitsOfItsInitialValue) {
+  const std::vector<std::string> sets{"loss.gmacs_unit=initial", "optim.groups.0.lr=0.2"};
+  const RunResult whole = train_run(config(sets), options("whole"));
+  const std::vector<Json> log = log_of(folder_ / "whole");
+  EXPECT_EQ(log.front().at("gmacs_loss"), 1);
+  const double unit = read_safetensors(folder_ / "whole" / "last.safetensors").tensors.at("state/gmacs_unit").item();
+  EXPECT_NE(whole.gmacs, unit) << "the shapes were to move";
+  EXPECT_NEAR(log.front().at("loss").get<double>(), log.front().at("task_loss").get<double>() + 1, 1e-12);
+
+  RunOptions cut = options("parts");
+  int steps = 0;
+  cut.stop = [&] { return ++steps >= 5; };
+  EXPECT_FALSE(train_run(config(sets), cut).finished);
+  train_run(config(sets), options("parts", /*resume=*/true));
+  expect_same_tensors(folder_ / "whole" / "last.safetensors", folder_ / "parts" / "last.safetensors");
+
+  // One lambda in another unit is the same run: the gradient has the unit too.
+  const RunResult giga =
+      train_run(config({"optim.groups.0.lr=0.2", fmt::format("loss.gmacs_lambda={}", 1 / unit)}), options("giga"));
+  EXPECT_EQ(giga.shapes, whole.shapes);
+  EXPECT_NEAR(*giga.loss_last, *whole.loss_last, 1e-3 * *whole.loss_last);
+  EXPECT_FALSE(read_safetensors(folder_ / "giga" / "last.safetensors").tensors.contains("state/gmacs_unit"));
+
+  SafetensorsFile file = read_safetensors(folder_ / "parts" / "last.safetensors");
+  file.tensors.erase("state/gmacs_unit");
+  write_safetensors(folder_ / "parts" / "last.safetensors", file);
+  EXPECT_THROW(train_run(config(sets), options("parts", true)), Error);
+}
+
 // What the log has of evaluations: the keys that begin with `prefix`.
 std::vector<Json> evaluations(const std::vector<Json>& log, const std::string& prefix) {
   std::vector<Json> found;

@@ -1,0 +1,22 @@
+// What a table calls its rows: labels from the configs that run.
+#pragma once
+#include <string>
+
+#include "core/json.h"
+#include "train/config.h"
+#include "train/experiments.h"
+
+namespace tidepool {
+
+/// model.pool in words: the operator of every slot, then those of single slots that have another, each with the keys
+/// that are not its defaults: "avg (kernel 3, stride 2, padding 1), pool2 max".
+std::string pool_text(const Json& pool);
+
+/// model.pool with all defaults, so that two that are written otherwise compare equal.
+Json canonical_pool(Json pool);
+
+/// Completes the labels of a row from the config that runs. `planned` is the same without --set: what the labels that
+/// the file states stand for.
+void label_row(Row& row, const Config& config, const Config& planned);
+
+}  // namespace tidepool
