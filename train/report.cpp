@@ -160,6 +160,48 @@ std::string some_names(const std::vector<std::string>& names) {
   return names.size() > kShown ? fmt::format("{} and {} more", shown, names.size() - kShown) : shown;
 }
 
+// What the columns that are shown hold.
+std::string columns_text(const Report& report, const std::vector<std::string>& baselines) {
+  const std::string &label = report.metric.label, &name = report.metric.name;
+  const auto shown = [&](const std::string& column) {
+    return std::find(report.columns.begin(), report.columns.end(), column) != report.columns.end();
+  };
+  const auto any_without = [&](const char* reason) {
+    return std::any_of(report.rows.begin(), report.rows.end(),
+                       [&](const ReportRow& row) { return interval_reason(row) == reason; });
+  };
+  std::vector<std::string> all;
+  if (shown(name + "_last"))
+    all.push_back(fmt::format("{} last: of the test images with the weights after the last epoch", label));
+  if (shown(name + "_best"))
+    all.push_back(fmt::format("{} best: with those of the epoch that is best on the validation part", label));
+  if (shown("difference") && !baselines.empty()) {
+    all.push_back(
+        fmt::format("difference of {} last in points to {}, paired by seed, with its 95% interval (Student's t)", label,
+                    fmt::join(baselines, ", ")));
+    if (any_without("same runs"))
+      all.emplace_back(
+          "same runs: in every seed the weights that both have, the map sizes and the test loss are, bit for bit, "
+          "those "
+          "of the row it is compared with: the trained networks are the same function");
+    if (any_without("no spread"))
+      all.push_back(
+          fmt::format("no spread: other weights whose {} differs by the same amount in every seed, from which "
+                      "no interval follows",
+                      label));
+  }
+  if (shown("gmacs")) all.emplace_back("GMACs of one image with the final shapes");
+  if (shown("step_ms")) all.emplace_back("ms of a training step");
+  if (shown("peak_bytes")) all.emplace_back("peak: memory of tensors in training");
+  if (shown("shapes"))
+    all.push_back(fmt::format(
+        "final shapes after each resize slot, height x width{}",
+        std::any_of(report.rows.begin(), report.rows.end(), [](const ReportRow& row) { return row.wanted > 1; })
+            ? ", mean over the seeds"
+            : ""));
+  return fmt::format("{}", fmt::join(all, "; "));
+}
+
 // Figures of others: those of rows that are shown get a number, by which the note names their source.
 void add_published(const TablePlan& plan, Report& report) {
   std::vector<std::string> notes;
@@ -331,44 +373,21 @@ Report make_report(const TablePlan& plan, const std::vector<RunOutcome>& outcome
           planned.name == row.row.baseline && std::find(baselines.begin(), baselines.end(), text) == baselines.end())
         baselines.push_back(text);
   }
-  const auto any_without = [&](const char* reason) {
-    return std::any_of(report.rows.begin(), report.rows.end(),
-                       [&](const ReportRow& row) { return interval_reason(row) == reason; });
-  };
-
   if (missing > 0) report.incomplete = fmt::format("{} of {} runs are missing: {}", missing, asked, missing_rows);
   const int64_t seeds = plan.options.seeds;
-  const std::string& metric = report.metric.label;
   report.caption = {
       {"Scale", scale_text(plan, report, shown)},
       {"Data", facts.data},
       {"Variants", variants_text(report, shown)},
       {"Seeds", seeds == 1 ? std::string("1 (seed 1); one seed supports no claim about a difference")
                            : fmt::format("{} (1 to {}); mean {} standard deviation", seeds, seeds, kPlusMinus)},
-      {"Columns",
-       fmt::format("{} of the test images with the weights after the last epoch, and with those of the epoch that is "
-                   "best on the validation part; ",
-                   metric) +
-           (baselines.empty()
-                ? std::string()
-                : fmt::format("difference of {} last in points to {}, paired by seed, with its 95% interval (Student's "
-                              "t); ",
-                              metric, fmt::join(baselines, ", "))) +
-           (any_without("same runs")
-                ? "same runs: in every seed the weights that both have, the map sizes and the test loss are, bit for "
-                  "bit, those of the row it is compared with: the trained networks are the same function; "
-                : "") +
-           (any_without("no spread") ? fmt::format("no spread: other weights whose {} differs by the same amount in "
-                                                   "every seed, from which no interval follows; ",
-                                                   metric)
-                                     : std::string()) +
-           "GMACs of one image with the final shapes; ms of a training step; final shapes after each resize slot, "
-           "height x width" +
-           (seeds > 1 ? ", mean over the seeds" : "")},
+      {"Columns", columns_text(report, baselines)},
   };
-  if (!plan.options.sets.empty())
+  std::vector<std::string> settings = plan.options.sets;  // the command has the places on this machine
+  std::erase_if(settings, [](const std::string& set) { return set.find('/') != std::string::npos; });
+  if (!settings.empty())
     report.caption.insert(report.caption.begin() + 1,
-                          {"Settings", fmt::format("changed by --set: {}", fmt::join(plan.options.sets, "; "))});
+                          {"Settings", fmt::format("changed by --set: {}", fmt::join(settings, "; "))});
   if (const std::string repeated = repeated_text(report, shown); !repeated.empty())
     report.caption.emplace_back("Repeated", repeated);
   if (!facts.fidelity.empty())

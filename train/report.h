@@ -60,7 +60,7 @@ struct ReportFacts {
   std::string data;                               ///< "CIFAR-100, the real images"
   std::string revision;                           ///< "" when not known
   std::string command;                            ///< as it was called
-  std::string short_command;                      ///< the same without local paths
+  std::string short_command = {};                 ///< the same without local paths
   std::string machine;                            ///< "2 threads per run, 1 run at a time"
   int threads = 0;                                ///< of a run; 0: not known
   std::map<std::string, Fidelity> fidelity = {};  ///< by row; of tables with such columns

@@ -311,6 +311,9 @@ TEST(Report, ColumnsAreThoseOfTheCallOrTheFile) {
   };
   table.columns = {"gmacs", "top1_best"};
   EXPECT_EQ(header(), (std::vector<std::string>{"data", "model", "pool", "GMACs", "top-1 best, %"}));
+  const TablePlan plan = make_plan(table, options);
+  const std::string text = report_markdown(make_report(plan, std::vector<RunOutcome>(plan.runs.size()), kFacts));
+  EXPECT_TRUE(has(text, "best on the validation part") && !has(text, "difference of")) << "the caption follows";
   options.columns = {"lambda", "pool"};  // a label stands there already
   EXPECT_EQ(header(), (std::vector<std::string>{"data", "model", "pool", "lambda"}));
 }
@@ -326,12 +329,16 @@ TEST(Report, RowsOutsideTheScaleAreNamed) {
 }
 
 TEST(Report, LatexHasNoLocalPaths) {
-  const TablePlan plan = plan_of(1);
+  const TablePlan plan = make_plan(twelve_rows(), {.scale = "quick",
+                                                   .data_set = "procedural",
+                                                   .sets = {"data.root=/home/me/data", "train.epochs=3"},
+                                                   .out = "out"});
   ReportFacts facts = kFacts;
   facts.command = "tidepool table /home/me/mine.json --out /tmp/x";
   facts.short_command = "tidepool table mine.json";
   const Report report = make_report(plan, std::vector<RunOutcome>(plan.runs.size()), facts);
   EXPECT_FALSE(has(report_latex(report), "/home")) << report_latex(report);
+  EXPECT_TRUE(has(report_latex(report), "changed by -{}-set: train.epochs=3."));
   EXPECT_TRUE(has(report_latex(report), "\\texttt{tidepool table mine.json}"));
   EXPECT_TRUE(has(report_markdown(report), "--out /tmp/x"));
 }
