@@ -321,8 +321,10 @@ reference::Result lip(const reference::json& config, const Dims& shape, const Va
   };
   const int64_t c = shape[1], hidden = config.value("hidden", std::max<int64_t>(1, c / 4));
   std::vector<Layer> network;
-  if (kind == "simplified") network = {{c, c, 3}};
-  if (kind == "bottleneck") network = {{c, hidden, 1}, {hidden, hidden, 3}, {hidden, c, 1}};
+  if (kind == "simplified") network.push_back({c, c, 3});
+  if (kind == "bottleneck")
+    for (const Layer& layer : {Layer{c, hidden, 1}, Layer{hidden, hidden, 3}, Layer{hidden, c, 1}})
+      network.push_back(layer);
   const Lip map{shape[0], shape.rank() > 3 ? shape[2] : 1, shape.rank() > 3 ? shape[3] : 1};
   std::vector<Values> inputs{x}, raw;
   for (size_t l = 0; l < network.size(); ++l) {
