@@ -390,8 +390,10 @@ TEST_F(ConfigTest, ShippedConfigsLoad) {
     }
     if (dynopool) {
       ASSERT_EQ(config.optim.groups.size(), 1U);
-      EXPECT_EQ(config.optim.groups[0].lr, 0.001);
-      EXPECT_EQ(config.optim.groups[0].first_epoch, 3);
+      EXPECT_EQ(config.optim.groups[0].match, "*.alpha");
+      EXPECT_EQ(config.optim.groups[0].weight_decay, 0);
+      EXPECT_EQ(config.optim.groups[0].lr, config.optim.name == "rmsprop" ? 1e-5 : 0.001);
+      EXPECT_GE(config.optim.groups[0].first_epoch, 3);
     }
   }
   EXPECT_FALSE(embedded_config("none.json").has_value());
