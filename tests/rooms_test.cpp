@@ -175,7 +175,7 @@ TEST(Rooms, AVendorHasOneSourceFile) {
 // A comment may send its reader to a page of this repository, and to no other.
 TEST(Rooms, PagesThatCommentsNameAreThere) {
   static const std::regex kPage(R"([A-Za-z0-9_./-]*[A-Za-z0-9_]\.md\b)");
-  const std::set<std::string> written = {"NAME.md", "table1.md", "pooling.md"};  // by the program
+  const std::set<std::string> written = {"NAME.md", "table1.md", "pooling.md", "mine.md"};  // by the program
   const fs::path top = TIDEPOOL_SOURCE_DIR;
   std::vector<fs::path> files;
   for (const char* folder : {"cmake", "configs", "core", "data", "layers", "models", "tests", "tools", "train"})

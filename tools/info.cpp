@@ -62,6 +62,7 @@ StepMemory measure(const Config& config, Network& network, const Trace& trace) {
   const auto few = std::max<int64_t>(needs_two ? 2 : 1, std::llround(kEnoughBytes / bytes_per_image));
   if (batch <= 2 * few || bytes_per_image * static_cast<double>(batch) <= kMostBytes)
     return measure_step(config, network, batch);
+  expect_images_fit(network, batch);
   StepMemory memory = measure_step(config, network, few);
   const StepMemory twice = measure_step(config, network, 2 * few);
   const double times = static_cast<double>(batch - few) / static_cast<double>(few);

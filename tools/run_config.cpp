@@ -61,13 +61,18 @@ std::filesystem::path data_root_of(const Call& call, const DataConfig& config) {
   return require_data(config.name, call.given("data") ? call.path("data").string() : "", config.root);
 }
 
-TensorBatch made_up_batch(const Config& config, const Network& network, const Task& task, int64_t n) {
-  Dims shape = network.options().input;
+void expect_images_fit(const Network& network, int64_t n) {
+  const Dims& shape = network.options().input;
   const double bytes = static_cast<double>(n) * static_cast<double>(shape[1] * shape[2] * shape[3]) * sizeof(float);
   const auto memory = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
   if (bytes > memory)
     throw Error("train.batch: {} images of {}x{}x{} take {}, this machine has {} of memory", n, shape[1], shape[2],
                 shape[3], bytes_text(bytes), bytes_text(memory));
+}
+
+TensorBatch made_up_batch(const Config& config, const Network& network, const Task& task, int64_t n) {
+  expect_images_fit(network, n);
+  Dims shape = network.options().input;
   shape[0] = n;
   TensorBatch batch{.images = Tensor::empty(shape, {.format = MemoryFormat::channels_last}), .labels = {}, .n = n};
   Random random(config.train.seed, 1);

@@ -28,6 +28,9 @@ std::string shell_word(const std::string& word);
 /// The folder of the config's data set; see require_data.
 std::filesystem::path data_root_of(const Call& call, const DataConfig& config);
 
+/// Throws Error where a batch of n images alone is larger than this machine's memory.
+void expect_images_fit(const Network& network, int64_t n);
+
 /// A batch of made-up images (uniform noise) and labels, for commands that measure.
 TensorBatch made_up_batch(const Config& config, const Network& network, const Task& task, int64_t n);
 

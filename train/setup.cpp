@@ -96,16 +96,29 @@ DType run_dtype(const Config& config) {
   return config.train.dtype == "f64" ? DType::f64 : DType::f32;
 }
 
+namespace {
+
+void expect_classes_fit(const Dataset& dataset, int64_t classes) {
+  if (classes < dataset.classes())
+    throw Error("model.classes: {} has {} classes, got {}", dataset.name(), dataset.classes(), classes);
+}
+
+}  // namespace
+
 Config with_classes(Config config, const std::filesystem::path& root) {
-  if (config.model.classes || dataset_format(config.data.name, dataset_options(config.data)).classes > 0) return config;
-  config.model.classes = open_split(config.data, root, Split::kTrain)->classes();
+  if (dataset_format(config.data.name, dataset_options(config.data)).classes > 0) return config;
+  const auto train = open_split(config.data, root, Split::kTrain);
+  if (config.model.classes) {
+    expect_classes_fit(*train, *config.model.classes);
+    return config;
+  }
+  config.model.classes = train->classes();
   config.resolved["model"]["classes"] = *config.model.classes;
   return config;
 }
 
 void expect_classes_fit(const Dataset& dataset, const Network& network) {
-  if (const int64_t classes = network.options().classes; classes < dataset.classes())
-    throw Error("model.classes: {} has {} classes, got {}", dataset.name(), dataset.classes(), classes);
+  expect_classes_fit(dataset, network.options().classes);
 }
 
 std::unique_ptr<Network> make_run_network(const Config& config) {

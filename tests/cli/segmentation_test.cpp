@@ -91,7 +91,8 @@ TEST_F(SegmentationCommand, RefusesWhatDoesNotFit) {
   expect_refused({"train", "run.json", "--set", "data.name=procedural"}, {"task segmentation", "data set procedural"});
   expect_refused({"train", "run.json", "--set", "model.head=linear"}, {"task segmentation", "network vgg16"});
   expect_refused({"info", "run.json", "--set", "model.head=null"}, {"task segmentation", "network vgg16"});
-  expect_refused({"train", "run.json", "--set", "model.head=fnc"}, {"model.head", "did you mean 'fcn'", "linear, fcn"});
+  expect_refused({"train", "run.json", "--set", "model.head=fnc"},
+                 {"model.head", "did you mean 'fcn'", "linear, torchvision, fcn"});
   expect_refused({"train", "run.json", "--set", "model.name=efficientnet_b0"}, {"model.head", "efficientnet_b0"});
   expect_refused({"train", "run.json", "--set", "model.classes=256"}, {"model.classes", "255"});
   done({"train", "run.json", "--out", "a", "--set", "train.max_steps=0"});

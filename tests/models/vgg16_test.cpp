@@ -126,7 +126,7 @@ TEST(Vgg16, HeadsByName) {
     return "no error";
   };
   EXPECT_EQ(error({.width = 0.125, .head = "fnc"}),
-            "model.head: vgg16 has no head \"fnc\" (did you mean 'fcn'?); its heads are linear, fcn");
+            "model.head: vgg16 has no head \"fnc\" (did you mean 'fcn'?); its heads are linear, torchvision, fcn");
   EXPECT_EQ(error({.name = "efficientnet_b0", .head = "fcn"}),
             "model.head: efficientnet_b0 has one head alone, got \"fcn\"");
 }
@@ -247,7 +247,8 @@ TEST(Vgg16, WrongRequests) {
     return "no error";
   };
   EXPECT_EQ(message({.name = "vgg61"}, kMax),
-            "model.name: there is no network 'vgg61' (did you mean 'vgg16'?); there are efficientnet_b0, mobilenet_v2, resnet18, resnet34, resnet50, resnet101, vgg16");
+            "model.name: there is no network 'vgg61' (did you mean 'vgg16'?); there are efficientnet_b0, "
+            "hrnet_w18_small, hrnet_w48, mobilenet_v2, resnet18, resnet34, resnet50, resnet101, vgg16");
   EXPECT_EQ(message({.width = 0}, kMax), "model.width: expected a number in (0, 64], got 0");
   EXPECT_EQ(
       message({}, {{"default", {{"type", "max"}}}, {"pool5", {{"type", "avg"}}}}),
