@@ -109,6 +109,10 @@ TEST_F(FigureTest, WrongRequestsAreRefused) {
   expect_refused({"figure", "1", "--data-set", "shapes"}, {"--data-set shapes", "one label"});
   expect_refused({"figure", "1", "--images", "0"}, {"--images"});
   expect_refused({"figure", "1", "--title", "x"}, {"--title", "figure 1"});
+  const Outcome unwritable = run({"figure", "1", "--data-set", "procedural", "--out", "/proc/figure.svg"});
+  EXPECT_EQ(unwritable.status, 1);
+  EXPECT_TRUE(has(unwritable.err, "/proc/figure.svg: cannot be written")) << unwritable.err;
+  EXPECT_EQ(unwritable.out, "");
   fs::create_directories(file("folder.svg"));
   expect_refused({"figure", "1", "--data-set", "procedural", "--out", "folder.svg"}, {"folder.svg", "it is a folder"});
 }

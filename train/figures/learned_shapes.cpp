@@ -106,6 +106,8 @@ void read_network(const Json& saved, Block& block) {
     for (const TracedLayer& layer : network->trace().layers) {
       const auto node = nodes.find(layer.name);
       if (!layer.convolution || node == nodes.end()) continue;
+      const Dims& x = layer.convolution->input;
+      if (x[2] * x[3] == 1) continue;  // of squeeze-excitation, on one position
       std::string slot;
       for (const Slot& s : graph.slots)
         if (s.node <= node->second) slot = s.name;
