@@ -1,8 +1,8 @@
 // Pictures with a class per pixel in PASCAL VOC's layout (Everingham et al. 2010): JPEGImages/NAME.jpg,
 // SegmentationClass/NAME.png, whose palette indices (or grey values) are the classes and 255 no class, and
-// ImageSets/Segmentation/train.txt and val.txt, the test split, with a NAME a line; data.train_split and data.test_split
-// name other lists. The layout serves other data sets too: data.classes says how many classes there are. All label
-// pictures of a split are checked when it is opened.
+// ImageSets/Segmentation/train.txt and val.txt, the test split, with a NAME a line; data.train_split and
+// data.test_split name other lists. The layout serves other data sets too: data.classes says how many classes there
+// are. All label pictures of a split are checked when it is opened.
 #include <algorithm>
 #include <array>
 #include <fstream>
