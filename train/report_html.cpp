@@ -75,6 +75,13 @@ std::string shapes_svg(const ReportRow& row, double scale) {
   return svg + "</svg>";
 }
 
+// Whether a line is drawn between two rows: their first labels differ, or the second is a baseline of its own.
+bool begins_group(const ReportRow& before, const ReportRow& row) {
+  const auto& labels = row.row.labels;
+  if (labels.size() < 2) return row.row.baseline.empty();
+  return before.row.labels.empty() || before.row.labels.front() != labels.front();
+}
+
 std::string figure_html(const figures::Drawing& drawing, const std::string& caption) {
   return fmt::format("<figure>\n{}<figcaption>{}</figcaption>\n</figure>\n", figures::svg(drawing),
                      escape_html(caption));
@@ -179,7 +186,7 @@ dd {{ margin: 0; overflow-wrap: anywhere; }}
   for (size_t r = 0; r < table.cells.size(); ++r) {
     const auto& cells = table.cells[r];
     const ReportRow& row = report.rows[r];
-    std::string classes = r == 0 || cells.front() != table.cells[r - 1].front() ? "first" : "";
+    std::string classes = r == 0 || begins_group(report.rows[r - 1], row) ? "first" : "";
     if (row.row.learns_shape) classes += classes.empty() ? "learned" : " learned";
     text += fmt::format("<tr class=\"{}\">", classes);
     for (size_t i = 0; i < cells.size(); ++i)

@@ -121,7 +121,7 @@ void draw_series(Drawing& drawing, const Series& s, const Scale& x, const Scale&
     for (const Point& p : s.points) draw_mark(drawing, {x(p.x), y(p.y)}, s.look);
 }
 
-// A name beside each point: the first of eight places that is within the panel and free of other names and points.
+// A name beside each point: of the places around it that which covers least, nearer ones first.
 void draw_names(Drawing& drawing, const Panel& panel, const Box& area, const Scale& x, const Scale& y) {
   constexpr double kSize = 9.5;
   std::vector<Box> taken;
@@ -129,6 +129,12 @@ void draw_names(Drawing& drawing, const Panel& panel, const Box& area, const Sca
     for (size_t i = 0; i < s.points.size(); ++i) {
       const Point at{x(s.points[i].x), y(s.points[i].y)};
       taken.push_back({at.x - 4, at.y - 4, 8, 8});
+      constexpr int kPieces = 12;  // of the line to the next point
+      for (int k = 1; s.joined && i + 1 < s.points.size() && k < kPieces; ++k) {
+        const double share = static_cast<double>(k) / kPieces;
+        const Point to{x(s.points[i + 1].x), y(s.points[i + 1].y)};
+        taken.push_back({at.x + share * (to.x - at.x) - 2, at.y + share * (to.y - at.y) - 2, 4, 4});
+      }
       if (i < s.y_range.size())
         taken.push_back({at.x - 1.5, y(s.y_range[i].second), 3, y(s.y_range[i].first) - y(s.y_range[i].second)});
       if (i < s.x_range.size())
@@ -146,7 +152,7 @@ void draw_names(Drawing& drawing, const Panel& panel, const Box& area, const Sca
       const double width = text_width(s.names[i], kSize), height = kSize + 1;
       Box best;
       double least = std::numeric_limits<double>::infinity();
-      for (const double gap : {7.0, 16.0})
+      for (const double gap : {7.0, 16.0, 27.0})
         for (const auto& [dx, dy] :
              {std::pair{0., 0.5}, {-1., 0.5}, {0., 0.}, {0., 1.}, {-1., 0.}, {-1., 1.}, {-0.5, 0.}, {-0.5, 1.}}) {
           const Box box{at.x + (dx == 0    ? gap
@@ -158,14 +164,18 @@ void draw_names(Drawing& drawing, const Panel& panel, const Box& area, const Sca
                         width, height};
           double cost = 0;
           for (const Box& other : taken) cost += overlap(box, other);
-          cost += 4 * (width * height - overlap(box, area)) + 0.01 * gap;
+          cost += 4 * (width * height - overlap(box, area)) + 0.5 * gap;
           if (cost < least) {
             least = cost;
             best = box;
           }
         }
       taken.push_back(best);
-      drawing.add(Text{.text = s.names[i], .at = {best.left, best.bottom() - 2.2}, .size = kSize, .colour = kSoft});
+      drawing.add(Text{.text = s.names[i],
+                       .at = {best.left, best.bottom() - 2.2},
+                       .size = kSize,
+                       .colour = s.look.colour,
+                       .halo = true});
     }
 }
 

@@ -71,6 +71,7 @@ struct SvgWriter {
                         number(t.size), colour_text(t.colour));
     if (t.anchor != Anchor::start)
       text += fmt::format(R"( text-anchor="{}")", t.anchor == Anchor::middle ? "middle" : "end");
+    if (t.halo) text += R"( stroke="#ffffff" stroke-width="3" stroke-linejoin="round" paint-order="stroke")";
     if (t.bold) text += R"( font-weight="bold")";
     if (t.degrees != 0)
       text += fmt::format(" transform=\"rotate({} {} {})\"", number(t.degrees), number(t.at.x), number(t.at.y));

@@ -62,6 +62,7 @@ struct Text {
   Colour colour = {34, 34, 34};
   bool bold = false;
   double degrees = 0;  ///< turned clockwise around `at`
+  bool halo = false;   ///< with a white edge, to be read above lines
 };
 
 /// A picture of square pixels, enlarged without smoothing.

@@ -52,6 +52,14 @@ struct Painter {
     cairo_save(to);
     cairo_translate(to, t.at.x, t.at.y);
     cairo_rotate(to, t.degrees * std::numbers::pi / 180);
+    if (t.halo) {
+      cairo_move_to(to, -shift, 0);
+      cairo_text_path(to, t.text.c_str());
+      colour({255, 255, 255});
+      cairo_set_line_width(to, 3);
+      cairo_set_dash(to, nullptr, 0, 0);
+      cairo_stroke(to);
+    }
     cairo_move_to(to, -shift, 0);
     colour(t.colour);
     cairo_show_text(to, t.text.c_str());
