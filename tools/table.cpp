@@ -383,12 +383,18 @@ std::string table_list() {
   for (const Scale& scale : scales()) header.push_back(scale.name);
   std::vector<std::vector<std::string>> rows, sizes;
   for (const std::string& name : table_names()) {
-    const TableFile table = load_table(name);
-    std::vector<std::string> line{name, table.title};
-    for (const Scale& scale : scales()) {
-      const auto n = static_cast<int64_t>(rows_at_scale(table, scale.name));
-      line.push_back(scale.seeds == 1 ? std::to_string(n) : fmt::format("{} ({})", n, n * scale.seeds));
+    std::vector<std::string> line{name, ""};
+    try {
+      const TableFile table = load_table(name);
+      line.back() = table.title;
+      for (const Scale& scale : scales()) {
+        const auto n = static_cast<int64_t>(rows_at_scale(table, scale.name));
+        line.push_back(scale.seeds == 1 ? std::to_string(n) : fmt::format("{} ({})", n, n * scale.seeds));
+      }
+    } catch (const Error& error) {  // the others are listed
+      line = {name, error.what()};
     }
+    line.resize(header.size(), "-");
     rows.push_back(std::move(line));
   }
   for (const Scale& scale : scales()) sizes.push_back({scale.name, std::to_string(scale.seeds), scale.purpose});
