@@ -431,7 +431,8 @@ void measure_operators(const TablePlan& plan, const Images& images, ReportFacts&
              cost = has_column(plan, {"forward_ms", "backward_ms", "kept_bytes"});
   for (const PlannedRun& planned : plan.runs) {
     const Json& pool = planned.config.model.pool;
-    if (planned.seed != 1 || !planned.selected || !pool.contains("default") || !pool["default"].is_object()) continue;
+    const bool shown = planned.selected || fs::exists(planned.folder / "result.json");
+    if (planned.seed != 1 || !shown || !pool.contains("default") || !pool["default"].is_object()) continue;
     const std::string& name = plan.rows[planned.row].name;
     if (fidelity)
       facts.fidelity[name] = image_fidelity(pool["default"], planned.config.data, images.root(planned.config));
