@@ -383,12 +383,18 @@ std::string table_list() {
   for (const Scale& scale : scales()) header.push_back(scale.name);
   std::vector<std::vector<std::string>> rows, sizes;
   for (const std::string& name : table_names()) {
-    const TableFile table = load_table(name);
-    std::vector<std::string> line{name, table.title};
-    for (const Scale& scale : scales()) {
-      const auto n = static_cast<int64_t>(rows_at_scale(table, scale.name));
-      line.push_back(scale.seeds == 1 ? std::to_string(n) : fmt::format("{} ({})", n, n * scale.seeds));
+    std::vector<std::string> line{name, ""};
+    try {
+      const TableFile table = load_table(name);
+      line.back() = table.title;
+      for (const Scale& scale : scales()) {
+        const auto n = static_cast<int64_t>(rows_at_scale(table, scale.name));
+        line.push_back(scale.seeds == 1 ? std::to_string(n) : fmt::format("{} ({})", n, n * scale.seeds));
+      }
+    } catch (const Error& error) {  // the others are listed
+      line = {name, error.what()};
     }
+    line.resize(header.size(), "-");
     rows.push_back(std::move(line));
   }
   for (const Scale& scale : scales()) sizes.push_back({scale.name, std::to_string(scale.seeds), scale.purpose});
@@ -425,7 +431,8 @@ void measure_operators(const TablePlan& plan, const Images& images, ReportFacts&
              cost = has_column(plan, {"forward_ms", "backward_ms", "kept_bytes"});
   for (const PlannedRun& planned : plan.runs) {
     const Json& pool = planned.config.model.pool;
-    if (planned.seed != 1 || !planned.selected || !pool.contains("default") || !pool["default"].is_object()) continue;
+    const bool shown = planned.selected || fs::exists(planned.folder / "result.json");
+    if (planned.seed != 1 || !shown || !pool.contains("default") || !pool["default"].is_object()) continue;
     const std::string& name = plan.rows[planned.row].name;
     if (fidelity)
       facts.fidelity[name] = image_fidelity(pool["default"], planned.config.data, images.root(planned.config));

@@ -53,7 +53,7 @@ TEST_F(TableCommand, PrintsWhatRan) {
     EXPECT_NE(text.find("tile"), std::string::npos) << ending;
     EXPECT_EQ(text.find("plain"), std::string::npos) << ending;
   }
-  EXPECT_NE(text_of(file("t/pooling.md")).find("- **Not run**: 26 rows of the table: avg, "), std::string::npos);
+  EXPECT_NE(text_of(file("t/pooling.md")).find("- **Not run**: 26 rows of the table: avg"), std::string::npos);
 }
 
 TEST_F(TableCommand, TheSameFunctionHasNoInterval) {
@@ -88,8 +88,7 @@ TEST_F(TableCommand, ColumnsOfTheCall) {
   write("mine.json", kOwnTable);
   const std::string text =
       done(call("mine.json", {"--only", "max", "--out", "t", "--columns", "gmacs,top1_last"}, {})).out;
-  EXPECT_NE(text.find("\n| pool | GMACs"), std::string::npos) << text;
-  EXPECT_NE(text.find("| top-1 last, % |\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("\n| pool |  GMACs | top-1 last, % |\n"), std::string::npos) << text;
 }
 
 TEST_F(TableCommand, ADryRunRunsNothing) {
@@ -138,6 +137,8 @@ TEST_F(TableCommand, TablesAndScalesOfTheWorkingFolder) {
   EXPECT_EQ(report["rows"][0]["runs"][0]["steps"], 1);
   const std::string list = done({"table"}).out;
   EXPECT_NE(list.find("\nmine "), std::string::npos) << list;
+  EXPECT_NE(list.find("scales.quick: unknown scale"), std::string::npos) << "a table of more scales, in the list\n"
+                                                                         << list;
 }
 
 // Results of one scale are never those of another.
