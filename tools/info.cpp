@@ -30,6 +30,7 @@ StepMemory measure_step(const Config& config, Network& network, int64_t batch_si
   OptimConfig still = config.optim;
   still.lr = 0;
   for (ParamGroupConfig& group : still.groups) group.lr = 0;
+  if (still.shape) still.shape->lr = 0;
   Optimizer optimizer(still, network.parameters(), 1, 1);
   Stepper stepper(network, *task, optimizer, config.loss, config.train.seed);
   StepMemory memory;
