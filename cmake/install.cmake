@@ -19,7 +19,14 @@ install(CODE "
 install(FILES ${TIDEPOOL_WRITTEN}/tidepool.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT program)
 install(FILES ${TIDEPOOL_WRITTEN}/tidepool DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions
   COMPONENT program)
-install(FILES ${TIDEPOOL_WRITTEN}/_tidepool DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions COMPONENT program)
+# Debian's zsh reads site-functions below /usr/local alone.
+install(CODE "
+  set(folder site-functions)
+  if(CMAKE_INSTALL_PREFIX MATCHES \"/usr$\" AND EXISTS /etc/debian_version)
+    set(folder vendor-completions)
+  endif()
+  file(INSTALL \"${TIDEPOOL_WRITTEN}/_tidepool\"
+    DESTINATION \"\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_DATADIR}/zsh/\${folder}\")" COMPONENT program)
 install(FILES ${TIDEPOOL_WRITTEN}/tidepool.fish DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d
   COMPONENT program)
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/tidepool RENAME copyright COMPONENT program)
@@ -54,7 +61,6 @@ set(CPACK_PACKAGE_NAME tidepool)
 set(CPACK_PACKAGE_VENDOR "The tidepool authors")
 set(CPACK_PACKAGE_CONTACT "The tidepool authors <tidepool@localhost>")
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "${PROJECT_DESCRIPTION}")
-set(CPACK_PACKAGE_DESCRIPTION_FILE ${CMAKE_SOURCE_DIR}/README.md)
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)
 set(CPACK_COMPONENTS_ALL program development)
@@ -63,9 +69,14 @@ set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION science)
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_NAME tidepool)
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_SHLIBDEPS ON)
+set(CPACK_DEBIAN_PROGRAM_PACKAGE_RECOMMENDS ca-certificates)  # for downloads
+set(processor "")
+if(TIDEPOOL_NATIVE)
+  set(processor "\nBuilt for processors like that of the machine that built it, and no others.")
+endif()
 set(CPACK_COMPONENT_PROGRAM_DESCRIPTION
-  "Trains networks whose pooling layers are what is studied, among them those that learn the sizes of their maps, and prints
-tables that compare them. The program, its manual page and completion for bash, zsh and fish.")
+  "Trains networks whose pooling layers are what is studied, among them those\nthat learn the sizes of their maps, and \
+prints tables that compare them. The\nprogram, its manual page and completion for bash, zsh and fish.${processor}")
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_NAME libtidepool-dev)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
 string(CONCAT CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS "libarchive-dev, libcurl4-openssl-dev | libcurl-dev, libdnnl-dev, "
@@ -74,5 +85,5 @@ if(TIDEPOOL_CAIRO_VERSION)
   string(APPEND CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS ", libcairo2-dev")
 endif()
 set(CPACK_COMPONENT_DEVELOPMENT_DESCRIPTION
-  "Headers and static libraries for programs that use tidepool's layers and networks: find_package(tidepool).")
+  "Headers and static libraries for programs that use tidepool's layers and\nnetworks: find_package(tidepool).${processor}")
 include(CPack)
