@@ -28,8 +28,7 @@ struct Measured {
 };
 
 DType dtype_of(const Call& call) {
-  static const std::vector<std::string> kTypes = {"f32", "bf16", "f64"};
-  const std::string& name = call.choice("dtype", kTypes);
+  const std::string& name = call.choice("dtype");
   return name == "f32" ? DType::f32 : name == "bf16" ? DType::bf16 : DType::f64;
 }
 
@@ -124,7 +123,11 @@ std::vector<Option> bench_ops_options() {
       op,
       config,
       {.name = "size", .value = "SIZE", .help = "ops: the map, N x C x lengths", .default_value = "32x64x64x64"},
-      {.name = "dtype", .value = "TYPE", .help = "ops: f32, bf16 or f64", .default_value = "f32"},
+      {.name = "dtype",
+       .value = "TYPE",
+       .help = "ops: f32, bf16 or f64",
+       .default_value = "f32",
+       .choices = {"f32", "bf16", "f64"}},
       {.name = "repeats", .value = "N", .help = "ops: times that each is run; medians count", .default_value = "15"}};
 }
 

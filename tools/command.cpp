@@ -44,14 +44,6 @@ ArgumentCount count_arguments(const Command& command) {
   return count;
 }
 
-std::string usage_of(const Command& command) {
-  std::string usage = command.name;
-  for (const std::string& name : command.arguments) usage += " " + name;
-  for (const Option& option : command.options)
-    if (option.required) usage += fmt::format(" --{} {}", option.name, option.value);
-  return usage;
-}
-
 // Words of `text` in lines of at most `width` characters, the lines after the first indented.
 std::string wrap(const std::string& text, size_t width, size_t indent) {
   std::string out;
@@ -74,24 +66,16 @@ std::string wrap(const std::string& text, size_t width, size_t indent) {
 
 std::string help_of(const Command& command) {
   std::vector<Option> options = command.options;
-  options.push_back({.name = "help", .help = "prints this"});
+  options.push_back(help_option());
   size_t wide = 0;
-  const auto left = [](const Option& option) {
-    return option.value.empty() ? "--" + option.name : fmt::format("--{} {}", option.name, option.value);
-  };
-  for (const Option& option : options) wide = std::max(wide, left(option).size());
+  for (const Option& option : options) wide = std::max(wide, shown(option).size());
   std::string text = fmt::format("tidepool {} [options]\n{}\n", usage_of(command), wrap(command.help, 100, 0));
   if (!command.details.empty()) text += fmt::format("\n{}\n", command.details);
   if (command.list) text += command.list() + "\n";
   text += "\nOptions:\n";
-  for (const Option& option : options) {
-    std::string help = option.help;
-    if (option.required) help += " (required)";
-    if (option.repeated) help += " (may be repeated)";
-    if (!option.default_value.empty()) help += fmt::format(" (default: {})", option.default_value);
-    if (option.value.empty() && option.name != "help") help += " (default: off)";
-    text += fmt::format("  {:<{}}  {}\n", left(option), wide, wrap(help, 96 - std::min<size_t>(wide, 40), wide + 4));
-  }
+  for (const Option& option : options)
+    text += fmt::format("  {:<{}}  {}\n", shown(option), wide,
+                        wrap(full_help_of(option), 96 - std::min<size_t>(wide, 40), wide + 4));
   return text;
 }
 
@@ -257,6 +241,30 @@ struct Frame {
   }
 };
 
+std::string usage_of(const Command& command) {
+  std::string usage = command.name;
+  for (const std::string& name : command.arguments) usage += " " + name;
+  for (const Option& option : command.options)
+    if (option.required) usage += fmt::format(" --{} {}", option.name, option.value);
+  return usage;
+}
+
+std::string shown(const Option& option) {
+  return option.value.empty() ? "--" + option.name : fmt::format("--{} {}", option.name, option.value);
+}
+
+std::string full_help_of(const Option& option) {
+  std::string help = option.help;
+  if (option.required) help += " (required)";
+  if (option.repeated) help += " (may be repeated)";
+  if (!option.default_value.empty()) help += fmt::format(" (default: {})", option.default_value);
+  if (option.value.empty() && option.name != "help") help += " (default: off)";
+  return help;
+}
+
+Option help_option() {
+  return {.name = "help", .help = "prints this"};
+}
 Option json_option() {
   return {.name = "json", .help = "prints one JSON value on stdout"};
 }
@@ -268,7 +276,11 @@ Option set_option() {
           .repeated = true};
 }
 Option device_option() {
-  return {.name = "device", .value = "NAME", .help = "auto, cpu or cuda", .default_value = "auto"};
+  return {.name = "device",
+          .value = "NAME",
+          .help = "auto, cpu or cuda",
+          .default_value = "auto",
+          .choices = {"auto", "cpu", "cuda"}};
 }
 Option data_option() {
   return {
@@ -344,7 +356,8 @@ uint64_t Call::seed(const std::string& option) const {
   return number;
 }
 
-const std::string& Call::choice(const std::string& option, std::span<const std::string> names) const {
+const std::string& Call::choice(const std::string& option) const {
+  const std::vector<std::string>& names = find(option).choices;
   const std::string& value = text(option);
   if (std::find(names.begin(), names.end(), value) == names.end())
     throw Error("--{}: expected one of {}, got '{}'{}", option, fmt::join(names, ", "), value,
@@ -353,8 +366,7 @@ const std::string& Call::choice(const std::string& option, std::span<const std::
 }
 
 Device Call::device(const std::string& option) const {
-  static const std::vector<std::string> kNames = {"auto", "cpu", "cuda"};
-  return parse_device(choice(option, kNames));
+  return parse_device(choice(option));
 }
 
 Registered::Registered(Command command) {

@@ -11,7 +11,6 @@
 #include <limits>
 #include <map>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,6 +28,7 @@ struct Option {
   std::string default_value = {};  ///< the value it has when it is not given; "" when it then has none
   bool required = false;
   bool repeated = false;
+  std::vector<std::string> choices = {};  ///< all its values, where they are few: Call::choice takes no other
 };
 
 // Options that several commands share, so that they read and mean the same everywhere.
@@ -59,8 +59,8 @@ class Call {
                   int64_t highest = std::numeric_limits<int64_t>::max()) const;
   double number(const std::string& option, double lowest, double highest) const;
   uint64_t seed(const std::string& option = "seed") const;
-  /// One of the names.
-  const std::string& choice(const std::string& option, std::span<const std::string> names) const;
+  /// One of the option's choices.
+  const std::string& choice(const std::string& option) const;
   Device device(const std::string& option = "device") const;
 
  private:
@@ -91,6 +91,15 @@ struct Registered {
 
 /// All commands, by name.
 const std::map<std::string, Command>& commands();
+
+/// "op NAME --input FILE --output FILE": what a call of the command must and may have, but for optional options.
+std::string usage_of(const Command& command);
+/// The option's help, with whether it is required, may be repeated, and its default.
+std::string full_help_of(const Option& option);
+/// "--input FILE".
+std::string shown(const Option& option);
+/// What every command takes beside its own options.
+Option help_option();
 
 /// The program: parses, runs, reports errors. What main returns.
 int run_command_line(int argc, char** argv);

@@ -89,9 +89,8 @@ int preview(const Call& call) {
   refuse_options(call, "data preview", {"url", "keep-archive"});
   const std::string name = call.argument(1).empty() ? "procedural" : call.argument(1);
   expect_data_set(name);
-  static const std::vector<std::string> kSplits = {"train", "test"};
   DatasetOptions dataset_options;
-  dataset_options.split = call.choice("split", kSplits) == "train" ? Split::kTrain : Split::kTest;
+  dataset_options.split = call.choice("split") == "train" ? Split::kTrain : Split::kTest;
   dataset_options.seed = call.seed();
   const int64_t images = call.integer("images", 1, 1000);
   PreviewOptions options;
@@ -176,7 +175,11 @@ const Registered registered({
              .default_value = "preview.png"},
             {.name = "images", .value = "N", .help = "preview: columns of the sheet", .default_value = "10"},
             {.name = "scale", .value = "N", .help = "preview: a pixel becomes N x N", .default_value = "3"},
-            {.name = "split", .value = "NAME", .help = "preview: train or test", .default_value = "train"},
+            {.name = "split",
+             .value = "NAME",
+             .help = "preview: train or test",
+             .default_value = "train",
+             .choices = {"train", "test"}},
             seed_option("0", "preview: seed of images that are made up"),
             {.name = "url", .value = "URL", .help = "fetch: another address to download from"},
             {.name = "keep-archive",

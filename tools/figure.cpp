@@ -93,7 +93,7 @@ const Registered registered(
      .options = {{.name = "out", .value = "FILE", .help = "the figure, .svg or .png", .default_value = "figure.svg"},
                  data_option(),
                  {.name = "data-set",
-                  .value = "NAME",
+                  .value = "DATA_SET",
                   .help = "1: a data set; auto is cifar100 where it is found, else procedural",
                   .default_value = "auto"},
                  {.name = "images", .value = "N", .help = "1: columns of the sheet", .default_value = "8"},

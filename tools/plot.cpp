@@ -27,10 +27,9 @@ std::vector<std::string> panels_of(const Call& call) {
 }
 
 int run(const Call& call) {
-  static const std::vector<std::string> kAxes = {"epochs", "steps"};
   const std::filesystem::path out = figure_path(call);
   figures::CurveOptions options{.title = call.text("title"), .panels = panels_of(call)};
-  options.steps = call.choice("axis", kAxes) == "steps";
+  options.steps = call.choice("axis") == "steps";
   options.columns = static_cast<size_t>(call.integer("columns", 1, 8));
   const std::vector<std::filesystem::path> paths(call.arguments().begin(), call.arguments().end());
   const auto groups = figures::read_groups(paths, {}, call.texts("label"));
@@ -52,7 +51,11 @@ const Registered registered(
                   .value = "NAME,...",
                   .help =
                       "of loss, accuracy, lr, penalty, shapes and sizes; else all that the runs have something for"},
-                 {.name = "axis", .value = "NAME", .help = "the x axis: epochs or steps", .default_value = "epochs"},
+                 {.name = "axis",
+                  .value = "NAME",
+                  .help = "the x axis: epochs or steps",
+                  .default_value = "epochs",
+                  .choices = {"epochs", "steps"}},
                  {.name = "label",
                   .value = "TEXT",
                   .help = "name of a row in the legend, one for each, in order",
