@@ -52,6 +52,24 @@ class CliTest : public testing::Test {
     write_safetensors(file(name), {tensors, {}});
   }
   std::map<std::string, Tensor> read(const std::string& name) const { return read_safetensors(file(name)).tensors; }
+  /// The weights of a checkpoint under the names of the network.
+  std::map<std::string, Tensor> weights(const std::string& checkpoint) const {
+    auto tensors = read(checkpoint);
+    std::erase_if(tensors, [](const auto& named) { return named.first.starts_with("state/"); });
+    return tensors;
+  }
+
+  struct Ended {
+    int status;
+    std::string out;
+  };
+  /// What a shell's command prints in the working folder, both streams together.
+  Ended shell(const std::string& command) const {
+    const std::string output = file("output").string();
+    const int status =
+        std::system(("cd '" + folder().string() + "' && (" + command + ") >'" + output + "' 2>&1").c_str());
+    return {WEXITSTATUS(status), text_of(output)};
+  }
 
   /// Starts the binary; `environment` adds NAME=VALUE to an environment that has PATH and HOME alone.
   pid_t start(const std::vector<std::string>& arguments, const std::vector<std::string>& environment = {}) const {

@@ -11,17 +11,6 @@ namespace fs = std::filesystem;
 
 class Install : public CliTest {
  protected:
-  struct Ended {
-    int status;
-    std::string out;
-  };
-  // What a command prints, both streams together.
-  Ended shell(const std::string& command) const {
-    const std::string output = file("output").string();
-    const int status =
-        std::system(("cd '" + folder().string() + "' && (" + command + ") >'" + output + "' 2>&1").c_str());
-    return {WEXITSTATUS(status), text_of(output)};
-  }
   bool there(const std::string& program) const { return shell("command -v " + program).status == 0; }
 
   std::string write_completion(const std::string& name) const {

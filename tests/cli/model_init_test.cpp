@@ -26,12 +26,6 @@ class ModelInit : public CliTest {
     for (const std::string& set : sets) call.insert(call.end(), {"--set", set});
     expect_refused(call, words);
   }
-  // The weights of a checkpoint under the names of the network.
-  std::map<std::string, Tensor> weights(const std::string& checkpoint) const {
-    auto tensors = read(checkpoint);
-    std::erase_if(tensors, [](const auto& named) { return named.first.starts_with("state/"); });
-    return tensors;
-  }
   static void expect_same(const std::map<std::string, Tensor>& a, const std::map<std::string, Tensor>& b) {
     ASSERT_EQ(a.size(), b.size());
     for (const auto& [name, tensor] : a) {

@@ -45,11 +45,6 @@ class Pictures : public CliTest {
     for (const std::string& set : sets) call.insert(call.end(), {"--set", set});
     expect_refused(call, words);
   }
-  std::map<std::string, Tensor> weights(const std::string& checkpoint) const {
-    auto tensors = read(checkpoint);
-    std::erase_if(tensors, [](const auto& named) { return named.first.starts_with("state/"); });
-    return tensors;
-  }
 };
 
 TEST_F(Pictures, ANetworkTrainsOnAFolder) {

@@ -22,18 +22,6 @@ class Scripts : public CliTest {
           "add_test(NAME runs COMMAND tidepool)\n");
     write(name + "/main.cpp", "#include <cstdio>\nint main() { std::puts(\"" + word + "\"); }\n");
   }
-
-  struct Ended {
-    int status;
-    std::string out;
-  };
-  // What a command prints, both streams together.
-  Ended shell(const std::string& command) const {
-    const std::string output = file("output").string();
-    const int status =
-        std::system(("cd '" + folder().string() + "' && (" + command + ") >'" + output + "' 2>&1").c_str());
-    return {WEXITSTATUS(status), text_of(output)};
-  }
 };
 
 TEST_F(Scripts, ACopiedOrMovedTreeBuilds) {
