@@ -1,4 +1,5 @@
 // Stands in for the CUDA backend in a build without it.
+#include "core/cuda/library_versions.h"
 #include "core/cuda/runtime_api.h"
 #include "core/cuda/tables.h"
 #include "core/error.h"
@@ -26,6 +27,9 @@ size_t free_bytes() noexcept {
 }
 void copy(void*, Device, const void*, Device, size_t) {
   throw_absent();
+}
+LibraryVersions library_versions() {
+  return {};
 }
 const Tables& tables() noexcept {
   static const Tables none;

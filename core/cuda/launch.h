@@ -50,7 +50,9 @@ void launch(void (*kernel)(P...), const Grid& grid, const A&... arguments) {
   const cudaError_t status =
       ::simulated::launch(kernel, grid.blocks, grid.threads, compute_stream(), static_cast<P>(arguments)...);
 #else
-  kernel<<<grid.blocks, grid.threads, 0, compute_stream()> > >(static_cast<P>(arguments)...);
+  // clang-format off
+  kernel<<<grid.blocks, grid.threads, 0, compute_stream()>>>(static_cast<P>(arguments)...);
+  // clang-format on
   const cudaError_t status = cudaGetLastError();
 #endif
   check_launch(status, grid.blocks, grid.threads, grid.file, grid.line);

@@ -3,8 +3,10 @@
 namespace tidepool::cuda {
 
 const Tables& tables() noexcept {
+  static constexpr const ConvTable* kConvs[] = {&kCudnnConv};
+  static constexpr const MatmulTable* kMatmuls[] = {&kCublasLtMatmul};
   static constexpr const CopyTable* kCopies[] = {&kCopy};
-  static constexpr Tables kTables{.copy = kCopies};
+  static constexpr Tables kTables{.conv = kConvs, .matmul = kMatmuls, .copy = kCopies};
   return kTables;
 }
 

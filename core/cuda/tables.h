@@ -39,4 +39,8 @@ extern const ReductionTable kReduction;
 extern const ResizeTable kResize;
 extern const UpdateTable kUpdate;
 
+// The libraries': core/cuda/libraries.cpp.
+extern const ConvTable kCudnnConv;
+extern const MatmulTable kCublasLtMatmul;
+
 }  // namespace tidepool::cuda
