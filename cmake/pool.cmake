@@ -21,19 +21,9 @@ endif()
 # that it has computed; the others may fuse (their exponentials are a third faster for it).
 set_property(SOURCE layers/pool/dynopool.cpp APPEND PROPERTY COMPILE_OPTIONS -ffp-contract=off)
 
-# nvcc's pass over the same files (layers/pool/compiled_for.h): a .cu beside each, generated, that includes it.
+# nvcc's pass over the same files (layers/pool/compiled_for.h).
 function(tidepool_pool_on_cuda target)
-  foreach(source ${TIDEPOOL_POOL_SOURCES})
-    get_filename_component(name ${source} NAME_WE)
-    set(unit ${CMAKE_BINARY_DIR}/generated/pool/${name}.cu)
-    file(CONFIGURE OUTPUT ${unit} CONTENT "#define TP_COMPILE_FOR_CUDA\n#include \"layers/${source}\"\n" @ONLY)
-    # fmt 9 takes nvcc for a compiler without constexpr, but not without consteval
-    set_property(SOURCE ${unit} APPEND PROPERTY COMPILE_OPTIONS
-      --extended-lambda --expt-relaxed-constexpr -DFMT_CONSTEVAL= -DFMT_USE_CONSTEXPR=1)
-    if(name STREQUAL "dynopool")
-      set_property(SOURCE ${unit} APPEND PROPERTY COMPILE_OPTIONS --fmad=false)
-    endif()
-    target_sources(${target} PRIVATE ${unit})
-  endforeach()
+  list(TRANSFORM TIDEPOOL_POOL_SOURCES PREPEND layers/ OUTPUT_VARIABLE sources)
+  tidepool_compile_with_nvcc(${target} pool "#define TP_COMPILE_FOR_CUDA\n" ${sources})
   set_property(SOURCE layers/pool/registry.cpp APPEND PROPERTY COMPILE_DEFINITIONS TP_POOL_ON_CUDA)
 endfunction()

@@ -4,15 +4,22 @@
 #include <bit>
 #include <cstdlib>
 
+#include "core/cuda/runtime_api.h"
 #include "core/error.h"
+#include "core/observer.h"
 
 namespace tidepool {
 namespace {
 
 constexpr size_t kSmallest = 256;
 constexpr size_t kLargestSmall = size_t{256} << 10;
+constexpr size_t kCudaUnit = 512;  // blocks of a GPU begin at multiples of it, as those of its runtime do
 
 }  // namespace
+
+size_t Allocator::arena_bytes(size_t wanted) const {
+  return device_ == kCuda ? (wanted + kCudaUnit - 1) / kCudaUnit * kCudaUnit : wanted;
+}
 
 size_t Allocator::class_bytes(size_t bytes) {
   if (bytes <= kSmallest) return kSmallest;
@@ -43,8 +50,7 @@ void* Allocator::allocate(size_t bytes) {
     trim_locked();
     lent = from_system(wanted);
   }
-  if (!lent.block)
-    throw Failure("out of memory: {} bytes on {} ({} bytes are in use)", wanted, name_of(device_), stats_.live_bytes);
+  if (!lent.block) throw Failure(out_of_memory(wanted));
   live_.emplace(lent.block, Sizes{lent.bytes, wanted});
   stats_.live_bytes += wanted;
   stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.live_bytes);
@@ -58,10 +64,28 @@ void Allocator::release(void* block) {
   const auto [bytes, counted] = it->second;
   stats_.live_bytes -= counted;
   live_.erase(it);
-  if (bytes > kLargestSmall)
-    arena_.give(block, bytes);
+  if (Arena* const arena = arena_of(counted))
+    arena->give(block, bytes);
   else
     free_[bytes].push_back(block);
+}
+
+Arena* Allocator::arena_of(size_t wanted) {
+  if (wanted > kLargestSmall) return &arena_;
+  return device_ == kCuda ? &small_arena_ : nullptr;
+}
+
+std::string Allocator::out_of_memory(size_t wanted) const {
+  const std::string& layer = LayerScope::path();
+  std::string text = fmt::format("out of memory: {}{}{} bytes on {} ({} bytes are in use", layer,
+                                 layer.empty() ? "" : " asks for ", wanted, name_of(device_), stats_.live_bytes);
+  if (device_ == kCuda)
+    text += fmt::format(", {} are held, {} are free on the device", reserved_bytes(), cuda::free_bytes());
+  return text + ")";
+}
+
+size_t Allocator::reserved_bytes() const {
+  return small_bytes_ + arena_.reserved_bytes() + small_arena_.reserved_bytes();
 }
 
 void Allocator::trim() {
@@ -72,21 +96,19 @@ void Allocator::trim() {
 void Allocator::trim_locked() {
   for (auto& [bytes, blocks] : free_) {
     for (void* block : blocks) {
-      if (device_ == kCuda)
-        device_memory::release(block);
-      else
-        std::free(block);
+      std::free(block);
       small_bytes_ -= bytes;
     }
     blocks.clear();
   }
   arena_.trim();
+  small_arena_.trim();
 }
 
 MemoryStats Allocator::stats() const {
   const std::lock_guard lock(mutex_);
   MemoryStats stats = stats_;
-  stats.reserved_bytes = small_bytes_ + arena_.reserved_bytes();
+  stats.reserved_bytes = reserved_bytes();
   return stats;
 }
 
@@ -96,7 +118,10 @@ void Allocator::reset_peak() {
 }
 
 Allocator::Lent Allocator::cached(size_t wanted) {
-  if (wanted > kLargestSmall) return {arena_.take(wanted), wanted};
+  if (Arena* const arena = arena_of(wanted)) {
+    const size_t bytes = arena_bytes(wanted);
+    return {arena->take(bytes), bytes};
+  }
   for (auto it = free_.lower_bound(wanted); it != free_.end() && it->first <= 2 * wanted; ++it) {
     if (it->second.empty()) continue;
     void* block = it->second.back();
@@ -108,17 +133,11 @@ Allocator::Lent Allocator::cached(size_t wanted) {
 
 Allocator::Lent Allocator::from_system(size_t wanted) {
   ++stats_.system_calls;
-  if (wanted > kLargestSmall) return {arena_.grow(wanted) ? arena_.take(wanted) : nullptr, wanted};
-  void* block = nullptr;
-  if (device_ == kCuda) {
-    try {
-      block = device_memory::allocate(wanted);
-    } catch (const Failure&) {
-      return {};
-    }
-  } else {
-    block = std::aligned_alloc(64, wanted);
+  if (Arena* const arena = arena_of(wanted)) {
+    const size_t bytes = arena_bytes(wanted);
+    return {arena->grow(bytes) ? arena->take(bytes) : nullptr, bytes};
   }
+  void* const block = std::aligned_alloc(64, wanted);
   if (block) small_bytes_ += wanted;
   return {block, wanted};
 }

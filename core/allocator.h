@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <mutex>
+#include <string>
 #include <vector>
 
 #include "core/arena.h"
@@ -23,15 +24,17 @@ struct MemoryStats {
 
 /// Thread-safe. A small block (up to a quarter MiB) that is freed is kept in its class (four classes an octave, so at
 /// most a quarter is wasted) and serves the next request of that class, or of one up to half its size when that has no
-/// block of its own. Large ones are the Arena's.
+/// block of its own. Large ones are the Arena's. On a GPU small ones are cut from an arena of their own, and what is
+/// freed may be lent again at once: the compute stream, on which all its users run, keeps the order.
 class Allocator {
  public:
-  explicit Allocator(Device device) : device_(device), arena_(device) {}
+  explicit Allocator(Device device) : device_(device), arena_(device), small_arena_(device) {}
   ~Allocator();
   Allocator(const Allocator&) = delete;
   Allocator& operator=(const Allocator&) = delete;
 
-  /// At least `bytes` bytes (0 gives nullptr), aligned to 64; not initialised. Throws Failure when the system has none.
+  /// At least `bytes` bytes (0 gives nullptr), aligned to 64; not initialised. Where the system has none, what is
+  /// cached goes back and it is asked once more; throws Failure when that fails too.
   void* allocate(size_t bytes);
   void release(void* block);
   /// Returns to the system what is cached: every small block, and what the Arena can.
@@ -58,10 +61,15 @@ class Allocator {
   Lent cached(size_t wanted);
   Lent from_system(size_t wanted);
   void trim_locked();
+  // Of a class; nullptr: small blocks of the CPU, which have lists.
+  Arena* arena_of(size_t wanted);
+  size_t arena_bytes(size_t wanted) const;
+  size_t reserved_bytes() const;
+  std::string out_of_memory(size_t wanted) const;
 
   const Device device_;
   mutable std::mutex mutex_;
-  Arena arena_;
+  Arena arena_, small_arena_;
   std::map<size_t, std::vector<void*>> free_;  // class -> small blocks
   std::map<void*, Sizes> live_;
   size_t small_bytes_ = 0;  // held, live or cached

@@ -77,12 +77,10 @@ bool Arena::grow(size_t bytes) {
 
 bool Arena::add_segment(size_t bytes) {
   if (device_ == kCuda) {
-    try {
-      segments_.push_back({static_cast<std::byte*>(device_memory::allocate(bytes)), bytes, bytes});
-    } catch (const Failure&) {
-      return false;
-    }
-    add_free(segments_.back().base, bytes);
+    auto* const base = static_cast<std::byte*>(device_memory::allocate(bytes));
+    if (!base) return false;
+    segments_.push_back({base, bytes, bytes});
+    add_free(base, bytes);
     return true;
   }
   // Less where address space is limited (ulimit -v): others need some too.

@@ -16,7 +16,7 @@ namespace tidepool {
 /// segment is address space, and becomes memory from its beginning on as that is needed. Not thread-safe.
 class Arena {
  public:
-  /// Blocks begin at multiples of it and are multiples of it.
+  /// On the CPU blocks begin at multiples of it and are multiples of it.
   static constexpr size_t kUnit = 4096;
 
   explicit Arena(Device device) : device_(device) {}
@@ -25,7 +25,7 @@ class Arena {
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
 
-  /// `bytes`: a positive multiple of kUnit. nullptr when no free range fits.
+  /// `bytes`: a positive multiple of what blocks begin at. nullptr when no free range fits.
   void* take(size_t bytes);
   /// Has the system add a free range of `bytes` bytes; false when it does not.
   bool grow(size_t bytes);

@@ -84,7 +84,7 @@ void copy(void* to, Device to_device, const void* from, Device from_device, size
   if (to_device == kCpu && from_device == kCpu)
     std::memcpy(to, from, bytes);
   else
-    cuda::copy(to, from, bytes);
+    cuda::copy(to, to_device, from, from_device, bytes);
 }
 
 }  // namespace device_memory

@@ -48,7 +48,7 @@ void flush_denormals();
 
 namespace device_memory {
 // Raw memory of a CUDA device; without CUDA compiled in they throw Failure.
-void* allocate(size_t bytes);
+void* allocate(size_t bytes);  ///< nullptr: out of memory
 void release(void* block) noexcept;
 void copy(void* to, Device to_device, const void* from, Device from_device, size_t bytes);
 }  // namespace device_memory

@@ -11,3 +11,13 @@
 #define TP_INLINE inline __attribute__((always_inline))
 #define TP_UNROLL _Pragma("GCC unroll 8")
 #endif
+// TP_DEVICE_PASS: this pass compiles kernels of a GPU, real or simulated, which know no vectors. What is not the same
+// then, and has a name that the linker sees, is of that pass alone: TP_OF_PASS functions, TP_TYPE_OF_PASS classes.
+#if defined(__CUDACC__) || defined(TP_SIMULATED_CUDA)
+#define TP_DEVICE_PASS
+#define TP_OF_PASS [[maybe_unused]] static inline
+#define TP_TYPE_OF_PASS __attribute__((abi_tag("device")))
+#else
+#define TP_OF_PASS inline
+#define TP_TYPE_OF_PASS
+#endif

@@ -12,7 +12,7 @@
 #include "core/dtype.h"
 #include "core/host_device.h"
 
-#if defined(__AVX512F__) && !defined(__CUDACC__)
+#if defined(__AVX512F__) && !defined(TP_DEVICE_PASS)
 #include <immintrin.h>
 #endif
 
@@ -24,7 +24,7 @@ struct LaneTraits {
   using Scalar = V;
   static constexpr int kCount = 1;
 };
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
 template <class T, int n>
 struct VectorOf {
   typedef T type __attribute__((vector_size(sizeof(T) * n)));
@@ -62,7 +62,7 @@ template <>
 struct IntOf<double> {
   using type = int64_t;
 };
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
 template <>
 struct IntOf<VectorOf<float, 4>::type> {
   using type = VectorOf<int32_t, 4>::type;
@@ -91,7 +91,7 @@ inline constexpr int kLanes = detail::LaneTraits<V>::kCount;
 template <class V>
 using Ints = typename detail::IntOf<V>::type;
 
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
 namespace detail {
 template <class V>
 struct DoublesOf {
@@ -139,7 +139,7 @@ TP_HD TP_INLINE V lane_numbers() {
   return v;
 }
 
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
 namespace detail {
 template <class V, class T>
 struct StoredOf {
@@ -205,13 +205,13 @@ TP_HD TP_INLINE V load(const T* p) {
     memcpy(&v, p, sizeof v);
     return v;
   } else if constexpr (std::is_same_v<T, bf16>) {
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
     Stored<V, bf16> h;
     memcpy(&h, p, sizeof h);
     return widened<V, bf16>(h);
 #endif
   } else if constexpr (std::is_same_v<T, double>) {
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
     Doubles<V> d;
     memcpy(&d, p, sizeof d);
     return __builtin_convertvector(d, V);
@@ -231,7 +231,7 @@ TP_HD TP_INLINE void store(T* p, V v) {
   } else if constexpr (std::is_same_v<T, Lane<V>>) {
     memcpy(p, &v, sizeof v);
   } else if constexpr (std::is_same_v<T, bf16>) {
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
     const Stored<V, bf16> h = rounded<bf16>(v);
     memcpy(static_cast<void*>(p), &h, sizeof h);
 #endif
@@ -246,7 +246,7 @@ TP_HD TP_INLINE Ints<V> load_int(const T* p) {
   if constexpr (kLanes<V> == 1) {
     return static_cast<Ints<V>>(*p);
   } else {
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
     using Narrow = typename detail::VectorOf<T, kLanes<V>>::type;
     Narrow n;
     memcpy(&n, p, sizeof n);
@@ -264,7 +264,7 @@ TP_HD TP_INLINE void store_int(T* p, Ints<V> v) {
   if constexpr (kLanes<V> == 1) {
     *p = static_cast<T>(v);
   } else {
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
     using Narrow = typename detail::VectorOf<T, kLanes<V>>::type;
     const Narrow n = __builtin_convertvector(v, Narrow);
     memcpy(p, &n, sizeof n);
@@ -278,7 +278,7 @@ TP_HD TP_INLINE V from_int(Ints<V> v) {
   if constexpr (kLanes<V> == 1) {
     return static_cast<V>(v);
   } else {
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
     return __builtin_convertvector(v, V);
 #endif
   }
@@ -289,7 +289,7 @@ TP_HD TP_INLINE Doubles<V> widen(V v) {
   if constexpr (kLanes<V> == 1) {
     return static_cast<double>(v);
   } else {
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
     return __builtin_convertvector(v, Doubles<V>);
 #endif
   }
@@ -299,7 +299,7 @@ TP_HD TP_INLINE V narrow(Doubles<V> d) {
   if constexpr (kLanes<V> == 1) {
     return static_cast<V>(d);
   } else {
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
     return __builtin_convertvector(d, V);
 #endif
   }
@@ -310,7 +310,7 @@ TP_HD TP_INLINE void add_widened(double* at, V v) {
   if constexpr (kLanes<V> == 1) {
     *at += static_cast<double>(v);
   } else {
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
     Doubles<V> d;
     memcpy(&d, at, sizeof d);
     d += widen(v);
@@ -326,7 +326,7 @@ TP_HD TP_INLINE void add_lanes(double* at, Ints<V> j, int64_t step, V v) {
 }
 
 namespace detail {
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
 template <class V, int... i>
 TP_INLINE V even_lanes(V a, V b, std::integer_sequence<int, i...>) {
   // Lane l comes from position 2 l: of a while it lies there, then of b, which starts one position before a ends.
@@ -347,7 +347,7 @@ TP_INLINE V zip_lanes(V a, V b, std::integer_sequence<int, i...>) {
 #endif
 }  // namespace detail
 
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
 /// a[0], b[0], a[1], b[1], ...: the first half of them, and the second.
 template <class V>
 TP_INLINE V zip_low(V a, V b) {
@@ -375,7 +375,7 @@ TP_HD TP_INLINE V load_strided(const T* p, int64_t step) {
   if constexpr (kLanes<V> == 1) {
     return static_cast<V>(*p);
   } else {
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
     constexpr int n = kLanes<V>;
     if (step == 1) return load<V>(p);
     if (step == 2) return detail::even_lanes(load<V>(p), load<V>(p + n - 1), std::make_integer_sequence<int, n>{});
@@ -401,7 +401,7 @@ TP_HD TP_INLINE void load_pairs(const T* p, V& a, V& b) {
     a = static_cast<V>(p[0]);
     b = static_cast<V>(p[1]);
   } else {
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
     if constexpr (std::is_same_v<T, bf16>) {  // a pair is a word; bf16 is the upper half of an f32
       using Word = typename detail::VectorOf<uint32_t, kLanes<V>>::type;
       Word pairs;
@@ -425,7 +425,7 @@ TP_HD TP_INLINE void store_pairs(T* p, V a, V b) {
     p[0] = static_cast<T>(a);
     p[1] = static_cast<T>(b);
   } else {
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
     store(p, zip_low(a, b));
     store(p + kLanes<V>, zip_high(a, b));
 #endif
@@ -435,7 +435,7 @@ TP_HD TP_INLINE void store_pairs(T* p, V a, V b) {
 /// The larger; a when either is NaN.
 template <class V>
 TP_HD TP_INLINE V max_number(V a, V b) {
-#if defined(__AVX512F__) && !defined(__CUDACC__)
+#if defined(__AVX512F__) && !defined(TP_DEVICE_PASS)
   if constexpr (std::is_same_v<Lane<V>, float> && kLanes<V> == 16)  // GCC 12 makes a comparison and a choice
     return reinterpret_cast<V>(
         _mm512_maskz_max_ps(0xffff, reinterpret_cast<const __m512&>(b), reinterpret_cast<const __m512&>(a)));
@@ -445,7 +445,7 @@ TP_HD TP_INLINE V max_number(V a, V b) {
 /// The smaller; a when either is NaN.
 template <class V>
 TP_HD TP_INLINE V min_number(V a, V b) {
-#if defined(__AVX512F__) && !defined(__CUDACC__)
+#if defined(__AVX512F__) && !defined(TP_DEVICE_PASS)
   if constexpr (std::is_same_v<Lane<V>, float> && kLanes<V> == 16)
     return reinterpret_cast<V>(
         _mm512_maskz_min_ps(0xffff, reinterpret_cast<const __m512&>(b), reinterpret_cast<const __m512&>(a)));
@@ -461,7 +461,7 @@ TP_HD TP_INLINE V max_nan(V a, V b) {
 /// a and b in order. Both stay: where one is NaN, so is one of the results.
 template <class V>
 TP_HD TP_INLINE void sort_lanes(V a, V b, V& low, V& high) {
-#if defined(__AVX512F__) && !defined(__CUDACC__)
+#if defined(__AVX512F__) && !defined(TP_DEVICE_PASS)
   if constexpr (std::is_same_v<Lane<V>, float> && kLanes<V> == 16) {  // GCC 12 makes one comparison and two choices
     constexpr __mmask16 kAll = 0xffff;
     const __m512 first = reinterpret_cast<const __m512&>(a), second = reinterpret_cast<const __m512&>(b);
@@ -479,7 +479,7 @@ TP_HD TP_INLINE void sort_lanes(V a, V b, V& low, V& high) {
 template <class T, class Body>
 TP_HD TP_INLINE void each_lane(int64_t first, int64_t count, Body&& body) {
   int64_t lane = first;
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
   using V = typename detail::WideOf<T>::type;
   for (; lane + kLanes<V> <= first + count; lane += kLanes<V>) body.template operator()<V>(lane);
 #endif

@@ -8,14 +8,14 @@
 #include "core/error.h"
 #include "core/host_device.h"
 
-#if defined(__CUDACC__)
-#include <cuda_runtime.h>
+#if defined(TP_DEVICE_PASS)
+#include "core/cuda/launch.h"
 #endif
 
 namespace tidepool {
 // A source that both compilers take instantiates these once in each: the linker must not take one for the other.
-#if defined(__CUDACC__)
-inline namespace by_nvcc {
+#if defined(TP_DEVICE_PASS)
+inline namespace for_device {
 #else
 inline namespace by_cxx {
 #endif
@@ -30,12 +30,12 @@ void parallel_chunks(int64_t n, int64_t grain, const F& f) {
   for (int64_t chunk = 0; chunk < chunks; ++chunk) f(chunk * grain, std::min(n, (chunk + 1) * grain));
 }
 
-#if defined(__CUDACC__)
+#if defined(TP_DEVICE_PASS)
 namespace detail {
 template <class F>
-__global__ void rows_kernel(int64_t total, int64_t lanes, F f) {
-  const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  if (i < total) f(i / lanes, i % lanes, int64_t{1});
+__global__ void rows_kernel(uint32_t total, uint32_t lanes, F f) {
+  const uint32_t i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i < total) f(int64_t{i / lanes}, int64_t{i % lanes}, int64_t{1});
 }
 }  // namespace detail
 #endif
@@ -51,12 +51,12 @@ inline int64_t rows_a_chunk(int64_t lanes, int64_t work) {
 template <class F>
 void parallel_rows(Device device, int64_t rows, int64_t lanes, int64_t work, const F& f) {
   if (rows * lanes == 0) return;
-#if defined(__CUDACC__)
+#if defined(TP_DEVICE_PASS)
   if (device.kind == DeviceKind::cuda) {
     const int64_t total = rows * lanes;
-    detail::rows_kernel<<<static_cast<unsigned>((total + 255) / 256), 256>>>(total, lanes, f);
-    const cudaError_t status = cudaGetLastError();
-    if (status != cudaSuccess) throw Failure("CUDA: launching a kernel: {}", cudaGetErrorString(status));
+    const uint32_t items = cuda::narrow(total), across = cuda::narrow(lanes);  // no tensor has 2^32 elements
+    // Blocks of 256 threads, neighbours of which take neighbouring lanes.
+    cuda::launch(detail::rows_kernel<F>, cuda::Grid::over(total), items, across, f);
     return;
   }
 #else
@@ -70,5 +70,5 @@ void parallel_rows(Device device, int64_t rows, int64_t lanes, int64_t work, con
   });
 }
 
-}  // namespace by_nvcc, by_cxx
+}  // namespace for_device, by_cxx
 }  // namespace tidepool

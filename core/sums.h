@@ -65,7 +65,7 @@ TP_HD TP_INLINE bool all_finite(V v) {
   if constexpr (kLanes<V> == 1) {
     return v - v == 0;
   } else {
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
 #if defined(__AVX512DQ__)
     if constexpr (sizeof(V) == 64 && sizeof(Lane<V>) == 4) {
       constexpr int kNotFinite = 0x99;  // quiet and signalling NaN, both infinities
@@ -86,7 +86,7 @@ struct Stray {
 
   template <class V>
   TP_HD TP_INLINE void see(V v) const {
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
     if (!all_finite(v) && flag) __atomic_store_n(flag, 1, __ATOMIC_RELAXED);
 #endif
   }

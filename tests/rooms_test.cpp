@@ -27,7 +27,7 @@ struct Include {
   std::string file;  // from the top: "core/tape.h"
   int line;
   std::string header;
-  bool cuda_only;  // inside #if defined(__CUDACC__)
+  bool device_pass_only;  // inside #if defined(TP_DEVICE_PASS), or of nvcc alone
 };
 
 bool is_source(const fs::path& path) {
@@ -60,7 +60,8 @@ std::vector<Include> includes() {
     for (size_t i = 0; i < lines.size(); ++i) {
       const std::string& line = lines[i];
       if (line.starts_with("#if")) {
-        cuda.push_back(cuda.back() || line.find("__CUDACC__") != std::string::npos);
+        cuda.push_back(cuda.back() || line.find("__CUDACC__") != std::string::npos ||
+                       line.find("TP_DEVICE_PASS") != std::string::npos);
       } else if (line.starts_with("#endif") && cuda.size() > 1) {
         cuda.pop_back();
       }
@@ -98,7 +99,10 @@ TEST(Rooms, IncludeOnlyWhatTheyMay) {
 TEST(Rooms, BackendsStandBehindTheirTables) {
   // Kernels of pooling operators that read through a norm take its passes over rows in cache.
   const std::set<std::pair<std::string, std::string>> exceptions = {
-      {"layers/pool/behind_norm.h", "core/cpu/norm_rows.h"}, {"core/device.cpp", "core/cuda/runtime_api.h"}};
+      {"layers/pool/behind_norm.h", "core/cpu/norm_rows.h"},
+      {"core/allocator.cpp", "core/cuda/runtime_api.h"},
+      {"core/device.cpp", "core/cuda/runtime_api.h"},
+      {"core/parallel.h", "core/cuda/launch.h"}};
   const auto folder = [](const std::string& path) {
     for (const char* each : {"core/backend/", "core/cpu/winograd/", "core/cpu/", "core/cuda/", "core/reference/"})
       if (path.starts_with(each)) return std::string(each);
@@ -151,17 +155,14 @@ TEST(Rooms, AVendorHasOneSourceFile) {
       {"cairo", R"(^(cairo/)?cairo.*\.h$)"},
       {"libjpeg", R"(^(jpeglib|turbojpeg)\.h$)"},
   };
-  // core/parallel.h launches kernels, so nvcc alone sees the CUDA runtime there.
-  const std::set<std::pair<std::string, std::string>> exceptions = {{"core/parallel.h", "cuda_runtime.h"}};
+  // What launches kernels includes these two: core/cuda/ alone, and core/parallel.h where kernels are compiled.
+  const std::set<std::string> exceptions = {"core/cuda/launch.h", "core/cuda/stream.h"};
   for (const Vendor& vendor : vendors) {
     const std::regex pattern(vendor.header);
     std::set<std::string> files;
     for (const Include& include : includes()) {
       if (!std::regex_match(include.header, pattern) || room_of(include.file) == "tests") continue;
-      if (exceptions.contains({include.file, include.header})) {
-        EXPECT_TRUE(include.cuda_only) << include.file << ":" << include.line << ": only where __CUDACC__ is defined";
-        continue;
-      }
+      if (exceptions.contains(include.file)) continue;
       files.insert(include.file);
     }
     std::string list;
@@ -207,6 +208,14 @@ TEST(Rooms, OnlyToolsAndTheDeviceReadTheEnvironment) {
     for (size_t i = 0; i < lines.size(); ++i)
       EXPECT_FALSE(std::regex_search(lines[i], kGetenv)) << file << ":" << i + 1 << " reads the environment";
   }
+}
+
+TEST(Rooms, KernelsAloneSeeTheCudaRuntime) {
+  for (const Include& include : includes())
+    if (include.header == "core/cuda/launch.h" || include.header == "core/cuda/stream.h")
+      EXPECT_TRUE(include.file.starts_with("core/cuda/") || include.device_pass_only ||
+                  room_of(include.file) == "tests")
+          << include.file << ":" << include.line << ": only where TP_DEVICE_PASS is defined";
 }
 
 TEST(Rooms, HeadersAreGuarded) {

@@ -10,7 +10,7 @@ template <class Table>
 using List = std::span<const Table* const>;
 
 template <class Table>
-List<Table> choose(Device device, List<Table> on_cpu, List<Table> on_cuda = {}) {
+List<Table> choose(Device device, List<Table> on_cpu, List<Table> on_cuda) {
   return device.kind == DeviceKind::cpu ? on_cpu : on_cuda;
 }
 
@@ -20,59 +20,57 @@ template <>
 List<ConvTable> tables<ConvTable>(Device device) {
   static constexpr const ConvTable* kCpuList[] = {&cpu::kWinogradConv, &cpu::kDepthwiseConv, &cpu::kOnednnConv,
                                                   &cpu::kDirectF64Conv, &reference::kConv};
-  return choose<ConvTable>(device, kCpuList);
+  return choose<ConvTable>(device, kCpuList, cuda::tables().conv);
 }
 template <>
 List<FusedConvTable> tables<FusedConvTable>(Device device) {
   static constexpr const FusedConvTable* kCpuList[] = {&cpu::kFusedWinograd, &cpu::kFusedDepthwise};
-  return choose<FusedConvTable>(device, kCpuList);
+  return choose<FusedConvTable>(device, kCpuList, {});
 }
 template <>
 List<MatmulTable> tables<MatmulTable>(Device device) {
   static constexpr const MatmulTable* kCpuList[] = {&cpu::kOnednnMatmul, &reference::kMatmul};
-  return choose<MatmulTable>(device, kCpuList);
+  return choose<MatmulTable>(device, kCpuList, cuda::tables().matmul);
 }
 template <>
 List<NormTable> tables<NormTable>(Device device) {
   static constexpr const NormTable* kCpuList[] = {&cpu::kNorm, &reference::kNorm};
-  return choose<NormTable>(device, kCpuList);
+  return choose<NormTable>(device, kCpuList, cuda::tables().norm);
 }
 template <>
 List<ActivationTable> tables<ActivationTable>(Device device) {
   static constexpr const ActivationTable* kCpuList[] = {&cpu::kActivation, &reference::kActivation};
-  return choose<ActivationTable>(device, kCpuList);
+  return choose<ActivationTable>(device, kCpuList, cuda::tables().activation);
 }
 template <>
 List<ElementwiseTable> tables<ElementwiseTable>(Device device) {
   static constexpr const ElementwiseTable* kCpuList[] = {&cpu::kElementwise, &reference::kElementwise};
-  return choose<ElementwiseTable>(device, kCpuList);
+  return choose<ElementwiseTable>(device, kCpuList, cuda::tables().elementwise);
 }
 template <>
 List<ReductionTable> tables<ReductionTable>(Device device) {
   static constexpr const ReductionTable* kCpuList[] = {&cpu::kReduction, &reference::kReduction};
-  static constexpr const ReductionTable* kCudaList[] = {&cuda::kReduction};
-  return choose<ReductionTable>(device, kCpuList, kCudaList);
+  return choose<ReductionTable>(device, kCpuList, cuda::tables().reduction);
 }
 template <>
 List<ResizeTable> tables<ResizeTable>(Device device) {
   static constexpr const ResizeTable* kCpuList[] = {&cpu::kResize, &reference::kResize};
-  return choose<ResizeTable>(device, kCpuList);
+  return choose<ResizeTable>(device, kCpuList, cuda::tables().resize);
 }
 template <>
 List<LossTable> tables<LossTable>(Device device) {
   static constexpr const LossTable* kCpuList[] = {&cpu::kLoss, &reference::kLoss};
-  return choose<LossTable>(device, kCpuList);
+  return choose<LossTable>(device, kCpuList, cuda::tables().loss);
 }
 template <>
 List<UpdateTable> tables<UpdateTable>(Device device) {
   static constexpr const UpdateTable* kCpuList[] = {&cpu::kUpdate, &reference::kUpdate};
-  return choose<UpdateTable>(device, kCpuList);
+  return choose<UpdateTable>(device, kCpuList, cuda::tables().update);
 }
 template <>
 List<CopyTable> tables<CopyTable>(Device device) {
   static constexpr const CopyTable* kCpuList[] = {&cpu::kCopy, &reference::kCopy};
-  static constexpr const CopyTable* kCudaList[] = {&cuda::kCopy};
-  return choose<CopyTable>(device, kCpuList, kCudaList);
+  return choose<CopyTable>(device, kCpuList, cuda::tables().copy);
 }
 
 void throw_unsupported(const char* what, Device device) {

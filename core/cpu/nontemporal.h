@@ -5,7 +5,7 @@
 
 #include "core/lanes.h"
 
-#if defined(__SSE2__) && !defined(__CUDACC__)
+#if defined(__SSE2__) && !defined(TP_DEVICE_PASS)
 #include <immintrin.h>
 #endif
 

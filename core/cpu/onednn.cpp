@@ -5,13 +5,12 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <list>
 #include <memory>
-#include <mutex>
 #include <oneapi/dnnl/dnnl.hpp>
 #include <unordered_map>
 #include <vector>
 
+#include "core/backend/plan_cache.h"
 #include "core/cpu/onednn.h"
 #include "core/cpu/tables.h"
 #include "core/cpu/weight_cache.h"
@@ -65,24 +64,7 @@ dnnl::primitive_attr attributes() {
 
 // -- plans -----------------------------------------------------------------------------------------------------------
 
-enum class Kind : int64_t { forward, backward_data, backward_weights, matmul };
-
-// What a plan is looked up by. The number of threads belongs to it: oneDNN divides the work when a primitive is made.
-struct Key {
-  std::array<int64_t, 32> words{};
-  size_t count = 0;
-
-  void add(int64_t w) { words[count++] = w; }
-  bool operator==(const Key&) const = default;
-};
-struct KeyHash {
-  size_t operator()(const Key& k) const {
-    uint64_t h = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < k.count; ++i)
-      h = (h ^ static_cast<uint64_t>(k.words[i])) * 0x9E3779B97F4A7C15u, h ^= h >> 29;
-    return static_cast<size_t>(h);
-  }
-};
+enum class Kind { forward, backward_data, backward_weights, matmul };
 
 // A primitive with the memory that it wants; without a primitive oneDNN refuses the case.
 struct ConvPlan {
@@ -94,17 +76,15 @@ struct ConvPlan {
   bool reorders = false;
 };
 
-// A bounded cache, the least recently used plan going first. DynOPool changes map sizes all the time: a shape that
-// comes back costs a look-up, a new one a few hundred microseconds.
-class Plans {
- public:
-  template <class Make>
-  std::shared_ptr<const ConvPlan> get(const Key& key, const Make& make) {
-    const std::lock_guard lock(mutex_);
-    if (const auto it = index_.find(key); it != index_.end()) {
-      order_.splice(order_.begin(), order_, it->second);
-      return it->second->second;
-    }
+PlanCache<const ConvPlan>& plans() {
+  static auto* p = new PlanCache<const ConvPlan>;  // never destroyed: oneDNN's own statics may go first
+  return *p;
+}
+
+// make(plan) describes the primitive; where oneDNN refuses the case, the plan is kept without one.
+template <class Make>
+std::shared_ptr<const ConvPlan> find_plan(const PlanKey& key, const Make& make) {
+  return plans().get(key, [&] {
     auto plan = std::make_shared<ConvPlan>();
     try {
       make(*plan);
@@ -112,32 +92,8 @@ class Plans {
       if (e.status == dnnl_out_of_memory) throw Failure("oneDNN: {}", e.what());
       *plan = ConvPlan{};
     }
-    ++made_;
-    order_.emplace_front(key, plan);
-    index_.emplace(key, order_.begin());
-    if (order_.size() > kMost) {
-      index_.erase(order_.back().first);
-      order_.pop_back();
-    }
     return plan;
-  }
-  void stats(CacheStats& s) {
-    const std::lock_guard lock(mutex_);
-    s.primitives = static_cast<int64_t>(order_.size());
-    s.primitives_made = made_;
-  }
-
- private:
-  static constexpr size_t kMost = 1024;
-  using Order = std::list<std::pair<Key, std::shared_ptr<const ConvPlan>>>;
-  std::mutex mutex_;
-  Order order_;
-  std::unordered_map<Key, Order::iterator, KeyHash> index_;
-  int64_t made_ = 0;
-};
-Plans& plans() {
-  static Plans* p = new Plans;  // never destroyed: oneDNN's own statics may go first
-  return *p;
+  });
 }
 
 Tensor scratch_memory(const Md& md) {
@@ -202,9 +158,10 @@ struct ConvSpec {
   MemoryFormat format = MemoryFormat::plain;
   bool bias = false;
 
-  Key key(Kind kind) const {
-    Key k;
-    k.add(static_cast<int64_t>(kind));
+  // The number of threads belongs to it: oneDNN divides the work when a primitive is made.
+  PlanKey key(Kind kind) const {
+    PlanKey k;
+    k.add_enum(kind);
     k.add(omp_get_max_threads());
     k.add(static_cast<int64_t>(dtype) * 64 + static_cast<int64_t>(weights_dtype) * 4 +
           static_cast<int64_t>(format) * 2 + bias);
@@ -286,7 +243,7 @@ void make_reorder(ConvPlan& p, const Md& from, const Md& to) {
 }
 
 std::shared_ptr<const ConvPlan> forward_plan(const ConvSpec& c) {
-  return plans().get(c.key(Kind::forward), [&](ConvPlan& p) {
+  return find_plan(c.key(Kind::forward), [&](ConvPlan& p) {
     const DescribeConv d(c, c.dtype);
     const auto pd = d.forward(d.bias);
     p.src = d.src, p.dst = d.dst, p.bias = d.bias, p.user_weights = d.user_weights;
@@ -298,7 +255,7 @@ std::shared_ptr<const ConvPlan> forward_plan(const ConvSpec& c) {
 }
 
 std::shared_ptr<const ConvPlan> backward_data_plan(const ConvSpec& c) {
-  return plans().get(c.key(Kind::backward_data), [&](ConvPlan& p) {
+  return find_plan(c.key(Kind::backward_data), [&](ConvPlan& p) {
     const DescribeConv d(c, c.dtype);
     const auto pd = d.backward_data();
     p.src = d.src, p.dst = d.dst, p.user_weights = d.user_weights;
@@ -310,7 +267,7 @@ std::shared_ptr<const ConvPlan> backward_data_plan(const ConvSpec& c) {
 }
 
 std::shared_ptr<const ConvPlan> backward_weights_plan(const ConvSpec& c) {
-  return plans().get(c.key(Kind::backward_weights), [&](ConvPlan& p) {
+  return find_plan(c.key(Kind::backward_weights), [&](ConvPlan& p) {
     const DescribeConv d(c, c.dtype);
     Md dw = d.weights;
     if (c.dtype == DType::bf16 && c.weights_dtype == DType::f32)  // products of bf16, summed and kept in f32
@@ -468,15 +425,15 @@ auto describe_matmul(const Md& a, const Md& b, const Md& bias, const Md& y) {
 
 bool matmul_onednn(const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& y) {
   if (!handled(a) || !handled(b) || !handled(y)) return false;
-  Key k;
-  k.add(static_cast<int64_t>(Kind::matmul));
+  PlanKey k;
+  k.add_enum(Kind::matmul);
   k.add(omp_get_max_threads());
   for (const Tensor& t : {a, b, y}) {
-    k.add(static_cast<int64_t>(t.dtype()));
+    k.add_enum(t.dtype());
     for (int i = 0; i < 2; ++i) k.add(t.size(i)), k.add(t.strides()[i]);
   }
   k.add(bias ? static_cast<int64_t>(bias.dtype()) : -1);
-  const auto plan = plans().get(k, [&](ConvPlan& p) {
+  const auto plan = find_plan(k, [&](ConvPlan& p) {
     p.src = matrix(a), p.weights = matrix(b), p.dst = matrix(y);
     if (bias) p.bias = Md({1, y.size(1)}, type_of(bias.dtype()), Tag::ab);
     const auto pd = describe_matmul(p.src, p.weights, p.bias, p.dst);
@@ -568,7 +525,8 @@ void forget_weights() {
 }
 
 void add_to(CacheStats& stats) {
-  plans().stats(stats);
+  stats.primitives += plans().size();
+  stats.primitives_made += plans().made();
   weights_cache().add_to(stats);
 }
 

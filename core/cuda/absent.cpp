@@ -1,22 +1,39 @@
-// Stands in for core/cuda/runtime.cpp in a build without CUDA.
+// Stands in for the CUDA backend in a build without it.
+#include "core/cuda/library_versions.h"
 #include "core/cuda/runtime_api.h"
+#include "core/cuda/tables.h"
 #include "core/error.h"
 
 namespace tidepool::cuda {
+namespace {
+[[noreturn]] void throw_absent() {
+  throw Failure("this build has no CUDA");
+}
+}  // namespace
 
 const bool kBuilt = false;
 int device_count() noexcept {
   return 0;
 }
 DeviceDescription describe() {
-  throw Failure("this build has no CUDA");
+  throw_absent();
 }
 void* allocate(size_t) {
-  throw Failure("this build has no CUDA");
+  throw_absent();
 }
 void release(void*) noexcept {}
-void copy(void*, const void*, size_t) {
-  throw Failure("this build has no CUDA");
+size_t free_bytes() noexcept {
+  return 0;
+}
+void copy(void*, Device, const void*, Device, size_t) {
+  throw_absent();
+}
+LibraryVersions library_versions() {
+  return {};
+}
+const Tables& tables() noexcept {
+  static const Tables none;
+  return none;
 }
 
 }  // namespace tidepool::cuda

@@ -1,14 +1,69 @@
-#include <cuda_runtime.h>
-
+// The device, its memory, and copies between it and the host, which go through pinned buffers: none is pageable.
 #include "core/cuda/runtime_api.h"
-#include "core/error.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <mutex>
+
+#include "core/cuda/stream.h"
 
 namespace tidepool::cuda {
 namespace {
 
-void check(cudaError_t status, const char* what) {
-  if (status != cudaSuccess) throw Failure("CUDA: {}: {}", what, cudaGetErrorString(status));
-}
+// A buffer of two halves: while the one is filled, copies of the other may be under way.
+class Staging {
+ public:
+  static Staging& instance() {
+    static Staging* staging = new Staging;  // never destroyed: the driver may be gone by then
+    return *staging;
+  }
+
+  void upload(std::byte* to, const std::byte* from, size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    while (bytes > 0) {
+      const size_t part = std::min(bytes, kHalf);
+      std::byte* const here = take(part);
+      std::memcpy(here, from, part);
+      TP_CUDA(cudaMemcpyAsync(to, here, part, cudaMemcpyHostToDevice, compute_stream()));
+      to += part;
+      from += part;
+      bytes -= part;
+    }
+  }
+  void download(std::byte* to, const std::byte* from, size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    while (bytes > 0) {
+      const size_t part = std::min(bytes, kHalf);
+      TP_CUDA(cudaMemcpyAsync(down_.data(), from, part, cudaMemcpyDeviceToHost, compute_stream()));
+      TP_CUDA(cudaStreamSynchronize(compute_stream()));
+      std::memcpy(to, down_.data(), part);
+      to += part;
+      from += part;
+      bytes -= part;
+    }
+  }
+
+ private:
+  static constexpr size_t kHalf = size_t{4} << 20, kAlign = 256;
+
+  std::byte* take(size_t bytes) {
+    if (used_ + bytes > kHalf) {
+      read_[half_].record(compute_stream());
+      half_ = 1 - half_;
+      used_ = 0;
+      read_[half_].wait();
+    }
+    std::byte* const begin = up_.data() + half_ * kHalf + used_;
+    used_ = (used_ + bytes + kAlign - 1) / kAlign * kAlign;
+    return begin;
+  }
+
+  std::mutex mutex_;
+  Pinned up_{2 * kHalf}, down_{kHalf};
+  std::array<Event, 2> read_;  // behind the last copy of a half
+  size_t half_ = 0, used_ = 0;
+};
 
 }  // namespace
 
@@ -25,7 +80,7 @@ int device_count() noexcept {
 
 DeviceDescription describe() {
   cudaDeviceProp properties{};
-  check(cudaGetDeviceProperties(&properties, 0), "reading the card's properties");
+  TP_CUDA(cudaGetDeviceProperties(&properties, 0));
   return {.name = "cuda",
           .model = properties.name,
           .memory_bytes = static_cast<int64_t>(properties.totalGlobalMem),
@@ -34,16 +89,32 @@ DeviceDescription describe() {
 
 void* allocate(size_t bytes) {
   void* block = nullptr;
-  check(cudaMalloc(&block, bytes), "allocating memory");
+  const cudaError_t status = cudaMalloc(&block, bytes);
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // not an error of the next call's
+    return nullptr;
+  }
+  check(status, "cudaMalloc");
   return block;
 }
 
 void release(void* block) noexcept {
+  cudaDeviceSynchronize();
   cudaFree(block);
 }
 
-void copy(void* to, const void* from, size_t bytes) {
-  check(cudaMemcpy(to, from, bytes, cudaMemcpyDefault), "copying");
+size_t free_bytes() noexcept {
+  size_t free = 0, all = 0;
+  return cudaMemGetInfo(&free, &all) == cudaSuccess ? free : 0;
+}
+
+void copy(void* to, Device to_device, const void* from, Device from_device, size_t bytes) {
+  if (to_device == from_device)
+    TP_CUDA(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, compute_stream()));
+  else if (to_device.kind == DeviceKind::cuda)
+    Staging::instance().upload(static_cast<std::byte*>(to), static_cast<const std::byte*>(from), bytes);
+  else
+    Staging::instance().download(static_cast<std::byte*>(to), static_cast<const std::byte*>(from), bytes);
 }
 
 }  // namespace tidepool::cuda

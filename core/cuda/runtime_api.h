@@ -1,5 +1,5 @@
-// What the rest of core needs of the CUDA runtime; its header is included by core/cuda/runtime.cpp alone. Without CUDA,
-// core/cuda/absent.cpp stands in.
+// What the rest of core needs of the CUDA runtime, without its header. Without CUDA, core/cuda/absent.cpp stands in.
+// All but the counts throw Failure when a call fails.
 #pragma once
 #include <cstddef>
 
@@ -10,8 +10,14 @@ namespace tidepool::cuda {
 extern const bool kBuilt;
 int device_count() noexcept;
 DeviceDescription describe();
+/// nullptr: out of memory.
 void* allocate(size_t bytes);
+/// Waits for what is under way, which may still use the block.
 void release(void* block) noexcept;
-void copy(void* to, const void* from, size_t bytes);
+/// Memory that nobody has, in bytes; 0 where the device does not say.
+size_t free_bytes() noexcept;
+/// In the compute stream's order. A copy from the host may return before it is made, and the host's bytes may change
+/// then; one to the host waits for the stream.
+void copy(void* to, Device to_device, const void* from, Device from_device, size_t bytes);
 
 }  // namespace tidepool::cuda

@@ -63,7 +63,7 @@ TP_HD TP_INLINE V line_sum(const T* x, int64_t step, const Lane<V>* weights, int
     return sum;
   }
   LongSum<V> sum;
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
   if constexpr (kLanes<V> == 1) {
     using W = typename detail::WideOf<V>::type;
     if (step == 1 && count >= 2 * kLanes<W>) {  // along the line

@@ -112,7 +112,7 @@ void backward(const DynoPoolPlan& p, const Dims& shape, MemoryFormat format, Act
         const auto run = [&](const auto& one) {
           parallel_rows(dy.device(), parts, 1, outputs / std::max<int64_t>(1, parts) * 8, one);
         };
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
         if constexpr (!kLanesAlongWidth && !std::is_same_v<T, double>)
           if (norm.constants)
             return run(

@@ -424,7 +424,7 @@ struct WindowShapeBackward : Common<T> {
     for (int64_t w = 0; w < m; ++w) {
       const T* const window = begin + 2 * w * step[2];
       const int64_t out = (row * m + w) * this->inner;
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
       if constexpr (kLanesAlongWidth) {
         using V = typename detail::WideOf<A>::type;
         if (w + kLanes<V> <= m) {
@@ -474,7 +474,7 @@ struct WindowShapeBackward : Common<T> {
     }
   }
 
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
   /// A run of windows along W, from w on, of plain memory. All samples are pixels: one kind of derivative and one scale
   /// serve the whole row.
   template <class V, int kFirst, bool kDelta>

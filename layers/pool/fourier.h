@@ -101,7 +101,7 @@ struct Along {
   TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
     const T* from = x + row * columns;
     U* to = y + row * outputs + first;
-#if defined(__CUDACC__)
+#if defined(TP_DEVICE_PASS)
     using V = Acc<T>;
 #else
     using V = typename detail::WideOf<Acc<T>>::type;

@@ -165,7 +165,7 @@ struct FinishNumber {
 };
 
 /// What kernels see of a learned number's tensor: f64 on its device.
-inline Tensor prepare_number(const NumberSpec& spec, int64_t units, const Tensor& parameter) {
+TP_OF_PASS Tensor prepare_number(const NumberSpec& spec, int64_t units, const Tensor& parameter) {
   const int64_t count = spec.count();
   const Tensor out = Tensor::empty({spec.through == Through::log_softmax ? 3 * count : count, units},
                                    {.dtype = DType::f64, .device = parameter.device()});
@@ -176,7 +176,7 @@ inline Tensor prepare_number(const NumberSpec& spec, int64_t units, const Tensor
   });
   return out;
 }
-inline void finish_gradient(const NumberSpec& spec, const Number& number, int64_t chunks, int64_t slots,
+TP_OF_PASS void finish_gradient(const NumberSpec& spec, const Number& number, int64_t chunks, int64_t slots,
                             const double* sums, const Tensor& gradient) {
   dispatch_floating(gradient.dtype(), spec.name, [&]<class P>(P) {
     const FinishNumber<P> kernel{sums,         number.learned, chunks,       number.units,

@@ -56,7 +56,7 @@ struct Quantile {
       b.rank = last - j;
       b.f = static_cast<V>(h - j);
     } else {
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
       for (int l = 0; l < kLanes<V>; ++l) {
         const auto j = static_cast<int32_t>(h[l]);
         b.rank[l] = last - j;

@@ -2,7 +2,7 @@
 // sort that gives all of them at once is faster: k log k a window. Ranks are the same, and what an operator computes of
 // them is its own code, so that results are the same bit for bit. The CPU's: a GPU counts.
 #pragma once
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
 #include <algorithm>
 #include <cstdint>
 #include <vector>

@@ -98,7 +98,7 @@ struct Interpolate {
 /// is the same for all lanes is computed once a run.
 template <class A, class Body>
 TP_HD TP_INLINE void each_run_of_lanes(int64_t first, int64_t count, const Body& body) {
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
   using V = typename detail::WideOf<A>::type;
   constexpr int kRun = 4;
   for (; count >= kRun * kLanes<V>; first += kRun * kLanes<V>, count -= kRun * kLanes<V>)
@@ -144,7 +144,7 @@ struct LaneSum {
       return sum;
     } else {
       double t = 0;
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
       for (int i = 0; i < kLanes<V>; ++i) t += sum[i];
 #endif
       return t;
@@ -154,20 +154,20 @@ struct LaneSum {
 
 /// n sums in f64 of what each_lane's body has, in vectors and in single lanes.
 template <class A, int n = 1>
-class LaneSums {
+class TP_TYPE_OF_PASS LaneSums {
  public:
   template <class V>
   TP_HD TP_INLINE void add(V v, int i = 0) {
     if constexpr (kLanes<V> == 1) {
       one_[i].add(v);
     } else {
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
       many_[i].add(v);
 #endif
     }
   }
   TP_HD TP_INLINE double total(int i = 0) const {
-#if defined(__CUDACC__)
+#if defined(TP_DEVICE_PASS)
     return one_[i].total();
 #else
     return one_[i].total() + many_[i].total();
@@ -176,7 +176,7 @@ class LaneSums {
 
  private:
   LaneSum<A> one_[n];
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
   LaneSum<typename detail::WideOf<A>::type> many_[n];
 #endif
 };

@@ -199,7 +199,7 @@ struct OverlapBackward {
   }
 };
 
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
 /// dx of an operator of ranks where windows of many elements overlap, one plane (image and channel) a row: window by
 /// window, so that each is sorted once. An element's terms and their order are those of OverlapBackward.
 template <class Op, class T>

@@ -2,7 +2,7 @@
 // computed, so elements stay the 16 bits that they are, twice as many in a vector as of f32. What a vector does not
 // serve (the last channels; NaN, forward) is the plain kernel's.
 #pragma once
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
 #include <cstdint>
 #include <cstring>
 

@@ -113,7 +113,7 @@ struct Forward {
       if (!y) return;
       const int64_t first = begin * g.axis[2].m * g.map.inner + lane, all = (end - begin) * count;
       V rest = 0;  // 0, or NaN once a number is not finite
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
       auto watch = splat<typename detail::WideOf<V>::type>(0);
 #endif
       const T* const from = y;
@@ -122,12 +122,12 @@ struct Forward {
         if constexpr (kLanes<L> == 1) {
           rest = rest + (v - v);
         } else {
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
           watch = watch + (v - v);
 #endif
         }
       });
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
       if (all_finite(watch) && all_finite(rest)) return;
 #else
       if (all_finite(rest)) return;

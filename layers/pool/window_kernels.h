@@ -45,7 +45,7 @@ inline Tensor empty_winners(const WindowGeometry& g, const Tensor& y) {
 /// Calls run(as(kernel)); the kernel reads x behind its norm where it has one.
 template <class T, class Kernel, class As, class Run>
 void with_norm(const Kernel& kernel, const Unwritten& norm, const As& as, const Run& run) {
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
   if constexpr (!std::is_same_v<T, double>)
     if (norm.constants) return run(BehindNorm<Kernel, T, As>(kernel, kernel.g, norm, as));
 #endif
@@ -72,7 +72,7 @@ void reduce(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& g,
           parallel_rows(x.device(), g.map.outer * g.axis[0].m * g.axis[1].m, g.axis[2].m * g.map.inner, g.volume(),
                         one);
         };
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
         if constexpr (in_bits<Op, T, F::value, L::value>()) {
           const auto bits = [](const auto& one) { return LargestBits<std::decay_t<decltype(one)>>{one}; };
           return with_norm<T>(kernel, norm, bits, run);
@@ -94,7 +94,7 @@ void backward(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& 
   const bool own = g.all(&WindowAxis::disjoint);
   Tensor state, winners = kept;
   const int64_t outputs = g.map.outer * g.positions_out() * g.map.inner;
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
   if constexpr (asks_for_ranks<Op>())
     if (!own && g.volume() > kMostCounted)
       return dispatch_floating(dy.dtype(), Op::kText.name, [&]<class T>(T) {
@@ -120,7 +120,7 @@ void backward(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& 
               op, numbers, g, elements, dy.data<T>(), indices, dx.mutable_data<T>()};
           const int64_t rows = g.map.outer * g.axis[0].m * g.axis[1].m, lanes = g.axis[2].m * g.map.inner;
           const auto run = [&](const auto& one) {
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
             if constexpr (!std::is_same_v<T, double>)
               if (norm.sums && g.all(&WindowAxis::tiled)) {
                 const int64_t grain = rows_a_chunk(lanes, g.volume());
@@ -135,7 +135,7 @@ void backward(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& 
 #endif
             parallel_rows(dy.device(), rows, lanes, g.volume(), one);
           };
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
           if constexpr (in_bits<Op, T, F::value, L::value>() && std::is_same_v<I, uint8_t>)
             return run(WinnersBits<decltype(kernel)>{kernel});
 #endif

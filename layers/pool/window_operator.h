@@ -126,7 +126,7 @@ struct AsFixed {
 /// window.
 template <class Op, class W>
 TP_HD TP_INLINE decltype(auto) seen_by(const W& window) {
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
   if constexpr (asks_for_ranks<Op>() && W::kElements == Form::any)
     return RankedWindow<W>(window);
   else

@@ -84,7 +84,7 @@ struct Window {
   }
   /// Asks for memory of windows some steps on, where that is worth it.
   TP_HD TP_INLINE void prefetch() const {
-#if !defined(__CUDACC__)
+#if !defined(TP_DEVICE_PASS)
     constexpr int64_t kAhead = 1024 / sizeof(T);
     if constexpr (kForm == Form::two && kLanes < V >> 1)
       for (int64_t row = 0; row < 2; ++row)

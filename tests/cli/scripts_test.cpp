@@ -76,5 +76,66 @@ TEST_F(Scripts, PackagesAreNamedOnlyWhereCmakeMissesOne) {
   EXPECT_NE(missing.out.find("./tools/install_deps installs what is missing"), std::string::npos) << missing.out;
 }
 
+// tools/gpu_check with stand-ins for what it calls; `answer` is what nvidia-smi says.
+class GpuCheck : public Scripts {
+ protected:
+  void make_fakes(const std::string& answer, const std::string& tests_gpu) const {
+    const auto script = [&](const std::string& name, const std::string& text) {
+      fs::create_directories(file(name).parent_path());
+      write(name, "#!/bin/sh\n" + text);
+      fs::permissions(file(name), fs::perms::owner_all);
+    };
+    script("bin/nvidia-smi", answer.empty() ? "exit 9\n" : "echo '" + answer + "'\n");
+    script("bin/compute-sanitizer", "shift 4\nexec \"$@\"\n");
+    script("built/tests_gpu", tests_gpu);
+    script("built/tidepool",
+           "case \"$*\" in\n*--json*) echo '{\"loss\": 1.5}' ;;\n*) echo \"a \\\"quoted\\\" line\" ;;\nesac\n");
+  }
+  Ended run_check() const {
+    return shell("PATH=" + file("bin").string() + ":$PATH " TIDEPOOL_SOURCE_DIR "/tools/gpu_check --build " +
+                 file("built").string() + " --out " + file("check.json").string());
+  }
+  nlohmann::json written() const {
+    std::ifstream in(file("check.json"));
+    return nlohmann::json::parse(in);
+  }
+};
+
+TEST_F(GpuCheck, SkipsWithOneLineWhereThereIsNoGpu) {
+  make_fakes("", "exit 1\n");
+  const Ended ended = run_check();
+  EXPECT_EQ(ended.status, 0);
+  EXPECT_EQ(ended.out, "gpu_check: skipped, no GPU answers nvidia-smi on this machine\n");
+  EXPECT_FALSE(fs::exists(file("check.json")));
+}
+
+TEST_F(GpuCheck, RunsItsStepsIntoOneJson) {
+  make_fakes("Fake H1, 9.0, 580.1", "echo all well\n");
+  const Ended ended = run_check();
+  EXPECT_EQ(ended.status, 0) << ended.out;
+  const nlohmann::json json = written();
+  EXPECT_EQ(json["gpu"], "Fake H1");
+  EXPECT_EQ(json["compute_capability"], "9.0");
+  EXPECT_EQ(json["passed"], true);
+  std::map<std::string, nlohmann::json> steps;
+  for (const nlohmann::json& step : json["steps"]) steps[step["step"]] = step;
+  EXPECT_EQ(steps.at("battery")["output"], "all well");
+  EXPECT_EQ(steps.at("doctor")["output"]["loss"], 1.5);
+  EXPECT_EQ(steps.at("train toy_procedural.json bf16 cuda")["output"], "a \"quoted\" line");
+  for (const char* step : {"compute-sanitizer memcheck", "compute-sanitizer racecheck", "resume", "bench step bf16"})
+    EXPECT_EQ(steps.at(step)["status"], 0) << step;
+}
+
+TEST_F(GpuCheck, AStepThatFailsIsToldAndTheOthersRun) {
+  make_fakes("Fake H1, 9.0, 580.1", "echo broken >&2\nexit 3\n");
+  const Ended ended = run_check();
+  EXPECT_EQ(ended.status, 1);
+  EXPECT_NE(ended.out.find("battery failed with 3"), std::string::npos) << ended.out;
+  const nlohmann::json json = written();
+  EXPECT_EQ(json["passed"], false);
+  EXPECT_EQ(json["steps"].back()["status"], 0);
+  EXPECT_EQ(shell(TIDEPOOL_SOURCE_DIR "/tools/gpu_check --frob").status, 2);
+}
+
 }  // namespace
 }  // namespace tidepool

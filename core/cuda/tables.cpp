@@ -1,0 +1,13 @@
+#include "core/cuda/tables.h"
+
+namespace tidepool::cuda {
+
+const Tables& tables() noexcept {
+  static constexpr const ConvTable* kConvs[] = {&kCudnnConv};
+  static constexpr const MatmulTable* kMatmuls[] = {&kCublasLtMatmul};
+  static constexpr const CopyTable* kCopies[] = {&kCopy};
+  static constexpr Tables kTables{.conv = kConvs, .matmul = kMatmuls, .copy = kCopies};
+  return kTables;
+}
+
+}  // namespace tidepool::cuda

@@ -1,0 +1,103 @@
+// The simulated device itself, and the runtime's side of the backend on it: memory, copies, streams, errors.
+#include <gtest/gtest.h>
+
+#include "core/allocator.h"
+#include "core/cuda/runtime_api.h"
+#include "core/cuda/stream.h"
+#include "core/tensor.h"
+#include "tests/simulated_cuda/control.h"
+
+namespace tidepool {
+namespace {
+
+std::string message_of(const std::function<void()>& f) {
+  try {
+    f();
+  } catch (const std::exception& e) {
+    return e.what();
+  }
+  return "";
+}
+
+TEST(SimulatedCuda, IsTheDevice) {
+  EXPECT_TRUE(built_with_cuda());
+  EXPECT_TRUE(cuda_available());
+  EXPECT_EQ(list_devices().back().model, "simulated device");
+}
+
+TEST(SimulatedCuda, TensorsGoThereAndComeBack) {
+  for (const DType type : {DType::f32, DType::f64, DType::i64, DType::u8}) {
+    const Tensor x = Tensor::from<double>({1, 2, 3, 4, 5, 6}, {2, 3}).to(type);
+    const Tensor there = x.to(kCuda);
+    EXPECT_EQ(there.to(kCpu).values(), x.values());
+    EXPECT_EQ(there.permute({1, 0}).contiguous().values(), x.permute({1, 0}).values());
+    EXPECT_EQ(there.to(DType::bf16).to(DType::f64).values(), x.values());
+  }
+  EXPECT_EQ(Tensor::full({300}, 2.5, {.device = kCuda}).values(), std::vector<double>(300, 2.5));
+}
+
+TEST(SimulatedCuda, TheHostDiesOfReadingDeviceMemory) {
+  const Tensor x = Tensor::zeros({64}, {.device = kCuda});
+  simulated::drain();
+  EXPECT_DEATH({ [[maybe_unused]] volatile float v = *static_cast<const float*>(x.raw()); },
+               "the host touched device memory");
+  void* const block = cuda::allocate(4096);
+  cuda::release(block);
+  EXPECT_DEATH({ *static_cast<volatile float*>(block) = 1; }, "freed, or never allocated");
+}
+
+TEST(SimulatedCuda, StreamsAreLateAndEventsOrderThem) {
+  using namespace cuda;
+  constexpr size_t kBytes = 4096;
+  const Pinned from(kBytes), to(kBytes);
+  const Tensor there = Tensor::empty({kBytes}, {.dtype = DType::u8, .device = kCuda});
+  int wrong = 0;
+  for (uint32_t seed = 0; seed < 40; ++seed) {
+    simulated::set_seed(seed);
+    for (const bool waits : {true, false}) {
+      simulated::drain();
+      std::memset(from.data(), static_cast<int>(2 * seed) + waits, kBytes);
+      Event copied;
+      TP_CUDA(cudaMemcpyAsync(there.mutable_raw(), from.data(), kBytes, cudaMemcpyHostToDevice, copy_stream()));
+      copied.record(copy_stream());
+      if (waits) copied.hold(compute_stream());
+      TP_CUDA(cudaMemcpyAsync(to.data(), there.raw(), kBytes, cudaMemcpyDeviceToHost, compute_stream()));
+      TP_CUDA(cudaStreamSynchronize(compute_stream()));
+      const bool right = to.data()[7] == from.data()[7];
+      if (waits)
+        EXPECT_TRUE(right) << seed;
+      else
+        wrong += !right;
+    }
+  }
+  simulated::drain();
+  EXPECT_GT(wrong, 5);
+}
+
+TEST(SimulatedCuda, AFailedCallIsAnErrorWithItsPlace) {
+  simulated::drain();
+  simulated::fail_call(1);
+  const std::string text = message_of([] { TP_CUDA(cudaStreamSynchronize(cuda::compute_stream())); });
+  EXPECT_TRUE(simulated::has_failed());
+  EXPECT_EQ(text.substr(0, 95),
+            "CUDA: cudaStreamSynchronize(cuda::compute_stream()) at tests/simulated_cuda/device_test.cpp:" +
+                text.substr(92, 3));
+  EXPECT_TRUE(text.ends_with(": unknown error")) << text;
+}
+
+TEST(SimulatedCuda, OutOfMemoryFreesTheCacheAndThenSaysWhatThereIs) {
+  Allocator& allocator = Allocator::of(kCuda);
+  simulated::set_memory(allocator.stats().reserved_bytes + (size_t{96} << 20));
+  { const Tensor kept = Tensor::empty({64 << 20}, {.dtype = DType::u8, .device = kCuda}); }
+  const uint64_t asked = allocator.stats().system_calls;
+  { const Tensor larger = Tensor::empty({80 << 20}, {.dtype = DType::u8, .device = kCuda}); }  // the cache goes back
+  EXPECT_GT(allocator.stats().system_calls, asked);
+  const std::string text = message_of([] { Tensor::empty({int64_t{1} << 32}, {.dtype = DType::u8, .device = kCuda}); });
+  EXPECT_TRUE(text.starts_with("out of memory: 4294967296 bytes on cuda (")) << text;
+  EXPECT_NE(text.find("are held"), std::string::npos) << text;
+  EXPECT_NE(text.find("are free on the device"), std::string::npos) << text;
+  simulated::set_memory(0);
+}
+
+}  // namespace
+}  // namespace tidepool
