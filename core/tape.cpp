@@ -4,6 +4,7 @@
 #include <set>
 
 #include "core/backend/elementwise.h"
+#include "core/keep_tapes.h"
 
 namespace tidepool {
 namespace {
@@ -13,7 +14,16 @@ uint64_t next_tape_id() {
   return next++;
 }
 
+thread_local bool keep_tapes = false;
+
 }  // namespace
+
+KeepTapes::KeepTapes() : outer_(keep_tapes) {
+  keep_tapes = true;
+}
+KeepTapes::~KeepTapes() {
+  keep_tapes = outer_;
+}
 
 constinit thread_local Tape* Tape::current_ = nullptr;
 
@@ -66,9 +76,10 @@ void Tape::backward(const Tensor& y, Tensor dy) {
     else
       sum = tidepool::add(sum, g);
   };
-  while (!nodes_.empty()) {
-    Node node = std::move(nodes_.back());
-    nodes_.pop_back();
+  const bool keep = keep_tapes;
+  for (size_t left = nodes_.size(); left > 0; --left) {
+    Node node = keep ? nodes_[left - 1] : std::move(nodes_.back());
+    if (!keep) nodes_.pop_back();
     BackwardContext ctx;
     bool reached = false;
     for (int32_t value : node.outputs) {
@@ -97,6 +108,7 @@ void Tape::backward(const Tensor& y, Tensor dy) {
       }
     }
   }
+  if (keep) return;
   values_ = 0;
   id_ = next_tape_id();  // what was recorded is a constant from here on
 }

@@ -20,8 +20,9 @@ const std::map<std::string, std::set<std::string>> kMayInclude = {
     {"models", {"core", "layers", "models"}},
     {"data", {"core", "data"}},
     {"train", {"core", "layers", "models", "data", "train"}},
+    {"python", {"core", "layers", "python"}},
 };
-const std::set<std::string> kRooms = {"core", "layers", "models", "data", "train", "tools", "tests"};
+const std::set<std::string> kRooms = {"core", "layers", "models", "data", "train", "tools", "python", "tests"};
 
 struct Include {
   std::string file;  // from the top: "core/tape.h"
@@ -152,6 +153,7 @@ TEST(Rooms, AVendorHasOneSourceFile) {
       {"NCCL", R"(^nccl.*)"},
       {"MPI", R"(^mpi\.h$)"},
       {"cxxopts", R"(^cxxopts\.hpp$)"},
+      {"nanobind", R"(^nanobind/.*)"},
       {"cairo", R"(^(cairo/)?cairo.*\.h$)"},
       {"libjpeg", R"(^(jpeglib|turbojpeg)\.h$)"},
   };

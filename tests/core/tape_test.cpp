@@ -4,6 +4,7 @@
 
 #include "core/allocator.h"
 #include "core/backend/elementwise.h"
+#include "core/keep_tapes.h"
 
 namespace tidepool {
 namespace {
@@ -84,6 +85,25 @@ TEST(Tape, ATapeServesAgainAfterBackward) {
     EXPECT_EQ(x.grad().item(), 4 * step);
     EXPECT_THROW(tape.backward(y), Error);  // it is a constant now
   }
+}
+
+TEST(Tape, AKeptTapeGivesTheSameGradientsAgain) {
+  const Tensor x = leaf({2, 3}), dy = Tensor::from<double>({1, 10}, {2});
+  Tape tape;
+  Tensor y;
+  {
+    const Tape::Scope scope(&tape);
+    y = scale(times(x, x), 3);
+  }
+  for (int i = 0; i < 3; ++i) {
+    const KeepTapes keep;
+    tape.backward(y, dy);
+    EXPECT_EQ(x.grad().values(), (std::vector<double>{12, 180}));
+    x.set_grad({});
+  }
+  tape.backward(y, dy);
+  EXPECT_EQ(x.grad().values(), (std::vector<double>{12, 180}));
+  EXPECT_THROW(tape.backward(y, dy), Error);
 }
 
 TEST(Tape, AChainOfAHundredThousandNodes) {

@@ -5,6 +5,8 @@
 #include <set>
 
 #include "layers/pool/operator.h"
+#include "layers/pool/outside.h"
+#include "layers/pool/prepared.h"
 #include "tests/layers/battery.h"
 #include "tests/layers/pool/reference.h"
 
@@ -271,6 +273,30 @@ std::vector<double> slopes(const json& config, const Dims& x, std::vector<Tensor
 }
 
 // d length / d length before it: the stride's reciprocal, the ratio, or 0 where the length is fixed.
+// Which operators draw is stated in one place; the statement is measured here, of every operator of the registry.
+TEST(Draws, AreDeclaredWhereTheResultDependsOnTheSeed) {
+  std::set<std::string> drawing;
+  for (const PoolDescription* op : pool_operators()) {
+    std::vector<nlohmann::json> configs = {{{"type", op->name}}};
+    if (op->name == "fractional_max") configs = {{{"type", op->name}, {"output_size", 5}}};  // no whole steps
+    if (op->name == "mixed") configs.push_back({{"type", "mixed"}, {"random", true}});
+    for (const nlohmann::json& config : configs) {
+      Dims shape = Dims::filled(2 + op->ranks.back(), 8);
+      const Tensor x = made_up_map(shape, {});
+      const auto pool = make_pool_operator(config_for_factor(*op, 2, shape, config));
+      const auto parameters = start_values(*pool, shape, DType::f32, 0);
+      const auto of = [&](uint64_t seed) {
+        return pool->forward(x, parameters, {.training = true, .seed = seed}).values();
+      };
+      bool same = true;
+      for (uint64_t seed = 1; seed < 9; ++seed) same = same && of(seed) == of(0);
+      EXPECT_EQ(draws_in_training(config_for_factor(*op, 2, shape, config)), !same) << config.dump();
+      if (!same) drawing.insert(op->name);
+    }
+  }
+  EXPECT_EQ(drawing, (std::set<std::string>{"fractional_max", "mixed", "s3", "stochastic"}));
+}
+
 TEST(PoolTrace, StraightThroughLengths) {
   const Dims x{1, 4, 13, 18};
   using List = std::vector<double>;

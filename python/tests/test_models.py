@@ -1,0 +1,82 @@
+"""replace_pooling and gmacs_penalty on torchvision's models."""
+
+import json
+import subprocess
+
+import pytest
+import torch
+from torch import nn
+
+import tidepool.torch as tp
+from tidepool.run import program
+
+models = pytest.importorskip("torchvision.models")
+
+
+@pytest.mark.parametrize(
+    "name, layers", [("vgg11", 5), ("resnet18", 1), ("densenet121", 4), ("squeezenet1_1", 3), ("googlenet", 13), ("alexnet", 3)]
+)
+def test_replace_pooling_in_torchvision(name, layers):
+    extra = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
+    model = getattr(models, name)(weights=None, **extra).eval()
+    x = torch.randn(1, 3, 64, 64)
+    shapes = {}
+    with torch.no_grad():
+        y = model(x)
+        changed = tp.replace_pooling(model, "soft")
+        assert changed is model
+        pools = [m for m in model.modules() if isinstance(m, tp.PoolModule)]
+        assert len(pools) == layers and all(not m.training for m in pools), (len(pools), shapes)
+        z = model(x)
+    assert y.shape == z.shape and not torch.equal(y, z)
+
+
+def test_the_same_operator_gives_the_same_numbers():
+    torch.manual_seed(0)
+    model = models.vgg11(weights=None).eval()
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        y = model(x)
+        assert torch.equal(tp.replace_pooling(model, "max")(x), y)
+        names = set(model.state_dict())
+    assert names == set(models.vgg11(weights=None).state_dict())
+
+
+def test_learned_sizes_and_choices():
+    model = tp.replace_pooling(models.resnet18(weights=None), "dynopool", r_max=1.5)
+    assert isinstance(model.maxpool, tp.DynOPool2d) and torch.equal(model.maxpool.alpha.detach(), torch.tensor([2.0, 2.0]))
+    vgg = models.vgg11(weights=None)
+    tp.replace_pooling(vgg, "soft", where=lambda name, layer: name == "features.2")
+    assert isinstance(vgg.features[2], tp.SoftPool2d) and isinstance(vgg.features[5], nn.MaxPool2d)
+    assert isinstance(tp.replace_pooling(nn.MaxPool1d(3, 2), "lip"), tp.LIPPool1d)
+    assert "kernel=3, padding=1, stride=2" in repr(tp.replace_pooling(nn.MaxPool2d(3, 2, 1), "soft"))
+
+
+def test_gmacs_are_counted_as_the_program_counts_them():
+    model = models.resnet18(weights=None).eval()
+    penalty = tp.gmacs_penalty(model)
+    with torch.no_grad():
+        model(torch.zeros(2, 3, 224, 224))
+    command = [program(), "info", "imagenet_resnet18.json", "--set", "data.name=random", "--set", "data.size=224", "--set",
+               "data.classes=1000", "--json"]  # fmt: skip
+    answer = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert penalty().item() == pytest.approx(answer["macs"] / 1e9, rel=1e-9)
+    penalty.close()
+    assert not model._forward_hooks and not model._forward_pre_hooks
+
+
+def test_gmacs_have_a_gradient_through_rounding():
+    """Of a chain whose lengths divide exactly: d gmacs / d alpha of n / alpha, times what follows."""
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 1), tp.DynOPool2d(), nn.ReLU(), nn.Conv2d(4, 5, 1), nn.MaxPool2d(2), nn.Conv2d(5, 6, 1),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 7)
+    )  # fmt: skip
+    penalty = tp.gmacs_penalty(model)
+    model(torch.randn(2, 3, 16, 32))
+    gmacs = penalty()
+    assert gmacs.item() * 1e9 == pytest.approx(16 * 32 * 12 + 8 * 16 * 20 + 4 * 8 * 30 + 42)
+    gmacs.backward()
+    # straight through: lengths are 16 / a and 32 / b behind the pool, half of that behind the next
+    variable = 8 * 16 * 20 + 4 * 8 * 30
+    for got in model[1].alpha.grad:
+        assert got.item() * 1e9 == pytest.approx(-variable / 2)

@@ -1,0 +1,157 @@
+"""Multiply-adds of a model as it runs, with a gradient in learned sizes straight through their rounding."""
+
+import math
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from .._registry import operator
+from .modules import PoolModule
+
+__all__ = ["GmacsPenalty", "gmacs_penalty"]
+
+_CONVOLUTIONS = {
+    torch.conv1d: 1,
+    torch.conv2d: 2,
+    torch.conv3d: 3,
+    nn.functional.conv1d: 1,
+    nn.functional.conv2d: 2,
+    nn.functional.conv3d: 3,
+}
+
+
+class _Lengths(TorchFunctionMode):
+    """Follows the lengths of maps through a forward: each is a number, or where a learned size came before, a scalar tensor
+    whose value is the length and whose gradient goes straight through the rounding."""
+
+    def __init__(self):
+        super().__init__()
+        self.macs = 0.0
+        self._known = {}
+        self._alive = []
+
+    def lengths(self, x):
+        return self._known.get(id(x)) or [int(n) for n in x.shape[2:]]
+
+    def follow(self, y, lengths):
+        if any(isinstance(n, torch.Tensor) for n in lengths):
+            self._known[id(y)] = lengths
+            self._alive.append(y)  # its id is its own as long as this lives
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        y = function(*args, **(kwargs or {}))
+        if not isinstance(y, torch.Tensor):
+            return y
+        if function in _CONVOLUTIONS:
+            rank, x, weight = _CONVOLUTIONS[function], args[0], args[1]
+            if x.dim() == rank + 2:
+                self._scaled(x, y)
+                self._count(self.lengths(y), y.shape[1] * math.prod(weight.shape[1:]))
+            return y
+        if function is nn.functional.linear:
+            weight = args[1] if len(args) > 1 else kwargs["weight"]
+            self._count([int(n) for n in y.shape[1:-1]], weight.shape[0] * weight.shape[1])
+            return y
+        if id(y) not in self._known:
+            for x in args:
+                x = x[0] if isinstance(x, (list, tuple)) and x else x
+                if isinstance(x, torch.Tensor) and id(x) in self._known and x.dim() == y.dim() and y.dim() > 2:
+                    self._scaled(x, y)
+                    break
+        return y
+
+    def _scaled(self, x, y):
+        """Straight through: the length of y follows that of x in the ratio of the two."""
+        if id(x) not in self._known:
+            return
+        self.follow(
+            y,
+            [
+                n if not isinstance(n, torch.Tensor) else int(m) + (n - n.detach()) * (int(m) / float(n.detach()))
+                for n, m in zip(self._known[id(x)], y.shape[2:])
+            ],
+        )
+
+    def _count(self, lengths, per_position):
+        macs = float(per_position)
+        for n in lengths:
+            macs = macs * n
+        self.macs = self.macs + macs
+
+    def pooled(self, module, x, y):
+        """After an operator of ours: its own trace."""
+        with torch._C.DisableTorchFunction():
+            before = self.lengths(x)
+            tensors = module.tensors()
+            _, lengths, rows = operator(module.operator, module.keys_text).trace(
+                [int(n) for n in x.shape], [t.detach() for t in tensors]
+            )
+
+            def length(entry):
+                value, of_x, of_tensors = entry
+                total = value
+                for axis, slope in of_x.items():
+                    if isinstance(before[axis], torch.Tensor):
+                        total = total + slope * (before[axis] - before[axis].detach())
+                for index, element, slope in of_tensors:
+                    entry = tensors[index].reshape(-1)[element]
+                    total = total + slope * (entry - entry.detach())
+                return total
+
+            for per_position, _, lengths_of_row in rows:
+                self._count([length(n) for n in lengths_of_row], per_position)
+            if y.dim() == x.dim():
+                self.follow(y, [length(n) for n in lengths])
+
+
+class GmacsPenalty:
+    """Calling it gives the multiply-adds of one image in the model's last forward, in 1e9: a scalar that has a gradient in
+    the parameters that decide sizes. `close()` takes it off the model."""
+
+    def __init__(self, model):
+        self._mode = None
+        self._last = None
+        self._handles = [
+            model.register_forward_pre_hook(self._enter),
+            model.register_forward_hook(self._leave, always_call=True),
+        ]
+        for module in model.modules():
+            if isinstance(module, PoolModule):
+                self._handles.append(module.register_forward_hook(self._pooled))
+
+    def _enter(self, *_):
+        self._mode = _Lengths()
+        self._mode.__enter__()
+
+    def _leave(self, *_):
+        if self._mode is not None:
+            self._mode.__exit__(None, None, None)
+            self._last, self._mode = self._mode.macs, None
+
+    def _pooled(self, module, inputs, y):
+        if self._mode is not None and inputs[0].dim() == module.rank + 2:
+            self._mode.pooled(module, inputs[0], y)
+
+    def __call__(self):
+        if self._last is None:
+            raise RuntimeError("gmacs_penalty: the model has not run yet")
+        gmacs = self._last / 1e9
+        return gmacs if isinstance(gmacs, torch.Tensor) else torch.tensor(gmacs)
+
+    def close(self):
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+
+def gmacs_penalty(model):
+    """Counts what a model's convolutions, linear layers and pooling operators multiply, as `tidepool info` counts it, with
+    a gradient through every rounding of a learned size.
+
+    >>> penalty = gmacs_penalty(model)
+    >>> loss = criterion(model(x), labels) + 0.1 * penalty()
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"gmacs_penalty: expected an nn.Module, got {type(model).__name__}")
+    return GmacsPenalty(model)
