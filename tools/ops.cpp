@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/key_schema.h"
+#include "layers/pool/outside.h"
 #include "layers/pool/prepared.h"
 #include "tools/command.h"
 #include "tools/documentation.h"
@@ -92,6 +93,23 @@ std::string list_as_text(const std::vector<const PoolDescription*>& operators) {
   return text + "`tidepool ops NAME` says what each key means.\n";
 }
 
+// How it is asked for, with the keys that halve a map: in a slot of a config, and in Python.
+std::string uses_as_markdown(const PoolDescription& op) {
+  const bool plane = std::find(op.ranks.begin(), op.ranks.end(), 2) != op.ranks.end();
+  const int rank = plane || op.ranks.empty() ? 2 : op.ranks.front();
+  const nlohmann::json config = config_for_factor(op, kFactor, Dims::filled(2 + rank, 32));
+  std::string json = fmt::format("{{\"type\": \"{}\"", op.name), python;
+  for (const Key& key : op.keys) {  // in their order
+    if (!config.contains(key.name)) continue;
+    const std::string value = config[key.name].dump();
+    json += fmt::format(", \"{}\": {}", key.name, value);
+    python += fmt::format("{}{}={}", python.empty() ? "" : ", ", key.name, value);
+  }
+  return fmt::format(
+      "\n```python\n{}}}  # in a config\ntidepool.torch.{}{}d({})\ntidepool.torch.functional.{}{}d(x{}{})\n```\n", json,
+      class_name(op), rank, python, function_name(op), rank, python.empty() ? "" : ", ", python);
+}
+
 std::string one_as_markdown(const PoolDescription& op) {
   std::string text = fmt::format(
       "## `{}`\n\n```text\nforward   {}\ngradient  {}\n```\n\n{}. Ranks: {}. Tensors: {}. Kept for the backward: {} "
@@ -100,6 +118,7 @@ std::string one_as_markdown(const PoolDescription& op) {
       op.name, op.formula, op.gradient, escape_markdown(op.source), fmt::join(op.ranks, ", "), tensors_text(op, "`"),
       escape_markdown(op.keeps), bytes_text(op));
   if (!op.notes.empty()) text += fmt::format("\n{}\n", escape_markdown(op.notes));
+  text += uses_as_markdown(op);
   std::vector<std::vector<std::string>> rows;
   for (const Key& key : op.keys)
     rows.push_back({markdown_code(key.name), escape_markdown(type_text(key)), markdown_code(shown_default(key)),
@@ -113,7 +132,8 @@ std::string page(const std::vector<const PoolDescription*>& operators) {
       "# Pooling operators\n\n"
       "Written by the program from its registry; after a change write it anew:\n\n"
       "    build/tidepool ops --markdown > docs/operators.md\n\n"
-      "Keys stand in a config beside `\"type\"`. A window's elements `x_i` are those that it really covers: padding "
+      "Keys stand in a config beside `\"type\"`, and are arguments by name in Python (README, \"In PyTorch\"). A "
+      "window's elements `x_i` are those that it really covers: padding "
       "is\n"
       "absence. *Ranks* are the numbers of spatial axes that an operator takes; *tensors* are its learned parameters, "
       "by\n"

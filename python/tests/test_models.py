@@ -60,7 +60,7 @@ def test_gmacs_are_counted_as_the_program_counts_them():
     command = [program(), "info", "imagenet_resnet18.json", "--set", "data.name=random", "--set", "data.size=224", "--set",
                "data.classes=1000", "--json"]  # fmt: skip
     answer = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    assert penalty().item() == pytest.approx(answer["macs"] / 1e9, rel=1e-9)
+    assert penalty().item() == pytest.approx(answer["macs"] / 1e9, rel=1e-7)
     penalty.close()
     assert not model._forward_hooks and not model._forward_pre_hooks
 

@@ -151,3 +151,23 @@ def test_the_jax_example():
     names = {"__name__": "example"}
     exec(compile((SOURCE / "examples" / "python" / "jax_pool.py").read_text(), "jax_pool.py", "exec"), names)
     names["main"]()
+
+
+def test_every_line_of_the_page_of_operators_runs():
+    """docs/operators.md shows a config and a call for each; both are the same operator."""
+    import tidepool.torch  # noqa: F401
+
+    lines = (SOURCE / "docs" / "operators.md").read_text().splitlines()
+    seen = set()
+    for at, line in enumerate(lines):
+        if not line.endswith("# in a config"):
+            continue
+        config = json.loads(line.removesuffix("# in a config"))
+        module = eval(lines[at + 1], {"tidepool": tidepool})
+        assert module.operator == config["type"]
+        assert json.loads(module.keys_text) == {k: v for k, v in config.items() if k != "type"}
+        x = torch.randn([2, 4] + [32] * module.rank)
+        y = eval(lines[at + 2], {"tidepool": tidepool, "x": x})
+        assert y.shape[:2] == x.shape[:2]
+        seen.add(config["type"])
+    assert seen == set(NAMES)
