@@ -36,6 +36,7 @@ Json schema_of_one(const Key& key) {
   if (key.kind == Key::Kind::integer || key.kind == Key::Kind::number) {
     if (has_least(key)) node[key.above_least ? "exclusiveMinimum" : "minimum"] = number_json(key.least);
     if (has_most(key)) node[key.below_most ? "exclusiveMaximum" : "maximum"] = number_json(key.most);
+    if (!key.words.empty()) node = {{"anyOf", Json::array({{{"enum", key.words}}, node})}};
   }
   return node;
 }

@@ -67,6 +67,13 @@ template <class T>
 void read(const Json& value, std::optional<T>& v) {
   v = value.is_null() ? std::nullopt : std::optional<T>(value.get<T>());
 }
+// A word in place of the number is NaN, which no number of a config is.
+void read(const Json& value, std::optional<double>& v) {
+  if (value.is_string())
+    v = std::numeric_limits<double>::quiet_NaN();
+  else
+    v = value.is_null() ? std::nullopt : std::optional(value.get<double>());
+}
 void read(const Json& value, std::span<double> v) {
   for (size_t i = 0; i < v.size(); ++i) v[i] = value.at(i).get<double>();
 }
@@ -212,7 +219,7 @@ class Checker {
       case Key::Kind::integer:
         return whole(value);
       case Key::Kind::number:
-        return value.is_number() && std::isfinite(value.get<double>());
+        return (value.is_number() && std::isfinite(value.get<double>())) || is_word(key, value);
       case Key::Kind::text:
         return value.is_string();
       case Key::Kind::word:
@@ -239,6 +246,7 @@ class Checker {
   }
 
   void check_range(const Key& key, const Json& value, const std::string& path) const {
+    if (value.is_string()) return;  // a word in place of the number
     const long double v = exact(value);
     if (v > key.most && !has_most(key))
       fail(path, fmt::format("expected an integer up to {}, got {}", number_text(key.most), value.dump()));
@@ -278,9 +286,9 @@ const char* kind_name(Key::Kind kind) {
 
 std::string type_text(const Key& key) {
   const std::string words = fmt::format("\"{}\"", fmt::join(key.words, "\" or \""));
-  std::string text = key.words.empty()               ? kind_name(key.kind)
-                     : key.kind == Key::Kind::object ? words + " or object"
-                                                     : words;
+  std::string text = key.words.empty()             ? kind_name(key.kind)
+                     : key.kind == Key::Kind::word ? words
+                                                   : fmt::format("{} or {}", words, kind_name(key.kind));
   const std::string count =
       key.fewest == key.longest ? fmt::format("{} ", key.fewest) : std::string();  // of a list whose length is fixed
   if (key.many == Key::Many::per_axis)

@@ -320,6 +320,35 @@ std::vector<std::pair<std::string, Dims>> Network::slot_shapes() const {
   return shapes;
 }
 
+std::vector<LearnedSize> Network::learned_sizes() const {
+  Trace unused;
+  const std::vector<TracedShape> shapes = walk(unused, [](size_t, std::span<const TracedShape>) {});
+  std::vector<LearnedSize> sizes;
+  std::vector<Tensor> seen;  // a slot's branches share a parameter
+  for (size_t i = 0; i < shapes.size(); ++i)
+    for (const Tensor& value : tensors_[i].parameters) {
+      const auto same = [&](const Tensor& other) { return other.shares_storage(value); };
+      const auto p =
+          std::find_if(parameters_.begin(), parameters_.end(), [&](const Parameter& each) { return same(each.value); });
+      if (p->kind != ParameterKind::shape || std::any_of(seen.begin(), seen.end(), same)) continue;
+      seen.push_back(value);
+      for (int64_t e = 0; e < value.numel(); ++e) {
+        LearnedSize size{.parameter = p->name, .value = value, .element = e, .axes = {}};
+        for (size_t axis = 0; axis < shapes[i].lengths.size(); ++axis)
+          for (const Slope& s : shapes[i].lengths[axis].slopes) {
+            if (s.element != e || !same(s.parameter)) continue;
+            if (size.axes.empty() || std::abs(s.value) > std::abs(size.slope)) {
+              size.length = shapes[i].lengths[axis].value;
+              size.slope = s.value;
+            }
+            size.axes.push_back(static_cast<int>(axis));
+          }
+        sizes.push_back(std::move(size));
+      }
+    }
+  return sizes;
+}
+
 std::vector<std::string> network_names() {
   std::vector<std::string> names;
   for (const NetworkRegistration& n : network_registrations()) names.emplace_back(n.name);

@@ -30,6 +30,18 @@ Schedule plain_schedule(const Graph& graph);
 /// it, if any, is decided by each step's shapes (layers/fused/).
 Schedule fused_schedule(const Graph& graph);
 
+/// One element of a parameter of kind shape, and the size that it decides.
+struct LearnedSize {
+  std::string parameter;  ///< "pool1.alpha"
+  Tensor value;           ///< the parameter, all of its elements
+  int64_t element = 0;
+  std::vector<int> axes;  ///< of the map that follow it, 0 the first spatial one; more than one where axes are tied
+  int64_t length = 0;     ///< of that map, on the axis with the steepest slope
+  double slope = 0;       ///< d length / d element there, straight through the rounding; 0: it has none
+
+  double at() const { return value.values()[static_cast<size_t>(element)]; }
+};
+
 class Network {
  public:
   /// Makes parameters and buffers. Parameters start from the seed and their name alone: a network's weights do not
@@ -64,6 +76,8 @@ class Network {
   std::vector<std::pair<std::string, Tensor>> state() const;
   /// Every slot with the (height, width) of the map after it, as the shape parameters stand now.
   std::vector<std::pair<std::string, Dims>> slot_shapes() const;
+  /// Every element of every shape parameter, in the order in which the maps are computed, as they stand now.
+  std::vector<LearnedSize> learned_sizes() const;
 
  private:
   Tensor parameter(const std::string& name, const ParameterSpec& spec);

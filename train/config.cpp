@@ -21,6 +21,7 @@
 #include "train/embedded.h"
 #include "train/optimizers/rule.h"
 #include "train/origins.h"
+#include "train/shape_learners/learner.h"
 #include "train/task.h"
 
 namespace tidepool {
@@ -65,6 +66,13 @@ std::vector<KeyOption> optimizer_options(bool with_defaults) {
         key.default_words = "as in optim";
       }
   }
+  return options;
+}
+
+std::vector<KeyOption> shape_learner_options() {
+  std::vector<KeyOption> options;
+  for (const ShapeLearnerDescription* each : shape_learners())
+    options.push_back({.name = each->name, .help = each->help, .keys = each->keys});
   return options;
 }
 
@@ -349,8 +357,24 @@ void check_together(const Config& config, const Origins& origins) {
     if (said.contains("schedule") || said.contains("warmup_epochs"))
       check_schedule(group.schedule, path + ".schedule",
                      path + (said.contains("warmup_epochs") ? ".warmup_epochs" : ".schedule.warmup_epochs"));
+    if (group.last_epoch && *group.last_epoch <= group.first_epoch)
+      fail(path + ".last_epoch",
+           fmt::format("expected more than first_epoch, {}, got {}", group.first_epoch, *group.last_epoch));
   };
   check_group(*optim.shape, config.resolved["optim"]["shape"], "optim.shape");
+  find_shape_learner(optim.shape->learner.type)
+      .check(optim.shape->learner.options, [&](const std::string& path, const std::string& message) {
+        fail(join_path("optim.shape.learner", path), message);
+      });
+  if (const auto& after = optim.shape->retrain_after; after && *after >= config.train.epochs)
+    fail("optim.shape.retrain_after",
+         fmt::format("expected fewer epochs than train.epochs, {}, so that some are left to "
+                     "train the weights anew; got {}",
+                     config.train.epochs, *after));
+  if (config.loss.gmacs_target && config.loss.gmacs_lambda != 0)
+    fail("loss.gmacs_target",
+         fmt::format("a budget takes the place of the penalty; expected loss.gmacs_lambda 0, got {}",
+                     config.loss.gmacs_lambda));
   std::set<std::string> globs;
   for (size_t i = 0; i < optim.groups.size(); ++i) {
     const std::string path = fmt::format("optim.groups.{}", i);

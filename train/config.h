@@ -1,6 +1,7 @@
 // A run's configuration: JSON files with `extends`, `--set`, defaults and checks, as typed structs.
 #pragma once
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -27,6 +28,7 @@ std::vector<KeyOption> task_options();
 std::vector<KeyOption> pool_options();
 /// In a group of parameters a key that is absent has no default: it is as in `optim`.
 std::vector<KeyOption> optimizer_options(bool with_defaults);
+std::vector<KeyOption> shape_learner_options();
 /// "measure", and the names of known constants.
 std::vector<std::string> normalize_words();
 
@@ -187,11 +189,17 @@ struct ModelConfig {
 };
 
 enum class GmacsUnit { kGiga, kInitial };
+enum class GmacsControl { kMultiplier, kProjection };
 
 struct LossConfig {
   double label_smoothing = 0;
   double gmacs_lambda = 0;
   GmacsUnit gmacs_unit = GmacsUnit::kGiga;
+  std::optional<double> gmacs_target;  // none: no budget; NaN: "initial"
+  double gmacs_rate = 0.01;
+  GmacsControl gmacs_control = GmacsControl::kMultiplier;
+
+  bool target_is_initial() const { return gmacs_target && std::isnan(*gmacs_target); }
 
   void keys(Keys& k) {
     k.number("label_smoothing", label_smoothing, "Share of the target spread evenly over all classes.")
@@ -201,6 +209,21 @@ struct LossConfig {
     k.choice("gmacs_unit", gmacs_unit, {"giga", "initial"},
              "Unit of the GMACs penalty. giga: 1e9 multiply-accumulates of one image. initial: those of the network "
              "at step 0, so that one lambda weighs as much in networks of any width.");
+    k.number(
+         "gmacs_target", gmacs_target,
+         "A budget T in place of the penalty: learned sizes are held at a cost of T, in 1e9 multiply-accumulates of "
+         "one image; initial: that of the network at step 0. null: none.")
+        .above(0)
+        .or_word({"initial"});
+    k.number("gmacs_rate", gmacs_rate,
+             "Rate rho of the multiplier mu that holds the budget: loss + mu G/T, and after each step that moves the "
+             "sizes mu <- max(0, mu + rho (G/T - 1)), from mu = 0; G is the network's cost.")
+        .above(0);
+    k.choice(
+        "gmacs_control", gmacs_control, {"multiplier", "projection"},
+        "How the budget is held. multiplier: by mu, from above; sizes may cost less than T. projection: from both "
+        "sides and without mu: after each step that moves the sizes they move on along the gradient of the cost, as "
+        "far as it takes to have |G/T - 1| at most 0.02 where whole sizes allow it.");
   }
 };
 
@@ -258,6 +281,7 @@ struct GroupSettings {
   Json options = Json::object();       // the optimizer's own keys that the group says
   std::optional<double> weight_decay;  // none: the optimizer's, and 0 for batch norms, biases and shape parameters
   int64_t first_epoch = 0;
+  std::optional<int64_t> last_epoch;  // none: that of the run
   int64_t every = 1;
   ScheduleConfig schedule;
 
@@ -270,11 +294,58 @@ struct GroupSettings {
     k.integer("first_epoch", first_epoch, "Epochs that pass before these parameters move; their warm-up begins there.")
         .at_least(0)
         .at_most(kLargestInt);
+    k.integer("last_epoch", last_epoch,
+              "Epochs after which these parameters stay as they are; their schedule ends there. null: they move to the "
+              "end.")
+        .at_least(1)
+        .at_most(kLargestInt);
     k.integer("every", every, "An update every so many steps.").at_least(1);
     k.section("schedule", schedule, "A schedule of its own.").otherwise("as in optim");
     k.number("warmup_epochs", schedule.warmup_epochs, "Length of the warm-up in epochs; goes before the schedule's.")
         .otherwise("the schedule's")
         .at_least(0);
+  }
+};
+
+/// Which estimate of their gradient moves the shape parameters: train/shape_learners/.
+struct ShapeLearnerConfig {
+  std::string type = "gradient";
+  Json options = Json::object();  // its own keys; one that is absent has its default
+
+  void keys(Keys& k) {
+    k.select("type", type, "The learner.");
+    k.options(shape_learner_options(), &options);
+  }
+};
+
+/// Of parameters of kind shape. Rates, schedule and epochs are those of the group that has the parameter; the rest
+/// holds of all of them.
+struct ShapeSettings : GroupSettings {
+  ShapeLearnerConfig learner;
+  bool log = false;
+  std::optional<double> normalize;       // none: gradients as they are
+  std::optional<int64_t> retrain_after;  // none: one stage
+
+  void keys(Keys& k) {
+    GroupSettings::keys(k);
+    k.section("learner", learner, "What the gradient of the shape parameters is taken from; of all of them.");
+    k.flag(
+        "log", log,
+        "Learn the parameters' logarithms, so that a step is a share of the size; parameters have to be positive. Of "
+        "all of them.");
+    k.number(
+         "normalize", normalize,
+         "Divide each element's gradient by the root of its mean square, a moving average with this decay per "
+         "update, corrected for its start at 0 as in Adam: the rate is then the length of a step, however noisy the "
+         "gradient is. Of all of them. null: as it is.")
+        .at_least(0)
+        .below(1);
+    k.integer("retrain_after", retrain_after,
+              "Two stages: after so many epochs all weights begin anew, as at the start of the run, with the sizes "
+              "learned until then, which stay. Schedules and epochs of groups count within each stage. null: one "
+              "stage.")
+        .at_least(1)
+        .at_most(kLargestInt);
   }
 };
 
@@ -295,7 +366,7 @@ struct OptimConfig {
   Json options = Json::object();  // the optimizer's own keys; one that is absent has its default
   double weight_decay = 5e-4;
   std::optional<double> grad_clip, ema;  // none: off
-  std::optional<GroupSettings> shape;    // of parameters of kind shape that no group matches; none: as here
+  std::optional<ShapeSettings> shape;    // of parameters of kind shape; none: as here
   std::vector<ParamGroupConfig> groups;
   ScheduleConfig schedule;
 
@@ -315,7 +386,7 @@ struct OptimConfig {
         .below(1);
     k.section("schedule", schedule, "The learning rate over the run: a linear warm-up, then by type.")
         .by_default(R"({"type": "cosine", "warmup_epochs": 1})");
-    GroupSettings sizes;
+    ShapeSettings sizes;
     sizes.lr = lr;
     sizes.schedule = schedule;
     k.section("shape", sizes,

@@ -9,6 +9,7 @@
 #include "core/atomic_file.h"
 #include "core/error.h"
 #include "train/escape.h"
+#include "train/gmacs_term.h"
 #include "train/report_columns.h"
 #include "train/row_labels.h"
 
@@ -78,10 +79,20 @@ std::string scale_text(const TablePlan& plan, const Report& report, std::span<co
   for (size_t i = 0; i < shown.size(); ++i)
     if (report.rows[i].row.learns_shape) learning.push_back(shown[i]);
   if (!learning.empty())
-    text += fmt::format("; shape parameters: {}", each(learning, [](const Config& c) {
-                          const GroupSettings& g = c.optim.groups.empty() ? *c.optim.shape : c.optim.groups.front();
-                          return fmt::format("learning rate {:g}, frozen until epoch {}", g.lr, g.first_epoch);
-                        }));
+    text +=
+        fmt::format("; shape parameters: {}", each(learning, [](const Config& c) {
+                      const GroupSettings* first = c.optim.groups.empty() ? nullptr : &c.optim.groups.front();
+                      const GroupSettings& g = first ? *first : *c.optim.shape;
+                      const ShapeSettings& s = *c.optim.shape;
+                      std::string one = fmt::format("learning rate {:g}, frozen until epoch {}", g.lr, g.first_epoch);
+                      if (g.last_epoch) one += fmt::format(" and from epoch {} on", *g.last_epoch);
+                      if (s.learner.type != "gradient") one += fmt::format(", learned by {}", s.learner.type);
+                      if (s.log) one += ", in logarithms";
+                      if (s.normalize) one += ", gradients over their root mean square";
+                      if (s.retrain_after)
+                        one += fmt::format(", fixed after epoch {}, where the weights begin anew", *s.retrain_after);
+                      return one;
+                    }));
   return text;
 }
 
@@ -324,6 +335,9 @@ Report make_report(const TablePlan& plan, const std::vector<RunOutcome>& outcome
       }
       if (r.best) best.push_back(*r.best);
       gmacs.push_back(r.gmacs);
+      if (r.gmacs_target)
+        row.equal_cost =
+            row.equal_cost.value_or(true) && std::abs(r.gmacs / *r.gmacs_target - 1) <= GmacsTerm::kEqualCost;
       parameters.push_back(static_cast<double>(r.parameters));
       if (r.steps > 0) step_ms.push_back(1000 * r.seconds / static_cast<double>(r.steps));
       peak.push_back(static_cast<double>(r.peak_bytes));
@@ -423,6 +437,21 @@ Report make_report(const TablePlan& plan, const std::vector<RunOutcome>& outcome
                                                        ? "in units of its value at step 0"
                                                        : "per 1e9 multiply-adds of one image");
                               })));
+  std::vector<const Config*> budgeted;
+  for (const Config* config : shown)
+    if (config->loss.gmacs_target) budgeted.push_back(config);
+  if (!budgeted.empty())
+    report.caption.emplace_back("Equal cost",
+                                fmt::format("rows with a budget of {} are of equal cost where the GMACs at the end are "
+                                            "within {:g}% of it, in every seed; "
+                                            "{} beside the GMACs marks a row that is not",
+                                            each(budgeted,
+                                                 [](const Config& c) {
+                                                   return c.loss.target_is_initial()
+                                                              ? std::string("what the network costs at step 0")
+                                                              : fmt::format("{:g}", *c.loss.gmacs_target);
+                                                 }),
+                                            100 * GmacsTerm::kEqualCost, kUnequalCost));
   add_published(plan, report);
   const auto threads = [](const Json& p) {
     return p.contains("threads") ? fmt::format("threads per run {}", p.at("threads").dump()) : std::string();

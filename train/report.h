@@ -21,6 +21,9 @@ struct ReportShape {
   double height = 0, width = 0;
 };
 
+/// Beside the GMACs of a row that is not at its budget.
+inline constexpr const char* kUnequalCost = "*";
+
 /// What an operator costs alone on the map of the first slot that it fills, in f32.
 struct OperatorCost {
   double forward_seconds = 0, backward_seconds = 0;  ///< of a batch; medians
@@ -32,6 +35,8 @@ struct ReportRow {
   int64_t wanted = 0;                           ///< seeds asked for; `last` says how many there are
   std::optional<Summary> last = {}, best = {};  ///< of the report's metric, 0 to 1
   std::optional<Summary> gmacs = {}, parameters = {}, step_ms = {}, peak_bytes = {};
+  std::optional<bool> equal_cost =
+      {};  ///< whether every seed ended at its budget (GmacsTerm::kEqualCost); none: no budget
   std::vector<ReportShape> shapes = {};
   std::optional<Fidelity> fidelity = {};            ///< of the operator, not of the runs
   std::optional<OperatorCost> cost = {};            ///< likewise

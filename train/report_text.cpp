@@ -72,7 +72,8 @@ std::string report_markdown(const Report& report) {
 std::string report_csv(const Report& report) {
   std::string text = fmt::format(
       "scale,data_set,row,data,model,pool,lambda,seeds,{0}_last_mean,{0}_last_std,{0}_best_mean,{0}_best_std,"
-      "gmacs_mean,gmacs_std,parameters,step_ms_mean,step_ms_std,peak_bytes_mean,paired_difference,interval_low,"
+      "gmacs_mean,gmacs_std,equal_cost,parameters,step_ms_mean,step_ms_std,peak_bytes_mean,paired_difference,interval_"
+      "low,"
       "interval_high,interval_reason,shapes,psnr,ssim,forward_ms,backward_ms,kept_bytes_per_element\n",
       report.metric.name);
   for (const ReportRow& row : report.rows) {
@@ -94,6 +95,7 @@ std::string report_csv(const Report& report) {
         deviation(row.best),
         mean(row.gmacs),
         deviation(row.gmacs),
+        csv_number(row.equal_cost ? Json(*row.equal_cost) : Json(nullptr)),
         mean(row.parameters),
         mean(row.step_ms),
         deviation(row.step_ms),
@@ -147,6 +149,7 @@ Json report_json(const Report& report) {
                     {metric + "_best_std", summary_json(row.best, true)},
                     {"gmacs_mean", summary_json(row.gmacs, false)},
                     {"gmacs_std", summary_json(row.gmacs, true)},
+                    {"equal_cost", row.equal_cost ? Json(*row.equal_cost) : Json(nullptr)},
                     {"parameters", row.seeds.empty() ? Json(nullptr) : Json(row.seeds.front().second.parameters)},
                     {"step_ms", summary_json(row.step_ms, false)},
                     {"peak_bytes", summary_json(row.peak_bytes, false)},

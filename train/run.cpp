@@ -58,7 +58,8 @@ Json metrics_json(const Metric& primary, const MetricValues& last, const std::op
 }
 
 const std::string kValidationPrefix = "val_";
-constexpr const char* kGmacsUnit = "state/gmacs_unit";  // of loss.gmacs_unit "initial"
+constexpr const char* kGmacsUnit = "state/gmacs_unit";  // of loss.gmacs_unit or loss.gmacs_target "initial"
+constexpr const char* kGmacsMultiplier = "state/gmacs_multiplier";
 
 Json shapes_json(const std::vector<std::pair<std::string, Dims>>& shapes) {
   Json json = Json::object();
@@ -180,6 +181,9 @@ class Run {
     if (!options.data_root.empty())
       config_.resolved["data"]["root"] = std::filesystem::absolute(options.data_root).lexically_normal().string();
     stepper_.after_backward = [this] { gather_shape_gradients(); };
+    if (stepper_.gmacs_term().has_budget() && network_->learned_sizes().empty())
+      spdlog::warn("loss.gmacs_target: the network has no size that is learned; its cost stays {:g} GMACs",
+                   network_->trace().gmacs());
   }
 
   RunResult go() {
@@ -203,6 +207,7 @@ class Run {
       if (evaluation_due() && !evaluate_now()) return stopped();
       epoch_ended();
       if (step_ >= total_steps_) break;
+      if (step_ == optimizer_.second_stage()) begin_second_stage();
       if (!train_epoch(step_ / steps_per_epoch_)) return stopped();
       shape_gradients_.clear();
       if (!evaluation_due()) save();
@@ -237,6 +242,11 @@ class Run {
                 {"task_loss", losses.task},
                 {"gmacs_loss", losses.penalty},
                 {"lr", rate}};
+      if (stepper_.gmacs_term().has_multiplier()) line["gmacs_multiplier"] = losses.factor;
+      if (stepper_.shapes().forwards() > 0) {
+        line["shape_forwards"] = stepper_.shapes().forwards();
+        line["shape_seconds"] = stepper_.shapes().seconds();
+      }
       const bool whole = step_ % config_.train.log_every == 0 || step_ % steps_per_epoch_ == 0 || step_ >= total_steps_;
       const double speed = static_cast<double>(window_images) / seconds_since(window_begin);
       if (whole) {
@@ -271,6 +281,25 @@ class Run {
       if (every && step_ % *every == 0 && step_ % steps_per_epoch_ != 0 && step_ < total_steps_) save();
     }
     return true;
+  }
+
+  // The weights of a run that begins, with the sizes that were learned. A run that is resumed at this step does it
+  // again: the checkpoint there is the one before.
+  void begin_second_stage() {
+    spdlog::info("step {}: the weights begin anew, with the sizes as they are", step_);
+    const auto fresh = make_run_network(config_);
+    load_init(config_.model, *fresh);
+    std::map<std::string, Tensor> initial;
+    for (const auto& [name, value] : fresh->state()) initial[name] = value;
+    for (const Parameter& p : network_->parameters())
+      if (p.kind == ParameterKind::shape) initial.erase(p.name);
+    for (const auto& [name, value] : network_->state())
+      if (const auto found = initial.find(name); found != initial.end()) value.copy_from(found->second);
+    network_->project();
+    forget_transformed_weights();
+    optimizer_.reset();
+    if (average_) average_.emplace(network_->state(), *config_.optim.ema);
+    best_.reset();
   }
 
   // Of the first command; those that resumed the run stand behind it.
@@ -388,6 +417,7 @@ class Run {
   }
 
   void gather_shape_gradients() {
+    if (!stepper_.shapes().estimated()) return;
     for (const Parameter& p : network_->parameters())
       if (p.kind == ParameterKind::shape && p.value.grad()) shape_gradients_[p.name].add(p.value.grad().values());
   }
@@ -471,8 +501,10 @@ class Run {
     for (const auto& [name, value] : optimizer_.state()) file.tensors["state/optimizer/" + name] = value;
     if (average_)
       for (const auto& [name, value] : average_->average()) file.tensors["state/average/" + name] = value;
-    if (config_.loss.gmacs_unit == GmacsUnit::kInitial)
-      file.tensors[kGmacsUnit] = Tensor::from<double>({stepper_.gmacs_unit()}, {1});
+    for (const auto& [name, value] : stepper_.shapes().state()) file.tensors["state/shape/" + name] = value;
+    GmacsTerm& gmacs = stepper_.gmacs_term();
+    if (gmacs.unit_is_initial()) file.tensors[kGmacsUnit] = Tensor::from<double>({gmacs.unit()}, {1});
+    if (gmacs.has_multiplier()) file.tensors[kGmacsMultiplier] = Tensor::from<double>({gmacs.factor()}, {1});
     const int64_t epoch = steps_per_epoch_ > 0 ? step_ / steps_per_epoch_ : 0;
     file.tensors["state/position"] = Tensor::from<int64_t>({step_, epoch, step_ - epoch * steps_per_epoch_}, {3});
     file.metadata = metadata();
@@ -486,12 +518,20 @@ class Run {
     load_network(file, *network_, path);
     load_state(file, optimizer_.state(), "state/optimizer/", path);
     if (average_) load_state(file, average_->average(), "state/average/", path);
-    if (config_.loss.gmacs_unit == GmacsUnit::kInitial) {
-      const auto unit = file.tensors.find(kGmacsUnit);
-      if (unit == file.tensors.end() || unit->second.numel() != 1 || !(unit->second.item() > 0))
-        throw Error("{}: expected a number above 0 as {}, the network's GMACs at step 0", path.string(), kGmacsUnit);
-      stepper_.set_gmacs_unit(unit->second.item());
-    }
+    load_state(file, stepper_.shapes().state(), "state/shape/", path);
+    GmacsTerm& gmacs = stepper_.gmacs_term();
+    const auto number = [&](const char* name, const char* expected, const auto& legal) {
+      const auto found = file.tensors.find(name);
+      if (found == file.tensors.end() || found->second.numel() != 1 || !legal(found->second.item()))
+        throw Error("{}: expected {} as {}", path.string(), expected, name);
+      return found->second.item();
+    };
+    if (gmacs.unit_is_initial())
+      gmacs.set_unit(
+          number(kGmacsUnit, "a number above 0, the network's GMACs at step 0,", [](double unit) { return unit > 0; }));
+    if (gmacs.has_multiplier())
+      gmacs.set_multiplier(number(kGmacsMultiplier, "a number that is not negative, the multiplier of the budget,",
+                                  [](double mu) { return mu >= 0; }));
     const auto position = file.tensors.find("state/position");
     const auto saved = file.metadata.find("progress");
     if (position == file.tensors.end() || saved == file.metadata.end())
@@ -531,6 +571,7 @@ class Run {
     if (const auto tested = saved_test()) return *tested;
     if (average_) average_->swap();  // the shapes and costs are those of the network that was evaluated
     const Trace trace = network_->trace();
+    const GmacsTerm& budget = stepper_.gmacs_term();
     RunResult result{.finished = true,
                      .metric = description_.primary(),
                      .last = last_,
@@ -539,6 +580,7 @@ class Run {
                      .validation_last = {},
                      .validation_best = {},
                      .gmacs = trace.gmacs(),
+                     .gmacs_target = budget.has_budget() ? std::optional(budget.unit()) : std::nullopt,
                      .parameters = trace.parameters(),
                      .steps = step_,
                      .seconds = seconds_,
@@ -639,6 +681,7 @@ Json RunResult::json() const {
   }
   json.update(Json{{"loss_last", optional_json(loss_last)},
                    {"gmacs", gmacs},
+                   {"gmacs_target", optional_json(gmacs_target)},
                    {"parameters", parameters},
                    {"steps", steps},
                    {"seconds", seconds},
@@ -657,6 +700,7 @@ RunResult RunResult::from_json(const Json& json, const TaskDescription& task) {
               .validation_last = optional_number(json, kValidationPrefix + task.primary().name + "_last"),
               .validation_best = optional_number(json, kValidationPrefix + task.primary().name + "_best"),
               .gmacs = json.at("gmacs").get<double>(),
+              .gmacs_target = optional_number(json, "gmacs_target"),
               .parameters = json.at("parameters").get<int64_t>(),
               .steps = json.at("steps").get<int64_t>(),
               .seconds = json.at("seconds").get<double>(),

@@ -65,6 +65,7 @@ struct RunResult {
   std::optional<double> loss_last;    ///< the task's loss with the last weights
   std::optional<double> validation_last, validation_best;  ///< `metric` of the validation part
   double gmacs = 0;                                        ///< of the final shapes, multiply-adds of one image / 1e9
+  std::optional<double> gmacs_target;                      ///< the budget, in 1e9; none without one
   int64_t parameters = 0, steps = 0;
   double seconds = 0;            ///< of training steps, over all resumptions
   double images_per_second = 0;  ///< training images over those seconds

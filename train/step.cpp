@@ -20,41 +20,37 @@ class FirstNonFinite final : public Observer {
 
 }  // namespace
 
-void add_gmacs_gradient(const Trace& trace, double lambda) {
-  for (const Slope& s : trace.gmacs_gradient()) {
-    Tensor grad = s.parameter.grad();
-    grad = grad ? grad.clone() : Tensor::zeros(s.parameter.shape(), s.parameter.options());
-    const Tensor one = grad.slice(0, s.element, 1);
-    one.fill(one.item() + lambda * s.value);
-    s.parameter.set_grad(grad);
-  }
-}
-
 Stepper::Stepper(Network& network, const Task& task, Optimizer& optimizer, const LossConfig& loss, uint64_t seed)
-    : network_(network), task_(task), optimizer_(optimizer), loss_(loss), seed_(seed) {
-  if (loss.gmacs_unit == GmacsUnit::kInitial) gmacs_unit_ = network.trace().gmacs();
-}
+    : network_(network),
+      task_(task),
+      optimizer_(optimizer),
+      gmacs_(loss, network.trace().gmacs()),
+      shapes_(network, task, optimizer, seed),
+      seed_(seed) {}
 
 StepLosses Stepper::gradients(const TensorBatch& batch, int64_t step) {
   Tensor loss;
-  {
+  try {
+    shapes_.begin(step);
     const Tape::Scope scope(&tape_);
-    try {
-      const Tensor output =
-          network_.forward(batch.images, {.training = true, .seed = seed_, .step = static_cast<uint64_t>(step)});
-      loss = task_.loss(output, batch.labels);
-    } catch (const Error& e) {
-      if (step == 0) throw;  // wrong from the start; later it is what the network has learned
-      throw Failure("step {}: {}", step + 1, e.what());
-    }
+    const Tensor output =
+        network_.forward(batch.images, {.training = true, .seed = seed_, .step = static_cast<uint64_t>(step)});
+    loss = task_.loss(output, batch.labels);
+  } catch (const Error& e) {
+    if (step == 0) throw;  // wrong from the start; later it is what the network has learned
+    throw Failure("step {}: {}", step + 1, e.what());
   }
-  const Trace trace = network_.trace();
-  StepLosses losses{.task = loss.item(), .gmacs = trace.gmacs(), .penalty = trace.gmacs() / gmacs_unit_, .total = 0};
-  losses.total = losses.task + loss_.gmacs_lambda * losses.penalty;
-  if (!std::isfinite(losses.total)) explain(batch, step, losses.task);
+  StepLosses losses{.task = loss.item()};
+  if (!std::isfinite(losses.task)) explain(batch, step, losses.task);
   if (after_forward) after_forward(tape_);
   tape_.backward(loss);
-  if (loss_.gmacs_lambda != 0) add_gmacs_gradient(trace, loss_.gmacs_lambda / gmacs_unit_);
+  shapes_.end(batch, step, losses.task);
+  const Trace trace = network_.trace();  // of the mean sizes
+  losses.gmacs = trace.gmacs();
+  losses.penalty = losses.gmacs / gmacs_.unit();
+  losses.factor = gmacs_.factor();
+  losses.total = losses.task + losses.factor * losses.penalty;
+  if (losses.factor != 0) add_gmacs_gradient(trace, losses.factor / gmacs_.unit());
   return losses;
 }
 
@@ -65,6 +61,7 @@ StepLosses Stepper::step(const TensorBatch& batch, int64_t step) {
   optimizer_.step(step);
   try {
     network_.project();
+    if (shapes_.moves(step)) gmacs_.sizes_moved(network_, optimizer_, step);
   } catch (const Error& e) {
     throw Failure("step {}: after the update: {}", step + 1, e.what());
   }

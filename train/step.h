@@ -6,8 +6,10 @@
 #include "core/tape.h"
 #include "data/loader.h"
 #include "models/network.h"
+#include "train/gmacs_term.h"
 #include "train/optimizer.h"
 #include "train/setup.h"
+#include "train/shape_learning.h"
 #include "train/task.h"
 
 namespace tidepool {
@@ -15,14 +17,15 @@ namespace tidepool {
 struct StepLosses {
   double task = 0;     ///< the task's
   double gmacs = 0;    ///< multiply-adds of one image / 1e9
-  double penalty = 0;  ///< the same in the unit of loss.gmacs_unit: the GMACs term, before its factor lambda
-  double total = 0;    ///< task + lambda * penalty
+  double penalty = 0;  ///< the same in the unit of loss.gmacs_unit, or over the budget: the term before its factor
+  double factor = 0;   ///< lambda, or the multiplier of a budget
+  double total = 0;    ///< task + factor * penalty
 };
 
 class Stepper {
  public:
-  /// Network, task and optimizer outlive the stepper. With loss.gmacs_unit "initial" the unit is what the network costs
-  /// now.
+  /// Network, task and optimizer outlive the stepper. What the network costs now is its cost at step 0. Throws Error
+  /// where the optimizer's learner of shapes does not fit the network's operators.
   Stepper(Network& network, const Task& task, Optimizer& optimizer, const LossConfig& loss, uint64_t seed);
 
   /// Step number `step` (from 0) on a batch; its losses are those before the update. Throws Failure when the loss is
@@ -33,9 +36,8 @@ class Stepper {
   /// Forward and backward alone: gradients are left in the parameters.
   StepLosses gradients(const TensorBatch& batch, int64_t step);
 
-  /// The unit of the GMACs penalty, in 1e9; a run that is resumed has that of its first step.
-  double gmacs_unit() const { return gmacs_unit_; }
-  void set_gmacs_unit(double unit) { gmacs_unit_ = unit; }
+  GmacsTerm& gmacs_term() { return gmacs_; }
+  const ShapeLearning& shapes() const { return shapes_; }
 
   /// Called between backward and update.
   std::function<void()> after_backward;
@@ -48,14 +50,11 @@ class Stepper {
   Network& network_;
   const Task& task_;
   Optimizer& optimizer_;
-  LossConfig loss_;
-  double gmacs_unit_ = 1;
+  GmacsTerm gmacs_;
+  ShapeLearning shapes_;
   uint64_t seed_;
   Tape tape_;
 };
-
-/// Adds lambda * d gmacs / d parameter to the gradients of the shape parameters.
-void add_gmacs_gradient(const Trace& trace, double lambda);
 
 /// Runs the network in evaluation mode over a whole loader (made with training = false); projects its parameters first:
 /// an average of legal ones need not be legal. `predictions`, when given, gets every batch, and is finished. Stops

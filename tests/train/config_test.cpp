@@ -178,6 +178,29 @@ TEST_F(ConfigTest, ShapeParametersHaveAGroup) {
   EXPECT_EQ(config.optim.shape->schedule.warmup_epochs, 2);
   EXPECT_EQ(config.loss.gmacs_unit, GmacsUnit::kInitial);
   EXPECT_EQ(load_config_text(config.resolved.dump()).resolved.dump(), config.resolved.dump());
+  EXPECT_EQ(plain.optim.shape->learner.type, "gradient");
+  EXPECT_FALSE(plain.optim.shape->last_epoch || plain.optim.shape->normalize || plain.optim.shape->retrain_after);
+  EXPECT_FALSE(plain.loss.gmacs_target);
+  const Config budget = load_config_text(R"({"loss": {"gmacs_target": "initial"}})", "c", Sets{"loss.gmacs_rate=0.5"});
+  EXPECT_TRUE(budget.loss.target_is_initial());
+  EXPECT_EQ(budget.resolved["loss"]["gmacs_target"], "initial");
+  EXPECT_EQ(load_config_text("{}", "c", Sets{"loss.gmacs_target=initial"}).resolved["loss"]["gmacs_target"], "initial");
+  EXPECT_EQ(load_config_text("{}", "c", Sets{"loss.gmacs_target=0.02"}).loss.gmacs_target, 0.02);
+  EXPECT_TRUE(says(error_of(R"({"loss": {"gmacs_target": "initia"}})"),
+                   {"loss.gmacs_target: expected \"initial\" or number > 0 or null; got \"initia\"", "'initial'"}));
+  EXPECT_TRUE(says(error_of(R"({"loss": {"gmacs_target": 0}})"), {"loss.gmacs_target: expected", "got 0"}));
+  EXPECT_TRUE(says(error_of(R"({"loss": {"gmacs_target": 1, "gmacs_lambda": 0.5}})"),
+                   {"c.json:1:11: loss.gmacs_target", "gmacs_lambda 0, got 0.5"}));
+  EXPECT_TRUE(says(error_of(R"({"optim": {"shape": {"learner": {"type": "spsa"}}}})"),
+                   {"optim.shape.learner.type: expected one of differences, gradient, stochastic"}));
+  EXPECT_TRUE(says(error_of(R"({"optim": {"shape": {"learner": {"type": "gradient", "pairs": 2}}}})"),
+                   {"optim.shape.learner.pairs: gradient has no such key, but differences"}));
+  EXPECT_TRUE(says(error_of(R"({"optim": {"shape": {"learner": {"type": "stochastic", "sigma": 0}}}})"),
+                   {"optim.shape.learner.sigma: expected number > 0"}));
+  EXPECT_TRUE(says(error_of(R"({"optim": {"shape": {"first_epoch": 3, "last_epoch": 3}}})"),
+                   {"optim.shape.last_epoch: expected more than first_epoch, 3, got 3"}));
+  EXPECT_TRUE(says(error_of(R"({"optim": {"shape": {"retrain_after": 8}}, "train": {"epochs": 8}})"),
+                   {"optim.shape.retrain_after: expected fewer epochs than train.epochs, 8", "got 8"}));
   EXPECT_TRUE(says(error_of(R"({"optim": {"shape": {"match": "*"}}})"), {"c.json:1:22: optim.shape.match: unknown"}));
   EXPECT_TRUE(says(error_of(R"({"optim": {"shape": {"lr": -1}}})"), {"optim.shape.lr: expected number >= 0"}));
   EXPECT_TRUE(says(error_of(R"({"optim": {"name": "adamw", "shape": {"momentum": 0.5}}})"),

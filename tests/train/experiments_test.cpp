@@ -103,8 +103,8 @@ bool needs_pictures(const std::string& table) {
 }
 
 TEST_F(ExperimentsTest, EveryTableLoadsAtEveryScaleOnBothDataSets) {
-  EXPECT_EQ(table_names(),
-            (std::vector<std::string>{"1", "2", "3", "4", "ablation", "landscape", "pareto", "pooling", "softpool"}));
+  EXPECT_EQ(table_names(), (std::vector<std::string>{"1", "2", "3", "4", "ablation", "landscape", "method", "pareto",
+                                                     "pooling", "softpool"}));
   for (const std::string& name : table_names()) {
     if (needs_pictures(name)) continue;
     for (const Scale& scale : scales())
@@ -176,7 +176,7 @@ TEST_F(ExperimentsTest, Table1) {
   };
   EXPECT_EQ(rows("quick").size(), 8U);   // 4 data sets x 2 pools of VGG-16
   EXPECT_EQ(rows("toy").size(), 36U);    // three networks, and the penalty
-  EXPECT_EQ(rows("small").size(), 12U);  // with the penalty, VGG-16
+  EXPECT_EQ(rows("small").size(), 48U);  // of VGG-16: equal costs, other learners and other operators too
   EXPECT_EQ(rows("quick")[0].name, "plain-vgg16-human");
   EXPECT_EQ(rows("quick")[5].name, "tile-vgg16-dynopool");
   EXPECT_EQ(rows("quick")[5].baseline, "tile-vgg16-human");
@@ -230,20 +230,37 @@ TEST_F(ExperimentsTest, Table2ComparesEachNetworkWithItsOwn) {
     }
 }
 
+// Every fixed shape has the maps of its name and stays there; every cost has a human-designed network beside it.
 TEST_F(ExperimentsTest, LandscapesAreFixed) {
   PlanOptions o = options();
-  o.sets = {"model.width=0.0625"};
+  o.scale = "small";
   const TablePlan plan = plan_of("landscape", o);
-  std::set<std::string> shapes;
+  std::map<std::string, double> costs;
   for (const PlannedRun& run : plan.runs) {
+    const Row& row = plan.rows[run.row];
+    EXPECT_FALSE(row.learns_shape);
+    if (row.data != "plain" || run.seed != 1) continue;
+    const auto network = make_run_network(run.config);
+    costs[row.name] = network->trace().gmacs();
+    if (has(row.name, "human") || has(row.name, "width")) continue;
     EXPECT_EQ(run.config.optim.shape->lr, 0) << "a scale does not overwrite what the grid says";
-    EXPECT_FALSE(plan.rows[run.row].learns_shape);
-    if (plan.rows[run.row].data != "plain") continue;
     std::string text;
-    for (const auto& [slot, size] : make_run_network(run.config)->slot_shapes()) text += size.str() + " ";
-    shapes.insert(text);
+    for (const auto& [slot, size] : network->slot_shapes())
+      text += "-" + (size[0] == size[1] ? std::to_string(size[0]) : fmt::format("{}x{}", size[0], size[1]));
+    const std::string named = std::regex_replace(row.name, std::regex("plain-|costly-"), "");
+    EXPECT_TRUE(text == "-" + named || std::regex_replace(text, std::regex("-(\\d+)(?=-|$)"), "-$1x$1") == "-" + named)
+        << row.name << " has " << text;
   }
-  EXPECT_EQ(shapes.size(), plan.rows.size() / 2) << "of two data sets, and no shape twice";
+  EXPECT_EQ(costs.size(), 22U);
+  for (const auto& [name, cost] : costs) {
+    if (has(name, "human") || has(name, "width")) continue;
+    EXPECT_TRUE(std::any_of(costs.begin(), costs.end(),
+                            [&](const auto& other) {
+                              return (has(other.first, "human") || has(other.first, "width")) &&
+                                     std::abs(other.second / cost - 1) < 0.17;
+                            }))
+        << name << " costs " << cost;
+  }
 }
 
 // Every operator is a row, as its paper proposes it, or the caption says why not; and no two rows are one function.
@@ -362,7 +379,7 @@ TEST_F(ExperimentsTest, LabelsAreThoseOfTheConfig) {
   EXPECT_EQ(changed.pool, "avg (kernel 3, stride 2, padding 1), pool2 max");
   EXPECT_FALSE(changed.learns_shape);
   o.sets = {"model.conv_bias=true"};
-  EXPECT_EQ(plan_of("1", o).rows[0].model, "vgg16 (conv_bias true)");
+  EXPECT_EQ(plan_of("1", o).rows[0].model, "vgg16 (conv_bias true), width 0.125");  // rows differ in it
 }
 
 TEST_F(ExperimentsTest, TheSameFunctionIsToldByTheWeights) {

@@ -161,6 +161,41 @@ TEST(Report, NoIntervalOfZeroWidth) {
   EXPECT_TRUE(report_json(some_report())["rows"][2]["interval_reason"].is_null());
 }
 
+// A row with a budget is marked unless every seed ended within a twentieth of it.
+TEST(Report, EqualCostIsMarked) {
+  const TablePlan plan = make_plan(twelve_rows(), {.scale = "quick",
+                                                   .seeds = 2,
+                                                   .only = "plain-*",
+                                                   .data_set = "procedural",
+                                                   .sets = {"loss.gmacs_target=0.0200"},
+                                                   .out = "out"});
+  std::vector<RunOutcome> outcomes(plan.runs.size());
+  for (size_t i = 0; i < plan.runs.size(); ++i) {
+    const PlannedRun& run = plan.runs[i];
+    if (run.row > 2) continue;
+    RunResult result = result_of(0.1, Dims{8, 8});
+    if (run.row < 2) result.gmacs_target = 0.02;
+    result.gmacs = run.row == 1 && run.seed == 2 ? 0.0212 : 0.0196;
+    outcomes[i].result = result;
+  }
+  const Report report = make_report(plan, outcomes, kFacts);
+  EXPECT_EQ(report.rows[0].equal_cost, true);
+  EXPECT_EQ(report.rows[1].equal_cost, false);
+  EXPECT_EQ(report.rows[2].equal_cost, std::nullopt);
+  const std::string text = report_markdown(report);
+  EXPECT_TRUE(has(text, "0.0204\\*")) << text;
+  EXPECT_FALSE(has(text, "0.0196\\*")) << text;
+  EXPECT_TRUE(
+      has(text,
+          "rows with a budget of 0.02 are of equal cost where the GMACs at the end are within 5% of it, in every seed"))
+      << text;
+  const Json rows = report_json(report)["rows"];
+  EXPECT_EQ(rows[1]["equal_cost"], false);
+  EXPECT_TRUE(rows[2]["equal_cost"].is_null());
+  EXPECT_TRUE(has(report_csv(report), ",false,"));
+  EXPECT_FALSE(has(report_markdown(some_report()), "equal cost"));
+}
+
 // Captions too are read from the configs.
 TEST(Report, TheCaptionIsThatOfTheConfigs) {
   const auto text_of = [](const TableFile& table, std::vector<std::string> sets) {
@@ -324,8 +359,9 @@ TEST(Report, RowsOutsideTheScaleAreNamed) {
   const Report report = make_report(plan, std::vector<RunOutcome>(plan.runs.size()), kFacts);
   EXPECT_EQ(report.rows.size(), 8U);
   const std::string text = report_markdown(report);
-  EXPECT_TRUE(has(text, "**Not run**: 28 rows of the table: plain-vgg16-dynopool-gmacs, plain-resnet50-human")) << text;
-  EXPECT_TRUE(has(text, " and 16 more\n")) << text;
+  EXPECT_TRUE(has(text, "**Not run**: 136 rows of the table: plain-vgg16-dynopool-gmacs, plain-vgg16-human-width0.178"))
+      << text;
+  EXPECT_TRUE(has(text, " and 124 more\n")) << text;
 }
 
 TEST(Report, LatexHasNoLocalPaths) {

@@ -101,6 +101,102 @@ TEST_F(RunTest, WritesWhatCliMdPromises) {
   EXPECT_EQ(read.json(), result.json());
 }
 
+// mu as the log has it: that of the step's loss, from 0, and each follows from the one before and the cost.
+TEST_F(RunTest, ABudgetIsLoggedSavedAndResumed) {
+  const std::vector<std::string> sets{"loss.gmacs_lambda=0", "loss.gmacs_target=0.0005", "loss.gmacs_rate=0.1",
+                                      "optim.ema=null"};
+  const RunResult whole = train_run(config(sets), options("whole"));
+  EXPECT_EQ(whole.gmacs_target, 0.0005);
+  EXPECT_EQ(whole.json().at("gmacs_target"), 0.0005);
+  double mu = 0;
+  int lines = 0;
+  for (const Json& line : log_of(folder_ / "whole")) {
+    if (!line.contains("loss")) continue;
+    if (lines++ > 0) mu = std::max(0.0, mu + 0.1 * (line.at("gmacs_loss").get<double>() - 1));
+    EXPECT_NEAR(line.at("gmacs_multiplier").get<double>(), mu, 1e-12);
+    EXPECT_NEAR(line.at("loss").get<double>(),
+                line.at("task_loss").get<double>() + mu * line.at("gmacs_loss").get<double>(), 1e-12);
+  }
+  EXPECT_GT(mu, 0);
+  const SafetensorsFile last = read_safetensors(folder_ / "whole" / "last.safetensors");
+  EXPECT_NEAR(last.tensors.at("state/gmacs_multiplier").item(), std::max(0.0, mu + 0.1 * (whole.gmacs / 0.0005 - 1)),
+              1e-12);
+  EXPECT_FALSE(last.tensors.contains("state/gmacs_unit"));
+
+  RunOptions cut = options("parts");
+  int steps = 0;
+  cut.stop = [&] { return ++steps >= 5; };
+  EXPECT_FALSE(train_run(config(sets), cut).finished);
+  train_run(config(sets), options("parts", /*resume=*/true));
+  expect_same_tensors(folder_ / "whole" / "last.safetensors", folder_ / "parts" / "last.safetensors");
+
+  const RunResult initial = train_run(
+      config({"loss.gmacs_lambda=0", "loss.gmacs_target=initial", "loss.gmacs_control=projection", "optim.ema=null"}),
+      options("initial"));
+  EXPECT_EQ(log_of(folder_ / "initial").front().at("gmacs_loss"), 1);
+  EXPECT_FALSE(log_of(folder_ / "initial").front().contains("gmacs_multiplier"));
+  ASSERT_TRUE(initial.gmacs_target);
+  EXPECT_NEAR(initial.gmacs / *initial.gmacs_target, 1, 0.05);
+}
+
+// Stopped in the middle of an epoch, where the second stage begins, and behind that.
+TEST_F(RunTest, LearnersAndStagesResumeBitForBit) {
+  const std::vector<std::vector<std::string>> all{
+      {"optim.shape.learner.type=differences", "optim.shape.log=true", "optim.shape.normalize=0.9"},
+      {"optim.shape.learner.type=stochastic", "optim.shape.learner.estimate=score", "optim.groups.0.every=2"},
+      {"optim.shape.learner.type=stochastic", "optim.shape.retrain_after=2"}};
+  for (size_t i = 0; i < all.size(); ++i) {
+    SCOPED_TRACE(fmt::format("{}", fmt::join(all[i], " ")));
+    const std::string whole = fmt::format("whole{}", i);
+    train_run(config(all[i]), options(whole.c_str()));
+    const SafetensorsFile last = read_safetensors(folder_ / whole / "last.safetensors");
+    EXPECT_NE(last.tensors.at("pool1.alpha").values()[0], 2) << "the shapes were to move";
+    EXPECT_EQ(last.tensors.contains("state/shape/mean_loss"), i == 1);
+    for (const int stop_after : {4, 6, 8}) {
+      const std::string name = fmt::format("parts{}-{}", i, stop_after);
+      RunOptions cut = options(name.c_str());
+      int steps = 0;
+      cut.stop = [&] { return ++steps >= stop_after; };
+      EXPECT_FALSE(train_run(config(all[i]), cut).finished);
+      train_run(config(all[i]), options(name.c_str(), /*resume=*/true));
+      expect_same_tensors(folder_ / whole / "last.safetensors", folder_ / name / "last.safetensors");
+    }
+  }
+  EXPECT_TRUE(log_of(folder_ / "whole0").at(0).contains("shape_forwards"));
+}
+
+// The second stage is the training of a fresh network with the sizes that the first one found.
+TEST_F(RunTest, TheSecondStageTrainsAFreshNetworkWithTheSizesOfTheFirst) {
+  const Config c = config({"optim.shape.retrain_after=1", "optim.ema=null", "loss.gmacs_lambda=0", "data.val_images=16",
+                           "optim.groups.0.lr=0.3"});
+  const RunResult result = train_run(c, options("a"));
+  const SafetensorsFile last = read_safetensors(folder_ / "a" / "last.safetensors");
+  const auto network = make_run_network(c);
+  bool moved = false;
+  for (const Parameter& p : network->parameters())
+    if (p.kind == ParameterKind::shape) {
+      const Tensor& learned = last.tensors.at(p.name);
+      moved |= p.value.values() != learned.values();
+      p.value.copy_from(learned);
+    }
+  EXPECT_TRUE(moved);
+  network->project();
+  const auto task = make_task(c, *network);
+  const RunData data = open_data(c.data, {});
+  Loader loader(data.train, data.normalisation, loader_options(c, true));
+  const int64_t per_epoch = loader.batches();
+  Optimizer optimizer(c.optim, network->parameters(), per_epoch, 3 * per_epoch);
+  Stepper stepper(*network, *task, optimizer, c.loss, c.train.seed);
+  TensorBatch batch;
+  for (int64_t epoch = 1, step = per_epoch; epoch < 3; ++epoch) {
+    loader.start_epoch(epoch);
+    while (loader.next(batch)) stepper.step(batch, step++);
+  }
+  for (const auto& [name, value] : network->state()) EXPECT_EQ(value.values(), last.tensors.at(name).values()) << name;
+  EXPECT_TRUE(result.best) << "chosen in the second stage";
+  EXPECT_GT(std::stoll(read_safetensors(folder_ / "a" / "best.safetensors").metadata.at("step")), per_epoch);
+}
+
 // The unit is what the network cost at step 0, whatever it costs when a run is resumed.
 TEST_F(RunTest, ThePenaltyInUnitsOfItsInitialValue) {
   const std::vector<std::string> sets{"loss.gmacs_unit=initial", "optim.groups.0.lr=0.2"};
