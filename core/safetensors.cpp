@@ -1,14 +1,7 @@
 #include "core/safetensors.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <bit>
-#include <cerrno>
-#include <cmath>
-#include <cstring>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
@@ -16,6 +9,7 @@
 
 #include "core/atomic_file.h"
 #include "core/error.h"
+#include "core/input_file.h"
 #include "core/text.h"
 
 namespace tidepool {
@@ -45,67 +39,12 @@ const char* type_name(DType dtype) {
   return "?";
 }
 
-// A file open for reading.
-class Input {
- public:
-  explicit Input(const fs::path& path) : path_(path.string()) {
-    // O_NONBLOCK: opening a pipe must not wait for its writer.
-    descriptor_ = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (descriptor_ < 0) {
-      const int code = errno;
-      if (code == ENOENT || code == ENOTDIR) throw Error("{}: no such file", path_);
-      throw Error("{}: cannot be read: {}", path_, std::strerror(code));
-    }
-    struct stat status = {};
-    if (fstat(descriptor_, &status) != 0 || !S_ISREG(status.st_mode)) {
-      close(descriptor_);
-      throw Error("{}: is {}, not a safetensors file", path_, S_ISDIR(status.st_mode) ? "a folder" : "no regular file");
-    }
-    size_ = static_cast<uint64_t>(status.st_size);
-  }
-  ~Input() { close(descriptor_); }
-  Input(const Input&) = delete;
-  Input& operator=(const Input&) = delete;
-
-  const std::string& path() const { return path_; }
-  uint64_t size() const { return size_; }
-
-  void read(uint64_t offset, void* to, uint64_t bytes) const {
-    char* at = static_cast<char*>(to);
-    while (bytes > 0) {
-      const ssize_t got = pread(descriptor_, at, std::min<uint64_t>(bytes, 1u << 30), static_cast<off_t>(offset));
-      if (got < 0 && errno == EINTR) continue;
-      if (got < 0) throw Failure("{}: cannot be read: {}", path_, std::strerror(errno));
-      if (got == 0) throw Failure("{}: became shorter while it was read", path_);
-      at += got;
-      offset += static_cast<uint64_t>(got);
-      bytes -= static_cast<uint64_t>(got);
-    }
-  }
-
- private:
-  std::string path_;
-  int descriptor_ = -1;
-  uint64_t size_ = 0;
-};
-
 struct Entry {
   std::string name;
   const TypeName* type = nullptr;
   Dims shape;
   uint64_t begin = 0, end = 0;
 };
-
-// IEEE 754 binary16, all of whose values f32 has.
-float from_half(uint16_t bits) {
-  const uint32_t sign = uint32_t{bits} >> 15 << 31, exponent = bits >> 10 & 31u, fraction = bits & 1023u;
-  if (exponent == 0) {  // zero and subnormals
-    const float value = std::ldexp(static_cast<float>(fraction), -24);
-    return sign ? -value : value;
-  }
-  const uint32_t wide = exponent == 31 ? 255 : exponent + (127 - 15);
-  return std::bit_cast<float>(sign | wide << 23 | fraction << 13);
-}
 
 json parse_header(const std::string& path, const std::string& text) {
   std::vector<std::set<std::string>> keys;  // of the objects that are open
@@ -194,7 +133,7 @@ Entry parse_entry(const std::string& path, const std::string& name, const json& 
 }  // namespace
 
 SafetensorsFile read_safetensors(const fs::path& path) {
-  const Input input(path);
+  const InputFile input(path, "safetensors file");
   const std::string& where = input.path();
   if (input.size() < 8)
     throw Error("{}: not a safetensors file: expected 8 bytes of header length, got {} bytes in all", where,
@@ -242,7 +181,7 @@ SafetensorsFile read_safetensors(const fs::path& path) {
     if (entry.type->name == kHalf) {
       std::vector<uint16_t> halves(static_cast<size_t>(t.numel()));
       input.read(data_begin + entry.begin, halves.data(), entry.end - entry.begin);
-      std::transform(halves.begin(), halves.end(), t.mutable_data<float>(), from_half);
+      std::transform(halves.begin(), halves.end(), t.mutable_data<float>(), float_from_half);
     } else {
       input.read(data_begin + entry.begin, t.mutable_raw(), entry.end - entry.begin);
     }

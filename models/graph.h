@@ -1,6 +1,6 @@
 // A network as a graph: named nodes of operators with their inputs. A model file builds it once through GraphBuilder;
 // its topology is fixed, its sizes are not (DynOPool changes them while it trains). A graph holds no tensors: Network
-// does, and passes over the graph run it, trace it, fuse it.
+// does, and passes over the graph run it, trace it, fuse it, export it.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -22,6 +22,11 @@
 #include "layers/trace.h"
 
 namespace tidepool {
+
+namespace onnx {
+class Graph;
+struct Value;
+}  // namespace onnx
 
 struct NetworkOptions {
   std::string name = "vgg16";
@@ -75,6 +80,10 @@ class NodeOperator {
   /// The map after it; appends the node's row to `trace`, and rows of what multiplies inside it before.
   virtual TracedShape trace(std::span<const TracedShape> x, const NodeTensors& tensors, const std::string& name,
                             Trace& trace) const = 0;
+  /// What the node computes in evaluation, of values `x` whose maps have these shapes (of one image), as standard ONNX
+  /// operators. Throws Error where it cannot be said by them.
+  virtual onnx::Value to_onnx(onnx::Graph& graph, std::span<const onnx::Value> x, std::span<const Dims> shapes,
+                              const NodeTensors& tensors) const = 0;
   /// Brings parameters back into their legal range.
   virtual void project(std::span<const Dims> /*x*/, const NodeTensors& /*tensors*/) const {}
 };

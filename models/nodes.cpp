@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "core/onnx.h"
 #include "core/tape.h"
 #include "layers/add.h"
 #include "layers/concat.h"
@@ -10,6 +11,7 @@
 #include "layers/global_avg.h"
 #include "layers/init.h"
 #include "layers/linear.h"
+#include "layers/pool/onnx.h"
 #include "layers/resize.h"
 #include "layers/stochastic_depth.h"
 
@@ -27,6 +29,25 @@ TracedShape row(Trace& trace, const std::string& name, const std::string& kind, 
                 int64_t parameters = 0) {
   trace.layers.push_back({.name = name, .kind = kind, .output = y, .parameters = parameters});
   return y;
+}
+
+onnx::Value resize_as_onnx(const onnx::Value& x, const Dims& shape, const Dims& size, bool bilinear) {
+  if (Dims(std::span(shape.begin() + 2, shape.end())) == size) return x;
+  if (!bilinear) {  // floor(o n / m): Resize rounds n / m
+    onnx::Value y = x;
+    for (int i = 0; i < size.rank(); ++i) {
+      std::vector<int64_t> from;
+      for (int64_t o = 0; o < size[i]; ++o) from.push_back(o * shape[2 + i] / size[i]);
+      y = onnx::gather(y, 2 + i, x.graph->integers(from));
+    }
+    return y;
+  }
+  std::vector<int64_t> axes;
+  for (int i = 0; i < size.rank(); ++i) axes.push_back(2 + i);
+  const onnx::Value absent{x.graph, ""}, sizes = x.graph->integers({size.begin(), size.end()});
+  return x.graph->node(
+      "Resize", {x, absent, absent, sizes},
+      {{"mode", std::string("linear")}, {"coordinate_transformation_mode", std::string("half_pixel")}, {"axes", axes}});
 }
 
 }  // namespace
@@ -74,6 +95,23 @@ TracedShape ConvNode::trace(std::span<const TracedShape> x, const NodeTensors& t
   return out;
 }
 
+onnx::Value ConvNode::to_onnx(onnx::Graph& g, std::span<const onnx::Value> x, std::span<const Dims> shapes,
+                              const NodeTensors& tensors) const {
+  const auto rank = static_cast<std::ptrdiff_t>(shapes[0].rank() - 2);
+  const auto axes = [&](const std::array<int64_t, 3>& of) {
+    return std::vector<int64_t>(of.begin(), of.begin() + rank);
+  };
+  std::vector<int64_t> pads = axes(options_.padding);
+  for (const int64_t after : axes(options_.padding)) pads.push_back(after);
+  std::vector<onnx::Value> inputs{x[0], g.constant(tensors.parameters[0], "weight")};
+  if (bias_) inputs.push_back(g.constant(tensors.parameters[1], "bias"));
+  return g.node("Conv", inputs,
+                {{"strides", axes(options_.stride)},
+                 {"pads", pads},
+                 {"dilations", axes(options_.dilation)},
+                 {"group", options_.groups}});
+}
+
 // -- batch norm, activation
 
 std::vector<ParameterSpec> BatchNormNode::parameters(std::span<const Dims> x) const {
@@ -89,6 +127,14 @@ std::vector<BufferSpec> BatchNormNode::buffers(std::span<const Dims> x) const {
 Tensor BatchNormNode::run(std::span<const Tensor> x, const NodeTensors& tensors, const ForwardMode& mode) const {
   return batch_norm(x[0], tensors.parameters[0], tensors.parameters[1], tensors.buffers[0], tensors.buffers[1],
                     options(mode.training, Act::none));
+}
+
+onnx::Value BatchNormNode::to_onnx(onnx::Graph& g, std::span<const onnx::Value> x, std::span<const Dims> /*shapes*/,
+                                   const NodeTensors& tensors) const {
+  return g.node("BatchNormalization",
+                {x[0], g.constant(tensors.parameters[0], "weight"), g.constant(tensors.parameters[1], "bias"),
+                 g.constant(tensors.buffers[0], "running_mean"), g.constant(tensors.buffers[1], "running_var")},
+                {{"epsilon", eps_}});
 }
 
 TracedShape BatchNormNode::trace(std::span<const TracedShape> x, const NodeTensors& tensors, const std::string& name,
@@ -108,9 +154,28 @@ TracedShape ActivationNode::trace(std::span<const TracedShape> x, const NodeTens
   return row(trace, name, kind(), x[0]);
 }
 
+onnx::Value ActivationNode::to_onnx(onnx::Graph& g, std::span<const onnx::Value> x, std::span<const Dims> /*shapes*/,
+                                    const NodeTensors& /*tensors*/) const {
+  switch (act_) {
+    case Act::none:
+      return x[0];
+    case Act::relu:
+      return onnx::relu(x[0]);
+    case Act::relu6:
+      return g.node("Clip", {x[0], g.number(0), g.number(6)});
+    case Act::silu:
+      return x[0] * onnx::sigmoid(x[0]);
+    case Act::hardswish:
+      return g.node("HardSwish", {x[0]});
+    case Act::sigmoid:
+      return onnx::sigmoid(x[0]);
+  }
+  throw Error("{} has no ONNX form: it cannot be exported", name_of(act_));
+}
+
 // -- pooling
 
-PoolNode::PoolNode(const Json& config, bool exact) : exact_(exact) {
+PoolNode::PoolNode(const Json& config, bool exact) : config_(config), exact_(exact) {
   const nlohmann::json plain = config;
   op_ = make_pool_operator(plain);
   kind_ = plain.at("type").get<std::string>();
@@ -138,6 +203,11 @@ TracedShape PoolNode::trace(std::span<const TracedShape> x, const NodeTensors& t
     rest -= trace.layers[i].parameters;  // of a convolution inside it, which has a row of its own
   }
   return row(trace, name, kind_, y, rest);
+}
+
+onnx::Value PoolNode::to_onnx(onnx::Graph& g, std::span<const onnx::Value> x, std::span<const Dims> shapes,
+                              const NodeTensors& tensors) const {
+  return pool_as_onnx(g, x[0], shapes[0], config_, *op_, tensors.parameters);
 }
 
 void PoolNode::project(std::span<const Dims> x, const NodeTensors& tensors) const {
@@ -169,6 +239,12 @@ class LinearNode final : public NodeOperator {
                             .macs_per_position = tensors.parameters[0].numel()});
     return out;
   }
+  onnx::Value to_onnx(onnx::Graph& g, std::span<const onnx::Value> x, std::span<const Dims> /*shapes*/,
+                      const NodeTensors& tensors) const override {
+    return g.node("Gemm",
+                  {x[0], g.constant(tensors.parameters[0], "weight"), g.constant(tensors.parameters[1], "bias")},
+                  {{"transB", int64_t{1}}});
+  }
 
  private:
   int64_t out_;
@@ -196,6 +272,11 @@ class GlobalAvgNode final : public NodeOperator {
     if (keep_rank_) y.lengths.assign(x[0].lengths.size(), TracedLength{.value = 1, .slopes = {}});
     return row(trace, name, kind(), y);
   }
+  onnx::Value to_onnx(onnx::Graph& g, std::span<const onnx::Value> x, std::span<const Dims> /*shapes*/,
+                      const NodeTensors& /*tensors*/) const override {
+    const onnx::Value y = g.node("GlobalAveragePool", {x[0]});
+    return keep_rank_ ? y : g.node("Flatten", {y});
+  }
 
  private:
   bool keep_rank_;
@@ -220,6 +301,10 @@ class FlattenNode final : public NodeOperator {
     for (const TracedLength& length : x[0].lengths) y.c *= length.value;
     return row(trace, name, kind(), y);
   }
+  onnx::Value to_onnx(onnx::Graph& g, std::span<const onnx::Value> x, std::span<const Dims> /*shapes*/,
+                      const NodeTensors& /*tensors*/) const override {
+    return g.node("Flatten", {x[0]});
+  }
 };
 
 class DropoutNode final : public NodeOperator {
@@ -234,6 +319,10 @@ class DropoutNode final : public NodeOperator {
                     Trace& trace) const override {
     return row(trace, name, kind(), x[0]);
   }
+  onnx::Value to_onnx(onnx::Graph& /*graph*/, std::span<const onnx::Value> x, std::span<const Dims> /*shapes*/,
+                      const NodeTensors& /*tensors*/) const override {
+    return x[0];
+  }
 
  private:
   double p_;
@@ -241,10 +330,10 @@ class DropoutNode final : public NodeOperator {
 };
 
 // Of maps alone, without parameters: `apply` of the inputs; the result has the lengths of input `like`.
-template <class F>
+template <class F, class Form>
 class MapNode final : public NodeOperator {
  public:
-  MapNode(const char* kind, size_t like, F apply) : kind_(kind), like_(like), apply_(apply) {}
+  MapNode(const char* kind, size_t like, F apply, Form form) : kind_(kind), like_(like), apply_(apply), form_(form) {}
   std::string kind() const override { return kind_; }
   Tensor run(std::span<const Tensor> x, const NodeTensors& /*tensors*/, const ForwardMode& /*mode*/) const override {
     return apply_(x);
@@ -255,12 +344,22 @@ class MapNode final : public NodeOperator {
     y.lengths = x[like_].lengths;
     return row(trace, name, kind_, y);
   }
+  onnx::Value to_onnx(onnx::Graph& /*graph*/, std::span<const onnx::Value> x, std::span<const Dims> shapes,
+                      const NodeTensors& /*tensors*/) const override {
+    return form_(x, shapes);
+  }
 
  private:
   const char* kind_;
   size_t like_;
   F apply_;
+  Form form_;
 };
+
+template <class F, class Form>
+std::unique_ptr<NodeOperator> map_node(const char* kind, size_t like, F apply, Form form) {
+  return std::make_unique<MapNode<F, Form>>(kind, like, apply, form);
+}
 
 class ConcatNode final : public NodeOperator {
  public:
@@ -273,6 +372,10 @@ class ConcatNode final : public NodeOperator {
     TracedShape y = x[0];
     for (size_t i = 1; i < x.size(); ++i) y.c += x[i].c;
     return row(trace, name, kind(), y);
+  }
+  onnx::Value to_onnx(onnx::Graph& g, std::span<const onnx::Value> x, std::span<const Dims> /*shapes*/,
+                      const NodeTensors& /*tensors*/) const override {
+    return g.node("Concat", {x.begin(), x.end()}, {{"axis", int64_t{1}}});
   }
 };
 
@@ -294,23 +397,28 @@ std::unique_ptr<NodeOperator> stochastic_depth_node(double p) {
   return std::make_unique<DropoutNode>(p, true);
 }
 std::unique_ptr<NodeOperator> add_node() {
-  const auto apply = [](std::span<const Tensor> x) { return add_maps(x[0], x[1]); };
-  return std::make_unique<MapNode<decltype(apply)>>("add", 0, apply);
+  return map_node(
+      "add", 0, [](std::span<const Tensor> x) { return add_maps(x[0], x[1]); },
+      [](std::span<const onnx::Value> x, std::span<const Dims> /*shapes*/) { return x[0] + x[1]; });
 }
 std::unique_ptr<NodeOperator> gate_node() {
-  const auto apply = [](std::span<const Tensor> x) { return gate(x[0], x[1]); };
-  return std::make_unique<MapNode<decltype(apply)>>("gate", 0, apply);
+  return map_node(
+      "gate", 0, [](std::span<const Tensor> x) { return gate(x[0], x[1]); },
+      [](std::span<const onnx::Value> x, std::span<const Dims> /*shapes*/) { return x[0] * x[1]; });
 }
 std::unique_ptr<NodeOperator> concat_node() {
   return std::make_unique<ConcatNode>();
 }
 std::unique_ptr<NodeOperator> resize_like_node(bool bilinear) {
-  const auto apply = [bilinear](std::span<const Tensor> x) {
-    const Dims& like = x[1].shape();
-    return resize(x[0], Dims(std::span(like.begin() + 2, like.end())),
-                  bilinear ? ResizeMode::bilinear : ResizeMode::nearest);
-  };
-  return std::make_unique<MapNode<decltype(apply)>>("resize", 1, apply);
+  const auto size_of = [](const Dims& like) { return Dims(std::span(like.begin() + 2, like.end())); };
+  return map_node(
+      "resize", 1,
+      [bilinear, size_of](std::span<const Tensor> x) {
+        return resize(x[0], size_of(x[1].shape()), bilinear ? ResizeMode::bilinear : ResizeMode::nearest);
+      },
+      [bilinear, size_of](std::span<const onnx::Value> x, std::span<const Dims> shapes) {
+        return resize_as_onnx(x[0], shapes[0], size_of(shapes[1]), bilinear);
+      });
 }
 
 }  // namespace tidepool

@@ -17,6 +17,8 @@ class ConvNode final : public NodeOperator {
   Tensor run(std::span<const Tensor> x, const NodeTensors& tensors, const ForwardMode& mode) const override;
   TracedShape trace(std::span<const TracedShape> x, const NodeTensors& tensors, const std::string& name,
                     Trace& trace) const override;
+  onnx::Value to_onnx(onnx::Graph& graph, std::span<const onnx::Value> x, std::span<const Dims> shapes,
+                      const NodeTensors& tensors) const override;
   const ConvOptions& options() const { return options_; }
 
  private:
@@ -35,6 +37,8 @@ class BatchNormNode final : public NodeOperator {
   Tensor run(std::span<const Tensor> x, const NodeTensors& tensors, const ForwardMode& mode) const override;
   TracedShape trace(std::span<const TracedShape> x, const NodeTensors& tensors, const std::string& name,
                     Trace& trace) const override;
+  onnx::Value to_onnx(onnx::Graph& graph, std::span<const onnx::Value> x, std::span<const Dims> shapes,
+                      const NodeTensors& tensors) const override;
   BatchNormOptions options(bool training, Act act) const { return {momentum_, eps_, training, act}; }
 
  private:
@@ -48,6 +52,8 @@ class ActivationNode final : public NodeOperator {
   Tensor run(std::span<const Tensor> x, const NodeTensors& tensors, const ForwardMode& mode) const override;
   TracedShape trace(std::span<const TracedShape> x, const NodeTensors& tensors, const std::string& name,
                     Trace& trace) const override;
+  onnx::Value to_onnx(onnx::Graph& graph, std::span<const onnx::Value> x, std::span<const Dims> shapes,
+                      const NodeTensors& tensors) const override;
   Act act() const { return act_; }
 
  private:
@@ -63,12 +69,15 @@ class PoolNode final : public NodeOperator {
   Tensor run(std::span<const Tensor> x, const NodeTensors& tensors, const ForwardMode& mode) const override;
   TracedShape trace(std::span<const TracedShape> x, const NodeTensors& tensors, const std::string& name,
                     Trace& trace) const override;
+  onnx::Value to_onnx(onnx::Graph& graph, std::span<const onnx::Value> x, std::span<const Dims> shapes,
+                      const NodeTensors& tensors) const override;
   void project(std::span<const Dims> x, const NodeTensors& tensors) const override;
   const PoolOperator& op() const { return *op_; }
   PoolMode pool_mode(const ForwardMode& mode) const;
 
  private:
   std::string kind_;
+  Json config_;
   std::unique_ptr<PoolOperator> op_;
   bool exact_;
 };

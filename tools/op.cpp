@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/safetensors.h"
 #include "core/tape.h"
+#include "layers/pool/onnx.h"
 #include "layers/pool/prepared.h"
 #include "tools/command.h"
 #include "tools/pool_request.h"
@@ -101,6 +102,17 @@ int run(const Call& call) {
   for (const ParameterSpec& spec : given)
     if (const Tensor value = brought(spec)) tensors.push_back(value.to(device));
 
+  if (call.given("onnx")) {
+    if (mode.training) throw Error("--onnx: an exported operator evaluates; expected no \"training\"");
+    if (tensors.size() > parameters.size())
+      throw Error("--onnx: [{}] an exported operator takes no tensor '{}'", name, given[0].name);
+    onnx::Graph graph;
+    const Json keys = config;
+    graph.output(pool_as_onnx(graph, graph.input("x", x.shape()), x.shape(), keys, *op, parameters), "y",
+                 op->output_shape(x.shape(), parameters));
+    graph.write(call.path("onnx"));
+  }
+
   SafetensorsFile result;
   if (!with_grad) {
     result.tensors["y"] = op->forward(x, tensors, mode);
@@ -163,6 +175,9 @@ const Registered registered({
             {.name = "grad",
              .value = "FILE",
              .help = "safetensors with dy, of y's shape and x's type: runs the backward"},
+            {.name = "onnx",
+             .value = "FILE",
+             .help = "writes the operator, for maps of x's size, as an ONNX graph too"},
             seed_option("0", "seed of start values and, in training, of draws"),
             device_option(),
             json_option(),

@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/key_schema.h"
+#include "layers/pool/onnx.h"
 #include "layers/pool/outside.h"
 #include "layers/pool/prepared.h"
 #include "tools/command.h"
@@ -45,6 +46,25 @@ std::string bytes_text(const PoolDescription& op) {
   return text;
 }
 
+// The standard ONNX operators that an exported one is made of, in the same case; empty where it has no ONNX form.
+std::vector<std::string> onnx_operators(const PoolDescription& op) {
+  if (!has_onnx_form(op.name)) return {};
+  const int rank = std::find(op.ranks.begin(), op.ranks.end(), 2) != op.ranks.end() ? 2 : op.ranks.front();
+  Dims x = Dims::filled(2 + rank, 32);
+  x[0] = 1;
+  x[1] = 4;
+  const nlohmann::json config = config_for_factor(op, kFactor, x);
+  const auto made = make_pool_operator(config);
+  onnx::Graph graph;
+  pool_as_onnx(graph, graph.input("x", x), x, Json(config), *made, start_values(*made, x, DType::f32, 0));
+  return {graph.operators().begin(), graph.operators().end()};
+}
+
+std::string onnx_text(const PoolDescription& op) {
+  const std::vector<std::string> names = onnx_operators(op);
+  return names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", "));
+}
+
 Json describe(const PoolDescription& op) {
   Json keys = Json::array();
   for (const Key& key : op.keys)
@@ -54,9 +74,17 @@ Json describe(const PoolDescription& op) {
     const auto kept = kept_bytes(op, dtype);
     bytes[name_of(dtype)] = kept ? Json(kept->per_element()) : Json(nullptr);
   }
-  return {{"name", op.name},       {"ranks", op.ranks},       {"keys", keys},      {"parameters", op.parameters},
-          {"formula", op.formula}, {"gradient", op.gradient}, {"keeps", op.keeps}, {"kept_bytes_per_element", bytes},
-          {"source", op.source},   {"notes", op.notes}};
+  return {{"name", op.name},
+          {"ranks", op.ranks},
+          {"keys", keys},
+          {"parameters", op.parameters},
+          {"formula", op.formula},
+          {"gradient", op.gradient},
+          {"keeps", op.keeps},
+          {"kept_bytes_per_element", bytes},
+          {"source", op.source},
+          {"notes", op.notes},
+          {"onnx", onnx_operators(op)}};
 }
 
 std::string tensors_text(const PoolDescription& op, const char* quote) {
@@ -70,9 +98,9 @@ std::string one_as_text(const PoolDescription& op) {
   std::string text = fmt::format(
       "{}\n  forward   {}\n  gradient  {}\n  keeps     {}\n  bytes     {} kept an element of x (measured at factor "
       "{})\n"
-      "  ranks     {}\n  tensors   {}\n  source    {}\n",
+      "  ranks     {}\n  tensors   {}\n  onnx      {}\n  source    {}\n",
       op.name, op.formula, op.gradient, op.keeps, bytes_text(op), kFactor, fmt::join(op.ranks, ", "),
-      tensors_text(op, ""), op.source);
+      tensors_text(op, ""), onnx_text(op), op.source);
   if (!op.notes.empty()) text += fmt::format("  notes     {}\n", op.notes);
   std::vector<std::vector<std::string>> rows;
   for (const Key& key : op.keys)
@@ -114,9 +142,9 @@ std::string one_as_markdown(const PoolDescription& op) {
   std::string text = fmt::format(
       "## `{}`\n\n```text\nforward   {}\ngradient  {}\n```\n\n{}. Ranks: {}. Tensors: {}. Kept for the backward: {} "
       "(bytes "
-      "an element of x: {}).\n",
+      "an element of x: {}). ONNX: {}.\n",
       op.name, op.formula, op.gradient, escape_markdown(op.source), fmt::join(op.ranks, ", "), tensors_text(op, "`"),
-      escape_markdown(op.keeps), bytes_text(op));
+      escape_markdown(op.keeps), bytes_text(op), onnx_text(op));
   if (!op.notes.empty()) text += fmt::format("\n{}\n", escape_markdown(op.notes));
   text += uses_as_markdown(op);
   std::vector<std::vector<std::string>> rows;
@@ -139,7 +167,8 @@ std::string page(const std::vector<const PoolDescription*>& operators) {
       "by\n"
       "the names that they have in a checkpoint. What is kept is measured: the bytes that one training forward leaves "
       "on\n"
-      "the tape, over the elements of x, at the defaults and a factor of 2.\n\n";
+      "the tape, over the elements of x, at the defaults and a factor of 2. *ONNX* are the standard operators that\n"
+      "`tidepool export` writes for it there, \"none\" where it cannot be exported.\n\n";
   std::vector<std::vector<std::string>> rows;
   for (const PoolDescription* op : operators)
     rows.push_back({fmt::format("[`{0}`](#{0})", op->name), fmt::format("{}", fmt::join(op->ranks, ", ")),

@@ -176,10 +176,10 @@ struct ModelConfig {
         .or_null()
         .as_written()
         .described_in("operators.schema.json", "docs/operators.md");
-    k.text(
-         "init", init,
-         "Weights to start from: a safetensors file (a state dict of torchvision, a checkpoint) or a run directory. Of "
-         "a run with a moving average it is that. null: random initial values.")
+    k.text("init", init,
+           "Weights to start from: a state dict of torchvision (safetensors, or as torch.save writes it), a checkpoint "
+           "or "
+           "a run directory. Of a run with a moving average it is that. null: random initial values.")
         .or_null();
     k.flag(
         "strict", strict,

@@ -490,6 +490,7 @@ class Run {
             {"step", std::to_string(step_)},
             {"config", config_.resolved.dump()},
             {"normalize", data_.normalize.dump()},
+            {"classes", class_names(*data_.test).dump()},
             {"progress", progress.dump()}};
   }
 

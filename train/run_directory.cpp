@@ -12,6 +12,7 @@
 #include <set>
 
 #include "core/atomic_file.h"
+#include "core/torch_file.h"
 
 namespace tidepool {
 namespace fs = std::filesystem;
@@ -240,7 +241,7 @@ void load_init(const ModelConfig& config, Network& network) {
   }
   const SafetensorsFile file = [&] {
     try {
-      return read_safetensors(path);
+      return is_torch_file(path) ? read_torch_file(path) : read_safetensors(path);
     } catch (const Error& e) {
       throw Error("model.init: {}", e.what());
     }

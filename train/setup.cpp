@@ -78,6 +78,16 @@ RunData open_data(const DataConfig& config, const std::filesystem::path& root) {
   return data;
 }
 
+Json class_names(const Dataset& dataset) {
+  Json names = Json::array();
+  for (int32_t label = 0; label < dataset.classes(); ++label) {
+    const std::string_view name = dataset.class_name(label);
+    if (name.empty()) return Json::array();
+    names.push_back(std::string(name));
+  }
+  return names;
+}
+
 LoaderOptions loader_options(const Config& config, bool training) {
   return {.batch = config.train.batch,
           .dtype = run_dtype(config),

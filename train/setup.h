@@ -36,6 +36,9 @@ Json stated_normalize(const DataConfig& config);
 /// The same with "measure" measured, in a pass over the images trained on; `root` as for open_data.
 Json measured_normalize(const DataConfig& config, const std::filesystem::path& root);
 
+/// What each class means, as a list of texts; empty where the data set does not know them all.
+Json class_names(const Dataset& dataset);
+
 LoaderOptions loader_options(const Config& config, bool training);
 
 /// f32, bf16 or f64 from train.dtype.

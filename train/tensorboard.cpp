@@ -3,53 +3,16 @@
 #include <array>
 #include <bit>
 #include <chrono>
-#include <cstring>
 
 #include "core/error.h"
+#include "core/protobuf.h"
 #include "data/png.h"
 
 namespace tidepool {
 namespace {
 
 namespace fs = std::filesystem;
-
-// Protocol buffers: a field is its number and kind, then a number of 7 bits per byte, 4 or 8 bytes, or a length and so
-// many bytes.
-enum class Wire : uint64_t { kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5 };
-
-std::string varint(uint64_t value) {
-  std::string bytes;
-  for (; value >= 128; value >>= 7) bytes += static_cast<char>(value | 128);
-  bytes += static_cast<char>(value);
-  return bytes;
-}
-
-std::string key(int field, Wire wire) {
-  return varint(static_cast<uint64_t>(field) << 3 | static_cast<uint64_t>(wire));
-}
-
-// The bytes of a number, the lowest first.
-template <class Number>
-std::string little_endian(Number value) {
-  std::string bytes(sizeof value, '\0');
-  std::memcpy(bytes.data(), &value, sizeof value);
-  if constexpr (std::endian::native == std::endian::big) bytes = std::string(bytes.rbegin(), bytes.rend());
-  return bytes;
-}
-
-std::string whole(int field, int64_t value) {
-  return key(field, Wire::kVarint) + varint(static_cast<uint64_t>(value));
-}
-std::string f32(int field, double value) {
-  return key(field, Wire::kFixed32) + little_endian(static_cast<float>(value));
-}
-std::string f64(int field, double value) {
-  return key(field, Wire::kFixed64) + little_endian(value);
-}
-// A string, or a message within this one.
-std::string bytes(int field, std::string_view value) {
-  return key(field, Wire::kBytes) + varint(value.size()) + std::string(value);
-}
+using protobuf::bytes, protobuf::f32, protobuf::f64, protobuf::little_endian, protobuf::whole;
 
 // Numbers of the fields.
 namespace event {

@@ -5,6 +5,7 @@
 #include "layers/pool/bands.h"
 #include "layers/pool/max.h"
 #include "layers/pool/operator.h"
+#include "layers/pool/tables.h"
 #include "layers/pool/window_kernels.h"
 
 namespace tidepool {
@@ -46,20 +47,9 @@ struct MaxBlurOptions : Options {
   }
 };
 
-/// Row k of Pascal's triangle over its sum.
-std::vector<double> binomial(int64_t k) {
-  std::vector<double> row{1.0};
-  for (int64_t i = 1; i < k; ++i) {
-    row.push_back(0.0);
-    for (size_t j = row.size() - 1; j > 0; --j) row[j] = (row[j] + row[j - 1]) / 2;
-    row[0] /= 2;
-  }
-  return row;
-}
-
 /// The filter on an axis of n positions with a stride: absent positions are those that a mirror at the border shows.
 BandMatrix filter_matrix(int64_t n, int64_t k, int64_t stride) {
-  const std::vector<double> taps = binomial(k);
+  const std::vector<double> taps = binomial_taps(k);
   const int64_t left = (k - 1) / 2;
   BandMatrix matrix{.n = n, .rows = {}, .weights = {}};
   const auto mirrored = [n](int64_t at) { return at < 0 ? -at : at >= n ? 2 * (n - 1) - at : at; };

@@ -7,6 +7,7 @@
 #include "layers/pool/fourier.h"
 #include "layers/pool/geometry.h"
 #include "layers/pool/operator.h"
+#include "layers/pool/tables.h"
 
 namespace tidepool {
 namespace {
@@ -42,22 +43,10 @@ struct DiffStridePlan {
 
   bool real(size_t axis) const { return static_cast<int>(axis) >= 3 - rank; }
   /// The argument of the mask's clamp at frequency k.
-  double argument(size_t axis, int64_t k) const {
-    return (smoothness + static_cast<double>(n[axis]) / (2 * stride[axis]) - static_cast<double>(k)) / smoothness;
-  }
+  double argument(size_t axis, int64_t k) const { return mask_argument(n[axis], stride[axis], smoothness, k); }
   Spectrum mask(size_t axis) const {
     if (!real(axis)) return Spectrum::crop(1, 1);
-    Spectrum s{.n = n[axis], .m = m[axis], .flat = -1, .from = 0, .ramp = {}, .same = false};
-    for (int64_t k = 0; k <= Spectrum::highest(s.m); ++k) {
-      const double a = argument(axis, k);
-      if (a <= 0) break;
-      if (a >= 1)
-        s.flat = k;
-      else
-        s.ramp.push_back(a);
-    }
-    s.from = s.flat + 1;
-    return s;
+    return masked_spectrum(n[axis], m[axis], stride[axis], smoothness);
   }
   /// d mask / d stride, as weights of the frequencies.
   Spectrum slope(size_t axis) const {

@@ -6,6 +6,7 @@
 #include "layers/pool/operator.h"
 #include "layers/pool/scale.h"
 #include "layers/pool/spans.h"
+#include "layers/pool/tables.h"
 
 namespace tidepool {
 namespace {
@@ -33,12 +34,6 @@ struct FractionalPlan {
     const double step = static_cast<double>(room) / static_cast<double>(m[axis] - 1);
     return static_cast<int64_t>(std::floor((static_cast<double>(i) + u) * step) - std::floor(u * step));
   }
-  /// The same for u = 1/2, in integers.
-  int64_t middle_start(size_t axis, int64_t i) const {
-    const int64_t room = n[axis] - k[axis], unit = 2 * (m[axis] - 1);
-    return i == m[axis] - 1 ? room : (2 * i + 1) * room / unit - room / unit;
-  }
-
   /// Windows for u [planes][rank]; without it for u = 1/2.
   SpanAxes spans(const Tensor& u, Device device) const {
     const std::vector<double> draws = u ? u.values() : std::vector<double>();
@@ -50,8 +45,8 @@ struct FractionalPlan {
       std::vector<Span> windows;
       for (int64_t plane = 0; plane < planes; ++plane)
         for (int64_t i = 0; i < m[axis]; ++i) {
-          const int64_t at =
-              own ? start(axis, i, draws[static_cast<size_t>(plane * rank + entry)]) : middle_start(axis, i);
+          const int64_t at = own ? start(axis, i, draws[static_cast<size_t>(plane * rank + entry)])
+                                 : middle_start(n[axis], m[axis], k[axis], i);
           windows.push_back({static_cast<int32_t>(at), static_cast<int32_t>(at + k[axis])});
         }
       axes.set(static_cast<int>(axis), n[axis], windows, planes, m[axis], device);

@@ -8,6 +8,7 @@
 #include "layers/pool/compiled_for.h"
 #include "layers/pool/max.h"
 #include "layers/pool/sampling.h"
+#include "layers/pool/tables.h"
 
 namespace tidepool {
 namespace {
@@ -44,18 +45,9 @@ struct ShapeAdaptorPlan {
   }
 };
 
-/// align_corners: output o samples o (n - 1) / (m - 1); the only one samples the first pixel.
 SampledAxes resize_axes(const std::array<int64_t, 3>& n, const std::array<int64_t, 3>& m, Device device) {
   SampledAxes axes;
-  for (size_t i = 0; i < 3; ++i) {
-    std::vector<Sample> samples;
-    const int64_t unit = std::max<int64_t>(1, m[i] - 1);
-    for (int64_t o = 0; o < m[i]; ++o) {
-      const int64_t at = o * (n[i] - 1), low = at / unit, rest = at % unit;
-      samples.push_back({low, rest == 0 ? low : low + 1, static_cast<double>(rest) / static_cast<double>(unit)});
-    }
-    axes.set(static_cast<int>(i), n[i], 1, samples, device);
-  }
+  for (size_t i = 0; i < 3; ++i) axes.set(static_cast<int>(i), n[i], 1, corner_samples(n[i], m[i]), device);
   return axes;
 }
 
