@@ -77,6 +77,10 @@ bool forward(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOpt
   return true;
 }
 
+Tensor prepare(const Tensor& w, const Tensor& x) {
+  return prepared(w, x.dtype(), x.format());
+}
+
 bool backward_data(const Tensor& dy, const Tensor& w, const ConvOptions& o, const Tensor& dx) {
   return convolve(case_of(Direction::backward_data, dx, w, dy, o), dy, w, dx);
 }
@@ -103,6 +107,7 @@ LibraryVersions library_versions() {
 const ConvTable kCudnnConv{
     .name = "cuDNN", .forward = forward, .backward_data = backward_data, .backward_weights = backward_weights};
 
+const ConvWeightsTable kCudnnWeights{.name = "cuDNN", .prepare = prepare};
 const MatmulTable kCublasLtMatmul{.name = "cublasLt", .matmul = cublaslt::matmul};
 
 }  // namespace tidepool::cuda
