@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "core/backend/conv_weights.h"
 #include "core/tape.h"
 
 namespace tidepool {
@@ -51,28 +52,29 @@ Tensor convolution(const Tensor& x, const Tensor& weight, const Tensor& bias, co
                   name_of(bias.dtype()));
   }
   const MemoryFormat format = x.format();
-  const Tensor in = x.contiguous(format), w = weight.contiguous(MemoryFormat::plain);
+  const Tensor in = x.contiguous(format), w = prepared_weights(weight, in);
   const Tensor b = bias ? bias.contiguous(MemoryFormat::plain) : bias;
   const Tensor y = Tensor::empty(shape, {x.dtype(), format, x.device()});
   conv_forward(in, w, b, options, y);
   end_span("convolution forward", {in, w, y}, direct_multiply_adds(y, w));
   const bool biased = static_cast<bool>(bias);
-  Tape::record("conv", {x, weight, bias}, {y}, {in, w}, [options, format, biased](BackwardContext& ctx) {
-    const Tensor &px = ctx.saved(0), &pw = ctx.saved(1);
-    const Tensor dy = ctx.dy().to(px.dtype()).contiguous(format);
-    if (ctx.needs(0)) {
-      ctx.dx(0) = Tensor::empty(px.shape(), {px.dtype(), format, px.device()});
-      conv_backward_data(dy, pw, options, ctx.dx(0));
-      end_span("convolution backward data", {dy, pw, ctx.dx(0)}, direct_multiply_adds(dy, pw));
-    }
-    if (ctx.needs(1) || ctx.needs(2)) {
-      const TensorOptions like{pw.dtype(), MemoryFormat::plain, pw.device()};
-      ctx.dx(1) = Tensor::empty(pw.shape(), like);
-      if (biased) ctx.dx(2) = Tensor::empty({pw.size(0)}, like);
-      conv_backward_weights(px, dy, options, ctx.dx(1), ctx.dx(2));
-      end_span("convolution backward weights", {px, dy, ctx.dx(1)}, direct_multiply_adds(dy, pw));
-    }
-  });
+  Tape::record("conv", {x, weight, bias}, {y}, {in, w},
+               [options, format, biased, type = weight.dtype()](BackwardContext& ctx) {
+                 const Tensor &px = ctx.saved(0), &pw = ctx.saved(1);
+                 const Tensor dy = ctx.dy().to(px.dtype()).contiguous(format);
+                 if (ctx.needs(0)) {
+                   ctx.dx(0) = Tensor::empty(px.shape(), {px.dtype(), format, px.device()});
+                   conv_backward_data(dy, pw, options, ctx.dx(0));
+                   end_span("convolution backward data", {dy, pw, ctx.dx(0)}, direct_multiply_adds(dy, pw));
+                 }
+                 if (ctx.needs(1) || ctx.needs(2)) {
+                   const TensorOptions like{type, MemoryFormat::plain, pw.device()};
+                   ctx.dx(1) = Tensor::empty(pw.shape(), like);
+                   if (biased) ctx.dx(2) = Tensor::empty({pw.size(0)}, like);
+                   conv_backward_weights(px, dy, options, ctx.dx(1), ctx.dx(2));
+                   end_span("convolution backward weights", {px, dy, ctx.dx(1)}, direct_multiply_adds(dy, pw));
+                 }
+               });
   return y;
 }
 

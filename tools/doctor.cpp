@@ -4,12 +4,14 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
+#include "core/cuda/library_versions.h"
 #include "core/device.h"
 #include "core/error.h"
 #include "core/version.h"
 #include "data/dataset.h"
 #include "tools/command.h"
 #include "tools/cuda_driver.h"
+#include "tools/cuda_fit.h"
 #include "tools/data_root.h"
 #include "tools/progress.h"
 #include "train/config.h"
@@ -50,6 +52,8 @@ std::vector<Problem> find_problems(const std::string& option, const Json& data, 
         {"a CUDA card is here, but this build has no CUDA", "apt-get install nvidia-cuda-toolkit && ./tools/build"});
   else if (!driver.devices.empty() && !cuda_available())
     problems.push_back({cuda_problem(driver), "nvidia-smi"});
+  if (!driver.devices.empty() && built_with_cuda())
+    for (const CudaMisfit& m : find_cuda_misfits(driver, cuda::library_versions())) problems.push_back({m.what, m.fix});
   if (std::string_view(kCompiler).find("Release") == std::string_view::npos)
     problems.push_back({fmt::format("this is no release build ({}): it is slow", kCompiler), "./tools/build"});
   const int64_t processors = sysconf(_SC_NPROCESSORS_ONLN);
@@ -81,12 +85,17 @@ Json find_all_data(const std::string& option) {
   return data;
 }
 
+Json or_null(const std::string& text) {
+  return text.empty() ? Json(nullptr) : Json(text);
+}
+
 int run(const Call& call) {
   const std::string option = call.given("data") ? call.path("data").string() : "";
   data_locations(option);  // refuses variables that are no text
   const Json data = find_all_data(option);
   const CudaDriver driver = find_cuda_driver();
   const std::string no_cuda = cuda_problem(driver);
+  const cuda::LibraryVersions libraries = cuda::library_versions();
   const std::vector<Problem> problems = find_problems(option, data, driver);
   const std::vector<DeviceDescription> devices = list_devices();
 
@@ -98,6 +107,9 @@ int run(const Call& call) {
                   {{"compiled", built_with_cuda()},
                    {"driver", driver.found},
                    {"driver_version", driver.version.empty() ? Json(nullptr) : Json(driver.version)},
+                   {"runtime_version", or_null(libraries.runtime)},
+                   {"cudnn_version", or_null(libraries.cudnn)},
+                   {"cublaslt_version", or_null(libraries.cublaslt)},
                    {"devices", Json::array()},
                    {"usable", no_cuda.empty()},
                    {"problem", no_cuda.empty() ? Json(nullptr) : Json(no_cuda)}}},
@@ -129,6 +141,12 @@ int run(const Call& call) {
                       !driver.found            ? "none"
                       : driver.version.empty() ? "present"
                                                : fmt::format("present, for CUDA up to {}", driver.version));
+  if (built_with_cuda())
+    for (const auto& [name, version, problem] :
+         {std::tuple("runtime", libraries.runtime, std::string()),
+          std::tuple("cuDNN", libraries.cudnn, libraries.cudnn_problem),
+          std::tuple("cublasLt", libraries.cublaslt, libraries.cublaslt_problem)})
+      text += fmt::format("  {:<14} {}\n", name, problem.empty() ? version : "none: " + problem);
   for (const CudaDevice& d : driver.devices)
     text += fmt::format("  {:<14} {}, {}, compute capability {}\n", "device", d.model,
                         bytes_text(static_cast<double>(d.memory_bytes)), d.compute_capability);

@@ -447,6 +447,8 @@ struct TrainConfig {
 struct Config {
   std::string name;
   std::string math = "fast";
+  bool tf32 = false;
+  std::string cudnn = "heuristic";
   bool fuse = true;
   std::string task = "classification";
   DataConfig data;
@@ -472,6 +474,15 @@ struct Config {
         "math", math, {"fast", "exact"},
         "exact: convolutions are direct sums. fast: 3x3 ones may use Winograd's algorithm where it is faster, with "
         "rounding errors up to ten times larger, and a NaN that reaches all of its tile.");
+    k.flag(
+        "tf32", tf32,
+        "On a GPU: convolutions and matrix products of f32 round their factors to TF32 (10 bits of mantissa), for its "
+        "tensor cores.");
+    k.choice(
+        "cudnn", cudnn, {"heuristic", "measure"},
+        "On a GPU: how a convolution's algorithm is chosen for a new shape. heuristic: cuDNN's first proposal that "
+        "repeats its bits. measure: the fastest of eight, timed; another run may choose another, and round "
+        "otherwise.");
     k.flag("fuse", fuse,
            "false: every layer runs by itself. The same numbers to rounding, more slowly and with more memory.");
     k.select("task", task, "What the network is trained for: its loss, its metrics, and what eval --output writes.");

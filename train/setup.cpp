@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <tuple>
 
+#include "core/backend/library_settings.h"
 #include "data/named_normalisation.h"
 #include "data/normalisation.h"
 #include "data/subset.h"
@@ -140,6 +141,7 @@ std::unique_ptr<Network> make_run_network(const Config& config) {
                 config.data.name);
   if (classes < format.classes)
     throw Error("model.classes: {} has {} classes, got {}", config.data.name, format.classes, classes);
+  library_settings() = {.tf32 = config.tf32, .measure = config.cudnn == "measure"};
   return make_network({.name = config.model.name,
                        .width = config.model.width,
                        .classes = classes,

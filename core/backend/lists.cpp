@@ -23,6 +23,10 @@ List<ConvTable> tables<ConvTable>(Device device) {
   return choose<ConvTable>(device, kCpuList, cuda::tables().conv);
 }
 template <>
+List<ConvWeightsTable> tables<ConvWeightsTable>(Device device) {
+  return choose<ConvWeightsTable>(device, {}, cuda::tables().conv_weights);
+}
+template <>
 List<FusedConvTable> tables<FusedConvTable>(Device device) {
   static constexpr const FusedConvTable* kCpuList[] = {&cpu::kFusedWinograd, &cpu::kFusedDepthwise};
   return choose<FusedConvTable>(device, kCpuList, {});

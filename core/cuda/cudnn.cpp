@@ -34,6 +34,7 @@ struct Api {
   TP_FUNCTION(cudnnGetErrorString);
   TP_FUNCTION(cudnnGetLastErrorString);
   TP_FUNCTION(cudnnCreate);
+  TP_FUNCTION(cudnnDestroy);
   TP_FUNCTION(cudnnSetStream);
   TP_FUNCTION(cudnnBackendCreateDescriptor);
   TP_FUNCTION(cudnnBackendDestroyDescriptor);
@@ -43,9 +44,9 @@ struct Api {
   TP_FUNCTION(cudnnBackendExecute);
 
   bool complete() const {
-    return cudnnGetVersion && cudnnGetErrorString && cudnnGetLastErrorString && cudnnCreate && cudnnSetStream &&
-           cudnnBackendCreateDescriptor && cudnnBackendDestroyDescriptor && cudnnBackendSetAttribute &&
-           cudnnBackendGetAttribute && cudnnBackendFinalize && cudnnBackendExecute;
+    return cudnnGetVersion && cudnnGetErrorString && cudnnGetLastErrorString && cudnnCreate && cudnnDestroy &&
+           cudnnSetStream && cudnnBackendCreateDescriptor && cudnnBackendDestroyDescriptor &&
+           cudnnBackendSetAttribute && cudnnBackendGetAttribute && cudnnBackendFinalize && cudnnBackendExecute;
   }
 };
 const Api& api() {
@@ -263,9 +264,10 @@ std::vector<Descriptor> propose(const Descriptor& graph, const Target& target, c
 /// What a proposal's engine says of itself.
 struct Engine {
   bool repeats = true;    ///< the same bits each time
-  bool exact = true;      ///< no factor and no partial sum is rounded to less than the case's own type
+  bool whole = true;      ///< partial sums are not rounded to less than f32
+  bool exact = true;      ///< factors are not rounded to less than the case's own type
   bool direct = true;     ///< neither Winograd's algorithm nor a Fourier transform
-  bool compiles = false;  ///< its plans compile kernels: 30 to 150 ms each
+  bool compiles = false;  ///< its plans compile kernels at run time
 };
 Engine engine_of(const Descriptor& configuration, DType dtype) {
   Engine e;
@@ -275,7 +277,8 @@ Engine engine_of(const Descriptor& configuration, DType dtype) {
   for (const auto note : engine[0].list<cudnnBackendNumericalNote_t>(
            CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE, CUDNN_NUMERICAL_NOTE_TYPE_COUNT)) {
     if (note == CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC) e.repeats = false;
-    if (note == CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION || note == CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS ||
+    if (note == CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION) e.whole = false;
+    if (note == CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS ||
         (note == CUDNN_NUMERICAL_NOTE_TENSOR_CORE && dtype == DType::f32))  // by way of TF32
       e.exact = false;
     if (note == CUDNN_NUMERICAL_NOTE_FFT ||
@@ -306,7 +309,7 @@ std::optional<Candidate> make_candidate(const Descriptor& configuration, const T
   return Candidate{std::move(plan), bytes, proposal};
 }
 
-// Where a plan is looked for, one after the other. To ask for all proposals costs ten times what four cost. Engines
+// Where a plan is looked for, one after the other: to ask for all proposals costs several times what four cost. Engines
 // that compile come last: with sizes that change, each step would wait for them.
 struct Round {
   cudnnBackendHeurMode_t mode;
@@ -330,7 +333,8 @@ std::vector<Candidate> find_candidates(const ConvCase& c, const Target& target, 
     for (const Descriptor& configuration : propose(graph, target, round.mode, round.most)) {
       ++index;
       const Engine engine = engine_of(configuration, c.dtype);
-      if (!engine.repeats || (!engine.exact && !c.tf32) || (c.options.exact && !engine.direct)) continue;
+      if (!engine.repeats || !engine.whole || (!engine.exact && !c.tf32) || (c.options.exact && !engine.direct))
+        continue;
       if (engine.compiles && !round.compiles && !several) continue;
       if (auto candidate = make_candidate(configuration, target, index)) found.push_back(std::move(*candidate));
       if (found.size() == most) return found;
@@ -352,6 +356,12 @@ cudnnHandle_t handle() {
     if (const std::string why = problem(); !why.empty()) throw Error("convolutions on cuda: {}", why);
     cudnnHandle_t h = nullptr;
     check(api().cudnnCreate(&h), "cudnnCreate");
+    try {
+      check(api().cudnnSetStream(h, cuda::compute_stream()), "cudnnSetStream");
+    } catch (const Failure&) {
+      api().cudnnDestroy(h);
+      throw;
+    }
     return h;
   }();
   return made;
@@ -384,7 +394,6 @@ class Plan {
   void run(const Tensor& a, const Tensor& b, const Tensor& to) {
     const std::lock_guard lock(handle_mutex());
     try {
-      check(api().cudnnSetStream(handle(), cuda::compute_stream()), "cudnnSetStream");
       if (candidates_.size() > 1) keep_fastest(a, b, to);
       execute(candidates_.front(), a, b, to);
     } catch (const Failure& e) {

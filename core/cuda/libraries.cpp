@@ -71,18 +71,28 @@ Tensor matrix_of(const Tensor& map) {
   return map.permute({0, 2, 3, 4, 1}).reshape(shape);
 }
 
+// f64 is what comparisons are made in: it does not need the library, and leaves it to the next table where there is
+// none.
+bool is_left_out(const Tensor& x) {
+  return x.dtype() == DType::f64 && !cudnn::problem().empty();
+}
+
 bool forward(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOptions& o, const Tensor& y) {
-  if (!convolve(case_of(Direction::forward, x, w, y, o), x, w, y)) return false;
+  if (is_left_out(x) || !convolve(case_of(Direction::forward, x, w, y, o), x, w, y)) return false;
   if (bias) add_channel_bias(y, bias);
   return true;
 }
 
+Tensor prepare(const Tensor& w, const Tensor& x) {
+  return is_left_out(x) ? w.contiguous(MemoryFormat::plain) : prepared(w, x.dtype(), x.format());
+}
+
 bool backward_data(const Tensor& dy, const Tensor& w, const ConvOptions& o, const Tensor& dx) {
-  return convolve(case_of(Direction::backward_data, dx, w, dy, o), dy, w, dx);
+  return !is_left_out(dx) && convolve(case_of(Direction::backward_data, dx, w, dy, o), dy, w, dx);
 }
 
 bool backward_weights(const Tensor& x, const Tensor& dy, const ConvOptions& o, const Tensor& dw, const Tensor& dbias) {
-  if (!convolve(case_of(Direction::backward_weights, x, dw, dy, o), x, dy, dw)) return false;
+  if (is_left_out(x) || !convolve(case_of(Direction::backward_weights, x, dw, dy, o), x, dy, dw)) return false;
   if (dbias) {
     const Tensor rows = dy.contiguous(MemoryFormat::channels_last);
     column_sums(matrix_of(rows), dbias);
@@ -103,6 +113,7 @@ LibraryVersions library_versions() {
 const ConvTable kCudnnConv{
     .name = "cuDNN", .forward = forward, .backward_data = backward_data, .backward_weights = backward_weights};
 
+const ConvWeightsTable kCudnnWeights{.name = "cuDNN", .prepare = prepare};
 const MatmulTable kCublasLtMatmul{.name = "cublasLt", .matmul = cublaslt::matmul};
 
 }  // namespace tidepool::cuda

@@ -2,6 +2,7 @@
 #pragma once
 #include "core/backend/activation.h"
 #include "core/backend/conv.h"
+#include "core/backend/conv_weights.h"
 #include "core/backend/copy.h"
 #include "core/backend/elementwise.h"
 #include "core/backend/loss.h"
@@ -15,6 +16,7 @@ namespace tidepool::cuda {
 
 struct Tables {
   std::span<const ConvTable* const> conv{};
+  std::span<const ConvWeightsTable* const> conv_weights{};
   std::span<const MatmulTable* const> matmul{};
   std::span<const NormTable* const> norm{};
   std::span<const ActivationTable* const> activation{};
@@ -41,6 +43,7 @@ extern const UpdateTable kUpdate;
 
 // The libraries': core/cuda/libraries.cpp.
 extern const ConvTable kCudnnConv;
+extern const ConvWeightsTable kCudnnWeights;
 extern const MatmulTable kCublasLtMatmul;
 
 }  // namespace tidepool::cuda

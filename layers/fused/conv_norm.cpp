@@ -1,6 +1,7 @@
 // Gradients are set, not added.
 #include "layers/fused/conv_norm.h"
 
+#include "core/backend/conv_weights.h"
 #include "core/backend/fused_conv.h"
 #include "core/backend/norm.h"
 #include "core/tape.h"
@@ -29,8 +30,9 @@ void backward(BackwardContext& ctx, const Kept& k) {
   else
     end_span("norm", {y, dz});
   const auto like = [](const Tensor& t) { return Tensor::empty(t.shape(), t.options()); };
+  const TensorOptions weights{DType::f32, MemoryFormat::plain, w.device()};
   if (ctx.needs(0)) ctx.dx(0) = like(x);
-  ctx.dx(1) = like(w);
+  ctx.dx(1) = Tensor::empty(w.shape(), weights);
   if (k.fused && !k.biased && k.fused.table->applies(k.act)) {
     const bool through = x_norm && k.fused.table->applies(k.x_act);
     const Tensor in = through ? x : NormedMap(x, x_norm, k.x_act, {}).values();
@@ -40,7 +42,7 @@ void backward(BackwardContext& ctx, const Kept& k) {
                             {ctx.dx(0), ctx.dx(1), ctx.dx(5)});
     return;
   }
-  if (k.biased) ctx.dx(2) = Tensor::empty({w.size(0)}, w.options());
+  if (k.biased) ctx.dx(2) = Tensor::empty({w.size(0)}, weights);
   const Tensor dy = like(y), in = NormedMap(x, x_norm, k.x_act, {}).values();
   norm::apply_gradient(y, dz, constants, gradient.line, k.act, dy);
   end_span("norm", {y, dz, dy});
@@ -62,15 +64,16 @@ bool conv_norm_serves(const NormedMap& x, const ConvNorm& p) {
 
 NormedMap conv_norm(const NormedMap& x, const ConvNorm& p, const ConvOptions& conv, const BatchNormOptions& options) {
   const Dims shape = convolution_shape(x.shape(), p.weight.shape(), conv);
-  const Tensor w = p.weight.contiguous(MemoryFormat::plain);
+  const Tensor plain = p.weight.contiguous(MemoryFormat::plain);
   const Tensor bias = p.bias ? p.bias.contiguous(MemoryFormat::plain) : p.bias;
   if (bias) expect_shape("conv", "bias", bias, {shape[1]});
   const Tensor y = Tensor::empty(shape, {x.raw().dtype(), MemoryFormat::channels_last, x.raw().device()});
   norm::check(y, p.gamma, p.beta, p.running_mean, p.running_var, options);
   const Tensor gamma = p.gamma.contiguous(), beta = p.beta.contiguous();
-  const FusedConv fused = fused_conv(x.raw(), w, conv);
+  const FusedConv fused = fused_conv(x.raw(), plain, conv);
   const bool through = fused && fused.table->applies(x.act());
   const Tensor in = through ? x.raw() : x.values();
+  const Tensor w = fused ? plain : prepared_weights(p.weight, in);
   const NormAct in_norm{through ? x.constants() : Tensor{}, x.act()};
   const auto convolved = [&](const ForwardFusion& fusion) {
     if (fused)

@@ -121,7 +121,8 @@ TEST(CudnnLibrary, AStepOfNewSizesPlansQuickly) {
           if (turn > 0) best = std::min(best, taken);  // the first loads parts of the library
         }
         std::printf("%s %s: %zu plans in %.1f ms\n", name, math, 3 * all.size(), best);
-        // 8 and 45 ms were reached with tensor cores; strict f32 is looked for among all proposals.
+        // Reached: VGG-16 5.5 (TF32), 9.7 (bf16), 52 ms (f32, looked for among all proposals); EfficientNet-B0 27, 42,
+        // 150.
         EXPECT_LT(best, static_cast<double>(all.size()) * (type == DType::f32 && !tf32 ? 30 : 5));
       }
   }

@@ -66,6 +66,29 @@ TEST(LibrariesOnCuda, ABiasIsAddedPerChannel) {
         }
 }
 
+// A layer's weights are f32: they are rounded and laid out once, and their gradient is f32 and plain again.
+TEST(LibrariesOnCuda, AConvolutionLayerTrainsF32Weights) {
+  for (const DType type : {DType::f32, DType::bf16}) {
+    const auto gradients = [&](Device device) {
+      const Tensor x = normal({2, 8, 6, 5}, 1).to(type).contiguous(MemoryFormat::channels_last).to(device),
+                   w = normal({16, 8, 3, 3}, 2, 0.3).to(DType::f32).to(device);
+      x.set_requires_grad(), w.set_requires_grad();
+      Tape tape;
+      const Tensor y = [&] {
+        const Tape::Scope scope(&tape);
+        return convolution(x, w, {}, {.padding = {1, 1}});
+      }();
+      tape.backward(y, normal({2, 16, 6, 5}, 3).to(type).contiguous(MemoryFormat::channels_last).to(device));
+      return std::pair(x.grad().to(kCpu), w.grad().to(kCpu));
+    };
+    const auto [dx, dw] = gradients(kCuda);
+    const auto [expected_dx, expected_dw] = gradients(kCpu);
+    EXPECT_EQ(dw.dtype(), DType::f32);
+    EXPECT_LT(error(dx.values(), expected_dx.values()), tolerance(type));
+    EXPECT_LT(error(dw.values(), expected_dw.values()), tolerance(type));
+  }
+}
+
 TEST(LibrariesOnCuda, Tf32IsAKey) {
   const ConvCase c{"3x3", {1, 4, 6, 5}, {4, 4, 3, 3}, {.padding = {1, 1}}};
   const auto run = [&] {

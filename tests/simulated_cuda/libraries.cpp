@@ -23,6 +23,7 @@ void* LoadedLibrary::address(const char* function) const {
     TP_STAND_IN(cudnnGetErrorString),
     TP_STAND_IN(cudnnGetLastErrorString),
     TP_STAND_IN(cudnnCreate),
+    TP_STAND_IN(cudnnDestroy),
     TP_STAND_IN(cudnnSetStream),
     TP_STAND_IN(cudnnBackendCreateDescriptor),
     TP_STAND_IN(cudnnBackendDestroyDescriptor),
