@@ -2,8 +2,6 @@
 
 #include <spdlog/spdlog.h>
 
-#include <cmath>
-
 #include "core/backend/reduction.h"
 #include "train/lr_schedule.h"
 
@@ -82,18 +80,16 @@ bool Optimizer::due(size_t group, int64_t step) const {
   return since >= 0 && (since + 1) % g->every == 0;
 }
 
-double Optimizer::clip_scale() const {
-  if (!config_.grad_clip) return 1;
+Tensor Optimizer::squares() const {
+  if (!config_.grad_clip) return {};
   std::vector<Tensor> gradients;
   for (const Slot& slot : slots_)
     if (const Tensor& grad = slot.parameter.value.grad()) gradients.push_back(grad.contiguous());
-  if (gradients.empty()) return 1;
-  const double norm = std::sqrt(sum_of_squares(gradients).item());
-  return norm > *config_.grad_clip ? *config_.grad_clip / (norm + 1e-6) : 1;  // the 1e-6 of torch's clip_grad_norm_
+  return gradients.empty() ? Tensor() : sum_of_squares(gradients);
 }
 
-void Optimizer::step(int64_t step) {
-  const double scale = clip_scale();
+void Optimizer::step(int64_t step, const Tensor& go) {
+  const Tensor all_squares = squares();
   struct Updates {
     std::vector<ParameterUpdate> f32, f64;
   };
@@ -115,7 +111,11 @@ void Optimizer::step(int64_t step) {
     const GroupSettings* group = config_of(g);
     // How many updates these parameters have had: AdamW's bias correction and SGD's first step count their own.
     const int64_t had = group ? (step - group->first_epoch * steps_per_epoch_) / group->every : step;
-    const UpdateStep update{.rate = group_rate(g, step), .grad_scale = scale, .updates = had};
+    const UpdateStep update{.rate = group_rate(g, step),
+                            .squares = all_squares,
+                            .clip = config_.grad_clip.value_or(0),
+                            .go = go,
+                            .updates = had};
     for (const auto* parameters : {&groups[g].f32, &groups[g].f64}) {
       if (!parameters->empty()) rules_[g]->update(*parameters, update);
     }

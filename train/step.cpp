@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "core/backend/copy.h"
+#include "core/backend/elementwise.h"
 #include "core/backend/reduction.h"
 
 namespace tidepool {
@@ -20,9 +22,24 @@ class FirstNonFinite final : public Observer {
 
 }  // namespace
 
+TensorBatch uploaded(Upload& upload, const TensorBatch& batch) {
+  const Tensor both[] = {batch.images, batch.labels};
+  const std::vector<Tensor> there = upload(both);
+  return {.images = there[0], .labels = there[1], .n = batch.n, .indices = batch.indices};
+}
+
 void add_gmacs_gradient(const Trace& trace, double lambda) {
   for (const Slope& s : trace.gmacs_gradient()) {
     Tensor grad = s.parameter.grad();
+    if (reads_wait(s.parameter)) {
+      std::vector<double> slopes(static_cast<size_t>(s.parameter.numel()));
+      slopes[static_cast<size_t>(s.element)] = lambda * s.value;
+      const Tensor more = Tensor::from<double>(std::span<const double>(slopes), s.parameter.shape())
+                              .to(s.parameter.dtype())
+                              .to(s.parameter.device());
+      s.parameter.set_grad(grad ? add(grad, more) : more);
+      continue;
+    }
     grad = grad ? grad.clone() : Tensor::zeros(s.parameter.shape(), s.parameter.options());
     const Tensor one = grad.slice(0, s.element, 1);
     one.fill(one.item() + lambda * s.value);
@@ -33,9 +50,12 @@ void add_gmacs_gradient(const Trace& trace, double lambda) {
 Stepper::Stepper(Network& network, const Task& task, Optimizer& optimizer, const LossConfig& loss, uint64_t seed)
     : network_(network), task_(task), optimizer_(optimizer), loss_(loss), seed_(seed) {
   if (loss.gmacs_unit == GmacsUnit::kInitial) gmacs_unit_ = network.trace().gmacs();
+  for (const Parameter& p : network.parameters())
+    if (p.kind == ParameterKind::shape || p.kind == ParameterKind::number) read_soon_.push_back(p.value);
 }
 
 StepLosses Stepper::gradients(const TensorBatch& batch, int64_t step) {
+  settle();
   Tensor loss;
   {
     const Tape::Scope scope(&tape_);
@@ -49,9 +69,16 @@ StepLosses Stepper::gradients(const TensorBatch& batch, int64_t step) {
     }
   }
   const Trace trace = network_.trace();
-  StepLosses losses{.task = loss.item(), .gmacs = trace.gmacs(), .penalty = trace.gmacs() / gmacs_unit_, .total = 0};
-  losses.total = losses.task + loss_.gmacs_lambda * losses.penalty;
-  if (!std::isfinite(losses.total)) explain(batch, step, losses.task);
+  StepLosses losses{.gmacs = trace.gmacs(), .penalty = trace.gmacs() / gmacs_unit_};
+  if (reads_wait(loss)) {
+    if (!go_) go_ = Tensor::full({1}, 1, {.dtype = DType::i32, .device = loss.device()});
+    clear_unless_finite(loss, go_);
+    losses.pending = loss;
+  } else {
+    losses.task = loss.item();
+    losses.total = losses.task + loss_.gmacs_lambda * losses.penalty;
+    if (!std::isfinite(losses.total)) explain(batch, step, losses.task);
+  }
   if (after_forward) after_forward(tape_);
   tape_.backward(loss);
   if (loss_.gmacs_lambda != 0) add_gmacs_gradient(trace, loss_.gmacs_lambda / gmacs_unit_);
@@ -59,17 +86,64 @@ StepLosses Stepper::gradients(const TensorBatch& batch, int64_t step) {
 }
 
 StepLosses Stepper::step(const TensorBatch& batch, int64_t step) {
-  const StepLosses losses = gradients(batch, step);
+  try {
+    return made_step(batch, step);
+  } catch (...) {  // so that another step may follow
+    tape_.clear();
+    for (const Parameter& p : network_.parameters()) p.value.set_grad({});
+    throw;
+  }
+}
+
+StepLosses Stepper::made_step(const TensorBatch& batch, int64_t step) {
+  StepLosses losses = gradients(batch, step);
   if (after_backward) after_backward();
   end_span("other");
-  optimizer_.step(step);
+  optimizer_.step(step, go_);
+  if (losses.pending) {
+    expect_read(read_soon_);
+    unsettled_ = step;
+  } else {
+    project(step);
+  }
+  end_span("optimizer");
+  return losses;
+}
+
+void Stepper::settle() {
+  if (!unsettled_) return;
+  const int64_t step = *unsettled_;
+  unsettled_.reset();
+  project(step);
+}
+
+void Stepper::project(int64_t step) {
   try {
     network_.project();
   } catch (const Error& e) {
     throw Failure("step {}: after the update: {}", step + 1, e.what());
   }
-  end_span("optimizer");
-  return losses;
+}
+
+void Stepper::read_losses(std::span<StepLosses* const> losses, int64_t first) {
+  std::vector<Tensor> pending;
+  for (const StepLosses* each : losses)
+    if (each->pending) pending.push_back(each->pending);
+  expect_read(pending);
+  for (size_t i = 0; i < losses.size(); ++i) {
+    StepLosses& each = *losses[i];
+    if (!each.pending) continue;
+    each.task = each.pending.item();
+    each.total = each.task + loss_.gmacs_lambda * each.penalty;
+    each.pending = {};
+    if (std::isfinite(each.total)) continue;
+    for (const Parameter& p : network_.parameters())
+      if (!all_finite(p.value))
+        throw Failure("step {}: the loss is {}; the parameter {} is not finite", first + static_cast<int64_t>(i) + 1,
+                      each.total, p.name);
+    throw Failure("step {}: the loss is {}; the parameters stand as before that step",
+                  first + static_cast<int64_t>(i) + 1, each.total);
+  }
 }
 
 void Stepper::explain(const TensorBatch& batch, int64_t step, double loss) {
@@ -95,11 +169,13 @@ Evaluation evaluate(Network& network, const Task& task, Loader& loader, Predicti
   const Tape::Scope none(nullptr);
   const std::unique_ptr<Evaluator> evaluator = task.evaluator();
   TensorBatch batch;
+  Upload upload(network.options().device);
   loader.start_epoch(0);
   while (!(stop && stop()) && loader.next(batch)) {
-    const Tensor output = network.forward(batch.images, {.training = false});
-    evaluator->add(output, batch.labels);
-    if (predictions) predictions->add(output, batch.labels);
+    const TensorBatch there = uploaded(upload, batch);
+    const Tensor output = network.forward(there.images, {.training = false});
+    evaluator->add(output, there.labels);
+    if (predictions) predictions->add(output, there.labels);
   }
   if (predictions) predictions->finish();
   return evaluator->result();

@@ -2,7 +2,11 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <optional>
+#include <span>
+#include <vector>
 
+#include "core/backend/upload.h"
 #include "core/tape.h"
 #include "data/loader.h"
 #include "models/network.h"
@@ -17,6 +21,9 @@ struct StepLosses {
   double gmacs = 0;    ///< multiply-adds of one image / 1e9
   double penalty = 0;  ///< the same in the unit of loss.gmacs_unit: the GMACs term, before its factor lambda
   double total = 0;    ///< task + lambda * penalty
+  /// The task's loss on a device for which the host would wait: `task` and `total` are not known before
+  /// Stepper::read_losses(). Undefined: they are.
+  Tensor pending{};
 };
 
 class Stepper {
@@ -28,14 +35,24 @@ class Stepper {
   /// Step number `step` (from 0) on a batch; its losses are those before the update. Throws Failure when the loss is
   /// not finite, naming the step (from 1) and the layer in which the first non-finite value stood; nothing is updated
   /// then. Failure too when a learned size has become one that a layer cannot take, or a learned number is not finite
-  /// after the update.
+  /// after the update. On a device for which the host would wait, losses are pending, nothing is updated from the step
+  /// of a non-finite loss on, and what is wrong after an update is thrown by the next step or settle().
   StepLosses step(const TensorBatch& batch, int64_t step);
+  /// Brings parameters into their bounds, where the last step left that to the next one. To be called before anything
+  /// else reads the network.
+  void settle();
+  /// Waits for pending losses of steps `first` and on, and sets them. Throws Failure naming the step whose loss is not
+  /// finite.
+  void read_losses(std::span<StepLosses* const> losses, int64_t first);
   /// Forward and backward alone: gradients are left in the parameters.
   StepLosses gradients(const TensorBatch& batch, int64_t step);
 
   /// The unit of the GMACs penalty, in 1e9; a run that is resumed has that of its first step.
   double gmacs_unit() const { return gmacs_unit_; }
   void set_gmacs_unit(double unit) { gmacs_unit_ = unit; }
+
+  /// Whether nothing was updated since a loss was not finite; i32 [1]. Undefined: no loss was ever pending.
+  const Tensor& go() const { return go_; }
 
   /// Called between backward and update.
   std::function<void()> after_backward;
@@ -44,6 +61,8 @@ class Stepper {
 
  private:
   [[noreturn]] void explain(const TensorBatch& batch, int64_t step, double loss);
+  StepLosses made_step(const TensorBatch& batch, int64_t step);
+  void project(int64_t step);
 
   Network& network_;
   const Task& task_;
@@ -52,7 +71,13 @@ class Stepper {
   double gmacs_unit_ = 1;
   uint64_t seed_;
   Tape tape_;
+  Tensor go_;                         // i32 [1], of pending losses: 0 once one was not finite
+  std::vector<Tensor> read_soon_;     // parameters that decide sizes, or that forwards check
+  std::optional<int64_t> unsettled_;  // the step after whose update nothing has been projected yet
 };
+
+/// A batch on the device.
+TensorBatch uploaded(Upload& upload, const TensorBatch& batch);
 
 /// Adds lambda * d gmacs / d parameter to the gradients of the shape parameters.
 void add_gmacs_gradient(const Trace& trace, double lambda);

@@ -1,6 +1,7 @@
 // Stands in for the CUDA backend in a build without it.
 #include "core/cuda/runtime_api.h"
 #include "core/cuda/tables.h"
+#include "core/cuda/upload.h"
 #include "core/error.h"
 
 namespace tidepool::cuda {
@@ -25,6 +26,9 @@ size_t free_bytes() noexcept {
   return 0;
 }
 void copy(void*, Device, const void*, Device, size_t) {
+  throw_absent();
+}
+std::unique_ptr<Upload::Implementation> make_upload() {
   throw_absent();
 }
 const Tables& tables() noexcept {
