@@ -2,8 +2,9 @@
 # by the C++ compiler for the simulated device of the tests (tests/simulated_cuda/), which needs no GPU and no nvcc. A
 # program that links the simulated objects takes them, and not those of the libraries.
 set(TIDEPOOL_CUDA_HOST
-  cuda/cublaslt.cpp cuda/libraries.cpp cuda/loaded_library.cpp cuda/runtime.cpp cuda/stream.cpp cuda/tables.cpp)
-set(TIDEPOOL_CUDA_KERNELS channel_bias copy)
+  cuda/cublaslt.cpp cuda/host_copy.cpp cuda/libraries.cpp cuda/loaded_library.cpp cuda/runtime.cpp cuda/stream.cpp
+  cuda/tables.cpp cuda/upload.cpp)
+set(TIDEPOOL_CUDA_KERNELS activation channel_bias copy direct elementwise loss norm reduction resize update)
 list(TRANSFORM TIDEPOOL_CUDA_KERNELS REPLACE "(.+)" "core/cuda/kernels/\\1.cpp")
 
 # cuDNN for convolutions, at the version of which the program loads it. Without it the program is built all the same, and says
@@ -86,10 +87,16 @@ function(tidepool_add_simulated_cuda)
     target_sources(tidepool_simulated_cuda PRIVATE ${host})
   endif()
   add_library(tidepool_simulated_kernels OBJECT ${TIDEPOOL_CUDA_KERNELS})
-  target_compile_definitions(tidepool_simulated_kernels PRIVATE TP_SIMULATED_CUDA)
-  target_compile_options(tidepool_simulated_kernels PRIVATE
-    -include ${CMAKE_SOURCE_DIR}/tests/simulated_cuda/device_side.h $<$<CONFIG:Release>:-O1>)
-  foreach(target tidepool_simulated_cuda tidepool_simulated_kernels)
+  add_library(tidepool_simulated_pool OBJECT)
+  tidepool_pool_on_simulated_cuda(tidepool_simulated_pool)
+  foreach(target tidepool_simulated_kernels tidepool_simulated_pool)
+    target_compile_definitions(${target} PRIVATE TP_SIMULATED_CUDA)
+    target_compile_options(${target} PRIVATE
+      -include ${CMAKE_SOURCE_DIR}/tests/simulated_cuda/device_side.h $<$<CONFIG:Release>:-O1>)
+  endforeach()
+  # What only vectors use, a pass for a device does not.
+  target_compile_options(tidepool_simulated_pool PRIVATE -Wno-unused-parameter)
+  foreach(target tidepool_simulated_cuda tidepool_simulated_kernels tidepool_simulated_pool)
     target_link_libraries(${target} PRIVATE tidepool_core)
     target_include_directories(${target} SYSTEM PRIVATE ${TIDEPOOL_CUDA_INCLUDE})
     if(TIDEPOOL_CUDNN_VERSION)

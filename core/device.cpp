@@ -45,7 +45,7 @@ std::vector<DeviceDescription> list_devices() {
 
 Device parse_device(std::string_view name) {
   if (name == "cpu") return kCpu;
-  if (name == "auto") return kCpu;  // networks train on the CPU; `auto` follows when they do on the GPU
+  if (name == "auto") return cuda_available() ? kCuda : kCpu;
   if (name != "cuda") throw Error("device: expected auto, cpu or cuda, got '{}'", name);
   if (!built_with_cuda()) throw Error("device cuda: this build has no CUDA; install nvcc and build again");
   if (!cuda_available()) throw Error("device cuda: no CUDA card answers on this machine");

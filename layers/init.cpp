@@ -50,6 +50,7 @@ void project_onto(const Tensor& parameter, const std::vector<double>& low, const
   parameter.copy_from(Tensor::from<double>(std::span<const double>(values), parameter.shape())
                           .to(parameter.dtype())
                           .to(parameter.device()));
+  expect_read(std::span(&parameter, 1));
 }
 
 }  // namespace tidepool

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "core/backend/elementwise.h"
 #include "core/backend/loss.h"
 #include "core/backend/reduction.h"
 #include "core/tape.h"
@@ -81,12 +82,12 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& labels, double label_sm
   column_sums(losses.reshape({rows.n, 1}), sum);
   const bool empty = ignored && rows.counted == 0;
   const auto count = static_cast<double>(empty ? 1 : rows.counted);
-  loss.fill(sum.item() / count);
+  divide(sum, count, loss);
   Tape::record("cross_entropy", {logits}, {loss}, {x, label, constants}, [o, count](BackwardContext& ctx) {
     const Tensor& saved = ctx.saved(0);
     ctx.dx(0) = Tensor::empty(saved.shape(), saved.options());
-    backend::run("cross_entropy", &LossTable::cross_entropy_backward, saved, ctx.saved(1), o, ctx.saved(2),
-                 ctx.dy().item() / count, ctx.dx(0));
+    backend::run("cross_entropy", &LossTable::cross_entropy_backward, saved, ctx.saved(1), o, ctx.saved(2), ctx.dy(),
+                 count, ctx.dx(0));
   });
   return loss;
 }

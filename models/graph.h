@@ -34,6 +34,7 @@ struct NetworkOptions {
   int64_t classes = 100;
   bool conv_bias = false;
   Dims input{1, 3, 32, 32};  ///< N, C, H, W of an image batch; N is ignored
+  Device device = {};        ///< of parameters and buffers, and of the images that it is given
   DType dtype = DType::f32;  ///< of activations; parameters are f32, in an f64 network f64
   bool exact_math = false;   ///< convolutions are direct sums, see ConvOptions::exact
   bool fuse = true;          ///< false: every node runs by itself

@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
-#include "core/backend/reduction.h"
+#include "core/backend/copy.h"
 #include "models/name_seed.h"
 #include "models/nodes.h"
 #include "models/registry.h"
@@ -55,6 +55,7 @@ double positions(const TracedShape& x) {
 void set_values(const Tensor& parameter, const std::vector<double>& values) {
   if (parameter.values() == values) return;
   parameter.copy_from(Tensor::from<double>(std::span<const double>(values), parameter.shape()).to(parameter.dtype()));
+  expect_read(std::span(&parameter, 1));
 }
 
 // The T nearest to `value`, on the way to `end`, for which fits(number): true there and from one number on. In as many
@@ -146,7 +147,8 @@ Network::Network(Graph graph, const NetworkOptions& options)
     }
     const DType dtype = options_.dtype == DType::f64 ? DType::f64 : DType::f32;
     for (const BufferSpec& spec : node.op->buffers(x)) {
-      buffers_.push_back({node.name + "." + spec.name, Tensor::full(spec.shape, spec.value, {.dtype = dtype})});
+      buffers_.push_back({node.name + "." + spec.name,
+                          Tensor::full(spec.shape, spec.value, {.dtype = dtype, .device = options_.device})});
       tensors_[i].buffers.push_back(buffers_.back().value);
     }
   };
@@ -159,8 +161,9 @@ Tensor Network::parameter(const std::string& name, const ParameterSpec& spec) {
     for (const Parameter& p : parameters_)
       if (p.name == name) return p.value;  // of another branch of the slot
   const DType dtype = options_.dtype == DType::f64 ? DType::f64 : DType::f32;
-  const Tensor value = Tensor::empty(spec.shape, {.dtype = dtype});
-  spec.init(value, options_.seed ^ name_seed(name));
+  const Tensor here = Tensor::empty(spec.shape, {.dtype = dtype});
+  spec.init(here, options_.seed ^ name_seed(name));
+  const Tensor value = here.to(options_.device);  // the same bits on every device
   value.set_requires_grad();
   parameters_.push_back({name, spec.kind, value});
   return value;
@@ -179,8 +182,9 @@ bool Network::gives_map() const {
 
 void Network::project() {
   for (const Parameter& p : parameters_)
-    if ((p.kind == ParameterKind::shape || p.kind == ParameterKind::number) && !all_finite(p.value))
-      throw Error("the parameter {} is not finite", p.name);
+    if (p.kind == ParameterKind::shape || p.kind == ParameterKind::number)
+      for (const double value : p.value.values())
+        if (!std::isfinite(value)) throw Error("the parameter {} is not finite", p.name);
   std::vector<WantedSize> wanted;
   for (const Parameter& p : parameters_)
     if (p.kind == ParameterKind::shape) wanted.push_back({p.value, p.value.values()});

@@ -12,6 +12,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
+#include "core/backend/copy.h"
 #include "core/error.h"
 #include "tools/run_config.h"
 #include "tools/spinning.h"
@@ -31,8 +32,8 @@ class Work {
         stepper_(*network_, *task_, optimizer_, config.loss, config.train.seed),
         batch_(made_up_batch(config, *network_, *task_, config.train.batch)) {}
 
-  void train() { stepper_.step(batch_, step_++); }
-  void evaluate() { network_->forward(batch_.images, {.training = false}); }
+  void train() { waited_step(stepper_, batch_, step_++); }
+  void evaluate() { on_host(network_->forward(batch_.images, {.training = false})); }
 
  private:
   std::shared_ptr<Network> network_;

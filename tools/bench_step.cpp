@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "core/allocator.h"
+#include "core/backend/copy.h"
 #include "core/cpu/onednn_bench.h"
 #include "core/cpu/winograd/convolve.h"
 #include "core/philox.h"
@@ -147,14 +148,14 @@ std::optional<ChangingTimes> time_changing_steps(const Config& config, Network& 
   const int64_t warmup = steps;  // the largest maps, and others: what is larger than ever needs memory
   for (int64_t i = -warmup; i < steps; ++i) {
     change_shapes(network, start, i, i == -warmup);
-    const uint64_t calls = Allocator::of(kCpu).stats().system_calls;
+    const uint64_t calls = Allocator::of(network.options().device).stats().system_calls;
     const auto begin = Clock::now();
-    const StepLosses losses = stepper.step(batch, i + warmup);
+    const StepLosses losses = waited_step(stepper, batch, i + warmup);
     const double seconds = seconds_between(begin, Clock::now());
     if (i < 0) continue;
     times.seconds.push_back(seconds);
     times.gmacs += losses.gmacs / static_cast<double>(steps);
-    times.system_calls += Allocator::of(kCpu).stats().system_calls - calls;
+    times.system_calls += Allocator::of(network.options().device).stats().system_calls - calls;
   }
   change_shapes(network, start, 0);
   return times;
@@ -172,10 +173,10 @@ StepTimes time_steps(const Config& config, Network& network, int64_t steps, Work
   constexpr int64_t kWarmup = 4;  // until the allocator has what a step needs
   int64_t step = 0;
   StepTimes times;
-  for (; step < kWarmup; ++step) times.gmacs = stepper.step(batch, step).gmacs;
-  Allocator::of(kCpu).reset_peak();
-  stepper.step(batch, step++);
-  times.peak_bytes = Allocator::of(kCpu).stats().peak_bytes;
+  for (; step < kWarmup; ++step) times.gmacs = waited_step(stepper, batch, step).gmacs;
+  Allocator::of(network.options().device).reset_peak();
+  waited_step(stepper, batch, step++);
+  times.peak_bytes = Allocator::of(network.options().device).stats().peak_bytes;
   times.resident_bytes = largest_resident_bytes() - before;
 
   const auto cases = cases_of(convolution_layers(network), batch_size);
@@ -184,15 +185,15 @@ StepTimes time_steps(const Config& config, Network& network, int64_t steps, Work
   std::vector<double> training, evaluation, own_seconds, direct_seconds;
   for (int64_t i = -2; i < steps; ++i) {  // the first turns do not count
     const double d = total(sweep(direct)), o = total(sweep(own));
-    const uint64_t calls_before = Allocator::of(kCpu).stats().system_calls;
+    const uint64_t calls_before = Allocator::of(network.options().device).stats().system_calls;
     const auto begin = Clock::now();
-    stepper.step(batch, step++);
+    waited_step(stepper, batch, step++);
     const auto stepped = Clock::now();
-    const uint64_t calls = Allocator::of(kCpu).stats().system_calls - calls_before;
+    const uint64_t calls = Allocator::of(network.options().device).stats().system_calls - calls_before;
     // As in the evaluation of a data set, whose batches all meet the same weights; the first two may prepare them.
-    for (int k = 0; k < 2; ++k) network.forward(batch.images, {.training = false});
+    for (int k = 0; k < 2; ++k) on_host(network.forward(batch.images, {.training = false}));
     const auto prepared = Clock::now();
-    network.forward(batch.images, {.training = false});
+    on_host(network.forward(batch.images, {.training = false}));
     const auto end = Clock::now();
     if (i < 0) continue;
     times.system_calls += calls;
@@ -210,7 +211,7 @@ StepTimes time_steps(const Config& config, Network& network, int64_t steps, Work
   for (int64_t i = 0; i < steps; ++i) {  // apart, so that watching costs the others nothing
     const Observer::Scope watching(&timer);
     timer.restart();
-    stepper.step(batch, step++);
+    waited_step(stepper, batch, step++);
   }
   return times;
 }

@@ -42,9 +42,9 @@ StepMemory measure_step(const Config& config, Network& network, int64_t batch_si
     }
   };
   const TensorBatch batch = made_up_batch(config, network, *task, batch_size);
-  Allocator::of(kCpu).reset_peak();
-  memory.gmacs_penalty = stepper.step(batch, 0).penalty;
-  memory.peak_bytes = Allocator::of(kCpu).stats().peak_bytes;
+  Allocator::of(network.options().device).reset_peak();
+  memory.gmacs_penalty = waited_step(stepper, batch, 0).penalty;
+  memory.peak_bytes = Allocator::of(network.options().device).stats().peak_bytes;
   return memory;
 }
 

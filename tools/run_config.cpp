@@ -44,8 +44,7 @@ Config config_in(const Call& call, const std::filesystem::path& file) {
   if (call.given("device")) sets.push_back(fmt::format("train.device={}", call.text("device")));
   Config config = load_config(file, sets);
   config.model.init = expand_home(config.model.init).string();
-  if (parse_device(config.train.device) != kCpu)
-    throw Error("train.device: networks run on the CPU in this version; cuda serves `tidepool op`");
+  parse_device(config.train.device);
   return config;
 }
 
@@ -79,8 +78,17 @@ TensorBatch made_up_batch(const Config& config, const Network& network, const Ta
   for (int64_t i = 0; i < batch.images.numel(); ++i)
     batch.images.mutable_data<float>()[i] = static_cast<float>(2 * random.uniform() - 1);
   batch.labels = task.random_labels(batch.images, random);
-  batch.images = batch.images.to(network.options().dtype);
+  batch.images = batch.images.to(network.options().dtype).to(network.options().device);
+  batch.labels = batch.labels.to(network.options().device);
   return batch;
+}
+
+StepLosses waited_step(Stepper& stepper, const TensorBatch& batch, int64_t step) {
+  StepLosses losses = stepper.step(batch, step);
+  StepLosses* const one[] = {&losses};
+  stepper.read_losses(one, step);
+  stepper.settle();
+  return losses;
 }
 
 std::vector<std::string> progress_notes(const RunProgress& progress) {

@@ -4,6 +4,7 @@
 #include "train/config.h"
 #include "train/run.h"
 #include "train/setup.h"
+#include "train/step.h"
 
 namespace tidepool {
 
@@ -16,7 +17,7 @@ Option batch_size_option();
 std::vector<std::string> config_sets(const Call& call);
 
 /// The config named by argument `i` (or `otherwise` where that was left out) with --set, what is short for it, --seed
-/// and --device applied. Throws Error for a device that networks do not run on.
+/// and --device applied. Throws Error for a device that is not there.
 Config config_of(const Call& call, size_t i = 0, const std::string& otherwise = {});
 
 /// The same with the config in `file`.
@@ -33,6 +34,8 @@ void expect_images_fit(const Network& network, int64_t n);
 
 /// A batch of made-up images (uniform noise) and labels, for commands that measure.
 TensorBatch made_up_batch(const Config& config, const Network& network, const Task& task, int64_t n);
+/// A step whose losses are known when it returns, and with them all of its work is done: for commands that measure.
+StepLosses waited_step(Stepper& stepper, const TensorBatch& batch, int64_t step);
 
 /// What stands behind the bar of a run: epoch, loss, the primary metric of the last evaluation where there is one.
 std::vector<std::string> progress_notes(const RunProgress& progress);

@@ -5,11 +5,15 @@
 namespace tidepool {
 
 MovingAverage::MovingAverage(State state, double decay) : current_(std::move(state)), decay_(decay) {
-  for (const auto& [name, value] : current_) average_.emplace_back(name, value.clone());
+  for (const auto& [name, value] : current_) {
+    average_.emplace_back(name, value.clone());
+    current_tensors_.push_back(value);
+    average_tensors_.push_back(average_.back().second);
+  }
 }
 
-void MovingAverage::update() {
-  for (size_t i = 0; i < current_.size(); ++i) moving_average_update(current_[i].second, decay_, average_[i].second);
+void MovingAverage::update(const Tensor& go) {
+  moving_average_update(current_tensors_, decay_, average_tensors_, go);
 }
 
 void MovingAverage::swap() {

@@ -15,13 +15,15 @@ class MovingAverage {
   /// Starts as a copy of `state`, whose tensors it follows.
   MovingAverage(State state, double decay);
   /// average = decay * average + (1 - decay) * current, parameters and running statistics alike.
-  void update();
+  /// `go`: as in UpdateStep.
+  void update(const Tensor& go = {});
   /// Exchanges the averages with the network's values; a second call exchanges them back.
   void swap();
   const State& average() const { return average_; }
 
  private:
   State current_, average_;
+  std::vector<Tensor> current_tensors_, average_tensors_;
   double decay_;
 };
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/backend/copy.h"
+#include "core/backend/elementwise.h"
 #include "train/shape_learning.h"
 
 namespace tidepool {
@@ -21,6 +23,15 @@ std::vector<LearnedSize> moving_sizes(const Network& network, const Optimizer& o
 void add_gmacs_gradient(const Trace& trace, double lambda) {
   for (const Slope& s : trace.gmacs_gradient()) {
     Tensor grad = s.parameter.grad();
+    if (reads_wait(s.parameter)) {
+      std::vector<double> slopes(static_cast<size_t>(s.parameter.numel()));
+      slopes[static_cast<size_t>(s.element)] = lambda * s.value;
+      const Tensor more = Tensor::from<double>(std::span<const double>(slopes), s.parameter.shape())
+                              .to(s.parameter.dtype())
+                              .to(s.parameter.device());
+      s.parameter.set_grad(grad ? add(grad, more) : more);
+      continue;
+    }
     grad = grad ? grad.clone() : Tensor::zeros(s.parameter.shape(), s.parameter.options());
     const Tensor one = grad.slice(0, s.element, 1);
     one.fill(one.item() + lambda * s.value);

@@ -120,18 +120,16 @@ Turn Optimizer::turn(const Tensor& parameter, int64_t step) const {
   throw Failure("the optimizer does not know a parameter of shape {}", parameter.shape().str());
 }
 
-double Optimizer::clip_scale() const {
-  if (!config_.grad_clip) return 1;
+Tensor Optimizer::squares() const {
+  if (!config_.grad_clip) return {};
   std::vector<Tensor> gradients;
   for (const Slot& slot : slots_)
     if (const Tensor& grad = slot.parameter.value.grad()) gradients.push_back(grad.contiguous());
-  if (gradients.empty()) return 1;
-  const double norm = std::sqrt(sum_of_squares(gradients).item());
-  return norm > *config_.grad_clip ? *config_.grad_clip / (norm + 1e-6) : 1;  // the 1e-6 of torch's clip_grad_norm_
+  return gradients.empty() ? Tensor() : sum_of_squares(gradients);
 }
 
-void Optimizer::step(int64_t step) {
-  const double scale = clip_scale();
+void Optimizer::step(int64_t step, const Tensor& go) {
+  const Tensor all_squares = squares();
   struct Updates {
     size_t group = 0;
     std::vector<ParameterUpdate> f32, f64;
@@ -157,8 +155,11 @@ void Optimizer::step(int64_t step) {
     const GroupSettings* group = config_of(rules[r].group);
     // How many updates these parameters have had: AdamW's bias correction and SGD's first step count their own.
     const int64_t since = step - span_of(rules[r].group, stage(step)).first;
-    const UpdateStep update{
-        .rate = group_rate(rules[r].group, step), .grad_scale = scale, .updates = group ? since / group->every : since};
+    const UpdateStep update{.rate = group_rate(rules[r].group, step),
+                            .squares = all_squares,
+                            .clip = config_.grad_clip.value_or(0),
+                            .go = go,
+                            .updates = group ? since / group->every : since};
     for (const auto* parameters : {&rules[r].f32, &rules[r].f64}) {
       if (!parameters->empty()) rules_[r]->update(*parameters, update);
     }

@@ -31,8 +31,9 @@ class Optimizer {
   Optimizer(const OptimConfig& config, const std::vector<Parameter>& parameters, int64_t steps_per_epoch,
             int64_t total_steps);
 
-  /// Updates every parameter that has a gradient from it, as of step `step` (from 0), and drops the gradients.
-  void step(int64_t step);
+  /// Updates every parameter that has a gradient from it, as of step `step` (from 0), and drops the gradients. `go`: as
+  /// in UpdateStep.
+  void step(int64_t step, const Tensor& go = {});
   /// The learning rate of the parameters that are in no group.
   double learning_rate(int64_t step) const;
   /// Whether step `step` moves this parameter of the network.
@@ -69,7 +70,7 @@ class Optimizer {
   std::pair<int64_t, int64_t> span_of(size_t group, const Stage& stage) const;
   double group_rate(size_t group, int64_t step) const;
   Turn turn(const Slot& slot, int64_t step) const;  // at whatever rate
-  double clip_scale() const;
+  Tensor squares() const;  // of the gradients that clipping looks at; undefined: no clipping
 
   OptimConfig config_;
   int64_t steps_per_epoch_, total_steps_;

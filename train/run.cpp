@@ -7,6 +7,7 @@
 
 #include "core/allocator.h"
 #include "core/backend/caches.h"
+#include "core/backend/copy.h"
 #include "core/backend/reduction.h"
 #include "core/tape.h"
 #include "data/preview.h"
@@ -219,37 +220,36 @@ class Run {
   // False when it was stopped.
   bool train_epoch(int64_t epoch) {
     loader_.start_epoch(epoch, step_ - epoch * steps_per_epoch_);
-    TensorBatch batch;
+    TensorBatch loaded;
     auto window_begin = Clock::now();
     int64_t window_images = 0;
     while (step_ < total_steps_) {
       const auto begin = Clock::now();
-      if (!loader_.next(batch)) break;
+      if (!loader_.next(loaded)) break;
+      const TensorBatch batch = uploaded(upload_, loaded);
       end_span("input", {batch.images});
       const double rate = optimizer_.learning_rate(step_);
-      const StepLosses losses = stepper_.step(batch, step_);
-      if (average_) average_->update();
+      StepLosses losses = stepper_.step(batch, step_);
+      if (average_) average_->update(stepper_.go());
       ++step_;
       const double step_seconds = seconds_since(begin);
       seconds_ += step_seconds;
       images_ += batch.n;
-      epoch_.add(losses.total, batch.n, step_seconds);
       window_images += batch.n;
-
-      Json line{{"step", step_},
-                {"epoch", epoch},
-                {"loss", losses.total},
-                {"task_loss", losses.task},
-                {"gmacs_loss", losses.penalty},
-                {"lr", rate}};
+      Json line{{"step", step_},        {"epoch", epoch},        {"loss", nullptr},
+                {"task_loss", nullptr}, {"gmacs_loss", nullptr}, {"lr", rate}};
       if (stepper_.gmacs_term().has_multiplier()) line["gmacs_multiplier"] = losses.factor;
       if (stepper_.shapes().forwards() > 0) {
         line["shape_forwards"] = stepper_.shapes().forwards();
         line["shape_seconds"] = stepper_.shapes().seconds();
       }
+      steps_to_log_.push_back(
+          {.losses = std::move(losses), .line = std::move(line), .images = batch.n, .seconds = step_seconds});
       const bool whole = step_ % config_.train.log_every == 0 || step_ % steps_per_epoch_ == 0 || step_ >= total_steps_;
+      if (whole || !steps_to_log_.back().losses.pending) read_losses();
       const double speed = static_cast<double>(window_images) / seconds_since(window_begin);
       if (whole) {
+        Json& line = steps_to_log_.back().line;
         line["images_per_second"] = speed;
         line["live_bytes"] = Allocator::of(device_).stats().live_bytes;
         line["peak_bytes"] = peak_bytes();
@@ -262,7 +262,7 @@ class Run {
         window_begin = Clock::now();
         window_images = 0;
       }
-      log(line);
+      log_steps();
       if (whole) {
         log_shapes();
         flush_logs();
@@ -273,7 +273,7 @@ class Run {
                            .epoch = epoch,
                            .epochs = config_.train.epochs,
                            .images_per_second = speed,
-                           .loss = losses.total,
+                           .loss = last_loss_,
                            .metric = metric_last()});
       end_span("other");
       if (options_.stop && options_.stop()) return false;
@@ -300,6 +300,28 @@ class Run {
     optimizer_.reset();
     if (average_) average_.emplace(network_->state(), *config_.optim.ema);
     best_.reset();
+  }
+
+  // Waits for the losses of the steps that are not logged yet, and for what decides the shapes.
+  void read_losses() {
+    std::vector<StepLosses*> losses;
+    for (StepToLog& one : steps_to_log_) losses.push_back(&one.losses);
+    stepper_.read_losses(losses, step_ - static_cast<int64_t>(steps_to_log_.size()));
+    stepper_.settle();
+    read_shape_gradients();
+  }
+  // Steps whose losses are known.
+  void log_steps() {
+    if (steps_to_log_.empty() || steps_to_log_.back().losses.pending) return;
+    for (StepToLog& one : steps_to_log_) {
+      last_loss_ = one.losses.total;
+      epoch_.add(last_loss_, one.images, one.seconds);
+      one.line["loss"] = one.losses.total;
+      one.line["task_loss"] = one.losses.task;
+      one.line["gmacs_loss"] = one.losses.penalty;
+      log(one.line);
+    }
+    steps_to_log_.clear();
   }
 
   // Of the first command; those that resumed the run stand behind it.
@@ -416,10 +438,22 @@ class Run {
     return result;
   }
 
+  // Those of the step before are there by now: this step's shapes were read.
   void gather_shape_gradients() {
+    read_shape_gradients();
     if (!stepper_.shapes().estimated()) return;
+    std::vector<Tensor> gradients;
     for (const Parameter& p : network_->parameters())
-      if (p.kind == ParameterKind::shape && p.value.grad()) shape_gradients_[p.name].add(p.value.grad().values());
+      if (p.kind == ParameterKind::shape && p.value.grad()) {
+        waiting_gradients_.emplace_back(p.name, p.value.grad());
+        gradients.push_back(p.value.grad());
+      }
+    expect_read(gradients);
+    if (!gradients.empty() && !reads_wait(gradients[0])) read_shape_gradients();
+  }
+  void read_shape_gradients() {
+    for (const auto& [name, gradient] : waiting_gradients_) shape_gradients_[name].add(gradient.values());
+    waiting_gradients_.clear();
   }
 
   void log_shapes() {
@@ -496,6 +530,8 @@ class Run {
 
   // Random numbers and the order of the data are functions of (seed, epoch, step): the step is all of their state.
   void save() {
+    read_losses();
+    log_steps();
     check_finite();
     SafetensorsFile file;
     for (const auto& [name, value] : network_->state()) file.tensors[name] = value;
@@ -658,6 +694,18 @@ class Run {
   std::optional<MovingAverage> average_;
   RunDirectory directory_;
   std::optional<EventFile> events_;
+
+  // A step that has been made; its losses may not be known yet.
+  struct StepToLog {
+    StepLosses losses;
+    Json line;
+    int64_t images = 0;
+    double seconds = 0;
+  };
+  std::vector<StepToLog> steps_to_log_;
+  std::vector<std::pair<std::string, Tensor>> waiting_gradients_;  // of shape parameters
+  double last_loss_ = 0;
+  Upload upload_{device_};
 
   int64_t step_ = 0, images_ = 0, evaluated_step_ = 0;
   double seconds_ = 0;

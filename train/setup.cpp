@@ -147,6 +147,7 @@ std::unique_ptr<Network> make_run_network(const Config& config) {
                        .classes = classes,
                        .conv_bias = config.model.conv_bias,
                        .input = {1, format.shape.channels, format.shape.height, format.shape.width},
+                       .device = parse_device(config.train.device),
                        .dtype = run_dtype(config),
                        .exact_math = config.math == "exact",
                        .fuse = config.fuse,

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "core/backend/copy.h"
+#include "core/backend/elementwise.h"
 #include "core/backend/reduction.h"
 
 namespace tidepool {
@@ -20,15 +22,25 @@ class FirstNonFinite final : public Observer {
 
 }  // namespace
 
+TensorBatch uploaded(Upload& upload, const TensorBatch& batch) {
+  const Tensor both[] = {batch.images, batch.labels};
+  const std::vector<Tensor> there = upload(both);
+  return {.images = there[0], .labels = there[1], .n = batch.n, .indices = batch.indices};
+}
+
 Stepper::Stepper(Network& network, const Task& task, Optimizer& optimizer, const LossConfig& loss, uint64_t seed)
     : network_(network),
       task_(task),
       optimizer_(optimizer),
       gmacs_(loss, network.trace().gmacs()),
       shapes_(network, task, optimizer, seed),
-      seed_(seed) {}
+      seed_(seed) {
+  for (const Parameter& p : network.parameters())
+    if (p.kind == ParameterKind::shape || p.kind == ParameterKind::number) read_soon_.push_back(p.value);
+}
 
 StepLosses Stepper::gradients(const TensorBatch& batch, int64_t step) {
+  settle();
   Tensor loss;
   try {
     shapes_.begin(step);
@@ -40,8 +52,15 @@ StepLosses Stepper::gradients(const TensorBatch& batch, int64_t step) {
     if (step == 0) throw;  // wrong from the start; later it is what the network has learned
     throw Failure("step {}: {}", step + 1, e.what());
   }
-  StepLosses losses{.task = loss.item()};
-  if (!std::isfinite(losses.task)) explain(batch, step, losses.task);
+  StepLosses losses;
+  if (reads_wait(loss) && shapes_.estimated()) {  // a learner that compares losses reads them at once
+    if (!go_) go_ = Tensor::full({1}, 1, {.dtype = DType::i32, .device = loss.device()});
+    clear_unless_finite(loss, go_);
+    losses.pending = loss;
+  } else {
+    losses.task = loss.item();
+    if (!std::isfinite(losses.task)) explain(batch, step, losses.task);
+  }
   if (after_forward) after_forward(tape_);
   tape_.backward(loss);
   shapes_.end(batch, step, losses.task);
@@ -55,18 +74,65 @@ StepLosses Stepper::gradients(const TensorBatch& batch, int64_t step) {
 }
 
 StepLosses Stepper::step(const TensorBatch& batch, int64_t step) {
-  const StepLosses losses = gradients(batch, step);
+  try {
+    return made_step(batch, step);
+  } catch (...) {  // so that another step may follow
+    tape_.clear();
+    for (const Parameter& p : network_.parameters()) p.value.set_grad({});
+    throw;
+  }
+}
+
+StepLosses Stepper::made_step(const TensorBatch& batch, int64_t step) {
+  StepLosses losses = gradients(batch, step);
   if (after_backward) after_backward();
   end_span("other");
-  optimizer_.step(step);
+  optimizer_.step(step, go_);
+  if (losses.pending) {
+    expect_read(read_soon_);
+    unsettled_ = step;
+  } else {
+    project(step);
+  }
+  end_span("optimizer");
+  return losses;
+}
+
+void Stepper::settle() {
+  if (!unsettled_) return;
+  const int64_t step = *unsettled_;
+  unsettled_.reset();
+  project(step);
+}
+
+void Stepper::project(int64_t step) {
   try {
     network_.project();
     if (shapes_.moves(step)) gmacs_.sizes_moved(network_, optimizer_, step);
   } catch (const Error& e) {
     throw Failure("step {}: after the update: {}", step + 1, e.what());
   }
-  end_span("optimizer");
-  return losses;
+}
+
+void Stepper::read_losses(std::span<StepLosses* const> losses, int64_t first) {
+  std::vector<Tensor> pending;
+  for (const StepLosses* each : losses)
+    if (each->pending) pending.push_back(each->pending);
+  expect_read(pending);
+  for (size_t i = 0; i < losses.size(); ++i) {
+    StepLosses& each = *losses[i];
+    if (!each.pending) continue;
+    each.task = each.pending.item();
+    each.total = each.task + each.factor * each.penalty;
+    each.pending = {};
+    if (std::isfinite(each.total)) continue;
+    for (const Parameter& p : network_.parameters())
+      if (!all_finite(p.value))
+        throw Failure("step {}: the loss is {}; the parameter {} is not finite", first + static_cast<int64_t>(i) + 1,
+                      each.total, p.name);
+    throw Failure("step {}: the loss is {}; the parameters stand as before that step",
+                  first + static_cast<int64_t>(i) + 1, each.total);
+  }
 }
 
 void Stepper::explain(const TensorBatch& batch, int64_t step, double loss) {
@@ -92,11 +158,13 @@ Evaluation evaluate(Network& network, const Task& task, Loader& loader, Predicti
   const Tape::Scope none(nullptr);
   const std::unique_ptr<Evaluator> evaluator = task.evaluator();
   TensorBatch batch;
+  Upload upload(network.options().device);
   loader.start_epoch(0);
   while (!(stop && stop()) && loader.next(batch)) {
-    const Tensor output = network.forward(batch.images, {.training = false});
-    evaluator->add(output, batch.labels);
-    if (predictions) predictions->add(output, batch.labels);
+    const TensorBatch there = uploaded(upload, batch);
+    const Tensor output = network.forward(there.images, {.training = false});
+    evaluator->add(output, there.labels);
+    if (predictions) predictions->add(output, there.labels);
   }
   if (predictions) predictions->finish();
   return evaluator->result();

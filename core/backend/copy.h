@@ -13,6 +13,8 @@ struct CopyTable {
   bool (*fill)(const Tensor& to, double value);
   /// out [numel] on the host: the elements in the order of the shape.
   bool (*read)(const Tensor& from, double* out);
+  /// The host will read the values of these: they may be sent already.
+  bool (*expect_read)(std::span<const Tensor> tensors);
   /// The first normals of the stream 0 under the seed, times `deviation`, rounded to f32; to is dense.
   bool (*fill_normal)(const Tensor& to, uint64_t seed, double deviation);
 };
@@ -30,6 +32,18 @@ inline void fill_elements(const Tensor& to, double value) {
 }
 inline void read_elements(const Tensor& from, double* out) {
   backend::run("read", &CopyTable::read, from, out);
+}
+/// Tensor::values() of these will not wait for more than what the device does now. They are of one device.
+inline void expect_read(std::span<const Tensor> tensors) {
+  if (!tensors.empty()) backend::run("read", &CopyTable::expect_read, tensors);
+}
+/// Whether the host waits for a device when it reads the tensor: then what can be read later, is.
+inline bool reads_wait(const Tensor& t) {
+  return t.device().kind != DeviceKind::cpu;
+}
+/// Itself on the host, else a copy there.
+inline Tensor on_host(const Tensor& t) {
+  return t.to(kCpu);
 }
 inline void fill_normal(const Tensor& to, uint64_t seed, double deviation) {
   backend::run("normal init", &CopyTable::fill_normal, to, seed, deviation);

@@ -17,6 +17,8 @@ struct ElementwiseTable {
   const char* name;
   /// y = a + b of one shape.
   bool (*add)(const Tensor& a, const Tensor& b, const Tensor& y);
+  /// y = x / by, rounded once; y of any floating type.
+  bool (*divide)(const Tensor& x, double by, const Tensor& y);
   /// y = x s: x, y [N, C, spatial], s N C numbers, dense and plain.
   bool (*gate)(const Tensor& x, const Tensor& s, const Tensor& y);
   /// ds = the sum of dy x over positions, and dx = dy s unless dx is undefined (and with it s).
@@ -43,6 +45,9 @@ std::span<const ElementwiseTable* const> tables<ElementwiseTable>(Device device)
 /// a + b of one shape, in the type and format of a; b may be of any.
 Tensor add(const Tensor& a, const Tensor& b);
 
+inline void divide(const Tensor& x, double by, const Tensor& y) {
+  backend::run("divide", &ElementwiseTable::divide, x, by, y);
+}
 inline void gate_forward(const Tensor& x, const Tensor& s, const Tensor& y) {
   backend::run("gate", &ElementwiseTable::gate, x, s, y);
 }

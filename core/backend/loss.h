@@ -39,9 +39,9 @@ struct LossTable {
   /// rows.
   bool (*cross_entropy)(const Tensor& logits, const Tensor& labels, const CrossEntropy& o, const Tensor& constants,
                         const Tensor& losses);
-  /// dx of scale times the sum of the losses.
+  /// dx of the sum of the losses over `count`, whose gradient is dy [1], of the constants' type.
   bool (*cross_entropy_backward)(const Tensor& logits, const Tensor& labels, const CrossEntropy& o,
-                                 const Tensor& constants, double scale, const Tensor& dx);
+                                 const Tensor& constants, const Tensor& dy, double count, const Tensor& dx);
   /// *correct: rows of [N, K] whose label is among the k classes that rank first: larger logits first, of equal ones
   /// the lower index; none with NaN.
   bool (*correct_top)(const Tensor& logits, const Tensor& labels, int64_t k, int64_t* correct);

@@ -14,6 +14,8 @@ struct ReductionTable {
   bool (*column_sums)(const Tensor& x, const Tensor& sums);
   /// sum f64 [1] of the squares of all elements of all tensors, in f64 and in order.
   bool (*sum_of_squares)(std::span<const Tensor> tensors, const Tensor& sum);
+  /// flag i32 [1] = 0 where an element is not finite; else it stays. x of a floating type, not empty.
+  bool (*clear_unless_finite)(const Tensor& x, const Tensor& flag);
   /// *finite: whether every element is. x of a floating type.
   bool (*all_finite)(const Tensor& x, bool* finite);
 };
@@ -37,6 +39,9 @@ inline Tensor sum_of_squares(std::span<const Tensor> tensors) {
   const Tensor sum = Tensor::empty({1}, {.dtype = DType::f64, .device = tensors[0].device()});
   backend::run("sum_of_squares", &ReductionTable::sum_of_squares, tensors, sum);
   return sum;
+}
+inline void clear_unless_finite(const Tensor& x, const Tensor& flag) {
+  backend::run("all_finite", &ReductionTable::clear_unless_finite, x, flag);
 }
 /// Whether every element is finite; true of whole numbers.
 inline bool all_finite(const Tensor& x) {

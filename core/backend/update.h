@@ -1,6 +1,7 @@
 // Updates of parameters by an optimizer, and moving averages. The optimizers' keys and states are in train/optimizers/.
 #pragma once
 #include <array>
+#include <cmath>
 #include <cstdint>
 
 #include "core/backend/table.h"
@@ -24,9 +25,30 @@ struct ParameterUpdate {
 /// What all parameters of an update share.
 struct UpdateStep {
   double rate = 0;
-  double grad_scale = 1;  ///< of the clipping: what the gradients are multiplied by first
-  int64_t updates = 0;    ///< that these parameters have had
+  /// Clipping: where the root of `squares`, f64 [1], the sum of squares of all gradients, is over `clip`, gradients are
+  /// multiplied by clip / (root + kClipEpsilon) first. Undefined: no clipping.
+  Tensor squares{};
+  double clip = 0;
+  Tensor go{};          ///< i32 [1]: 0: nothing is updated. Undefined: all is
+  int64_t updates = 0;  ///< that these parameters have had
+
+  template <class F>
+  void each_tensor(const F& f) const {
+    f(squares);
+    f(go);
+  }
 };
+inline constexpr double kClipEpsilon = 1e-6;  ///< as torch's clip_grad_norm_ has it
+
+// What these say to entries that run on the host.
+inline bool stopped(const Tensor& go) {
+  return go && go.item() == 0;
+}
+inline double grad_scale(const UpdateStep& step) {
+  if (!step.squares) return 1;
+  const double norm = std::sqrt(step.squares.item());
+  return norm > step.clip ? step.clip / (norm + kClipEpsilon) : 1;
+}
 
 /// Constants of the optimizers, with torch.optim's defaults.
 struct SgdConstants {
@@ -57,8 +79,9 @@ struct UpdateTable {
   /// centered.
   bool (*rmsprop)(std::span<const ParameterUpdate> parameters, const UpdateStep& step,
                   const RmspropConstants& constants);
-  /// average = decay average + (1 - decay) current, dense and of one floating type.
-  bool (*moving_average)(const Tensor& current, double decay, const Tensor& average);
+  /// average = decay average + (1 - decay) current of each pair, dense and of one floating type; `go` as in UpdateStep.
+  bool (*moving_average)(std::span<const Tensor> current, double decay, std::span<const Tensor> average,
+                         const Tensor& go);
 };
 
 namespace backend {
@@ -76,8 +99,9 @@ inline void rmsprop_update(std::span<const ParameterUpdate> p, const UpdateStep&
                            const RmspropConstants& constants) {
   backend::run("rmsprop", &UpdateTable::rmsprop, p, step, constants);
 }
-inline void moving_average_update(const Tensor& current, double decay, const Tensor& average) {
-  backend::run("moving average", &UpdateTable::moving_average, current, decay, average);
+inline void moving_average_update(std::span<const Tensor> current, double decay, std::span<const Tensor> average,
+                                  const Tensor& go = {}) {
+  backend::run("moving average", &UpdateTable::moving_average, current, decay, average, go);
 }
 
 }  // namespace tidepool

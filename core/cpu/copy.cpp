@@ -150,7 +150,11 @@ bool fill_normals(const Tensor& to, uint64_t seed, double deviation) {
 
 }  // namespace
 
-const CopyTable cpu::kCopy{
-    .name = "vector loops", .copy = copy, .fill = fill, .read = read, .fill_normal = fill_normals};
+const CopyTable cpu::kCopy{.name = "vector loops",
+                           .copy = copy,
+                           .fill = fill,
+                           .read = read,
+                           .expect_read = nullptr,
+                           .fill_normal = fill_normals};
 
 }  // namespace tidepool

@@ -304,6 +304,7 @@ bool stochastic_depth(const Tensor& x, const MaskDraw& draw, const Tensor& y) {
 
 const ElementwiseTable cpu::kElementwise{.name = "vector loops",
                                          .add = add_maps,
+                                         .divide = nullptr,
                                          .gate = gate,
                                          .gate_backward = backward_of_gate,
                                          .concat = concat,

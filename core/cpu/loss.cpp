@@ -68,7 +68,8 @@ bool cross_entropy(const Tensor& x, const Tensor& label, const CrossEntropy& o, 
 }
 
 bool cross_entropy_gradient(const Tensor& x, const Tensor& label, const CrossEntropy& o, const Tensor& norm,
-                            double scale, const Tensor& dx) {
+                            const Tensor& dy, double count, const Tensor& dx) {
+  const double scale = dy.item() / count;
   const int64_t batch = label.numel(), classes = x.size(1);
   dispatch_floating(x.dtype(), "cross_entropy", [&]<class T>(T) {
     dispatch_labels("cross_entropy", label, [&]<class L>(L) {

@@ -117,6 +117,13 @@ bool finite_elements(const Tensor& x, bool* result) {
   return true;
 }
 
+bool clear_flag(const Tensor& x, const Tensor& flag) {
+  bool finite = true;
+  finite_elements(x, &finite);
+  if (!finite) flag.fill(0);
+  return true;
+}
+
 }  // namespace
 
 // sum_of_squares: the reference's order is the definition.
@@ -125,6 +132,7 @@ const ReductionTable cpu::kReduction{.name = "vector loops",
                                      .global_mean_backward = global_mean_gradient,
                                      .column_sums = sums_of_columns,
                                      .sum_of_squares = nullptr,
+                                     .clear_unless_finite = clear_flag,
                                      .all_finite = finite_elements};
 
 }  // namespace tidepool

@@ -64,7 +64,7 @@ template <bool kNesterov>
 void sgd_as(std::span<const ParameterUpdate> parameters, const UpdateStep& step, const SgdConstants& constants) {
   update_elements(parameters, [&]<class T>(const ParameterUpdate& p) {
     const T rate = static_cast<T>(step.rate), decay = static_cast<T>(p.weight_decay),
-            momentum = static_cast<T>(constants.momentum), scale = static_cast<T>(step.grad_scale),
+            momentum = static_cast<T>(constants.momentum), scale = static_cast<T>(grad_scale(step)),
             keep = step.updates == 0 ? T{0} : momentum;
     T* w = p.value.mutable_data<T>();
     const T* grad = p.grad.data<T>();
@@ -79,6 +79,7 @@ void sgd_as(std::span<const ParameterUpdate> parameters, const UpdateStep& step,
 }
 
 bool sgd(std::span<const ParameterUpdate> parameters, const UpdateStep& step, const SgdConstants& constants) {
+  if (stopped(step.go)) return true;
   if (constants.nesterov)
     sgd_as<true>(parameters, step, constants);
   else
@@ -87,6 +88,7 @@ bool sgd(std::span<const ParameterUpdate> parameters, const UpdateStep& step, co
 }
 
 bool adamw(std::span<const ParameterUpdate> parameters, const UpdateStep& step, const AdamWConstants& constants) {
+  if (stopped(step.go)) return true;
   const auto t = static_cast<double>(step.updates + 1);
   const double beta1 = constants.betas[0], beta2 = constants.betas[1];
   const double correction1 = 1 - std::pow(beta1, t), correction2 = 1 - std::pow(beta2, t);
@@ -94,7 +96,7 @@ bool adamw(std::span<const ParameterUpdate> parameters, const UpdateStep& step, 
     const T shrink = static_cast<T>(1 - step.rate * p.weight_decay), b1 = static_cast<T>(beta1),
             b2 = static_cast<T>(beta2);
     const T size = static_cast<T>(step.rate / correction1), root = static_cast<T>(1 / std::sqrt(correction2));
-    const T eps = static_cast<T>(constants.eps), scale = static_cast<T>(step.grad_scale);
+    const T eps = static_cast<T>(constants.eps), scale = static_cast<T>(grad_scale(step));
     T* w = p.value.mutable_data<T>();
     const T* grad = p.grad.data<T>();
     T* m = p.state[0].mutable_data<T>();
@@ -115,7 +117,7 @@ void rmsprop_as(std::span<const ParameterUpdate> parameters, const UpdateStep& s
                 const RmspropConstants& constants) {
   update_elements(parameters, [&]<class T>(const ParameterUpdate& p) {
     const T rate = static_cast<T>(step.rate), decay = static_cast<T>(p.weight_decay),
-            scale = static_cast<T>(step.grad_scale);
+            scale = static_cast<T>(grad_scale(step));
     const T alpha = static_cast<T>(constants.alpha), rest = static_cast<T>(1 - constants.alpha),
             eps = static_cast<T>(constants.eps), momentum = static_cast<T>(constants.momentum);
     T* w = p.value.mutable_data<T>();
@@ -144,6 +146,7 @@ void rmsprop_as(std::span<const ParameterUpdate> parameters, const UpdateStep& s
 }
 
 bool rmsprop(std::span<const ParameterUpdate> parameters, const UpdateStep& step, const RmspropConstants& constants) {
+  if (stopped(step.go)) return true;
   if (constants.momentum > 0)
     constants.centered ? rmsprop_as<true, true>(parameters, step, constants)
                        : rmsprop_as<true, false>(parameters, step, constants);
@@ -153,17 +156,19 @@ bool rmsprop(std::span<const ParameterUpdate> parameters, const UpdateStep& step
   return true;
 }
 
-bool moving_average(const Tensor& now, double decay, const Tensor& mean) {
-  dispatch_floating(now.dtype(), "moving average", [&]<class T>(T) {
-    using A = Acc<T>;
-    const T* from = now.data<T>();
-    T* to = mean.mutable_data<T>();
-    const A keep = static_cast<A>(decay), take = static_cast<A>(1 - decay);
-    parallel_chunks(now.numel(), 16384, [&](int64_t begin, int64_t end) {
-      for (int64_t j = begin; j < end; ++j)
-        to[j] = static_cast<T>(keep * static_cast<A>(to[j]) + take * static_cast<A>(from[j]));
+bool moving_average(std::span<const Tensor> current, double decay, std::span<const Tensor> average, const Tensor& go) {
+  if (stopped(go)) return true;
+  for (size_t k = 0; k < average.size(); ++k)
+    dispatch_floating(current[k].dtype(), "moving average", [&]<class T>(T) {
+      using A = Acc<T>;
+      const T* from = current[k].data<T>();
+      T* to = average[k].mutable_data<T>();
+      const A keep = static_cast<A>(decay), take = static_cast<A>(1 - decay);
+      parallel_chunks(current[k].numel(), 16384, [&](int64_t begin, int64_t end) {
+        for (int64_t j = begin; j < end; ++j)
+          to[j] = static_cast<T>(keep * static_cast<A>(to[j]) + take * static_cast<A>(from[j]));
+      });
     });
-  });
   return true;
 }
 

@@ -2,6 +2,7 @@
 #include "core/cuda/library_versions.h"
 #include "core/cuda/runtime_api.h"
 #include "core/cuda/tables.h"
+#include "core/cuda/upload.h"
 #include "core/error.h"
 
 namespace tidepool::cuda {
@@ -30,6 +31,9 @@ void copy(void*, Device, const void*, Device, size_t) {
 }
 LibraryVersions library_versions() {
   return {};
+}
+std::unique_ptr<Upload::Implementation> make_upload() {
+  throw_absent();
 }
 const Tables& tables() noexcept {
   static const Tables none;

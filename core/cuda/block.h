@@ -1,8 +1,11 @@
 // What kernels are made of: loads and stores of 16 bytes, loops over a grid, sums over a block in a fixed order. For
 // sources of kernels alone.
 #pragma once
+#include <type_traits>
+
 #include "core/cuda/launch.h"
 #include "core/dtype.h"
+#include "core/tensor.h"
 
 namespace tidepool::cuda {
 
@@ -23,20 +26,62 @@ TP_HD TP_INLINE T rounded(A v) {
   return static_cast<T>(static_cast<Acc<T>>(v));
 }
 
-/// Calls f(a constant n) with the most elements a thread can take at once of arrays whose lengths, and the distances of
-/// whose starts, are multiples of `count`: kPack<T> or 1.
+/// n neighbours from element `at` on, at once.
+template <int n, class T>
+TP_HD TP_INLINE Pack<T, n> load_pack(const T* p, uint32_t at) {
+  return *reinterpret_cast<const Pack<T, n>*>(p + at);
+}
+template <int n, class T>
+TP_HD TP_INLINE void store_pack(T* p, uint32_t at, const Pack<T, n>& v) {
+  *reinterpret_cast<Pack<T, n>*>(p + at) = v;
+}
+
+/// Calls f(a constant n): how many elements a thread may take at once of arrays whose lengths, and the distances of
+/// whose runs, are multiples of `count`: 16 bytes of T, or one.
 template <class T, class F>
-void dispatch_pack(int64_t count, const F& f) {
-  if (count % kPack<T> == 0)
+void dispatch_pack(int64_t count, std::initializer_list<const void*> arrays, const F& f) {
+  bool aligned = count % kPack<T> == 0;
+  for (const void* p : arrays) aligned = aligned && reinterpret_cast<uintptr_t>(p) % 16 == 0;
+  if (aligned)
     f(std::integral_constant<int, kPack<T>>{});
   else
     f(std::integral_constant<int, 1>{});
 }
 
+/// A dense map [N, C, spatial] as kernels see it.
+struct Map {
+  uint32_t images = 1, channels = 1, positions = 1;
+  bool last = false;  ///< channels-last
+
+  explicit Map(const Tensor& x)
+      : images(narrow(x.size(0))),
+        channels(narrow(x.rank() > 1 ? x.size(1) : 1)),
+        last(x.format() == MemoryFormat::channels_last || x.rank() == 2) {
+    int64_t p = 1;
+    for (int i = 2; i < x.rank(); ++i) p *= x.size(i);
+    positions = narrow(p);
+  }
+  TP_HD uint32_t channel(uint32_t i) const { return last ? i % channels : i / positions % channels; }
+  TP_HD uint32_t image(uint32_t i) const { return i / (channels * positions); }
+  /// The number of element i's image and channel: n C + c.
+  TP_HD uint32_t row(uint32_t i) const { return last ? image(i) * channels + i % channels : i / positions; }
+};
+
 #if defined(TP_DEVICE_PASS)
 /// The thread's number in the grid.
 __device__ inline uint32_t thread_index() {
   return blockIdx.x * blockDim.x + threadIdx.x;
+}
+
+/// f(i) for i of [0, count).
+template <class F>
+__global__ void for_each(uint32_t count, F f) {
+  const uint32_t i = thread_index();
+  if (i < count) f(i);
+}
+template <class F>
+void launch_each(int64_t count, const F& f, const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+  launch(for_each<F>, Grid::over(count, 256, file, line), narrow(count), f);
 }
 
 /// The sum over the block of each thread's v, in thread 0; of blocks of up to 1024 threads, whole warps. The order

@@ -50,10 +50,11 @@ void launch(void (*kernel)(P...), const Grid& grid, const A&... arguments) {
   const cudaError_t status =
       ::simulated::launch(kernel, grid.blocks, grid.threads, compute_stream(), static_cast<P>(arguments)...);
 #else
-  // clang-format off
-  kernel<<<grid.blocks, grid.threads, 0, compute_stream()>>>(static_cast<P>(arguments)...);
-  // clang-format on
-  const cudaError_t status = cudaGetLastError();
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid.blocks;
+  config.blockDim = grid.threads;
+  config.stream = compute_stream();
+  const cudaError_t status = cudaLaunchKernelEx(&config, kernel, static_cast<P>(arguments)...);
 #endif
   check_launch(status, grid.blocks, grid.threads, grid.file, grid.line);
 }

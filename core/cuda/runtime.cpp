@@ -50,9 +50,9 @@ class Staging {
   std::byte* take(size_t bytes) {
     if (used_ + bytes > kHalf) {
       read_[half_].record(compute_stream());
+      read_[1 - half_].wait();
       half_ = 1 - half_;
       used_ = 0;
-      read_[half_].wait();
     }
     std::byte* const begin = up_.data() + half_ * kHalf + used_;
     used_ = (used_ + bytes + kAlign - 1) / kAlign * kAlign;

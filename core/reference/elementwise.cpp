@@ -14,6 +14,13 @@ bool add(const Tensor& a, const Tensor& b, const Tensor& y) {
   return true;
 }
 
+bool divide(const Tensor& x, double by, const Tensor& y) {
+  const Elements in(x);
+  const Results out(y);
+  for (int64_t i = 0; i < out.size(); ++i) out.set(i, in[i] / by);
+  return true;
+}
+
 bool gate(const Tensor& x, const Tensor& s, const Tensor& y) {
   const MapShape m(x);
   const Elements in(x), factor(s);
@@ -93,6 +100,7 @@ bool stochastic_depth(const Tensor& x, const MaskDraw& draw, const Tensor& y) {
 
 const ElementwiseTable kElementwise{.name = "reference",
                                     .add = add,
+                                    .divide = divide,
                                     .gate = gate,
                                     .gate_backward = gate_backward,
                                     .concat = concat,

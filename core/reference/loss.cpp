@@ -58,7 +58,8 @@ bool cross_entropy(const Tensor& logits, const Tensor& labels, const CrossEntrop
 }
 
 bool cross_entropy_backward(const Tensor& logits, const Tensor& labels, const CrossEntropy& o, const Tensor& constants,
-                            double scale, const Tensor& dx) {
+                            const Tensor& dy, double count, const Tensor& dx) {
+  const double scale = dy.item() / count;
   const Rows rows(logits);
   const Elements x(logits), label(labels), constant(constants);
   const Results out(dx);

@@ -61,6 +61,13 @@ bool all_finite(const Tensor& x, bool* finite) {
   return true;
 }
 
+bool clear_flag(const Tensor& x, const Tensor& flag) {
+  bool finite = true;
+  all_finite(x, &finite);
+  if (!finite) Results(flag).set(0, 0);
+  return true;
+}
+
 }  // namespace
 
 const ReductionTable kReduction{.name = "reference",
@@ -68,6 +75,7 @@ const ReductionTable kReduction{.name = "reference",
                                 .global_mean_backward = global_mean_backward,
                                 .column_sums = column_sums,
                                 .sum_of_squares = sum_of_squares,
+                                .clear_unless_finite = clear_flag,
                                 .all_finite = all_finite};
 
 }  // namespace tidepool::reference

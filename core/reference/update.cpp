@@ -10,11 +10,13 @@ namespace tidepool::reference {
 namespace {
 
 bool sgd(std::span<const ParameterUpdate> parameters, const UpdateStep& step, const SgdConstants& constants) {
+  if (stopped(step.go)) return true;
+  const double scale = grad_scale(step);
   for (const ParameterUpdate& p : parameters) {
     const Elements grad(p.grad);
     const Results w(p.value), velocity(p.state[0]);
     for (int64_t i = 0; i < w.size(); ++i) {
-      const double g = grad[i] * step.grad_scale + p.weight_decay * w[i];
+      const double g = grad[i] * scale + p.weight_decay * w[i];
       const double v = step.updates == 0 ? g : constants.momentum * velocity[i] + g;
       w.set(i, w[i] - step.rate * (constants.nesterov ? g + constants.momentum * v : v));
       velocity.set(i, v);
@@ -24,13 +26,15 @@ bool sgd(std::span<const ParameterUpdate> parameters, const UpdateStep& step, co
 }
 
 bool adamw(std::span<const ParameterUpdate> parameters, const UpdateStep& step, const AdamWConstants& constants) {
+  if (stopped(step.go)) return true;
+  const double scale = grad_scale(step);
   const auto t = static_cast<double>(step.updates + 1);
   const double b1 = constants.betas[0], b2 = constants.betas[1];
   for (const ParameterUpdate& p : parameters) {
     const Elements grad(p.grad);
     const Results w(p.value), first(p.state[0]), second(p.state[1]);
     for (int64_t i = 0; i < w.size(); ++i) {
-      const double g = grad[i] * step.grad_scale;
+      const double g = grad[i] * scale;
       const double m = b1 * first[i] + (1 - b1) * g, v = b2 * second[i] + (1 - b2) * g * g;
       w.set(i, w[i] * (1 - step.rate * p.weight_decay) -
                    step.rate * m / (1 - std::pow(b1, t)) / (std::sqrt(v / (1 - std::pow(b2, t))) + constants.eps));
@@ -42,13 +46,15 @@ bool adamw(std::span<const ParameterUpdate> parameters, const UpdateStep& step, 
 }
 
 bool rmsprop(std::span<const ParameterUpdate> parameters, const UpdateStep& step, const RmspropConstants& constants) {
+  if (stopped(step.go)) return true;
+  const double scale = grad_scale(step);
   const double alpha = constants.alpha;
   const bool has_momentum = constants.momentum > 0;
   for (const ParameterUpdate& p : parameters) {
     const Elements grad(p.grad);
     const Results w(p.value), square(p.state[0]);
     for (int64_t i = 0; i < w.size(); ++i) {
-      const double g = grad[i] * step.grad_scale + p.weight_decay * w[i];
+      const double g = grad[i] * scale + p.weight_decay * w[i];
       const double s = alpha * square[i] + (1 - alpha) * g * g;
       double spread = s;
       if (constants.centered) {
@@ -70,10 +76,13 @@ bool rmsprop(std::span<const ParameterUpdate> parameters, const UpdateStep& step
   return true;
 }
 
-bool moving_average(const Tensor& current, double decay, const Tensor& average) {
-  const Elements now(current);
-  const Results mean(average);
-  for (int64_t i = 0; i < mean.size(); ++i) mean.set(i, decay * mean[i] + (1 - decay) * now[i]);
+bool moving_average(std::span<const Tensor> current, double decay, std::span<const Tensor> average, const Tensor& go) {
+  if (stopped(go)) return true;
+  for (size_t k = 0; k < average.size(); ++k) {
+    const Elements now(current[k]);
+    const Results mean(average[k]);
+    for (int64_t i = 0; i < mean.size(); ++i) mean.set(i, decay * mean[i] + (1 - decay) * now[i]);
+  }
   return true;
 }
 

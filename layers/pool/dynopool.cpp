@@ -2,6 +2,7 @@
 // 1/4 and 3/4 of its cell; the cell is n / m, m = round(n / a), and the gradient goes straight through the rounding.
 #include <cmath>
 
+#include "core/backend/reduction.h"
 #include "core/parallel.h"
 #include "core/tape.h"
 #include "layers/fused/normed_map.h"
@@ -48,13 +49,11 @@ Tensor shape_gradient(const DynoPoolPlan& p, Device device, int64_t rows, const 
 
 /// The entries of `all` that a parameter has, in its type and on its device.
 Tensor entries(const DynoPoolPlan& p, const Tensor& all, int first, DType type, Device device) {
-  Tensor one = all.slice(0, first + p.first_axis(), p.rank);
-  if (p.options.tied && first == 0) {
-    double sum = 0;
-    for (double v : one.values()) sum += v;
-    one = Tensor::from<double>({sum}, {1});
-  }
-  return one.to(kCpu).to(type).to(device);
+  const Tensor ours = all.slice(0, first + p.first_axis(), p.rank);
+  if (!p.options.tied || first != 0) return ours.to(type).to(device);
+  const Tensor sum = Tensor::empty({1}, {.dtype = DType::f64, .device = all.device()});
+  column_sums(ours.reshape({p.rank, 1}), sum);
+  return sum.to(type).to(device);
 }
 
 void backward(const DynoPoolPlan& p, const Dims& shape, MemoryFormat format, Act act, BackwardContext& ctx) {

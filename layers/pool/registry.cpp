@@ -6,6 +6,7 @@
 #include "core/parallel.h"
 #include "core/tape.h"
 #include "layers/fused/normed_map.h"
+#include "layers/pool/on_cuda.h"
 #include "layers/pool/operator.h"
 
 namespace tidepool {
@@ -15,17 +16,11 @@ namespace tidepool {
 inline namespace on_cpu {
 #include "layers/pool/operators.inc"
 }
-#if defined(TP_POOL_ON_CUDA)
-namespace on_cuda {
-#include "layers/pool/operators.inc"
-}
-#endif
 #undef TP_POOL_OPERATOR
 
-#if defined(TP_POOL_ON_CUDA)
 namespace {
 
-/// An operator as both compilers made it; a map on a card goes to nvcc's.
+/// An operator as both compilers made it; a map on a GPU goes to nvcc's.
 class OnBoth final : public PoolOperator, public ReadsNorm {
  public:
   OnBoth(std::unique_ptr<PoolOperator> cpu, std::unique_ptr<PoolOperator> cuda)
@@ -37,7 +32,8 @@ class OnBoth final : public PoolOperator, public ReadsNorm {
     return (x.device() == kCuda ? cuda_ : cpu_)->forward(x, p, mode);
   }
   Tensor forward_through_norm(const NormedMap& x, std::span<const Tensor> p, const PoolMode& mode) const override {
-    const auto* reader = dynamic_cast<const ReadsNorm*>((x.raw().device() == kCuda ? cuda_ : cpu_).get());
+    if (x.raw().device() == kCuda) return {};  // its kernels read what is written
+    const auto* reader = dynamic_cast<const ReadsNorm*>(cpu_.get());
     return reader ? reader->forward_through_norm(x, p, mode) : Tensor{};
   }
   void project(std::span<const Tensor> p, const Dims& x) const override { cpu_->project(p, x); }
@@ -50,12 +46,13 @@ class OnBoth final : public PoolOperator, public ReadsNorm {
   std::unique_ptr<PoolOperator> cpu_, cuda_;
 };
 
-template <const PoolDescription& (*cpu)(), const PoolDescription& (*cuda)()>
-const PoolDescription& both() {
+template <const PoolDescription& (*cpu)()>
+const PoolDescription& described() {
   static const PoolDescription description = [] {
     PoolDescription d = cpu();
+    if (!pool_operator_on_cuda(d.name)) return d;
     d.make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
-      return std::make_unique<OnBoth>(cpu().make(config), cuda().make(config));
+      return std::make_unique<OnBoth>(cpu().make(config), pool_operator_on_cuda(cpu().name)->make(config));
     };
     return d;
   }();
@@ -63,7 +60,6 @@ const PoolDescription& both() {
 }
 
 }  // namespace
-#endif
 
 std::vector<ParameterSpec> PoolOperator::parameters(const Dims& /*x*/) const {
   return {};
@@ -175,11 +171,7 @@ TracedShape PoolOperator::trace(const TracedShape& x, std::span<const Tensor> pa
 std::vector<const PoolDescription*> pool_operators() {
   static const std::vector<const PoolDescription*> all = [] {
     std::vector<const PoolDescription*> list = {
-#if defined(TP_POOL_ON_CUDA)
-#define TP_POOL_OPERATOR(name, file) &both<on_cpu::pool_##name, on_cuda::pool_##name>(),
-#else
-#define TP_POOL_OPERATOR(name, file) &on_cpu::pool_##name(),
-#endif
+#define TP_POOL_OPERATOR(name, file) &described<on_cpu::pool_##name>(),
 #include "layers/pool/operators.inc"
 #undef TP_POOL_OPERATOR
     };

@@ -276,7 +276,8 @@ TEST(Backend, Losses) {
           });
           expect_agreement("gradient", cpu::kLoss, reference::kLoss, t, [&](const LossTable& table) {
             const Tensor dx = like(x);
-            EXPECT_TRUE(table.cross_entropy_backward(x, labels, o, known, 0.125, dx));
+            EXPECT_TRUE(
+                table.cross_entropy_backward(x, labels, o, known, Tensor::full({}, 0.5, known.options()), 4, dx));
             return std::vector{dx};
           });
         }
@@ -294,7 +295,7 @@ TEST(Backend, Updates) {
     for (const int64_t updates : {0, 3})
       for (int variant = 0; variant < 6; ++variant) {
         SCOPED_TRACE(fmt::format("{}, {} updates, variant {}", tidepool::name_of(t), updates, variant));
-        const UpdateStep step{.rate = 0.1, .grad_scale = 0.7, .updates = updates};
+        const UpdateStep step{.rate = 0.1, .squares = Tensor::from<double>({100}, {1}), .clip = 7, .updates = updates};
         const auto run = [&](const UpdateTable& table) {
           std::vector<Tensor> written;
           std::vector<std::vector<Tensor>> states;
@@ -337,7 +338,8 @@ TEST(Backend, Updates) {
   for (const DType t : kTypes)
     expect_agreement("moving average", cpu::kUpdate, reference::kUpdate, t, [&](const UpdateTable& table) {
       const Tensor average = made({1000}, 1, t, MemoryFormat::plain);
-      EXPECT_TRUE(table.moving_average(made({1000}, 2, t, MemoryFormat::plain), 0.9, average));
+      EXPECT_TRUE(
+          table.moving_average(std::vector{made({1000}, 2, t, MemoryFormat::plain)}, 0.9, std::vector{average}, {}));
       return std::vector{average};
     });
 }

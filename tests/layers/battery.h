@@ -27,11 +27,40 @@ inline Tensor normal(const Dims& shape, uint64_t seed, double scale = 1.0, doubl
   return Tensor::from<double>(v, shape);
 }
 
+/// Where operators run; references are always on the CPU.
+inline Device battery_device = kCpu;
+
+/// The same values there, a strided view as one (of every second position of the last axis).
+inline Tensor on_device(const Tensor& t) {
+  if (t.device() == battery_device) return t;
+  const Tensor there = t.to(battery_device);
+  if (t.is_contiguous(t.format())) return there;
+  const int axis = t.rank() - 1;
+  Dims larger = t.shape();
+  larger[axis] = 2 * larger[axis] + 1;
+  const bool last = t.rank() > 2 && t.strides()[1] < t.strides()[axis];
+  const MemoryFormat format = last ? MemoryFormat::channels_last : MemoryFormat::plain;
+  const Tensor view = Tensor::full(larger, 1e30, {t.dtype(), format, battery_device}).slice(axis, 1, t.size(axis), 2);
+  view.copy_from(there);
+  return view;
+}
+inline std::vector<Tensor> on_device(const std::vector<Tensor>& tensors) {
+  std::vector<Tensor> there;
+  for (const Tensor& t : tensors) there.push_back(on_device(t));
+  return there;
+}
+
 /// Leaves blocks full of NaN in the allocator's cache, so that what an operator forgets to fill shows.
 inline void poison() {
   std::vector<Tensor> blocks;
   for (int64_t bytes = 256; bytes <= 1 << 16; bytes += bytes / 4)
     for (int i = 0; i < 6; ++i) {
+      if (battery_device != kCpu) {
+        static const Tensor nan = Tensor::full({1 << 13}, NAN, {.dtype = DType::f64});
+        blocks.push_back(Tensor::empty({bytes}, {.dtype = DType::u8, .device = battery_device}));
+        device_memory::copy(blocks.back().mutable_raw(), battery_device, nan.raw(), kCpu, static_cast<size_t>(bytes));
+        break;
+      }
       blocks.push_back(Tensor::empty({bytes}, {.dtype = DType::u8}));
       std::memset(blocks.back().mutable_raw(), 0xff, static_cast<size_t>(bytes));
     }
@@ -53,7 +82,7 @@ inline double error(const Values& got, const Values& expected) {
 inline bool same_bits(const Tensor& a, const Tensor& b) {
   if (a.shape() != b.shape() || a.dtype() != b.dtype()) return false;
   if (a.numel() == 0) return true;
-  const Tensor x = a.contiguous(MemoryFormat::plain), y = b.contiguous(MemoryFormat::plain);
+  const Tensor x = a.contiguous(MemoryFormat::plain).to(kCpu), y = b.contiguous(MemoryFormat::plain).to(kCpu);
   return std::memcmp(x.raw(), y.raw(), static_cast<size_t>(a.numel()) * size_of(a.dtype())) == 0;
 }
 
@@ -109,7 +138,8 @@ struct Outcome {
   std::vector<Tensor> gradients;
 };
 
-inline Outcome run(const Case& c, const std::vector<Tensor>& inputs, const Tensor& dy) {
+inline Outcome run(const Case& c, const std::vector<Tensor>& given, const Tensor& dy) {
+  const std::vector<Tensor> inputs = on_device(given);
   poison();
   std::vector<Tensor> leaves;
   for (const Tensor& t : inputs) {
@@ -122,7 +152,7 @@ inline Outcome run(const Case& c, const std::vector<Tensor>& inputs, const Tenso
   o.y = c.op(leaves);
   EXPECT_EQ(tape.nodes(), 1u) << c.name << ": one operator, one node";
   poison();
-  tape.backward(o.y, dy.to(o.y.dtype()));
+  tape.backward(o.y, on_device(dy.to(o.y.dtype())));
   for (const Tensor& t : leaves) o.gradients.push_back(t.grad());
   return o;
 }
@@ -165,7 +195,7 @@ inline void believe(const Case& c) {
       EXPECT_TRUE(same_bits(o.y, again.y)) << "y, repeated";
       for (size_t i = 0; i < inputs.size(); ++i)
         EXPECT_TRUE(same_bits(o.gradients[i], again.gradients[i])) << "gradient " << i << ", repeated";
-      if (c.own_kernels) {
+      if (c.own_kernels && battery_device == kCpu) {
         const int threads = cpu_threads();
         for (int other : {1, 2, 3}) {
           set_cpu_threads(other);

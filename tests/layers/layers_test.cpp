@@ -342,7 +342,7 @@ Case loss_case(const Dims& shape, double smoothing, double scale, bool ignore = 
   Tensor label = Tensor::from<int64_t>(std::span<const int64_t>(labels), label_shape);
   if (ignore) label = label.to(DType::i32);
   const std::optional<int64_t> ignored = ignore ? std::optional(kIgnored) : std::nullopt;
-  c.op = [=](const std::vector<Tensor>& t) { return cross_entropy(t[0], label, smoothing, ignored); };
+  c.op = [=](const std::vector<Tensor>& t) { return cross_entropy(t[0], label.to(t[0].device()), smoothing, ignored); };
   c.reference = [=](const std::vector<Values>& in, const Values& dy) {
     Values loss(1), dx(in[0].size());
     const auto count = static_cast<double>(counted);

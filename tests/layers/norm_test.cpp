@@ -80,7 +80,8 @@ Case norm_case(const std::string& name, const Dims& shape, const BatchNormOption
   c.inputs = {normal(shape, 1, 2, 3), normal({shape[1]}, 2, 0.5, 1), normal({shape[1]}, 3, 0.5)};
   const Running running = running_of(shape[1]);
   c.op = [=](const std::vector<Tensor>& t) {
-    return batch_norm(t[0], t[1], t[2], buffer(running.mean, t[1].dtype()), buffer(running.var, t[1].dtype()), o);
+    const auto there = [&](const Values& v) { return buffer(v, t[1].dtype()).to(t[0].device()); };
+    return batch_norm(t[0], t[1], t[2], there(running.mean), there(running.var), o);
   };
   c.reference = [=](const std::vector<Values>& in, const Values& dy) { return reference(shape, o, running, in, dy); };
   c.differences =

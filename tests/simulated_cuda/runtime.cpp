@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstddef>
 #include <cstdio>
@@ -59,6 +60,8 @@ struct Device {
   std::map<std::byte*, size_t> pinned;
   std::map<CUstream_st*, std::unique_ptr<CUstream_st>> streams;
   Order order{0};
+  CUstream_st* running = nullptr;
+  int run = 0;  // pieces of work that it goes on with
   Counts counts;
   int64_t failing = 0;
   bool failed = false;
@@ -139,7 +142,14 @@ void run_until(const std::function<bool()>& enough) {
       if (!stream->queue.empty() && (!stream->queue.front().ready || stream->queue.front().ready()))
         able.push_back(stream);
     if (able.empty()) throw std::logic_error("streams wait for events that nobody records");
-    CUstream_st* const stream = able[device().order.below(able.size())];
+    // Runs of a stream are of 1 to 1000 pieces of work, so that another may be far behind it.
+    CUstream_st* stream = device().running;
+    if (device().run == 0 || std::find(able.begin(), able.end(), stream) == able.end()) {
+      stream = device().running = able[device().order.below(able.size())];
+      static constexpr int kRuns[] = {1, 10, 100, 1000};
+      device().run = kRuns[device().order.below(4)];
+    }
+    --device().run;
     const CUstream_st::Work work = std::move(stream->queue.front());
     stream->queue.pop_front();
     if (work.run) work.run();
@@ -187,6 +197,7 @@ void reset_counts() {
 }
 void set_seed(uint32_t seed) {
   device().order = Order(seed);
+  device().run = 0;
 }
 void set_memory(size_t bytes) {
   device().memory = bytes == 0 ? kMemory : bytes;

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/atomic_file.h"
+#include "core/backend/copy.h"
 #include "data/dataset.h"
 #include "data/png.h"
 #include "data/voc_colours.h"
@@ -25,8 +26,9 @@ class SegmentationEvaluator final : public Evaluator {
       : labelled_(static_cast<size_t>(classes)), predicted_(labelled_.size()), correct_(labelled_.size()) {}
 
   void add(const Tensor& output, const Tensor& labels) override {
-    const Tensor logits = at_label_size(output, labels), prediction = predicted_classes(logits);
-    const int32_t *label = labels.data<int32_t>(), *predicted = prediction.data<int32_t>();
+    const Tensor logits = at_label_size(output, labels), prediction = on_host(predicted_classes(logits));
+    const Tensor here = on_host(labels);
+    const int32_t *label = here.data<int32_t>(), *predicted = prediction.data<int32_t>();
     int64_t counted = 0;
     for (int64_t i = 0; i < labels.numel(); ++i) {
       if (label[i] == kIgnoredLabel) continue;
@@ -80,7 +82,7 @@ class LabelPictures final : public Predictions {
   }
 
   void add(const Tensor& output, const Tensor& labels) override {
-    const Tensor classes = predicted_classes(at_label_size(output, labels));
+    const Tensor classes = on_host(predicted_classes(at_label_size(output, labels)));
     IndexedImage picture{.height = classes.size(1), .width = classes.size(2), .palette = kVocColours};
     for (int64_t i = 0; i < classes.size(0); ++i) {
       const int32_t* first = classes.data<int32_t>() + i * picture.height * picture.width;
