@@ -40,8 +40,7 @@ void add(const Tensor& y, const Tensor& bias) {
     return launch(add_to_planes<T, U>, Grid(dim3(narrow(y.size(0) * channels)), dim3(positions < 128 ? 32 : 256)), to,
                   from, narrow(channels), narrow(positions));
   }
-  const bool aligned = reinterpret_cast<uintptr_t>(to) % 16 == 0;
-  dispatch_pack<T>(aligned ? channels : 1, [&](auto n) {
+  dispatch_pack<T>(channels, {to}, [&](auto n) {
     const uint32_t packs = narrow(channels / n);
     dim3 threads(1, 256);
     while (threads.x < packs && threads.x < 32) threads.x *= 2, threads.y /= 2;
