@@ -45,9 +45,12 @@ set_property(SOURCE core/cuda/loaded_library.cpp APPEND PROPERTY
 
 # nvcc's unit of a source: a .cu, generated, that includes it.
 function(tidepool_compile_with_nvcc target folder definition)
-  set(kept ${CMAKE_BINARY_DIR}/generated/${folder}/kept)
-  file(MAKE_DIRECTORY ${kept})
-  set_property(GLOBAL APPEND PROPERTY TIDEPOOL_PTX_FOLDERS ${kept})
+  set(kept)
+  if(TIDEPOOL_TESTS AND folder STREQUAL "kernels")  # the PTX stays there, for tests/cuda/sass_test.cpp
+    set(kept ${CMAKE_BINARY_DIR}/generated/${folder}/kept)
+    file(MAKE_DIRECTORY ${kept})
+    set_property(GLOBAL APPEND PROPERTY TIDEPOOL_PTX_FOLDERS ${kept})
+  endif()
   foreach(source ${ARGN})
     get_filename_component(name ${source} NAME_WE)
     set(unit ${CMAKE_BINARY_DIR}/generated/${folder}/${name}.cu)
@@ -55,7 +58,7 @@ function(tidepool_compile_with_nvcc target folder definition)
     # fmt 9 takes nvcc for a compiler without constexpr, but not without consteval
     set_property(SOURCE ${unit} APPEND PROPERTY COMPILE_OPTIONS
       --extended-lambda --expt-relaxed-constexpr -DFMT_CONSTEVAL= -DFMT_USE_CONSTEXPR=1)
-    if(TIDEPOOL_TESTS)  # the PTX stays there, for tests/cuda/sass_test.cpp
+    if(kept)
       set_property(SOURCE ${unit} APPEND PROPERTY COMPILE_OPTIONS --keep "--keep-dir=${kept}")
     endif()
     if(name STREQUAL "dynopool")
@@ -87,7 +90,7 @@ function(tidepool_add_simulated_cuda)
     target_sources(tidepool_simulated_cuda PRIVATE ${host})
   endif()
   add_library(tidepool_simulated_kernels OBJECT ${TIDEPOOL_CUDA_KERNELS})
-  add_library(tidepool_simulated_pool OBJECT)
+  add_library(tidepool_simulated_pool OBJECT EXCLUDE_FROM_ALL)
   tidepool_pool_on_simulated_cuda(tidepool_simulated_pool)
   foreach(target tidepool_simulated_kernels tidepool_simulated_pool)
     target_compile_definitions(${target} PRIVATE TP_SIMULATED_CUDA)
