@@ -70,7 +70,7 @@ class Optimizer {
   std::pair<int64_t, int64_t> span_of(size_t group, const Stage& stage) const;
   double group_rate(size_t group, int64_t step) const;
   Turn turn(const Slot& slot, int64_t step) const;  // at whatever rate
-  Tensor squares() const;  // of the gradients that clipping looks at; undefined: no clipping
+  Tensor squares() const;                           // of the gradients that clipping looks at; undefined: no clipping
 
   OptimConfig config_;
   int64_t steps_per_epoch_, total_steps_;
