@@ -113,7 +113,7 @@ cudnnStatus_t finalize_pack(const Descriptor& pack) {
 template <class T>
 cudnnStatus_t give(std::initializer_list<T> values, int64_t most, int64_t* count, void* to) {
   *count = static_cast<int64_t>(values.size());
-  std::copy_n(values.begin(), std::min(most, *count), static_cast<T*>(to));
+  if (*count > 0) std::copy_n(values.begin(), std::min(most, *count), static_cast<T*>(to));
   return CUDNN_STATUS_SUCCESS;
 }
 
