@@ -75,6 +75,7 @@ TEST(SimulatedCuda, StreamsAreLateAndEventsOrderThem) {
 }
 
 TEST(SimulatedCuda, AFailedCallIsAnErrorWithItsPlace) {
+  static_cast<void>(cuda::compute_stream());  // made at its first use
   simulated::drain();
   simulated::fail_call(1);
   const std::string text = message_of([] { TP_CUDA(cudaStreamSynchronize(cuda::compute_stream())); });
