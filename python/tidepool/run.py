@@ -33,10 +33,10 @@ def train(config, out=None, *, data=None, resume=False, quiet=False, set=None):
     """Trains a network as a config says, and returns its Run.
 
     `config` is a dict, a file, or the name of a config that the program has ("toy_procedural.json"); `out` is the run
-    directory (default: runs/NAME, by the dict's "name" or the file's), `data` the folder of the data set, `set` changes keys by their dotted paths:
-    {"optim.lr": 0.05}. With `resume`, `config` is a run directory, which goes on where it was interrupted. The program runs beside this process and
-    prints its progress, unless `quiet`; Ctrl-C ends it after a step, with a checkpoint. ValueError with the program's
-    message where the request is wrong, RuntimeError where the work fails.
+    directory (default: runs/NAME, by the dict's "name" or the file's), `data` the folder of the data set; `set` changes
+    keys by their dotted paths: {"optim.lr": 0.05}. With `resume`, `config` is a run directory and the run is resumed.
+    The program is a process of its own and prints its progress, unless `quiet`; Ctrl-C ends it after a step, with a
+    checkpoint. ValueError with the program's message where the request is wrong, RuntimeError where the work fails.
     """
     with tempfile.TemporaryDirectory() as folder:
         if isinstance(config, dict):
