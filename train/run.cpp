@@ -10,13 +10,13 @@
 #include "core/backend/copy.h"
 #include "core/backend/reduction.h"
 #include "core/tape.h"
-#include "data/preview.h"
 #include "train/ema.h"
 #include "train/run_directory.h"
+#include "train/run_log.h"
 #include "train/same_run.h"
 #include "train/setup.h"
+#include "train/shape_gradients.h"
 #include "train/step.h"
-#include "train/tensorboard.h"
 
 namespace tidepool {
 namespace {
@@ -26,86 +26,8 @@ double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
-template <class T>
-Json optional_json(const std::optional<T>& value) {
-  return value ? Json(*value) : Json(nullptr);
-}
-std::optional<double> optional_number(const Json& json, const std::string& key) {
-  return json.contains(key) && json.at(key).is_number() ? std::optional(json.at(key).get<double>()) : std::nullopt;
-}
-
-std::optional<double> value_of(const MetricValues& values, const std::string& metric) {
-  for (const auto& [name, value] : values)
-    if (name == metric) return value;
-  return std::nullopt;
-}
-
-// The values that `json` has under "<metric>_last".
-MetricValues last_values(const Json& json, const TaskDescription& task, const std::string& prefix = "") {
-  MetricValues values;
-  for (const Metric& metric : task.metrics)
-    if (const auto value = optional_number(json, prefix + metric.name + "_last"))
-      values.emplace_back(metric.name, *value);
-  return values;
-}
-
-// "<metric>_last" of the primary metric, its best, then the other metrics; `prefix` before each key.
-Json metrics_json(const Metric& primary, const MetricValues& last, const std::optional<double>& best,
-                  const std::string& prefix = "") {
-  Json json{{prefix + primary.name + "_last", optional_json(value_of(last, primary.name))},
-            {prefix + primary.name + "_best", optional_json(best)}};
-  for (const auto& [name, value] : last) json[prefix + name + "_last"] = value;
-  return json;
-}
-
-const std::string kValidationPrefix = "val_";
 constexpr const char* kGmacsUnit = "state/gmacs_unit";  // of loss.gmacs_unit or loss.gmacs_target "initial"
 constexpr const char* kGmacsMultiplier = "state/gmacs_multiplier";
-
-Json shapes_json(const std::vector<std::pair<std::string, Dims>>& shapes) {
-  Json json = Json::object();
-  for (const auto& [slot, size] : shapes) json[slot] = std::vector<int64_t>(size.begin(), size.end());
-  return json;
-}
-
-// Mean and its standard error of a shape parameter's gradient over an epoch (Welford 1962): does it point somewhere, or
-// only noise?
-struct GradientStatistics {
-  int64_t count = 0;
-  std::vector<double> mean, squares;
-
-  void add(const std::vector<double>& gradient) {
-    mean.resize(gradient.size());
-    squares.resize(gradient.size());
-    ++count;
-    for (size_t i = 0; i < gradient.size(); ++i) {
-      const double before = gradient[i] - mean[i];
-      mean[i] += before / static_cast<double>(count);
-      squares[i] += before * (gradient[i] - mean[i]);
-    }
-  }
-  Json json() const {
-    Json list = Json::array();
-    for (size_t i = 0; i < mean.size(); ++i) {
-      const auto n = static_cast<double>(count);
-      const double error = count > 1 ? std::sqrt(squares[i] / (n * (n - 1))) : 0;
-      list.push_back({{"mean", mean[i]},
-                      {"standard_error", error},
-                      {"mean_over_standard_error", error > 0 ? Json(mean[i] / error) : Json(nullptr)}});
-    }
-    return list;
-  }
-};
-
-// TensorBoard's tag of a key of log.jsonl: "train/loss", "val/top1", "test/loss", "test_best/top1".
-std::string event_tag(const std::string& key, const std::string& weights) {
-  for (const char* part : {"val_", "test_"})
-    if (key.starts_with(part)) {
-      const std::string name = std::string(part, std::string_view(part).size() - 1);
-      return fmt::format("{}{}{}/{}", name, weights.empty() ? "" : "_", weights, key.substr(name.size() + 1));
-    }
-  return "train/" + key;
-}
 
 // Of the epoch so far, for its line.
 struct EpochSums {
@@ -181,7 +103,10 @@ class Run {
     config_.resolved["data"]["normalize"] = data_.normalize;
     if (!options.data_root.empty())
       config_.resolved["data"]["root"] = std::filesystem::absolute(options.data_root).lexically_normal().string();
-    stepper_.after_backward = [this] { gather_shape_gradients(); };
+    stepper_.after_backward = [this] {
+      shape_gradients_.read();  // of the step before: they are there, since this step's shapes were read
+      if (stepper_.shapes().estimated()) shape_gradients_.gather(*network_);
+    };
     if (stepper_.gmacs_term().has_budget() && network_->learned_sizes().empty())
       spdlog::warn("loss.gmacs_target: the network has no size that is learned; its cost stays {:g} GMACs",
                    network_->trace().gmacs());
@@ -196,12 +121,11 @@ class Run {
     if (options_.begin) options_.begin();
     directory_.write_json("config.json", config_.resolved);
     write_provenance();
-    directory_.open_logs(resumed ? step_ : RunDirectory::kFromTheStart);
-    if (config_.train.tensorboard) open_events(resumed);
+    log_.open(step_, resumed, config_, data_);
     Allocator::of(device_).reset_peak();
     log_config_files(config_);
 
-    if (!resumed) log_shapes();
+    if (!resumed) log_.shapes(step_, step_ / steps_per_epoch_, *network_);
     // The seed gives the initial weights again, bit for bit; the file of model.init may change, or be gone.
     if (total_steps_ == 0 || (!resumed && !config_.model.init.empty())) save();
     while (true) {
@@ -249,23 +173,20 @@ class Run {
       if (whole || !steps_to_log_.back().losses.pending) read_losses();
       const double speed = static_cast<double>(window_images) / seconds_since(window_begin);
       if (whole) {
-        Json& line = steps_to_log_.back().line;
-        line["images_per_second"] = speed;
-        line["live_bytes"] = Allocator::of(device_).stats().live_bytes;
-        line["peak_bytes"] = peak_bytes();
-        line["shapes"] = shapes_json(network_->slot_shapes());
-        line["gmacs"] = network_->trace().gmacs();
-        if (!shape_gradients_.empty()) {
-          Json& pulls = line["shape_gradients"] = Json::object();
-          for (const auto& [name, statistics] : shape_gradients_) pulls[name] = statistics.json();
-        }
+        Json& last = steps_to_log_.back().line;
+        last["images_per_second"] = speed;
+        last["live_bytes"] = Allocator::of(device_).stats().live_bytes;
+        last["peak_bytes"] = peak_bytes();
+        last["shapes"] = shapes_json(network_->slot_shapes());
+        last["gmacs"] = network_->trace().gmacs();
+        if (!shape_gradients_.empty()) line["shape_gradients"] = shape_gradients_.json();
         window_begin = Clock::now();
         window_images = 0;
       }
       log_steps();
       if (whole) {
-        log_shapes();
-        flush_logs();
+        log_.shapes(step_, step_ / steps_per_epoch_, *network_);
+        log_.flush();
       }
       if (options_.progress)
         options_.progress({.step = step_,
@@ -308,7 +229,7 @@ class Run {
     for (StepToLog& one : steps_to_log_) losses.push_back(&one.losses);
     stepper_.read_losses(losses, step_ - static_cast<int64_t>(steps_to_log_.size()));
     stepper_.settle();
-    read_shape_gradients();
+    shape_gradients_.read();
   }
   // Steps whose losses are known.
   void log_steps() {
@@ -319,7 +240,7 @@ class Run {
       one.line["loss"] = one.losses.total;
       one.line["task_loss"] = one.losses.task;
       one.line["gmacs_loss"] = one.losses.penalty;
-      log(one.line);
+      log_.line(one.line);
     }
     steps_to_log_.clear();
   }
@@ -400,7 +321,7 @@ class Run {
     if (weights) line["weights"] = weights;
     for (const auto& [name, value] : named_metrics(e)) line[prefix + name] = value;
     line[prefix + "loss"] = e.loss;
-    log(line);
+    log_.line(line);
   }
 
   void epoch_ended() {
@@ -438,75 +359,6 @@ class Run {
     return result;
   }
 
-  // Those of the step before are there by now: this step's shapes were read.
-  void gather_shape_gradients() {
-    read_shape_gradients();
-    if (!stepper_.shapes().estimated()) return;
-    std::vector<Tensor> gradients;
-    for (const Parameter& p : network_->parameters())
-      if (p.kind == ParameterKind::shape && p.value.grad()) {
-        waiting_gradients_.emplace_back(p.name, p.value.grad());
-        gradients.push_back(p.value.grad());
-      }
-    expect_read(gradients);
-    if (!gradients.empty() && !reads_wait(gradients[0])) read_shape_gradients();
-  }
-  void read_shape_gradients() {
-    for (const auto& [name, gradient] : waiting_gradients_) shape_gradients_[name].add(gradient.values());
-    waiting_gradients_.clear();
-  }
-
-  void log_shapes() {
-    const int64_t epoch = step_ / steps_per_epoch_;
-    std::vector<std::pair<std::string, double>> scalars;
-    const auto row = [&](const std::string& name, int64_t i, double value) {
-      directory_.shape_row(step_, epoch, name, i, value);
-      scalars.emplace_back(fmt::format("shapes/{}.{}", name, i), value);
-    };
-    for (const Parameter& p : network_->parameters()) {
-      if (p.kind != ParameterKind::shape) continue;
-      const auto values = p.value.values();
-      for (size_t i = 0; i < values.size(); ++i) row(p.name, static_cast<int64_t>(i), values[i]);
-    }
-    for (const auto& [slot, size] : network_->slot_shapes())
-      for (int i = 0; i < size.rank(); ++i) row(slot + ".size", i, static_cast<double>(size[i]));
-    if (events_) events_->scalars(step_, scalars);
-  }
-
-  // A line of log.jsonl; its numbers are TensorBoard's scalars.
-  void log(const Json& line) {
-    directory_.log(line);
-    if (!events_) return;
-    std::vector<std::pair<std::string, double>> scalars;
-    for (const auto& [key, value] : line.items())
-      if (value.is_number() && key != "step" && key != "epoch")
-        scalars.emplace_back(event_tag(key, line.value("weights", std::string())), value.get<double>());
-    events_->scalars(step_, scalars);
-  }
-
-  void flush_logs() {
-    directory_.flush();
-    if (events_) events_->flush();
-  }
-
-  // With the config and some training images, where the run begins.
-  void open_events(bool resumed) {
-    events_.emplace(directory_.folder(), step_ + 1);
-    if (resumed) return;
-    events_->text(0, "config", "```json\n" + config_.resolved.dump(2) + "\n```");
-    const int64_t longest = std::max(data_.shape().height, data_.shape().width);
-    constexpr int64_t kImages = 8, kSide = 64;
-    try {
-      const bool maps = data_.train->format().label_maps;
-      events_->image(0, "images",
-                     make_preview(*data_.train, {.variants = {maps ? VariantOptions() : config_.data.variant},
-                                                 .images = preview_indices(*data_.train, kImages),
-                                                 .scale = std::max<int64_t>(1, kSide / longest)}));
-    } catch (const SkippedImage& damaged) {  // training goes on without it, and so does this
-      spdlog::warn("tensorboard: no pictures: {}", damaged.what());
-    }
-  }
-
   size_t peak_bytes() const { return std::max(peak_before_, Allocator::of(device_).stats().peak_bytes); }
 
   std::map<std::string, std::string> metadata() const {
@@ -517,9 +369,7 @@ class Run {
                   {"evaluated_step", evaluated_step_}};
     progress.update(
         metrics_json(description_.primary(), last_, best_, validates() ? kValidationPrefix : std::string()));
-    Json& pulls = progress["shape_gradients"] = Json::object();
-    for (const auto& [name, s] : shape_gradients_)
-      pulls[name] = {{"count", s.count}, {"mean", s.mean}, {"squares", s.squares}};
+    progress["shape_gradients"] = shape_gradients_.state();
     return {{"format", "pt"},
             {"step", std::to_string(step_)},
             {"config", config_.resolved.dump()},
@@ -545,7 +395,7 @@ class Run {
     const int64_t epoch = steps_per_epoch_ > 0 ? step_ / steps_per_epoch_ : 0;
     file.tensors["state/position"] = Tensor::from<int64_t>({step_, epoch, step_ - epoch * steps_per_epoch_}, {3});
     file.metadata = metadata();
-    flush_logs();
+    log_.flush();
     write_safetensors(directory_.last(), file);
   }
 
@@ -598,10 +448,7 @@ class Run {
     if (validates()) best_ = optional_number(progress, prefix + description_.primary().name + "_best");
     loss_last_ = optional_number(progress, "loss_last");
     evaluated_step_ = progress.at("evaluated_step").get<int64_t>();
-    for (const auto& [name, s] : progress.at("shape_gradients").items())
-      shape_gradients_[name] = {.count = s.at("count").get<int64_t>(),
-                                .mean = s.at("mean").get<std::vector<double>>(),
-                                .squares = s.at("squares").get<std::vector<double>>()};
+    shape_gradients_.restore(progress.at("shape_gradients"));
   }
 
   RunResult finish() {
@@ -668,7 +515,7 @@ class Run {
     }
     log_evaluation(*last, "test_", "last");
     if (best) log_evaluation(*best, "test_", "best");
-    flush_logs();
+    log_.flush();
     return true;
   }
 
@@ -693,7 +540,7 @@ class Run {
   Stepper stepper_;
   std::optional<MovingAverage> average_;
   RunDirectory directory_;
-  std::optional<EventFile> events_;
+  RunLog log_{directory_};
 
   // A step that has been made; its losses may not be known yet.
   struct StepToLog {
@@ -713,55 +560,10 @@ class Run {
   MetricValues last_;
   std::optional<double> best_, loss_last_;  // best_: of the primary metric
   EpochSums epoch_;
-  std::map<std::string, GradientStatistics> shape_gradients_;  // of the epoch so far
+  ShapeGradients shape_gradients_;  // of the epoch so far
 };
 
 }  // namespace
-
-std::optional<double> RunResult::metric_last() const {
-  return value_of(last, metric.name);
-}
-
-Json RunResult::json() const {
-  Json json = metrics_json(metric, last, best);
-  if (validation_last) {
-    json[kValidationPrefix + metric.name + "_last"] = *validation_last;
-    json[kValidationPrefix + metric.name + "_best"] = optional_json(validation_best);
-  }
-  json.update(Json{{"loss_last", optional_json(loss_last)},
-                   {"gmacs", gmacs},
-                   {"gmacs_target", optional_json(gmacs_target)},
-                   {"parameters", parameters},
-                   {"steps", steps},
-                   {"seconds", seconds},
-                   {"images_per_second", images_per_second},
-                   {"peak_bytes", peak_bytes},
-                   {"shapes", shapes_json(shapes)}});
-  return json;
-}
-
-RunResult RunResult::from_json(const Json& json, const TaskDescription& task) {
-  RunResult r{.finished = true,
-              .metric = task.primary(),
-              .last = last_values(json, task),
-              .best = optional_number(json, task.primary().name + "_best"),
-              .loss_last = optional_number(json, "loss_last"),
-              .validation_last = optional_number(json, kValidationPrefix + task.primary().name + "_last"),
-              .validation_best = optional_number(json, kValidationPrefix + task.primary().name + "_best"),
-              .gmacs = json.at("gmacs").get<double>(),
-              .gmacs_target = optional_number(json, "gmacs_target"),
-              .parameters = json.at("parameters").get<int64_t>(),
-              .steps = json.at("steps").get<int64_t>(),
-              .seconds = json.at("seconds").get<double>(),
-              .images_per_second = json.at("images_per_second").get<double>(),
-              .peak_bytes = json.at("peak_bytes").get<size_t>(),
-              .shapes = {}};
-  for (const auto& [slot, size] : json.at("shapes").items()) {
-    const auto lengths = size.get<std::vector<int64_t>>();
-    r.shapes.emplace_back(slot, Dims(lengths));
-  }
-  return r;
-}
 
 RunResult train_run(const Config& config, const RunOptions& options) {
   flush_denormals();

@@ -3,14 +3,12 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
-#include <utility>
-#include <vector>
 
-#include "core/tensor.h"
+#include "core/json.h"
 #include "train/config.h"
+#include "train/run_result.h"
 #include "train/task.h"
 
 namespace tidepool {
@@ -52,37 +50,9 @@ struct RunOptions {
   std::function<bool()> stop;
 };
 
-/// Values of metrics by name, in the task's order.
-using MetricValues = std::vector<std::pair<std::string, double>>;
-
-/// What result.json holds: keys "<metric>_last" of every metric and "<metric>_best" of the primary one, of the test
-/// images; with a validation part "val_<metric>_last" and "val_<metric>_best" of the primary one too.
-struct RunResult {
-  bool finished = false;              ///< false: stopped by RunOptions::stop; nothing below is of use then but `steps`
-  Metric metric = {"top1", "top-1"};  ///< the task's primary one
-  MetricValues last;                  ///< of the test images; empty when nothing was evaluated
-  std::optional<double> best;         ///< `metric` with the weights chosen on the validation part; none without it
-  std::optional<double> loss_last;    ///< the task's loss with the last weights
-  std::optional<double> validation_last, validation_best;  ///< `metric` of the validation part
-  double gmacs = 0;                                        ///< of the final shapes, multiply-adds of one image / 1e9
-  std::optional<double> gmacs_target;                      ///< the budget, in 1e9; none without one
-  int64_t parameters = 0, steps = 0;
-  double seconds = 0;            ///< of training steps, over all resumptions
-  double images_per_second = 0;  ///< training images over those seconds
-  size_t peak_bytes = 0;
-  std::vector<std::pair<std::string, Dims>> shapes;  ///< slot -> (height, width) of the map after it
-
-  /// `metric` with the last weights.
-  std::optional<double> metric_last() const;
-
-  Json json() const;
-  /// Of a run of that task.
-  static RunResult from_json(const Json& json, const TaskDescription& task);
-};
-
 /// Trains. Throws Error for a wrong request (config, data, a directory that holds another run, or to be
-/// resumed none), Failure when the loss
-/// is not finite or the disk refuses. A run killed at any moment and resumed ends with the same weights, bit for bit.
+/// resumed none), Failure when the loss is not finite or the disk refuses. A run killed at any moment and resumed ends
+/// with the same weights, bit for bit.
 RunResult train_run(const Config& config, const RunOptions& options);
 
 }  // namespace tidepool
