@@ -179,7 +179,7 @@ class Run {
         last["peak_bytes"] = peak_bytes();
         last["shapes"] = shapes_json(network_->slot_shapes());
         last["gmacs"] = network_->trace().gmacs();
-        if (!shape_gradients_.empty()) line["shape_gradients"] = shape_gradients_.json();
+        if (!shape_gradients_.empty()) last["shape_gradients"] = shape_gradients_.json();
         window_begin = Clock::now();
         window_images = 0;
       }
