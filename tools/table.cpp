@@ -102,6 +102,7 @@ Request make_request(const Call& call) {
   const Scale& scale = find_scale(call.text("scale"));
   PlanOptions options{.scale = scale.name,
                       .seeds = call.given("seeds") ? call.integer("seeds", 1, 10000) : scale.seeds,
+                      .first_seed = call.integer("first-seed", 0, int64_t{1} << 32),
                       .only = call.text("only"),
                       .data_set = {},
                       .sets = call.texts("set"),
@@ -133,7 +134,7 @@ std::string command_text(const Call& call, bool whole) {
   const auto names_place = [](const std::string& text) { return text.find('/') != std::string::npos; };
   const std::string& table = call.argument();
   std::vector<std::string> words{"tidepool", "table", whole ? table : fs::path(table).filename().string()};
-  for (const char* option : {"scale", "seeds", "only", "columns", "jobs", "data", "out"}) {
+  for (const char* option : {"scale", "seeds", "first-seed", "only", "columns", "jobs", "data", "out"}) {
     const bool place = std::string_view(option) == "data" || std::string_view(option) == "out";
     if ((call.given(option) || std::string_view(option) == "scale") && (whole || !place))
       words.insert(words.end(), {fmt::format("--{}", option), call.text(option)});
@@ -147,7 +148,7 @@ std::string command_text(const Call& call, bool whole) {
 
 std::vector<std::string> command_line(const Call& call) {
   std::vector<std::string> words{"tidepool", "table", call.argument()};
-  for (const char* option : {"scale", "seeds", "only", "columns", "jobs", "data", "out"})
+  for (const char* option : {"scale", "seeds", "first-seed", "only", "columns", "jobs", "data", "out"})
     if (call.given(option) || std::string_view(option) == "scale")
       words.insert(words.end(), {fmt::format("--{}", option), call.text(option)});
   for (const std::string& set : call.texts("set")) words.insert(words.end(), {"--set", set});
@@ -442,8 +443,9 @@ void measure_operators(const TablePlan& plan, const Images& images, ReportFacts&
 
 int run(const Call& call) {
   if (call.arguments().empty()) {
-    refuse_options(call, "table without a TABLE",
-                   {"scale", "seeds", "only", "jobs", "columns", "dry-run", "data", "out", "set", "json"});
+    refuse_options(
+        call, "table without a TABLE",
+        {"scale", "seeds", "first-seed", "only", "jobs", "columns", "dry-run", "data", "out", "set", "json"});
     print(table_list());
     return 0;
   }
@@ -547,6 +549,10 @@ const Registered registered(
                   .default_value = "quick",
                   .choices = {"smoke", "quick", "toy", "small", "full"}},
                  {.name = "seeds", .value = "K", .help = "seeds per row (default: 5 at small and full, else 1)"},
+                 {.name = "first-seed",
+                  .value = "SEED",
+                  .help = "the first of them: choices are made on other seeds than claims",
+                  .default_value = "1"},
                  {.name = "only",
                   .value = "PATTERN",
                   .help = "run only the rows whose name fits: 'tile-*,*-dynopool'; * is any characters, ? one",

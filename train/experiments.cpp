@@ -217,7 +217,7 @@ TablePlan make_plan(const TableFile& table, const PlanOptions& options) {
   const std::vector<Config> planned = configs_of({});  // without --set
   expect_distinct(plan.rows, planned, selected);
   const std::vector<Config> configs = options.sets.empty() ? planned : configs_of(options.sets);
-  for (int64_t seed = 1; seed <= options.seeds; ++seed)
+  for (int64_t seed = options.first_seed; seed < options.first_seed + options.seeds; ++seed)
     for (size_t i = 0; i < plan.rows.size(); ++i) {
       const auto unsigned_seed = static_cast<uint64_t>(seed);
       plan.runs.push_back({.row = i,

@@ -54,7 +54,8 @@ struct PlannedRun {
 
 struct PlanOptions {
   std::string scale = "quick";
-  int64_t seeds = 1;                      ///< seeds 1 to so many
+  int64_t seeds = 1;  ///< so many, one after the other
+  int64_t first_seed = 1;
   std::string only = {};                  ///< globs over row names, joined by commas; "": those of the scale
   std::string data_set = {};              ///< stands in for cifar100 in the table's configs; "": nothing does
   std::vector<std::string> sets = {};     ///< KEY=VALUE of the user, after everything else

@@ -388,13 +388,14 @@ Report make_report(const TablePlan& plan, const std::vector<RunOutcome>& outcome
         baselines.push_back(text);
   }
   if (missing > 0) report.incomplete = fmt::format("{} of {} runs are missing: {}", missing, asked, missing_rows);
-  const int64_t seeds = plan.options.seeds;
+  const int64_t seeds = plan.options.seeds, first = plan.options.first_seed;
   report.caption = {
       {"Scale", scale_text(plan, report, shown)},
       {"Data", facts.data},
       {"Variants", variants_text(report, shown)},
-      {"Seeds", seeds == 1 ? std::string("1 (seed 1); one seed supports no claim about a difference")
-                           : fmt::format("{} (1 to {}); mean {} standard deviation", seeds, seeds, kPlusMinus)},
+      {"Seeds", seeds == 1 ? fmt::format("1 (seed {}); one seed supports no claim about a difference", first)
+                           : fmt::format("{} ({} to {}); mean {} standard deviation", seeds, first, first + seeds - 1,
+                                         kPlusMinus)},
       {"Columns", columns_text(report, baselines)},
   };
   std::vector<std::string> settings = plan.options.sets;  // the command has the places on this machine

@@ -8,6 +8,7 @@
 #include "core/cpu/scratch.h"
 #include "core/lanes.h"
 #include "core/parallel.h"
+#include "core/sums.h"
 
 namespace tidepool::depthwise {
 namespace {
@@ -60,8 +61,8 @@ struct Row {
 };
 
 /// Results j to j + n, of all channels: n sums in registers, a run of channels at a time.
-template <int taps, int s, int n, bool kInside, bool kStream, class T>
-void some_results(const Row<T>& row, int64_t j) {
+template <int taps, int s, int n, bool kInside, class T>
+TP_NOINLINE void some_results(const Row<T>& row, int64_t j) {
   constexpr int kPixels = (n - 1) * s + taps;
   const int64_t first = row.first + s * j, channels = row.channels, width = row.width;
   each_lane<float>(0, channels, [&]<class V>(int64_t c) {
@@ -84,8 +85,12 @@ void some_results(const Row<T>& row, int64_t j) {
       }
     }
     T* const out = row.out + j * row.out_step + c;
+    if (std::is_same_v<T, float> && row.stream)
 #pragma GCC unroll 8
-    for (int i = 0; i < n; ++i) put<kStream>(out + i * row.out_step, sums[i]);
+      for (int i = 0; i < n; ++i) put<true>(out + i * row.out_step, sums[i]);
+    else
+#pragma GCC unroll 8
+      for (int i = 0; i < n; ++i) store(out + i * row.out_step, sums[i]);
   });
 }
 
@@ -109,17 +114,12 @@ void in_runs(int64_t count, const F& f) {
 
 template <int taps, int s, class T>
 void results(const Row<T>& row) {
-  const auto run = [&]<int n, bool kStream>(int64_t j) {
+  in_runs(row.results, [&]<int n>(int64_t j) {
     const int64_t first = row.first + s * j;
     if (first >= 0 && first + (n - 1) * s + taps <= row.width)
-      some_results<taps, s, n, true, kStream>(row, j);
+      some_results<taps, s, n, true>(row, j);
     else
-      some_results<taps, s, n, false, kStream>(row, j);
-  };
-  in_runs(row.results, [&]<int n>(int64_t j) {
-    if constexpr (std::is_same_v<T, float>)
-      if (row.stream) return run.template operator()<n, true>(j);
-    run.template operator()<n, false>(j);
+      some_results<taps, s, n, false>(row, j);
   });
 }
 
@@ -269,9 +269,9 @@ void data_row(const Shape& p, int64_t i, DyLines& dy, const float* turned_weight
       row.lines[row.count++] = {dy.row(o),
                                 turned_weights + ((rows.turned() + s * u) * k + columns.turned()) * channels};
     }
-    if (columns.b0 == 0)
+    if (s == 1 || columns.b0 == 0)
       results<(k + s - 1) / s, 1>(row);
-    else
+    else if constexpr (s > 1)
       results<(k + s - 2) / s, 1>(row);
   }
 }
@@ -280,8 +280,8 @@ void data_row(const Shape& p, int64_t i, DyLines& dy, const float* turned_weight
 /// meet, and in the last row the results themselves. lines[a]: pixel 0 of the line that row a of the taps meets, for
 /// rows `top` to `bottom`, which are inside the map.
 template <int k, int s, int n, bool kInside>
-void add_products(const float* dy, const float* const* lines, int64_t top, int64_t bottom, int64_t first, int64_t width,
-                  int64_t channels, int64_t from, int64_t count, float* sums) {
+TP_NOINLINE void add_products(const float* dy, const float* const* lines, int64_t top, int64_t bottom, int64_t first,
+                              int64_t width, int64_t channels, int64_t from, int64_t count, float* sums) {
   each_lane<float>(from, count, [&]<class V>(int64_t c) {
     V v[n], all = load<V>(sums + k * k * channels + c);
 #pragma GCC unroll 8

@@ -246,6 +246,8 @@ TEST_F(BadInput, TablePooling) {
       {table({"--only", ""}), {"--only", "got nothing"}},
       {table({"--seeds", "0"}), {"--seeds", "'0'"}},
       {table({"--seeds", "two"}), {"--seeds", "'two'"}},
+      {table({"--first-seed", "-1"}), {"--first-seed", "'-1'"}},
+      {table({"--first-seed", "1.5"}), {"--first-seed", "'1.5'"}},
       {table({"--jobs", "0"}), {"--jobs", "'0'"}},
       {table({"--out", ""}), {"--out", "got nothing"}},
       {table({"--out", "text.st"}), {"text.st", "it is a file"}},

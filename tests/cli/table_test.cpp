@@ -69,6 +69,22 @@ TEST_F(TableCommand, TheSameFunctionHasNoInterval) {
     EXPECT_NE(text_of(file(std::string("t/mine") + ending)).find("same runs"), std::string::npos) << ending;
 }
 
+TEST_F(TableCommand, SeedsFromAnotherFirstOne) {
+  write("mine.json", kOwnTable);
+  const auto table = [&] {
+    return call("mine.json", {"--seeds", "2", "--first-seed", "101", "--only", "max", "--out", "t", "--json"}, {});
+  };
+  EXPECT_EQ(done(table()).json()["rows"][0]["seeds"], 2);
+  const std::string text = text_of(file("t/mine.md"));
+  EXPECT_NE(text.find("- **Seeds**: 2 (101 to 102)"), std::string::npos) << text;
+  EXPECT_NE(text.find("--first-seed 101"), std::string::npos) << "the command";
+  for (const char* seed : {"101", "102"}) {
+    const auto folder = std::filesystem::path(file("t/runs")) / (std::string("max-seed") + seed);
+    EXPECT_EQ(nlohmann::json::parse(text_of(folder / "config.json"))["train"]["seed"], std::stoi(seed));
+  }
+  EXPECT_FALSE(std::filesystem::exists(std::filesystem::path(file("t/runs")) / "max-seed1"));
+}
+
 // The README's table of ten lines, as it stands there.
 TEST_F(TableCommand, TheReadmesTableRuns) {
   const std::string readme = text_of(std::filesystem::path(TIDEPOOL_SOURCE_DIR) / "README.md");
