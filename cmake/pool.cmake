@@ -9,10 +9,10 @@ endforeach()
 list(REMOVE_DUPLICATES TIDEPOOL_POOL_SOURCES)
 
 # Kernels write their vectors out: what GCC 12 would join besides crashes it (a segmentation fault in its SLP pass, seen in
-# quantile.cpp), and what -O3 adds to -O2 is a third of the time that these files take to compile.
+# quantile.cpp), what -O3 adds to -O2 is a third of the time that these files take to compile, and -fgcse a fifth.
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   foreach(source ${TIDEPOOL_POOL_SOURCES})
-    set_property(SOURCE layers/${source} APPEND PROPERTY COMPILE_OPTIONS -fno-tree-slp-vectorize $<$<CONFIG:Release>:-O2>)
+    set_property(SOURCE layers/${source} APPEND PROPERTY COMPILE_OPTIONS -fno-tree-slp-vectorize -fno-gcse $<$<CONFIG:Release>:-O2>)
   endforeach()
 endif()
 

@@ -109,7 +109,27 @@ struct AccOf<bf16> {
 template <class T>
 using Acc = typename AccOf<T>::type;
 
-/// Calls f with a value of the element type that `t` names; `who` stands in the error for another type.
+/// Calls f with a value of the element type that `t` names.
+template <class F>
+decltype(auto) dispatch_any(DType t, F&& f) {
+  switch (t) {
+    case DType::f64:
+      return std::forward<F>(f)(double{});
+    case DType::bf16:
+      return std::forward<F>(f)(bf16{});
+    case DType::i64:
+      return std::forward<F>(f)(int64_t{});
+    case DType::i32:
+      return std::forward<F>(f)(int32_t{});
+    case DType::u8:
+      return std::forward<F>(f)(uint8_t{});
+    case DType::f32:
+      break;
+  }
+  return std::forward<F>(f)(float{});
+}
+
+/// Calls f with a value of the floating element type that `t` names; `who` stands in the error for another type.
 template <class F>
 decltype(auto) dispatch_floating(DType t, const char* who, F&& f) {
   switch (t) {

@@ -23,34 +23,57 @@ To convert(From v) {
     return static_cast<To>(v);
 }
 
+// Copies n elements, from_step and to_step elements apart.
+using CopyRun = void (*)(int64_t n, void* to, int64_t to_step, const void* from, int64_t from_step);
+
+template <class To, class From>
+void copy_run(int64_t n, void* to, int64_t to_step, const void* from, int64_t from_step) {
+  auto* const t = static_cast<To*>(to);
+  const auto* const f = static_cast<const From*>(from);
+  if (to_step == 1 && from_step == 1)
+    for (int64_t i = 0; i < n; ++i) t[i] = convert<To>(f[i]);
+  else
+    for (int64_t i = 0; i < n; ++i) t[i * to_step] = convert<To>(f[i * from_step]);
+}
+
+// The elements of a tensor, or of a buffer.
+template <class Pointer>
+struct Elements {
+  DType dtype;
+  Pointer first;
+  const Dims& strides;
+
+  Pointer at(int64_t offset) const {
+    using Byte = std::conditional_t<std::is_const_v<std::remove_pointer_t<Pointer>>, const std::byte, std::byte>;
+    return static_cast<Byte*>(first) + offset * static_cast<int64_t>(size_of(dtype));
+  }
+};
+
 // Visits every element of two tensors of one shape, outer axes in parallel. Axes are taken in the destination's memory
 // order, so that writes run through memory.
-template <class To, class From>
-void copy_strided(const Dims& shape, To* to, const Dims& to_strides, const From* from, const Dims& from_strides) {
+void copy_strided(const Dims& shape, const Elements<void*>& to, const Elements<const void*>& from) {
   const int rank = shape.rank();
   std::array<int, Dims::kMaxRank> order{};
   for (int i = 0; i < rank; ++i) order[static_cast<size_t>(i)] = i;
-  std::stable_sort(order.begin(), order.begin() + rank, [&](int a, int b) { return to_strides[a] > to_strides[b]; });
+  std::stable_sort(order.begin(), order.begin() + rank, [&](int a, int b) { return to.strides[a] > to.strides[b]; });
   const int inner = rank > 0 ? order[static_cast<size_t>(rank - 1)] : 0;
   const int64_t run = rank > 0 ? shape[inner] : 1;
-  const int64_t to_step = rank > 0 ? to_strides[inner] : 1, from_step = rank > 0 ? from_strides[inner] : 1;
+  const int64_t to_step = rank > 0 ? to.strides[inner] : 1, from_step = rank > 0 ? from.strides[inner] : 1;
   const int64_t total = shape.product();
   if (total == 0) return;
+  const CopyRun copy = dispatch_any(to.dtype, [&]<class To>(To) {
+    return dispatch_any(from.dtype, []<class From>(From) -> CopyRun { return copy_run<To, From>; });
+  });
   parallel_chunks(total / run, std::max<int64_t>(1, 16384 / run), [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       int64_t rest = row, to_offset = 0, from_offset = 0;
       for (int i = rank - 2; i >= 0; --i) {
         const int axis = order[static_cast<size_t>(i)];
-        to_offset += rest % shape[axis] * to_strides[axis];
-        from_offset += rest % shape[axis] * from_strides[axis];
+        to_offset += rest % shape[axis] * to.strides[axis];
+        from_offset += rest % shape[axis] * from.strides[axis];
         rest /= shape[axis];
       }
-      To* t = to + to_offset;
-      const From* f = from + from_offset;
-      if (to_step == 1 && from_step == 1)
-        for (int64_t i = 0; i < run; ++i) t[i] = convert<To>(f[i]);
-      else
-        for (int64_t i = 0; i < run; ++i) t[i * to_step] = convert<To>(f[i * from_step]);
+      copy(run, to.at(to_offset), to_step, from.at(from_offset), from_step);
     }
   });
 }
@@ -82,55 +105,44 @@ void copy_turned(int64_t images, int64_t rows, int64_t columns, T* to, const T* 
   });
 }
 
-template <class F>
-void dispatch_any(DType t, F&& f) {
-  switch (t) {
-    case DType::f32:
-      return f(float{});
-    case DType::f64:
-      return f(double{});
-    case DType::bf16:
-      return f(bf16{});
-    case DType::i64:
-      return f(int64_t{});
-    case DType::i32:
-      return f(int32_t{});
-    case DType::u8:
-      return f(uint8_t{});
-  }
-}
-
 bool copy(const Tensor& from, const Tensor& to) {
   if (from.dtype() == to.dtype() && to.rank() > 2 && to.format() != from.format() && to.is_contiguous(to.format()) &&
       from.is_contiguous(from.format())) {
     const int64_t channels = to.size(1), positions = to.numel() / (to.size(0) * channels);
     const bool last = to.format() == MemoryFormat::channels_last;
-    dispatch_any(to.dtype(), [&]<class T>(T) {
-      copy_turned(to.size(0), last ? channels : positions, last ? positions : channels, to.mutable_data<T>(),
-                  from.data<T>());
-    });
-    return true;
+    const int64_t rows = last ? channels : positions, columns = last ? positions : channels;
+    const auto turn = [&]<class Bits>(Bits) {
+      copy_turned(to.size(0), rows, columns, static_cast<Bits*>(to.mutable_raw()),
+                  static_cast<const Bits*>(from.raw()));
+    };
+    switch (size_of(to.dtype())) {
+      case 8:
+        turn(uint64_t{});
+        return true;
+      case 4:
+        turn(uint32_t{});
+        return true;
+      case 2:
+        turn(uint16_t{});
+        return true;
+      default:
+        turn(uint8_t{});
+        return true;
+    }
   }
-  dispatch_any(to.dtype(), [&]<class To>(To) {
-    dispatch_any(from.dtype(), [&]<class From>(From) {
-      copy_strided<To, From>(to.shape(), to.mutable_data<To>(), to.strides(), from.data<From>(), from.strides());
-    });
-  });
+  copy_strided(to.shape(), {to.dtype(), to.mutable_raw(), to.strides()}, {from.dtype(), from.raw(), from.strides()});
   return true;
 }
 
 bool fill(const Tensor& to, double value) {
-  dispatch_any(to.dtype(), [&]<class To>(To) {
-    copy_strided<To, double>(to.shape(), to.mutable_data<To>(), to.strides(), &value, Dims::filled(to.rank(), 0));
-  });
+  const Dims nowhere = Dims::filled(to.rank(), 0);
+  copy_strided(to.shape(), {to.dtype(), to.mutable_raw(), to.strides()}, {DType::f64, &value, nowhere});
   return true;
 }
 
 bool read(const Tensor& from, double* out) {
-  dispatch_any(from.dtype(), [&]<class From>(From) {
-    copy_strided<double, From>(from.shape(), out, dense_strides(from.shape(), MemoryFormat::plain), from.data<From>(),
-                               from.strides());
-  });
+  const Dims dense = dense_strides(from.shape(), MemoryFormat::plain);
+  copy_strided(from.shape(), {DType::f64, out, dense}, {from.dtype(), from.raw(), from.strides()});
   return true;
 }
 

@@ -110,24 +110,6 @@ struct Transposition {
   }
 };
 
-template <class F>
-void dispatch_any(DType t, const F& f) {
-  switch (t) {
-    case DType::f32:
-      return f(float{});
-    case DType::f64:
-      return f(double{});
-    case DType::bf16:
-      return f(bf16{});
-    case DType::i64:
-      return f(int64_t{});
-    case DType::i32:
-      return f(int32_t{});
-    case DType::u8:
-      return f(uint8_t{});
-  }
-}
-
 template <class T>
 struct IntegerOf {
   using type = T;
