@@ -29,6 +29,19 @@ TEST_F(Commands, HelpOfEveryCommand) {
   EXPECT_TRUE(done({"--version"}).out.starts_with("tidepool 0."));
 }
 
+// glibc can be told that the processor lacks an instruction; the test is compiled with those that the program is.
+TEST_F(Commands, AProcessorThatItWasNotCompiledForIsNamed) {
+#ifndef __AVX2__
+  GTEST_SKIP() << "compiled for every x86-64 processor, or for another kind";
+#else
+  const Outcome ended = run({"--version"}, {"GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX2,-FMA"});
+  EXPECT_EQ(ended.status, 1);
+  EXPECT_EQ(ended.out, "");
+  EXPECT_NE(ended.err.find("this one lacks AVX2, FMA\nhint: build it on this machine"), std::string::npos) << ended.err;
+  done({"--version"}, {"GLIBC_TUNABLES=glibc.cpu.hwcaps=-ERMS"});
+#endif
+}
+
 TEST_F(Commands, OpsAsJson) {
   const nlohmann::json ops = done({"ops", "--json"}).json();
   ASSERT_TRUE(ops.is_array());
