@@ -405,11 +405,10 @@ std::string table_list() {
 
 // Another run in a folder, a wrong operator or key: found before anything runs.
 void check_runs(const TablePlan& plan, const Images& images) {
-  for (const PlannedRun& planned : plan.runs) {
+  for (const PlannedRun& planned : plan.runs)
+    if (planned.selected) saved_result(planned);
+  for (const PlannedRun& planned : plan.first_runs()) {
     if (!planned.selected) continue;
-    saved_result(planned);
-    if (planned.seed != 1) continue;
-    parse_device(planned.config.train.device);
     const Row& row = plan.rows[planned.row];
     try {
       make_run_network(with_classes(planned.config, images.root(planned.config)));
@@ -429,10 +428,10 @@ bool has_column(const TablePlan& plan, std::initializer_list<const char*> names)
 void measure_operators(const TablePlan& plan, const Images& images, ReportFacts& facts) {
   const bool fidelity = has_column(plan, {"psnr", "ssim"}),
              cost = has_column(plan, {"forward_ms", "backward_ms", "kept_bytes"});
-  for (const PlannedRun& planned : plan.runs) {
+  for (const PlannedRun& planned : plan.first_runs()) {
     const Json& pool = planned.config.model.pool;
     const bool shown = planned.selected || fs::exists(planned.folder / "result.json");
-    if (planned.seed != 1 || !shown || !pool.contains("default") || !pool["default"].is_object()) continue;
+    if (!shown || !pool.contains("default") || !pool["default"].is_object()) continue;
     const std::string& name = plan.rows[planned.row].name;
     if (fidelity)
       facts.fidelity[name] = image_fidelity(pool["default"], planned.config.data, images.root(planned.config));

@@ -71,6 +71,8 @@ struct TablePlan {
   std::vector<PlannedRun> runs;      ///< seed by seed, so that an interrupted table has something in every row
   std::vector<std::string> columns;  ///< of the report, behind the labels; see report_columns.h
 
+  /// One run of each row, those of the first seed.
+  std::span<const PlannedRun> first_runs() const { return std::span(runs).first(rows.size()); }
   /// The primary metric of the runs' task.
   const Metric& metric() const { return find_task(runs.front().config.task).primary(); }
 };

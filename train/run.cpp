@@ -528,10 +528,10 @@ class Run {
   }
 
   Config config_;
-  const Device device_ = parse_device(config_.train.device);
   RunOptions options_;
   const TaskDescription& description_;
   std::unique_ptr<Network> network_;
+  const Device device_ = network_->options().device;
   std::unique_ptr<Task> task_;
   RunData data_;
   Loader loader_, watched_loader_;  // of training; of what is evaluated after an epoch
