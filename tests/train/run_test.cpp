@@ -1,6 +1,5 @@
 // Whole runs: logs, checkpoints, bit-equal resumption, a loss that is not finite, steady memory.
 #include "train/run.h"
-#include "train/setup.h"
 
 #include <gtest/gtest.h>
 
@@ -14,6 +13,7 @@
 #include "core/safetensors.h"
 #include "data/normalisation.h"
 #include "train/run_directory.h"
+#include "train/setup.h"
 #include "train/step.h"
 
 namespace tidepool {
