@@ -98,12 +98,13 @@ DType bench_dtype(const Call& call, const Network& network) {
 }
 
 struct StepTimes {
-  double training = 0, evaluation = 0, own = 0, direct = 0;  // seconds a step, medians
-  double slowest = 0;                                        // 99th percentile of the training steps
-  size_t peak_bytes = 0;                                     // of tensors and scratch memory, weights included
-  int64_t resident_bytes = 0;  // the rise of the process above its size with the network alone
-  uint64_t system_calls = 0;   // of the allocator, in the timed steps
-  double gmacs = 0;            // of an image
+  double training = 0, evaluation = 0, own = 0;  // seconds a step, medians
+  std::optional<double> direct;                  // likewise; none where oneDNN has no such convolutions
+  double slowest = 0;                            // 99th percentile of the training steps
+  size_t peak_bytes = 0;                         // of tensors and scratch memory, weights included
+  int64_t resident_bytes = 0;                    // the rise of the process above its size with the network alone
+  uint64_t system_calls = 0;                     // of the allocator, in the timed steps
+  double gmacs = 0;                              // of an image
 };
 
 // Steps whose maps change their sizes every time.
@@ -184,7 +185,7 @@ StepTimes time_steps(const Config& config, Network& network, int64_t steps, Work
   const auto own = own_convolutions(cases, dtype, By::rule);
   std::vector<double> training, evaluation, own_seconds, direct_seconds;
   for (int64_t i = -2; i < steps; ++i) {  // the first turns do not count
-    const double d = total(sweep(direct)), o = total(sweep(own));
+    const double d = direct ? total(sweep(*direct)) : 0, o = total(sweep(own));
     const uint64_t calls_before = Allocator::of(network.options().device).stats().system_calls;
     const auto begin = Clock::now();
     waited_step(stepper, batch, step++);
@@ -202,7 +203,7 @@ StepTimes time_steps(const Config& config, Network& network, int64_t steps, Work
     training.push_back(seconds_between(begin, stepped));
     evaluation.push_back(seconds_between(prepared, end));
   }
-  times.direct = median(direct_seconds);
+  if (direct) times.direct = median(direct_seconds);
   times.own = median(own_seconds);
   times.evaluation = median(evaluation);
   times.training = median(training);
@@ -238,7 +239,8 @@ int bench_step(const Call& call) {
   const double copy = copy_bandwidth({32, 64, 64, 64}, DType::f32, 5), rate = multiply_add_rate(3);
   const std::optional<ChangingTimes> changing = time_changing_steps(config, *network, steps);
   const auto images = static_cast<double>(config.train.batch);
-  const double training = images / times.training, own = images / times.own, direct = images / times.direct;
+  const double training = images / times.training, own = images / times.own;
+  const std::optional<double> direct = times.direct ? std::optional(images / *times.direct) : std::nullopt;
 
   const auto per_gmac = [&](double seconds, double gmacs) { return 1e3 * seconds / images / gmacs; };
   const double fixed_cost = per_gmac(times.training, times.gmacs);
@@ -256,7 +258,7 @@ int bench_step(const Call& call) {
                 {"images_per_second", training},
                 {"evaluation_images_per_second", images / times.evaluation},
                 {"convolutions_images_per_second", own},
-                {"direct_images_per_second", direct},
+                {"direct_images_per_second", direct ? Json(*direct) : Json(nullptr)},
                 {"share", training / own},
                 {"peak_bytes", times.peak_bytes},
                 {"resident_bytes", times.resident_bytes},
@@ -272,14 +274,16 @@ int bench_step(const Call& call) {
   }
   print(timer.table(steps));
   print(fmt::format(
-      "training {:.1f} images/s: {:.2f} of the same convolutions alone ({:.1f}), {:.2f} times oneDNN's direct ones "
-      "({:.1f})\n"
+      "training {:.1f} images/s: {:.2f} of the same convolutions alone ({:.1f}), {}\n"
       "evaluation {:.1f} images/s; peak {:.1f} MiB (the process rose by {:.1f}); {} allocations from the system in {} "
       "steps of {}\n"
       "this machine: {:.1f} GB/s in a copy (read and write), {:.0f} GFLOP/s of f32 multiply-adds on {} threads\n",
-      training, training / own, own, training / direct, direct, images / times.evaluation,
-      static_cast<double>(times.peak_bytes) / (1 << 20), static_cast<double>(times.resident_bytes) / (1 << 20),
-      times.system_calls, steps, name_of(dtype), 1e-9 * copy, 2e-9 * rate, cpu_threads()));
+      training, training / own, own,
+      direct ? fmt::format("{:.2f} times oneDNN's direct ones ({:.1f})", training / *direct, *direct)
+             : fmt::format("which oneDNN has not in {} here", name_of(dtype)),
+      images / times.evaluation, static_cast<double>(times.peak_bytes) / (1 << 20),
+      static_cast<double>(times.resident_bytes) / (1 << 20), times.system_calls, steps, name_of(dtype), 1e-9 * copy,
+      2e-9 * rate, cpu_threads()));
   if (changing)
     print(
         fmt::format("with sizes that change every step: {:.1f} ms in the mean, {:.1f} ms at the 99th percentile; "

@@ -3,8 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <tuple>
 
-#include "core/backend/library_settings.h"
-#include "core/device.h"
+#include "core/backend/libraries.h"
 #include "data/named_normalisation.h"
 #include "data/normalisation.h"
 #include "data/subset.h"
@@ -133,13 +132,6 @@ void expect_classes_fit(const Dataset& dataset, const Network& network) {
   expect_classes_fit(dataset, network.options().classes);
 }
 
-std::string device_problem(const cuda::LibraryVersions& libraries) {
-  const std::string& why = libraries.cudnn_problem.empty() ? libraries.cublaslt_problem : libraries.cudnn_problem;
-  const char* const what = libraries.cudnn_problem.empty() ? "matrix products" : "convolutions";
-  if (why.empty()) return {};
-  return fmt::format("{} on cuda: {}; tidepool doctor says what to install, and --device cpu does without", what, why);
-}
-
 std::unique_ptr<Network> make_run_network(const Config& config) {
   const DatasetFormat format = dataset_format(config.data.name, dataset_options(config.data));
   expect_variant_fits(config.data.variant, config.data.name, format);
@@ -150,9 +142,7 @@ std::unique_ptr<Network> make_run_network(const Config& config) {
   if (classes < format.classes)
     throw Error("model.classes: {} has {} classes, got {}", config.data.name, format.classes, classes);
   const Device device = parse_device(config.train.device);
-  if (const std::string problem =
-          device == kCuda && run_dtype(config) != DType::f64 ? device_problem(cuda::library_versions()) : "";
-      !problem.empty())
+  if (const std::string problem = network_problem(device, run_dtype(config)); !problem.empty())
     throw Error("train.device: {}", problem);
   library_settings() = {.tf32 = config.tf32, .measure = config.cudnn == "measure"};
   return make_network({.name = config.model.name,

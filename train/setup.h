@@ -3,9 +3,7 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <string>
 
-#include "core/cuda/library_versions.h"
 #include "data/dataset.h"
 #include "data/loader.h"
 #include "data/transform.h"
@@ -45,9 +43,6 @@ LoaderOptions loader_options(const Config& config, bool training);
 
 /// f32, bf16 or f64 from train.dtype.
 DType run_dtype(const Config& config);
-
-/// Why no network of f32 or bf16 runs on a GPU with these libraries; "" where one does.
-std::string device_problem(const cuda::LibraryVersions& libraries);
 
 /// The config's network, for images as its data set has them; no file of the data set is needed. Throws Error for a
 /// device that is not there, or without the libraries that a network needs.

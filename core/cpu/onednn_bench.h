@@ -22,8 +22,10 @@ struct ConvKernels {
   std::function<void()> forward, backward_data, backward_weights;
 };
 /// oneDNN's direct convolutions alone, each on maps of its own in `format`, weights in the library's own layout
-/// beforehand (no reorder is among what runs). Throws Failure when oneDNN refuses a case.
-std::vector<ConvKernels> onednn_convolutions(std::span<const ConvCase> cases, DType dtype, MemoryFormat format);
+/// beforehand (no reorder is among what runs). None when oneDNN refuses a case, as it does bf16 on a processor without
+/// instructions for it.
+std::optional<std::vector<ConvKernels>> onednn_convolutions(std::span<const ConvCase> cases, DType dtype,
+                                                            MemoryFormat format);
 
 /// Seconds of oneDNN's pooling: a forward for inference, and a training forward with its backward; medians of
 /// `repeats`.

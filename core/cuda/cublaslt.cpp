@@ -7,7 +7,7 @@
 #include <mutex>
 #include <optional>
 
-#include "core/backend/library_settings.h"
+#include "core/backend/libraries.h"
 #include "core/backend/plan_cache.h"
 #include "core/cuda/loaded_library.h"
 #include "core/cuda/stream.h"

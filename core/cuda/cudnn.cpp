@@ -10,7 +10,7 @@
 #include <optional>
 #include <vector>
 
-#include "core/backend/library_settings.h"
+#include "core/backend/libraries.h"
 #include "core/backend/plan_cache.h"
 #include "core/cuda/loaded_library.h"
 #include "core/cuda/stream.h"

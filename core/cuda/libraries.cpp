@@ -1,6 +1,6 @@
 // The tables of the GPU's libraries. A convolution goes to cuDNN with the copies between types and layouts that this
 // takes.
-#include "core/backend/library_settings.h"
+#include "core/backend/libraries.h"
 #include "core/backend/reduction.h"
 #include "core/cuda/channel_bias.h"
 #include "core/cuda/cublaslt.h"

@@ -2,7 +2,9 @@
 // that are no whole vectors. Convolutions have tests of their own (onednn_test, depthwise_test, winograd_test).
 #include <algorithm>
 
+#include "core/backend/libraries.h"
 #include "core/cpu/tables.h"
+#include "core/cuda/library_versions.h"
 #include "core/reference/tables.h"
 #include "tests/layers/battery.h"
 
@@ -377,6 +379,18 @@ TEST(Backend, Copies) {
     EXPECT_TRUE(reference::kCopy.fill_normal(reference, 3, 0.25));
     EXPECT_TRUE(same_bits(own, reference)) << tidepool::name_of(t);
   }
+}
+
+TEST(Libraries, ANetworkOnAGpuNeedsThem) {
+  const cuda::LibraryVersions all{.runtime = "13.0", .cudnn = "9.19.0", .cublaslt = "13.1.0"};
+  EXPECT_EQ(network_problem(kCuda, DType::f32, all), "");
+  cuda::LibraryVersions some = all;
+  some.cublaslt_problem = "no libcublasLt.so.13";
+  EXPECT_TRUE(network_problem(kCuda, DType::f32, some).starts_with("matrix products on cuda: no libcublasLt.so.13; "));
+  some.cudnn_problem = "no libcudnn.so.9";
+  EXPECT_TRUE(network_problem(kCuda, DType::bf16, some).starts_with("convolutions on cuda: no libcudnn.so.9; "));
+  EXPECT_EQ(network_problem(kCuda, DType::f64, some), "");
+  EXPECT_EQ(network_problem(kCpu, DType::f32, some), "");
 }
 
 }  // namespace

@@ -107,6 +107,7 @@ TEST(Dnn, MatmulOfTransposedViews) {
 }
 
 TEST(Dnn, CachesAreBounded) {
+  forget_transformed_weights();  // of other tests in this process, in other caches
   const Tensor w = normal({16, 16, 1}, 2).to(DType::f32);
   for (int64_t length = 1; length <= 1200; ++length) {
     const Tensor x = Tensor::full({1, 16, length}, 0.5, {.format = MemoryFormat::channels_last});
@@ -127,7 +128,10 @@ TEST(Dnn, GivesItsConvolutionsToTheBenchmark) {
                                     {{2, 16, 8, 8}, {16, 16, 3, 3}, {.padding = {1, 1, 0}}}};
   EXPECT_EQ(cases[0].y(), (Dims{2, 16, 8, 8}));
   for (const DType t : {DType::f32, DType::bf16}) {
-    const auto kernels = onednn_convolutions(cases, t, MemoryFormat::channels_last);
+    const auto found = onednn_convolutions(cases, t, MemoryFormat::channels_last);
+    if (!found && t == DType::bf16) continue;  // a processor without it
+    ASSERT_TRUE(found);
+    const auto& kernels = *found;
     ASSERT_EQ(kernels.size(), 2u);
     EXPECT_FALSE(kernels[0].backward_data) << "nobody wants the images' gradient";
     for (const ConvKernels& k : kernels) {

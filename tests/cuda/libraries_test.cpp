@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "core/backend/caches.h"
-#include "core/backend/library_settings.h"
+#include "core/backend/libraries.h"
 #include "core/backend/matmul.h"
 #include "core/cuda/cublaslt.h"
 #include "core/cuda/cudnn.h"

@@ -1,5 +1,5 @@
 // The GPU's libraries on the simulated device alone: what is counted there, and what fails there on request.
-#include "core/backend/library_settings.h"
+#include "core/backend/libraries.h"
 #include "core/cuda/cudnn.h"
 #include "tests/cuda/conv_on_device.h"
 #include "tests/simulated_cuda/control.h"

@@ -13,7 +13,6 @@
 #include "core/safetensors.h"
 #include "data/normalisation.h"
 #include "train/run_directory.h"
-#include "train/setup.h"
 #include "train/step.h"
 
 namespace tidepool {
@@ -67,16 +66,6 @@ void expect_same_tensors(const fs::path& a, const fs::path& b) {
     EXPECT_EQ(std::memcmp(tensor.raw(), other.raw(), static_cast<size_t>(tensor.numel()) * size_of(tensor.dtype())), 0)
         << name;
   }
-}
-
-TEST(RunDevice, NeedsTheLibrariesOfItsNetwork) {
-  const cuda::LibraryVersions all{.runtime = "13.0", .cudnn = "9.19.0", .cublaslt = "13.1.0"};
-  EXPECT_EQ(device_problem(all), "");
-  cuda::LibraryVersions none = all;
-  none.cublaslt_problem = "libcublasLt.so.13 is not found";
-  EXPECT_TRUE(device_problem(none).starts_with("matrix products on cuda: libcublasLt.so.13 is not found; "));
-  none.cudnn_problem = "libcudnn.so.9 is not found";
-  EXPECT_TRUE(device_problem(none).starts_with("convolutions on cuda: libcudnn.so.9 is not found; tidepool doctor"));
 }
 
 TEST_F(RunTest, WritesWhatCliMdPromises) {
