@@ -12,7 +12,7 @@
 #include "core/dtype.h"
 #include "core/host_device.h"
 
-#if defined(__AVX512F__) && !defined(TP_DEVICE_PASS)
+#if defined(__AVX__) && !defined(TP_DEVICE_PASS)
 #include <immintrin.h>
 #endif
 
@@ -29,8 +29,14 @@ template <class T, int n>
 struct VectorOf {
   typedef T type __attribute__((vector_size(sizeof(T) * n)));
 };
+/// Bytes of a vector: of the machine's widest registers, or of two of 16.
+#if defined(__AVX512F__)
+inline constexpr int kWideBytes = 64;
+#else
+inline constexpr int kWideBytes = 32;
+#endif
 template <class T>
-using WideOf = VectorOf<T, 64 / static_cast<int>(sizeof(T))>;
+using WideOf = VectorOf<T, kWideBytes / static_cast<int>(sizeof(T))>;
 template <>
 struct LaneTraits<VectorOf<float, 4>::type> {
   using Scalar = float;
@@ -45,6 +51,11 @@ template <>
 struct LaneTraits<VectorOf<float, 16>::type> {
   using Scalar = float;
   static constexpr int kCount = 16;
+};
+template <>
+struct LaneTraits<VectorOf<double, 4>::type> {
+  using Scalar = double;
+  static constexpr int kCount = 4;
 };
 template <>
 struct LaneTraits<VectorOf<double, 8>::type> {
@@ -74,6 +85,10 @@ struct IntOf<VectorOf<float, 8>::type> {
 template <>
 struct IntOf<VectorOf<float, 16>::type> {
   using type = VectorOf<int32_t, 16>::type;
+};
+template <>
+struct IntOf<VectorOf<double, 4>::type> {
+  using type = VectorOf<int64_t, 4>::type;
 };
 template <>
 struct IntOf<VectorOf<double, 8>::type> {

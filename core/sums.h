@@ -71,6 +71,12 @@ TP_HD TP_INLINE bool all_finite(V v) {
       constexpr int kNotFinite = 0x99;  // quiet and signalling NaN, both infinities
       return _mm512_fpclass_ps_mask(reinterpret_cast<const __m512&>(v), kNotFinite) == 0;
     }
+#elif defined(__AVX__)
+    if constexpr (sizeof(V) == 32 && sizeof(Lane<V>) == 4) {
+      const V zeros = v - v;  // or NaN
+      const __m256 all = reinterpret_cast<const __m256&>(zeros);
+      return _mm256_movemask_ps(_mm256_cmp_ps(all, all, _CMP_UNORD_Q)) == 0;
+    }
 #endif
     const V none = v - v;
     bool finite = true;

@@ -14,14 +14,14 @@ inline int64_t sum_run(int64_t channels) {
   return std::clamp<int64_t>(32768 / std::max<int64_t>(1, channels), 16, 256);
 }
 
-/// Calls body.operator()<V>(c) so that [begin, end) is covered: vectors, one half of a vector, scalars. Channels are
-/// often a multiple of 8 and not of 16, and an exponential in 8 scalars takes as long as in 8 vectors.
+/// Calls body.operator()<V>(c) so that [begin, end) is covered: vectors, one half of a vector of 16, scalars. Channels
+/// are often a multiple of 8 and not of 16, and an exponential in 8 scalars takes as long as in 8 vectors.
 template <class A, class Body>
 TP_INLINE void each_vector(int64_t begin, int64_t end, const Body& body) {
   using V = typename tidepool::detail::WideOf<A>::type;
   int64_t c = begin;
   for (; c + kLanes<V> <= end; c += kLanes<V>) body.template operator()<V>(c);
-  if constexpr (std::is_same_v<A, float>) {
+  if constexpr (std::is_same_v<A, float> && kLanes<V> > 8) {
     using Half = tidepool::detail::VectorOf<float, 8>::type;
     if (c + kLanes<Half> <= end) body.template operator()<Half>(std::exchange(c, c + kLanes<Half>));
   }
