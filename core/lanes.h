@@ -1,5 +1,5 @@
 // Lanes: arithmetic on a run of neighbouring elements. A kernel is written once for a type V that is either a scalar or
-// a 64-byte vector of f32 or f64 (the compiler's vector types; narrower machines split them), with + - * / < and ?:
+// a vector of f32 or f64 as wide as the machine's registers (the compiler's vector types), with + - * / < and ?:
 // meaning the same on both. The GPU and the tail of a row use the scalar, with the same functions, so results do not
 // depend on where in a row an element stands.
 #pragma once
@@ -29,7 +29,8 @@ template <class T, int n>
 struct VectorOf {
   typedef T type __attribute__((vector_size(sizeof(T) * n)));
 };
-/// Bytes of a vector: of the machine's widest registers, or of two of 16.
+/// Bytes of a vector. Vectors wider than the registers would be split by the compiler, and spill: on AVX2 a norm of 64
+/// bytes takes five times as long as one of 32.
 #if defined(__AVX512F__)
 inline constexpr int kWideBytes = 64;
 #else

@@ -15,9 +15,9 @@
 
 namespace tidepool::window {
 
-using Bits = tidepool::detail::VectorOf<int16_t, 32>::type;
-using Bytes = tidepool::detail::VectorOf<uint8_t, 32>::type;
-inline constexpr int64_t kBits = 32;  ///< lanes of both
+inline constexpr int64_t kBits = tidepool::detail::kWideBytes / 2;  ///< lanes of both
+using Bits = tidepool::detail::VectorOf<int16_t, kBits>::type;
+using Bytes = tidepool::detail::VectorOf<uint8_t, kBits>::type;
 
 TP_INLINE Bits load_bits(const bf16* p) {
   Bits b;
@@ -93,7 +93,7 @@ struct LargestBits {
 #if defined(__AVX512BW__)
     return _mm512_movepi16_mask(reinterpret_cast<__m512i>(mask)) != 0;
 #else
-    int64_t words[8], some = 0;
+    int64_t words[sizeof(Bits) / 8], some = 0;
     memcpy(words, &mask, sizeof words);
     for (const int64_t word : words) some |= word;
     return some != 0;
