@@ -387,9 +387,20 @@ void sum_channels(const Tensor& dy, const Tensor& dbias) {
   });
 }
 
+// oneDNN 2.6.3 on AVX2: for the weights' gradient of a 1x1 convolution it brings together the pixels that a stride
+// leaves, whole vectors of channels at a time. With fewer channels these are written over what lies behind, the
+// counters by which its threads wait for each other: wrong numbers, or threads that wait for ever (found by comparison
+// with the reference).
+bool overruns_in_onednn(const Tensor& x, const Tensor& dw, const ConvOptions& o) {
+  constexpr int64_t kMostLanes = 16;
+  bool strides = false;
+  for (int i = 0; i < x.rank() - 2; ++i) strides = strides || o.stride[static_cast<size_t>(i)] > 1;
+  return strides && dw.numel() == dw.size(0) * dw.size(1) && dw.size(1) < kMostLanes;
+}
+
 bool conv_backward_weights_onednn(const Tensor& x, const Tensor& dy, const ConvOptions& o, const Tensor& dw,
                                   const Tensor& dbias) {
-  if (!handled(x) || !handled(dw)) return false;
+  if (!handled(x) || !handled(dw) || overruns_in_onednn(x, dw, o)) return false;
   const auto plan = backward_weights_plan(spec_of(x, dw, dy, o, /*bias=*/false));
   if (!plan->primitive) {
     if (x.dtype() != DType::bf16) return false;

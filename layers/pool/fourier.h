@@ -7,6 +7,9 @@
 // +m/2 and -m/2 are added into one for even m < n, as scipy.signal.resample does; for m = n they are one and count
 // once. Matrices are made anew at each call, in tiles, so that any length fits; an axis takes n m multiply-adds a line.
 #pragma once
+#include <omp.h>
+
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <string>
@@ -90,6 +93,76 @@ struct Across {
   }
 };
 
+#if !defined(TP_DEVICE_PASS)
+/// The same on the CPU. A row is (outer, some lanes): these are brought together in the nearest cache, where all
+/// outputs read them; columns that lie a power of 2 apart would drive each other out of it.
+template <class T, class U>
+class PackedAcross {
+ public:
+  explicit PackedAcross(const Across<T, U>& all)
+      : all_(all),
+        chunk_(std::clamp<int64_t>(6144 / all.columns / kUnit * kUnit, kUnit, (all.inner + kUnit - 1) / kUnit * kUnit)),
+        scratch_(Tensor::empty({omp_get_max_threads(), all.columns * chunk_}, {.dtype = DTypeOf<A>::value})) {}
+
+  int64_t chunks() const { return (all_.inner + chunk_ - 1) / chunk_; }
+  int64_t work() const { return all_.columns * all_.rows * chunk_; }
+  void operator()(int64_t row, int64_t /*lane*/, int64_t /*count*/) const {
+    const int64_t outer = row / chunks(), lane = row % chunks() * chunk_, count = std::min(chunk_, all_.inner - lane);
+    A* const packed = scratch_.mutable_data<A>() + omp_get_thread_num() * all_.columns * chunk_;
+    const T* const from = all_.x + outer * all_.columns * all_.inner + lane;
+    for (int64_t j = 0; j < all_.columns; ++j)
+      each_lane<A>(0, count,
+                   [&]<class V>(int64_t l) { store(packed + j * chunk_ + l, load<V>(from + j * all_.inner + l)); });
+    U* const to = all_.y + (outer * all_.outputs + all_.first) * all_.inner + lane;
+    using V = typename detail::WideOf<A>::type;
+    for (int64_t o = 0; o < all_.rows; o += 4) {
+      int64_t l = 0;
+      for (; l + 2 * kLanes<V> <= count; l += 2 * kLanes<V>) outputs<V, 2>(packed + l, o, to + l);
+      each_lane<A>(l, count - l, [&]<class W>(int64_t at) { outputs<W, 1>(packed + at, o, to + at); });
+    }
+  }
+
+ private:
+  using A = Acc<T>;
+  static constexpr int64_t kUnit = 2 * kLanes<typename detail::WideOf<A>::type>;
+
+  /// Outputs o to o + 4 of n vectors of lanes.
+  template <class V, int n>
+  void outputs(const A* packed, int64_t o, U* to) const {
+    const int64_t count = std::min<int64_t>(4, all_.rows - o);
+    const A* a[4];
+    for (int64_t i = 0; i < 4; ++i) a[i] = all_.a + (o + std::min(i, count - 1)) * all_.columns;
+    LongSum<V> sums[4][n];
+    for (int64_t j = 0; j < all_.columns;) {
+      const int64_t end = std::min(all_.columns, j + kSumRun);
+      V run[4][n];
+      TP_UNROLL
+      for (int i = 0; i < 4; ++i)
+        for (int k = 0; k < n; ++k) run[i][k] = splat<V>(0);
+      for (; j < end; ++j) {
+        V v[n];
+        TP_UNROLL
+        for (int k = 0; k < n; ++k) v[k] = load<V>(packed + j * chunk_ + k * kLanes<V>);
+        TP_UNROLL
+        for (int i = 0; i < 4; ++i) {
+          const V weight = splat<V>(a[i][j]);
+          for (int k = 0; k < n; ++k) run[i][k] = run[i][k] + weight * v[k];
+        }
+      }
+      TP_UNROLL
+      for (int i = 0; i < 4; ++i)
+        for (int k = 0; k < n; ++k) sums[i][k].add(run[i][k], kSumRun);
+    }
+    for (int64_t i = 0; i < count; ++i)
+      for (int k = 0; k < n; ++k) store(to + (o + i) * all_.inner + k * kLanes<V>, sums[i][k].total());
+  }
+
+  Across<T, U> all_;
+  int64_t chunk_;
+  Tensor scratch_;  // [threads, columns, chunk_]
+};
+#endif
+
 /// The same on lines of neighbouring positions: lanes are outputs. `a` is transposed, its rows padded to whole vectors.
 template <class T, class U>
 struct Along {
@@ -98,35 +171,62 @@ struct Along {
   const Acc<T>* a;
   U* y;
 
-  TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
-    const T* from = x + row * columns;
-    U* to = y + row * outputs + first;
+  TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const { lines<1>(row, lane, count); }
+  /// Four lines at a time read each of the matrix's vectors once.
+  void rows(int64_t begin, int64_t end, int64_t lanes) const {
+    for (; begin + 4 <= end; begin += 4) lines<4>(begin, 0, lanes);
+    for (; begin < end; ++begin) lines<1>(begin, 0, lanes);
+  }
+
+ private:
+  template <int n>
+  TP_HD void lines(int64_t row, int64_t lane, int64_t count) const {
+    const T* const from = x + row * columns;
 #if defined(TP_DEVICE_PASS)
     using V = Acc<T>;
 #else
     using V = typename detail::WideOf<Acc<T>>::type;
 #endif
     for (int64_t o = lane; o < lane + count; o += kLanes<V>) {
-      LongSum<V> runs;
+      LongSum<V> sums[n];
       for (int64_t j = 0; j < columns;) {
         const int64_t end = columns - j > kSumRun ? j + kSumRun : columns;
-        V run = splat<V>(0);
-        for (; j < end; ++j) run = run + splat<V>(static_cast<Acc<T>>(from[j])) * load<V>(a + j * pitch + o);
-        runs.add(run, kSumRun);
-      }
-      const V sum = runs.total();
-      if constexpr (kLanes<V> == 1) {
-        store(to + o, sum);
-      } else {
-        if (o + kLanes<V> <= lane + count) {
-          store(to + o, sum);
-        } else {
-          for (int64_t i = 0; o + i < lane + count; ++i) to[o + i] = static_cast<U>(sum[i]);
+        V run[n];
+        TP_UNROLL
+        for (int i = 0; i < n; ++i) run[i] = splat<V>(0);
+        for (; j < end; ++j) {
+          const V weights = load<V>(a + j * pitch + o);
+          TP_UNROLL
+          for (int i = 0; i < n; ++i) run[i] = run[i] + splat<V>(static_cast<Acc<T>>(from[i * columns + j])) * weights;
         }
+        TP_UNROLL
+        for (int i = 0; i < n; ++i) sums[i].add(run[i], kSumRun);
       }
+      for (int i = 0; i < n; ++i) store_some(y + (row + i) * outputs + first + o, sums[i].total(), lane + count - o);
+    }
+  }
+  /// Lanes that are outputs.
+  template <class V>
+  TP_HD static void store_some(U* to, V sum, int64_t count) {
+    if constexpr (kLanes<V> == 1) {
+      store(to, sum);
+    } else if (count >= kLanes<V>) {
+      store(to, sum);
+    } else {
+      for (int64_t i = 0; i < count; ++i) to[i] = static_cast<U>(sum[i]);
     }
   }
 };
+
+template <class T, class U>
+void apply_across(Device device, int64_t outer, const Across<T, U>& across) {
+#if defined(TP_DEVICE_PASS)
+  parallel_rows(device, outer * ((across.rows + 3) / 4), across.inner, 4 * across.columns, across);
+#else
+  const PackedAcross<T, U> packed(across);
+  parallel_rows(device, outer * packed.chunks(), 1, packed.work(), packed);
+#endif
+}
 
 /// y [outer][m][inner] (set) = A x, or with `transposed` y [outer][n][inner] = A^T x.
 template <class T, class U>
@@ -147,8 +247,7 @@ void apply(const Spectrum& s, bool transposed, int64_t outer, int64_t inner, Dev
     if (inner == 1)
       parallel_rows(device, outer, rows, columns, Along<T, U>{columns, outputs, first, pitch, x, entries, y});
     else
-      parallel_rows(device, outer * ((rows + 3) / 4), inner, 4 * columns,
-                    Across<T, U>{columns, outputs, first, rows, inner, x, entries, y});
+      apply_across(device, outer, Across<T, U>{columns, outputs, first, rows, inner, x, entries, y});
   }
 }
 

@@ -280,7 +280,7 @@ TEST(ExpLanes, EndsOfTheRange) {
 
 TEST(ExpLanes, F64IsTheLibrarys) {
   double x[8] = {-745.2, -700, -1, 0, 1, 700, 710, std::numeric_limits<double>::quiet_NaN()}, y[8];
-  store<WideF64>(y, exp_lanes(load<WideF64>(x)));
+  for (int i = 0; i < 8; i += kLanes<WideF64>) store<WideF64>(y + i, exp_lanes(load<WideF64>(x + i)));
   for (int i = 0; i < 7; ++i) EXPECT_EQ(y[i], std::exp(x[i]));
   EXPECT_TRUE(std::isnan(y[7]));
 }
@@ -365,26 +365,28 @@ TEST(Lanes, StridedLoadsAndStores) {
 }
 
 TEST(Lanes, IntegersNarrowAndWide) {
-  std::vector<uint8_t> bytes(16);
-  for (size_t i = 0; i < 16; ++i) bytes[i] = static_cast<uint8_t>(i * 17);
+  constexpr int kCount = kLanes<Wide>, kStep = 255 / (kCount - 1);
+  std::vector<uint8_t> bytes(kCount);
+  for (int i = 0; i < kCount; ++i) bytes[static_cast<size_t>(i)] = static_cast<uint8_t>(i * kStep);
   const Ints<Wide> v = load_int<Wide>(bytes.data());
-  for (int l = 0; l < 16; ++l) EXPECT_EQ(v[l], l * 17);
-  std::vector<uint8_t> back(16);
+  for (int l = 0; l < kCount; ++l) EXPECT_EQ(v[l], l * kStep);
+  std::vector<uint8_t> back(kCount);
   store_int<Wide>(back.data(), v);
   EXPECT_EQ(back, bytes);
-  EXPECT_EQ(load_int<float>(bytes.data() + 2), 34);
+  EXPECT_EQ(load_int<float>(bytes.data() + 2), 2 * kStep);
 }
 
 TEST(Lanes, Doubles) {
-  std::vector<float> f(16);
-  for (size_t i = 0; i < 16; ++i) f[i] = static_cast<float>(i) + 0.25f;
-  std::vector<double> sums(16, 0.5), wide(16);
+  constexpr size_t kCount = kLanes<Wide>;
+  std::vector<float> f(kCount);
+  for (size_t i = 0; i < kCount; ++i) f[i] = static_cast<float>(i) + 0.25f;
+  std::vector<double> sums(kCount, 0.5), wide(kCount);
   add_widened<Wide>(sums.data(), load<Wide>(f.data()));
-  for (size_t i = 0; i < 16; ++i) EXPECT_EQ(sums[i], f[i] + 0.5);
+  for (size_t i = 0; i < kCount; ++i) EXPECT_EQ(sums[i], f[i] + 0.5);
   const Doubles<Wide> d = widen(load<Wide>(f.data()));
   std::memcpy(wide.data(), &d, sizeof d);
   const Wide back = narrow<Wide>(d), loaded = load<Wide>(wide.data());
-  for (int i = 0; i < 16; ++i) {
+  for (int i = 0; i < kLanes<Wide>; ++i) {
     EXPECT_EQ(wide[static_cast<size_t>(i)], f[static_cast<size_t>(i)]);
     EXPECT_EQ(back[i], f[static_cast<size_t>(i)]);
     EXPECT_EQ(loaded[i], f[static_cast<size_t>(i)]);

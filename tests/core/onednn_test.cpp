@@ -53,6 +53,90 @@ TEST(Dnn, OneDnnDoesWhatNetworksNeed) {
     }
 }
 
+// Any case at all, drawn from a seed: a library's numbers are believed where they are the reference's.
+TEST(Dnn, DrawnCases) {
+  const char* const asked = std::getenv("TIDEPOOL_DRAWN_CASES");
+  const int64_t count = asked ? std::stoll(asked) : 200;
+  for (int64_t i = 0; i < count; ++i) {
+    Random random(20261130, static_cast<uint64_t>(i));
+    const auto draw = [&](std::initializer_list<int64_t> from) {
+      return *(from.begin() + random.word() % from.size());
+    };
+    const int64_t kernel = draw({1, 1, 2, 3, 3, 5}), stride = draw({1, 1, 2, 3}), dilation = draw({1, 1, 1, 2});
+    const int64_t groups = draw({1, 1, 1, 2, 3}), padding = draw({0, 0, 1, kernel / 2});
+    const int64_t inputs = groups * draw({1, 2, 3, 4, 6, 8, 12, 16, 20, 32}),
+                  outputs = groups * draw({1, 2, 4, 5, 8, 16, 24, 32, 33});
+    const int64_t reach = dilation * (kernel - 1) + 1 - 2 * padding, n = draw({1, 2, 3});
+    const Dims xs{n, inputs, std::max<int64_t>(reach, draw({1, 2, 4, 7, 8, 13, 16})),
+                  std::max<int64_t>(reach, draw({1, 3, 4, 8, 9, 16}))},
+        ws{outputs, inputs / groups, kernel, kernel};
+    const ConvOptions o{.stride = {stride, stride, 1},
+                        .padding = {padding, padding, 0},
+                        .dilation = {dilation, dilation, 1},
+                        .groups = groups};
+    const Dims ys = ConvCase{.x = xs, .weight = ws, .options = o}.y();
+    for (const DType t : {DType::f32, DType::bf16})
+      for (const MemoryFormat f : {MemoryFormat::plain, MemoryFormat::channels_last}) {
+        SCOPED_TRACE(fmt::format("case {}: {} {} stride {} padding {} dilation {} groups {}, {}, {}", i, xs.str(),
+                                 ws.str(), stride, padding, dilation, groups, tidepool::name_of(t),
+                                 tidepool::name_of(f)));
+        const Tensor x = normal(xs, 1).to(t).contiguous(f), w = normal(ws, 2).to(t).to(DType::f32),
+                     dy = normal(ys, 3).to(t).contiguous(f), b = normal({outputs}, 4).to(DType::f32);
+        const Tensor wx = x.to(DType::f32), wdy = dy.to(DType::f32);
+        poison();
+        const Tensor y = Tensor::empty(ys, dy.options()), dx = Tensor::empty(xs, x.options()), dw = Tensor::empty(ws),
+                     db = Tensor::empty({outputs}), ey = Tensor::empty(ys, wdy.options()),
+                     edx = Tensor::empty(xs, wx.options()), edw = Tensor::empty(ws), edb = Tensor::empty({outputs});
+        ASSERT_TRUE(reference::kConv.forward(wx, w, b, o, ey));
+        ASSERT_TRUE(reference::kConv.backward_data(wdy, w, o, edx));
+        ASSERT_TRUE(reference::kConv.backward_weights(wx, wdy, o, edw, edb));
+        const double allowed = t == DType::bf16 ? 1e-2 : 1e-5;
+        if (cpu::kOnednnConv.forward(x, w, b, o, y)) {
+          EXPECT_LE(error(y.values(), ey.values()), allowed) << "forward";
+        }
+        if (cpu::kOnednnConv.backward_data(dy, w, o, dx)) {
+          EXPECT_LE(error(dx.values(), edx.values()), allowed) << "data";
+        }
+        if (cpu::kOnednnConv.backward_weights(x, dy, o, dw, db)) {
+          EXPECT_LE(error(dw.values(), edw.values()), allowed) << "weights";
+          EXPECT_LE(error(db.values(), edb.values()), allowed) << "bias";
+        }
+      }
+  }
+}
+
+// Fewer channels than a vector has lanes, with strides: where a library's kernels for the common case go wrong.
+TEST(Dnn, PointwiseOfFewChannels) {
+  const auto f = MemoryFormat::channels_last;
+  for (const int64_t stride : {1, 2})
+    for (const int64_t inputs : {2, 4, 6, 8, 12, 16, 20})
+      for (const int64_t outputs : {4, 32})
+        for (const int64_t side : {3, 8, 16})
+          for (const int64_t n : {1, 4}) {
+            const ConvOptions o{.stride = {stride, stride, 1}};
+            const Dims xs{n, inputs, side, side}, ws{outputs, inputs, 1, 1},
+                ys = ConvCase{.x = xs, .weight = ws, .options = o}.y();
+            SCOPED_TRACE(fmt::format("{} {} stride {}", xs.str(), ws.str(), stride));
+            const Tensor x = normal(xs, 1).to(DType::f32).contiguous(f), w = normal(ws, 2).to(DType::f32),
+                         dy = normal(ys, 3).to(DType::f32).contiguous(f);
+            poison();
+            const Tensor y = Tensor::empty(ys, dy.options()), dx = Tensor::empty(xs, x.options()),
+                         dw = Tensor::empty(ws);
+            conv_forward(x, w, {}, o, y);
+            conv_backward_data(dy, w, o, dx);
+            conv_backward_weights(x, dy, o, dw, {});
+            poison();
+            const Tensor ey = Tensor::empty(ys, dy.options()), edx = Tensor::empty(xs, x.options()),
+                         edw = Tensor::empty(ws);
+            ASSERT_TRUE(reference::kConv.forward(x, w, {}, o, ey));
+            ASSERT_TRUE(reference::kConv.backward_data(dy, w, o, edx));
+            ASSERT_TRUE(reference::kConv.backward_weights(x, dy, o, edw, {}));
+            EXPECT_LE(error(y.values(), ey.values()), 1e-5);
+            EXPECT_LE(error(dx.values(), edx.values()), 1e-5);
+            EXPECT_LE(error(dw.values(), edw.values()), 1e-5);
+          }
+}
+
 // Rows and panels that are not full, every rank, strides that skip pixels, dilation, padding wider than the map.
 TEST(Dnn, DirectF64IsTheReference) {
   struct Shape {
