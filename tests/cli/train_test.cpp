@@ -411,7 +411,9 @@ TEST_F(TrainCommand, ExactMathIsAnotherRounding) {
   };
   const auto fast = losses("fast", "fast"), exact = losses("exact", "exact");
   ASSERT_EQ(fast.size(), 3u);
-  EXPECT_NE(fast, exact);
+  // A loss may round to the same number.
+  const auto one = read("fast/last.safetensors"), other = read("exact/last.safetensors");
+  EXPECT_NE(one.at("features.3.weight").values(), other.at("features.3.weight").values());
   for (size_t i = 0; i < 3; ++i) EXPECT_NEAR(fast[i], exact[i], 1e-3 * exact[i]);
 }
 
