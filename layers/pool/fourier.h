@@ -132,14 +132,12 @@ class PackedAcross {
     const int64_t count = std::min<int64_t>(4, all_.rows - o);
     const A* a[4];
     for (int64_t i = 0; i < 4; ++i) a[i] = all_.a + (o + std::min(i, count - 1)) * all_.columns;
-    LongSum<V> sums[4][n];
-    for (int64_t j = 0; j < all_.columns;) {
-      const int64_t end = std::min(all_.columns, j + kSumRun);
-      V run[4][n];
+    V run[4][n];
+    const auto sum_columns = [&](int64_t begin, int64_t end) {
       TP_UNROLL
       for (int i = 0; i < 4; ++i)
         for (int k = 0; k < n; ++k) run[i][k] = splat<V>(0);
-      for (; j < end; ++j) {
+      for (int64_t j = begin; j < end; ++j) {
         V v[n];
         TP_UNROLL
         for (int k = 0; k < n; ++k) v[k] = load<V>(packed + j * chunk_ + k * kLanes<V>);
@@ -149,12 +147,22 @@ class PackedAcross {
           for (int k = 0; k < n; ++k) run[i][k] = run[i][k] + weight * v[k];
         }
       }
-      TP_UNROLL
+    };
+    const auto put = [&](int64_t i, int k, V sum) { store(to + (o + i) * all_.inner + k * kLanes<V>, sum); };
+    if (all_.columns <= kSumRun) {
+      sum_columns(0, all_.columns);
+      for (int64_t i = 0; i < count; ++i)
+        for (int k = 0; k < n; ++k) put(i, k, run[i][k]);
+      return;
+    }
+    LongSum<V> sums[4][n];
+    for (int64_t j = 0; j < all_.columns; j += kSumRun) {
+      sum_columns(j, std::min(all_.columns, j + kSumRun));
       for (int i = 0; i < 4; ++i)
         for (int k = 0; k < n; ++k) sums[i][k].add(run[i][k], kSumRun);
     }
     for (int64_t i = 0; i < count; ++i)
-      for (int k = 0; k < n; ++k) store(to + (o + i) * all_.inner + k * kLanes<V>, sums[i][k].total());
+      for (int k = 0; k < n; ++k) put(i, k, sums[i][k].total());
   }
 
   Across<T, U> all_;
@@ -188,21 +196,28 @@ struct Along {
     using V = typename detail::WideOf<Acc<T>>::type;
 #endif
     for (int64_t o = lane; o < lane + count; o += kLanes<V>) {
-      LongSum<V> sums[n];
-      for (int64_t j = 0; j < columns;) {
-        const int64_t end = columns - j > kSumRun ? j + kSumRun : columns;
-        V run[n];
+      V run[n];
+      const auto sum_columns = [&](int64_t begin, int64_t end) {
         TP_UNROLL
         for (int i = 0; i < n; ++i) run[i] = splat<V>(0);
-        for (; j < end; ++j) {
+        for (int64_t j = begin; j < end; ++j) {
           const V weights = load<V>(a + j * pitch + o);
           TP_UNROLL
           for (int i = 0; i < n; ++i) run[i] = run[i] + splat<V>(static_cast<Acc<T>>(from[i * columns + j])) * weights;
         }
-        TP_UNROLL
+      };
+      U* const to = y + row * outputs + first + o;
+      if (columns <= kSumRun) {
+        sum_columns(0, columns);
+        for (int i = 0; i < n; ++i) store_some(to + i * outputs, run[i], lane + count - o);
+        continue;
+      }
+      LongSum<V> sums[n];
+      for (int64_t j = 0; j < columns; j += kSumRun) {
+        sum_columns(j, columns - j > kSumRun ? j + kSumRun : columns);
         for (int i = 0; i < n; ++i) sums[i].add(run[i], kSumRun);
       }
-      for (int i = 0; i < n; ++i) store_some(y + (row + i) * outputs + first + o, sums[i].total(), lane + count - o);
+      for (int i = 0; i < n; ++i) store_some(to + i * outputs, sums[i].total(), lane + count - o);
     }
   }
   /// Lanes that are outputs.
