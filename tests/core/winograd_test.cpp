@@ -313,7 +313,6 @@ TEST(Winograd, TransformedWeightsAreKeptWhileTheyStay) {
   forget_transformed_weights();
 }
 
-// The widths that this machine does not choose for itself.
 template <int lanes>
 void check_lanes(const Case& c, const Operands& a, const Results& expected) {
   using V = typename tidepool::detail::VectorOf<float, lanes>::type;
@@ -335,13 +334,18 @@ void check_lanes(const Case& c, const Operands& a, const Results& expected) {
   check(2);
   check(4);
 }
+// This machine's own width is in every other test.
+template <int lanes>
+void check_other_lanes(const Case& c, const Operands& a, const Results& expected) {
+  if constexpr (lanes != kLanes<winograd::Register>) check_lanes<lanes>(c, a, expected);
+}
 
 TEST(Winograd, VectorsOfFourAndEight) {
   for (const Case& c : kCases) {
     const Operands a(c, DType::f32);
     const Results expected = by_reference(c, a);
-    check_lanes<4>(c, a, expected);
-    check_lanes<8>(c, a, expected);
+    check_other_lanes<4>(c, a, expected);
+    check_other_lanes<8>(c, a, expected);
   }
 }
 
