@@ -21,7 +21,7 @@ TP_INLINE void each_vector(int64_t begin, int64_t end, const Body& body) {
   using V = typename tidepool::detail::WideOf<A>::type;
   int64_t c = begin;
   for (; c + kLanes<V> <= end; c += kLanes<V>) body.template operator()<V>(c);
-  if constexpr (std::is_same_v<A, float> && kLanes < V >> 8) {
+  if constexpr (std::is_same_v<A, float> && 8 < kLanes<V>) {
     using Half = tidepool::detail::VectorOf<float, 8>::type;
     if (c + kLanes<Half> <= end) body.template operator()<Half>(std::exchange(c, c + kLanes<Half>));
   }
