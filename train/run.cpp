@@ -7,7 +7,6 @@
 
 #include "core/allocator.h"
 #include "core/backend/caches.h"
-#include "core/backend/copy.h"
 #include "core/backend/reduction.h"
 #include "core/tape.h"
 #include "train/ema.h"

@@ -16,7 +16,8 @@ std::string network_problem(Device device, DType dtype, const cuda::LibraryVersi
 }
 
 std::string network_problem(Device device, DType dtype) {
-  return device == kCpu ? std::string() : network_problem(device, dtype, cuda::library_versions());
+  if (device == kCpu) return {};  // asking for their versions loads the libraries
+  return network_problem(device, dtype, cuda::library_versions());
 }
 
 }  // namespace tidepool
