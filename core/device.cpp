@@ -23,6 +23,25 @@ std::string cpu_model() {
   return "unknown processor";
 }
 
+// Of this file, which is compiled as the kernels are.
+constexpr const char* compiled_instructions() {
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+  return "AVX-512";
+#elif defined(__AVX2__) && defined(__FMA__)
+  return "AVX2";
+#elif defined(__AVX__)
+  return "AVX";
+#elif defined(__SSE4_2__)
+  return "SSE4.2";
+#elif defined(__SSE2__)
+  return "SSE2";
+#elif defined(__ARM_NEON)
+  return "NEON";
+#else
+  return "no vector instructions";
+#endif
+}
+
 }  // namespace
 
 bool built_with_cuda() {
@@ -38,7 +57,8 @@ std::vector<DeviceDescription> list_devices() {
   devices.push_back({.name = "cpu",
                      .model = cpu_model(),
                      .memory_bytes = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE),
-                     .threads = cpu_threads()});
+                     .threads = cpu_threads(),
+                     .kernels = compiled_instructions()});
   if (cuda_available()) devices.push_back(cuda::describe());
   return devices;
 }

@@ -26,7 +26,8 @@ struct DeviceDescription {
   std::string name;  ///< "cpu" or "cuda"
   std::string model;
   int64_t memory_bytes = 0;
-  int threads = 0;  ///< CPU threads or GPU multiprocessors
+  int threads = 0;           ///< CPU threads or GPU multiprocessors
+  std::string kernels = {};  ///< the vector instructions that the CPU's kernels were compiled for: "AVX-512"
 };
 
 /// True when CUDA was compiled in.

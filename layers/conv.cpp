@@ -68,9 +68,8 @@ Tensor convolution(const Tensor& x, const Tensor& weight, const Tensor& bias, co
                    end_span("convolution backward data", {dy, pw, ctx.dx(0)}, direct_multiply_adds(dy, pw));
                  }
                  if (ctx.needs(1) || ctx.needs(2)) {
-                   const TensorOptions like{type, MemoryFormat::plain, pw.device()};
-                   ctx.dx(1) = Tensor::empty(pw.shape(), like);
-                   if (biased) ctx.dx(2) = Tensor::empty({pw.size(0)}, like);
+                   ctx.dx(1) = Tensor::empty(pw.shape(), pw.options());
+                   if (biased) ctx.dx(2) = Tensor::empty({pw.size(0)}, {.dtype = type, .device = pw.device()});
                    conv_backward_weights(px, dy, options, ctx.dx(1), ctx.dx(2));
                    end_span("convolution backward weights", {px, dy, ctx.dx(1)}, direct_multiply_adds(dy, pw));
                  }

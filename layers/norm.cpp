@@ -10,25 +10,24 @@ Tensor batch_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, cons
                   const Tensor& running_var, const BatchNormOptions& o) {
   norm::check(x, gamma, beta, running_mean, running_var, o);
   const Tensor in = x.contiguous(x.format());
-  const Tensor g = gamma.contiguous(), b = beta.contiguous();
-  const norm::Moments moments = o.training && x.numel() > 0 ? norm::moments_of(in) : norm::Moments{};
-  const Tensor stats = norm::statistics(moments, running_mean, running_var, o);
-  const Tensor constants = norm::constants(stats, g, b);
+  const BatchNormParameters known{gamma.contiguous(), beta.contiguous(), running_mean, running_var};
+  const norm::Statistics of =
+      o.training && x.numel() > 0 ? norm::batch_statistics(in, known, o) : norm::running_statistics(known, o);
   const Tensor y = Tensor::empty(x.shape(), {x.dtype(), in.format(), x.device()});
-  norm::apply(in, constants, o.act, y);
+  norm::apply(in, of.constants, o.act, y);
   const bool training = o.training;
   const Act act = o.act;
-  Tape::record("batch_norm", {x, gamma, beta}, {y}, {in, stats, g, b}, [training, act](BackwardContext& ctx) {
-    const Tensor& px = ctx.saved(0);
-    const Tensor again = norm::constants(ctx.saved(1), ctx.saved(2), ctx.saved(3));
-    const Tensor dy = ctx.dy().to(px.dtype()).contiguous(px.format());
-    const auto gradient = norm::parameter_gradient(px, dy, ctx.saved(1), again, training, act);
-    ctx.dx(1) = gradient.dgamma;
-    ctx.dx(2) = gradient.dbeta;
-    if (!ctx.needs(0)) return;
-    ctx.dx(0) = Tensor::empty(px.shape(), px.options());
-    norm::apply_gradient(px, dy, again, gradient.line, act, ctx.dx(0));
-  });
+  Tape::record("batch_norm", {x, gamma, beta}, {y}, {in, of.stats, of.constants},
+               [training, act](BackwardContext& ctx) {
+                 const Tensor &px = ctx.saved(0), &stats = ctx.saved(1), &constants = ctx.saved(2);
+                 const Tensor dy = ctx.dy().to(px.dtype()).contiguous(px.format());
+                 const auto gradient = norm::parameter_gradient(px, dy, stats, constants, training, act);
+                 ctx.dx(1) = gradient.dgamma;
+                 ctx.dx(2) = gradient.dbeta;
+                 if (!ctx.needs(0)) return;
+                 ctx.dx(0) = Tensor::empty(px.shape(), px.options());
+                 norm::apply_gradient(px, dy, constants, gradient.line, act, ctx.dx(0));
+               });
   return y;
 }
 

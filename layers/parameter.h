@@ -22,6 +22,7 @@ struct ParameterSpec {
   ParameterKind kind = ParameterKind::weight;
   /// Fills a fresh plain f32 or f64 tensor; random starts are functions of the seed alone.
   std::function<void(const Tensor&, uint64_t seed)> init;
+  bool filters = false;  ///< of a convolution: kept in weights_format()
 };
 
 /// A parameter of a network under its full name ("pool1.alpha"), f32 (f64 in an f64 network).

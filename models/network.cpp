@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "core/backend/conv_weights.h"
 #include "core/backend/copy.h"
 #include "models/name_seed.h"
 #include "models/nodes.h"
@@ -163,7 +164,8 @@ Tensor Network::parameter(const std::string& name, const ParameterSpec& spec) {
   const DType dtype = options_.dtype == DType::f64 ? DType::f64 : DType::f32;
   const Tensor here = Tensor::empty(spec.shape, {.dtype = dtype});
   spec.init(here, options_.seed ^ name_seed(name));
-  const Tensor value = here.to(options_.device);  // the same bits on every device
+  const MemoryFormat format = spec.filters ? weights_format(options_.device) : MemoryFormat::plain;
+  const Tensor value = here.contiguous(format).to(options_.device);  // the same bits on every device
   value.set_requires_grad();
   parameters_.push_back({name, spec.kind, value});
   return value;

@@ -69,7 +69,8 @@ std::vector<ParameterSpec> ConvNode::parameters(std::span<const Dims> x) const {
       {.name = "weight",
        .shape = {out_, x[0][1] / options_.groups, kernel_, kernel_},
        .kind = ParameterKind::weight,
-       .init = weight_init_ ? weight_init_ : he_normal(static_cast<double>(out_ * kernel_ * kernel_))}};
+       .init = weight_init_ ? weight_init_ : he_normal(static_cast<double>(out_ * kernel_ * kernel_)),
+       .filters = true}};
   if (bias_) specs.push_back({.name = "bias", .shape = {out_}, .kind = ParameterKind::bias, .init = constant_init(0)});
   return specs;
 }

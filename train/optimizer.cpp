@@ -145,7 +145,7 @@ void Optimizer::step(int64_t step, const Tensor& go) {
       updates.group = slot.group;
       (value.dtype() == DType::f64 ? updates.f64 : updates.f32)
           .push_back({.value = value,
-                      .grad = value.grad().to(value.dtype()).contiguous(value.format()),
+                      .grad = value.grad().contiguous(value.format()),
                       .state = slot.state,
                       .weight_decay = slot.weight_decay});
     }

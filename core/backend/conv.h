@@ -18,7 +18,8 @@ struct ConvOptions {
 };
 
 /// x, y, dx, dy: [N, C, spatial] of 1 to 3 spatial axes, dense, all of one format and type. Weights: [O, C/groups,
-/// k...], dense and plain, of x's type, or f32 with bf16 maps; bias [O] of the weights' type, or undefined.
+/// k...], of x's type, or f32 with bf16 maps, dense and plain, or as prepared_weights gives them; bias [O] of the
+/// weights' type or f32, or undefined.
 struct ConvTable {
   const char* name;
   bool (*forward)(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOptions& o, const Tensor& y);

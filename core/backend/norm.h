@@ -16,16 +16,29 @@ struct BatchNormOptions {
   Act act = Act::none;
 };
 
+/// [C] each, dense, in the accumulation type.
+struct BatchNormParameters {
+  Tensor gamma, beta, running_mean, running_var;
+
+  template <class F>
+  void each_tensor(const F& f) const {
+    f(gamma), f(beta), f(running_mean), f(running_var);
+  }
+};
+
 struct NormTable {
   const char* name;
   /// moments f64 [2, C]: mean and sum of squared differences from it.
   bool (*moments)(const Tensor& x, const Tensor& moments);
   /// The same of chunks (Chan, Golub & LeVeque 1979): parts f64 [chunks, 2, C], counts f64 [chunks].
   bool (*join_moments)(const Tensor& parts, const Tensor& counts, const Tensor& moments);
-  /// Of moments of `count` values per channel, which update the running ones; undefined: of the running ones.
-  bool (*statistics)(const Tensor& moments, double count, const Tensor& running_mean, const Tensor& running_var,
-                     const BatchNormOptions& o, const Tensor& stats);
-  bool (*constants)(const Tensor& stats, const Tensor& gamma, const Tensor& beta, const Tensor& constants);
+  /// stats and constants: of moments of `count` values per channel, which update the running ones; undefined: of the
+  /// running ones.
+  bool (*statistics)(const Tensor& moments, double count, const BatchNormParameters& p, const BatchNormOptions& o,
+                     const Tensor& stats, const Tensor& constants);
+  /// moments and statistics of them at once; where no table has it, the two one after the other.
+  bool (*batch_statistics)(const Tensor& x, const BatchNormParameters& p, const BatchNormOptions& o,
+                           const Tensor& stats, const Tensor& constants);
   /// y = act((x - mean) scale + shift).
   bool (*apply)(const Tensor& x, const Tensor& constants, Act act, const Tensor& y);
   /// sums f64 [2, C] of g and of g (x - mean), g the gradient of the norm, dy that of the activation.
@@ -35,6 +48,9 @@ struct NormTable {
   /// Of `count` values per channel; line [2, C] slope and offset: dx = scale g + (x - mean) slope + offset.
   bool (*parameter_gradient)(const Tensor& sums, double count, const Tensor& stats, const Tensor& constants,
                              bool training, const Tensor& dgamma, const Tensor& dbeta, const Tensor& line);
+  /// gradient_sums and parameter_gradient of them at once; where no table has it, the two one after the other.
+  bool (*batch_gradient)(const Tensor& x, const Tensor& dy, const Tensor& stats, const Tensor& constants, Act act,
+                         bool training, const Tensor& dgamma, const Tensor& dbeta, const Tensor& line);
   bool (*apply_gradient)(const Tensor& x, const Tensor& dy, const Tensor& constants, const Tensor& line, Act act,
                          const Tensor& dx);
   /// Per image and channel; stats f64 [N, 2, C].
@@ -51,21 +67,16 @@ std::span<const NormTable* const> tables<NormTable>(Device device);
 
 namespace norm {
 
-/// Mean and sum of squared differences from it: f64 [2, C].
-struct Moments {
-  Tensor values;
-  double count = 0;  ///< values per channel; 0: none
+struct Statistics {
+  Tensor stats, constants;
 };
-
-/// Of a map with `count` values per channel, from its chunks.
-Moments join(const Tensor& parts, const Tensor& counts, double count);
-/// One pass over x.
-Moments moments_of(const Tensor& x);
-
-/// In training the batch's statistics, and the running ones are updated (when there are values); else the running ones.
-Tensor statistics(const Moments& moments, const Tensor& running_mean, const Tensor& running_var,
-                  const BatchNormOptions& o);
-Tensor constants(const Tensor& stats, const Tensor& gamma, const Tensor& beta);
+/// Of a map that has values, which update the running ones.
+Statistics batch_statistics(const Tensor& x, const BatchNormParameters& p, const BatchNormOptions& o);
+/// The same from a map's chunks, with `count` values per channel in all.
+Statistics chunk_statistics(const Tensor& parts, const Tensor& counts, double count, const BatchNormParameters& p,
+                            const BatchNormOptions& o);
+/// Of the running ones.
+Statistics running_statistics(const BatchNormParameters& p, const BatchNormOptions& o);
 
 /// Whether a norm may have it behind it in one operator: none, relu, relu6, silu.
 constexpr bool serves(Act act) {

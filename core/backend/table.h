@@ -48,15 +48,23 @@ class CommonDevice {
   bool known_ = false;
 };
 
-/// Calls the first of the tables of the arguments' device whose `entry` does the case, and returns that table. An entry
-/// returns false, having written nothing, when it does not do such a case; a null one does none. `what` names the
-/// operator in errors.
+/// Calls the first of the tables of the arguments' device whose `entry` does the case, and returns that table; null:
+/// none does. An entry returns false, having written nothing, when it does not do such a case; a null one does none.
+/// `what` names the operator in errors.
 template <class Table, class... P, class... A>
-const Table& run(const char* what, bool (*Table::*entry)(P...), const A&... arguments) {
+const Table* try_run(const char* what, bool (*Table::*entry)(P...), const A&... arguments) {
   CommonDevice common(what);
   (common.see(arguments), ...);
   for (const Table* table : tables<Table>(common.device()))
-    if (table->*entry && (table->*entry)(arguments...)) return *table;
+    if (table->*entry && (table->*entry)(arguments...)) return table;
+  return nullptr;
+}
+/// The same of what every device does.
+template <class Table, class... P, class... A>
+const Table& run(const char* what, bool (*Table::*entry)(P...), const A&... arguments) {
+  if (const Table* const did = try_run(what, entry, arguments...)) return *did;
+  CommonDevice common(what);
+  (common.see(arguments), ...);
   throw_unsupported(what, common.device());
 }
 

@@ -8,7 +8,7 @@
 
 namespace tidepool {
 
-/// One parameter's share of an update: tensors of one shape, layout and type (f32 or f64).
+/// One parameter's share of an update: tensors of one shape, layout and type (f32 or f64; the gradient may be of bf16).
 struct ParameterUpdate {
   Tensor value, grad;
   std::span<const Tensor> state;  ///< in the order that the optimizer's entry says

@@ -356,16 +356,17 @@ bool gradient_map(const Tensor& x, const Tensor& dy, const Tensor& constants, co
 
 namespace tidepool {
 
-// Statistics, constants and the parameters' gradient are C numbers, and the instance norm sums in f64: the reference's.
+// Statistics and the parameters' gradient are C numbers, and the instance norm sums in f64: the reference's.
 const NormTable cpu::kNorm{.name = "vector loops",
                            .moments = norm::moments_of_map,
                            .join_moments = norm::join_chunks,
                            .statistics = nullptr,
-                           .constants = nullptr,
+                           .batch_statistics = nullptr,
                            .apply = norm::apply_map,
                            .gradient_sums = norm::sums_of_gradient,
                            .join_sums = norm::join_parts,
                            .parameter_gradient = nullptr,
+                           .batch_gradient = nullptr,
                            .apply_gradient = norm::gradient_map,
                            .instance_norm = nullptr,
                            .instance_norm_backward = nullptr};

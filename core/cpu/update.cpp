@@ -9,6 +9,11 @@
 namespace tidepool {
 namespace {
 
+bool is_of_one_type(std::span<const ParameterUpdate> parameters) {
+  return std::all_of(parameters.begin(), parameters.end(),
+                     [](const ParameterUpdate& p) { return p.grad.dtype() == p.value.dtype(); });
+}
+
 template <class T, class Make>
 void update_elements_of(std::span<const ParameterUpdate> parameters, const Make& make) {
   constexpr int64_t kGrain = 4096;  // elements: small parameters too are for all threads
@@ -79,6 +84,7 @@ void sgd_as(std::span<const ParameterUpdate> parameters, const UpdateStep& step,
 }
 
 bool sgd(std::span<const ParameterUpdate> parameters, const UpdateStep& step, const SgdConstants& constants) {
+  if (!is_of_one_type(parameters)) return false;
   if (stopped(step.go)) return true;
   if (constants.nesterov)
     sgd_as<true>(parameters, step, constants);
@@ -88,6 +94,7 @@ bool sgd(std::span<const ParameterUpdate> parameters, const UpdateStep& step, co
 }
 
 bool adamw(std::span<const ParameterUpdate> parameters, const UpdateStep& step, const AdamWConstants& constants) {
+  if (!is_of_one_type(parameters)) return false;
   if (stopped(step.go)) return true;
   const auto t = static_cast<double>(step.updates + 1);
   const double beta1 = constants.betas[0], beta2 = constants.betas[1];
@@ -146,6 +153,7 @@ void rmsprop_as(std::span<const ParameterUpdate> parameters, const UpdateStep& s
 }
 
 bool rmsprop(std::span<const ParameterUpdate> parameters, const UpdateStep& step, const RmspropConstants& constants) {
+  if (!is_of_one_type(parameters)) return false;
   if (stopped(step.go)) return true;
   if (constants.momentum > 0)
     constants.centered ? rmsprop_as<true, true>(parameters, step, constants)

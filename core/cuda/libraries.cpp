@@ -113,7 +113,7 @@ LibraryVersions library_versions() {
 const ConvTable kCudnnConv{
     .name = "cuDNN", .forward = forward, .backward_data = backward_data, .backward_weights = backward_weights};
 
-const ConvWeightsTable kCudnnWeights{.name = "cuDNN", .prepare = prepare};
+const ConvWeightsTable kCudnnWeights{.name = "cuDNN", .format = MemoryFormat::channels_last, .prepare = prepare};
 const MatmulTable kCublasLtMatmul{.name = "cublasLt", .matmul = cublaslt::matmul};
 
 }  // namespace tidepool::cuda

@@ -53,13 +53,13 @@ bool join_moments(const Tensor& parts, const Tensor& counts, const Tensor& resul
   return true;
 }
 
-bool statistics(const Tensor& moments, double count, const Tensor& running_mean, const Tensor& running_var,
-                const BatchNormOptions& o, const Tensor& stats) {
-  const int64_t channels = running_mean.size(0);
+bool statistics(const Tensor& moments, double count, const BatchNormParameters& p, const BatchNormOptions& o,
+                const Tensor& stats, const Tensor& constants) {
+  const int64_t channels = p.gamma.size(0);
   double *mean = stats.mutable_data<double>(), *inv_std = mean + channels;
-  dispatch_floating(running_mean.dtype(), "batch_norm", [&]<class T>(T) {
+  dispatch_floating(p.gamma.dtype(), "batch_norm", [&]<class T>(T) {
     using A = Acc<T>;
-    A *mean_kept = running_mean.mutable_data<A>(), *var_kept = running_var.mutable_data<A>();
+    A *mean_kept = p.running_mean.mutable_data<A>(), *var_kept = p.running_var.mutable_data<A>();
     if (moments) {
       const double *batch_mean = moments.data<double>(), *squares = batch_mean + channels, n = count;
       for (int64_t c = 0; c < channels; ++c) {
@@ -75,21 +75,12 @@ bool statistics(const Tensor& moments, double count, const Tensor& running_mean,
         inv_std[c] = 1 / std::sqrt(static_cast<double>(var_kept[c]) + o.eps);
       }
     }
-  });
-  return true;
-}
-
-bool constants(const Tensor& stats, const Tensor& gamma, const Tensor& beta, const Tensor& constants) {
-  const int64_t channels = stats.size(1);
-  const double *mean = stats.data<double>(), *inv_std = mean + channels;
-  dispatch_floating(gamma.dtype(), "batch_norm", [&]<class T>(T) {
-    using A = Acc<T>;
-    const A *g = gamma.data<A>(), *b = beta.data<A>();
+    const A *gamma = p.gamma.data<A>(), *beta = p.beta.data<A>();
     A *m = constants.mutable_data<A>(), *scale = m + channels, *shift = scale + channels;
     for (int64_t c = 0; c < channels; ++c) {
       m[c] = static_cast<A>(mean[c]);
-      scale[c] = static_cast<A>(static_cast<double>(g[c]) * inv_std[c]);
-      shift[c] = static_cast<A>(static_cast<double>(b[c]) +
+      scale[c] = static_cast<A>(static_cast<double>(gamma[c]) * inv_std[c]);
+      shift[c] = static_cast<A>(static_cast<double>(beta[c]) +
                                 (static_cast<double>(m[c]) - mean[c]) * static_cast<double>(scale[c]));
     }
   });
@@ -284,11 +275,12 @@ const NormTable kNorm{.name = "reference",
                       .moments = moments,
                       .join_moments = join_moments,
                       .statistics = statistics,
-                      .constants = constants,
+                      .batch_statistics = nullptr,
                       .apply = apply,
                       .gradient_sums = gradient_sums,
                       .join_sums = join_sums,
                       .parameter_gradient = parameter_gradient,
+                      .batch_gradient = nullptr,
                       .apply_gradient = apply_gradient,
                       .instance_norm = instance_norm,
                       .instance_norm_backward = instance_norm_backward};

@@ -18,9 +18,9 @@ struct Kept {
 };
 
 void backward(BackwardContext& ctx, const Kept& k) {
-  const Tensor &x = ctx.saved(0), &x_norm = ctx.saved(1), &w = ctx.saved(2), &y = ctx.saved(3), &stats = ctx.saved(4);
+  const Tensor &x = ctx.saved(0), &x_norm = ctx.saved(1), &w = ctx.saved(2), &y = ctx.saved(3), &stats = ctx.saved(4),
+               &constants = ctx.saved(5);
   const Tensor dz = ctx.dy().to(y.dtype()).contiguous(y.format());
-  const Tensor constants = norm::constants(stats, ctx.saved(5), ctx.saved(6));
   const Tensor& sums = ctx.dy(1);
   const auto gradient = norm::parameter_gradient(y, dz, stats, constants, k.training, k.act, sums);
   ctx.dx(3) = gradient.dgamma;
@@ -30,9 +30,8 @@ void backward(BackwardContext& ctx, const Kept& k) {
   else
     end_span("norm", {y, dz});
   const auto like = [](const Tensor& t) { return Tensor::empty(t.shape(), t.options()); };
-  const TensorOptions weights{DType::f32, MemoryFormat::plain, w.device()};
   if (ctx.needs(0)) ctx.dx(0) = like(x);
-  ctx.dx(1) = Tensor::empty(w.shape(), weights);
+  ctx.dx(1) = like(w);
   if (k.fused && !k.biased && k.fused.table->applies(k.act)) {
     const bool through = x_norm && k.fused.table->applies(k.x_act);
     const Tensor in = through ? x : NormedMap(x, x_norm, k.x_act, {}).values();
@@ -42,7 +41,7 @@ void backward(BackwardContext& ctx, const Kept& k) {
                             {ctx.dx(0), ctx.dx(1), ctx.dx(5)});
     return;
   }
-  if (k.biased) ctx.dx(2) = Tensor::empty({w.size(0)}, weights);
+  if (k.biased) ctx.dx(2) = Tensor::empty({w.size(0)}, {.dtype = constants.dtype(), .device = w.device()});
   const Tensor dy = like(y), in = NormedMap(x, x_norm, k.x_act, {}).values();
   norm::apply_gradient(y, dz, constants, gradient.line, k.act, dy);
   end_span("norm", {y, dz, dy});
@@ -64,16 +63,15 @@ bool conv_norm_serves(const NormedMap& x, const ConvNorm& p) {
 
 NormedMap conv_norm(const NormedMap& x, const ConvNorm& p, const ConvOptions& conv, const BatchNormOptions& options) {
   const Dims shape = convolution_shape(x.shape(), p.weight.shape(), conv);
-  const Tensor plain = p.weight.contiguous(MemoryFormat::plain);
   const Tensor bias = p.bias ? p.bias.contiguous(MemoryFormat::plain) : p.bias;
   if (bias) expect_shape("conv", "bias", bias, {shape[1]});
   const Tensor y = Tensor::empty(shape, {x.raw().dtype(), MemoryFormat::channels_last, x.raw().device()});
   norm::check(y, p.gamma, p.beta, p.running_mean, p.running_var, options);
-  const Tensor gamma = p.gamma.contiguous(), beta = p.beta.contiguous();
-  const FusedConv fused = fused_conv(x.raw(), plain, conv);
+  const BatchNormParameters known{p.gamma.contiguous(), p.beta.contiguous(), p.running_mean, p.running_var};
+  const FusedConv fused = fused_conv(x.raw(), p.weight, conv);
   const bool through = fused && fused.table->applies(x.act());
   const Tensor in = through ? x.raw() : x.values();
-  const Tensor w = fused ? plain : prepared_weights(p.weight, in);
+  const Tensor w = fused ? p.weight.contiguous(MemoryFormat::plain) : prepared_weights(p.weight, in);
   const NormAct in_norm{through ? x.constants() : Tensor{}, x.act()};
   const auto convolved = [&](const ForwardFusion& fusion) {
     if (fused)
@@ -84,21 +82,21 @@ NormedMap conv_norm(const NormedMap& x, const ConvNorm& p, const ConvOptions& co
   };
 
   if (!options.training && !Tape::wants({x.raw(), p.weight, p.bias, p.gamma, p.beta})) {
-    const Tensor constants = norm::constants(norm::statistics({}, p.running_mean, p.running_var, options), gamma, beta);
+    const Tensor constants = norm::running_statistics(known, options).constants;
     const bool stored = fused && fused.table->applies(options.act);
     convolved({.read = in_norm, .write = {stored ? constants : Tensor{}, options.act}});
     if (!stored) norm::apply(y, constants, options.act, y);
     return y;
   }
 
-  norm::Moments moments;
   ResultMoments parts;
   convolved({.read = in_norm, .moments = options.training ? &parts : nullptr});
-  if (options.training)
-    moments =
-        fused ? norm::join(parts.parts, parts.counts, static_cast<double>(y.numel() / shape[1])) : norm::moments_of(y);
-  const Tensor stats = norm::statistics(moments, p.running_mean, p.running_var, options);
-  const Tensor constants = norm::constants(stats, gamma, beta);
+  const auto statistics = [&] {
+    if (!options.training) return norm::running_statistics(known, options);
+    if (!fused) return norm::batch_statistics(y, known, options);
+    return norm::chunk_statistics(parts.parts, parts.counts, static_cast<double>(y.numel() / shape[1]), known, options);
+  };
+  const norm::Statistics of = statistics();
   if (fused)
     end_span("norm");
   else
@@ -108,9 +106,9 @@ NormedMap conv_norm(const NormedMap& x, const ConvNorm& p, const ConvOptions& co
   const bool gives_sums = through && !bias && fused.table->gives_sums && fused.table->applies(options.act);
   const Kept kept{conv, fused, options.training, static_cast<bool>(bias), options.act, x.act()};
   Tape::record("conv_norm", {x.raw(), p.weight, p.bias, p.gamma, p.beta, gives_sums ? x.sums() : Tensor{}}, {y, sums},
-               {x.raw(), x.constants(), w, y, stats, gamma, beta},
+               {x.raw(), x.constants(), w, y, of.stats, of.constants},
                [kept](BackwardContext& ctx) { backward(ctx, kept); });
-  return {y, constants, options.act, sums};
+  return {y, of.constants, options.act, sums};
 }
 
 }  // namespace tidepool

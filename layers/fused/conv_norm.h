@@ -19,7 +19,7 @@ struct ConvNorm {
 bool conv_norm_serves(const NormedMap& x, const ConvNorm& p);
 
 /// act(batch_norm(convolution(x))), act being norm.act. Without a tape and with running statistics the norm is applied
-/// as the convolution stores its result, or behind it. Keeps x (before its own norm), the convolution's result and 2 C
+/// as the convolution stores its result, or behind it. Keeps x (before its own norm), the convolution's result and 5 C
 /// numbers. Throws Error("[conv] ...") and Error("[batch_norm] ...").
 NormedMap conv_norm(const NormedMap& x, const ConvNorm& p, const ConvOptions& conv, const BatchNormOptions& norm);
 

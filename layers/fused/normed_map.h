@@ -31,7 +31,7 @@ class NormedMap {
   // For an operator that applies the norm where it reads. It records raw() and sums() as inputs.
   /// What stands in memory. Its tape edge carries the gradient of the map, after norm and activation.
   const Tensor& raw() const { return map_; }
-  /// norm::constants of what is still to be done; undefined: nothing.
+  /// `constants` (core/backend/norm.h) of what is still to be done; undefined: nothing.
   const Tensor& constants() const { return constants_; }
   Act act() const { return act_; }
   /// Its gradient is the batch-norm reductions of the map's gradient, f64 [2, C] as norm::gradient_sums_of_rows has

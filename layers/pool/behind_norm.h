@@ -23,7 +23,7 @@ struct Plainly {
 
 /// The norm of a map that is not written. Undefined constants: there is none.
 struct Unwritten {
-  Tensor constants;  ///< norm::constants, f32 [3, C]
+  Tensor constants;  ///< as core/backend/norm.h has them, f32 [3, C]
   Act act = Act::none;
   Tensor* sums = nullptr;  ///< backward: set to the reductions that the norm wants of dx, where they are taken
 };

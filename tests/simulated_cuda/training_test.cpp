@@ -197,13 +197,14 @@ bool same(const std::vector<double>& a, const std::vector<double>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(double)) == 0;
 }
 
+// VGG-16 with clipping and a moving average of its weights.
 TEST(CudaStep, ASteadyStepWaitsForNothingButTheBatchBeforeTheLast) {
   struct Case {
     const char* name;
     std::vector<std::string> sets;
-    int64_t event_waits;
+    int64_t event_waits, launches;
   };
-  const Case cases[] = {{"max", {kMax}, 1}, {"soft", {kSoft}, 1}, {"dynopool", {kDynoPool}, 2}};
+  const Case cases[] = {{"max", {kMax}, 1, 150}, {"soft", {kSoft}, 1, 150}, {"dynopool", {kDynoPool}, 2, 170}};
   for (const Case& c : cases) {
     SCOPED_TRACE(c.name);
     Trainer trainer(c.sets);
@@ -220,6 +221,7 @@ TEST(CudaStep, ASteadyStepWaitsForNothingButTheBatchBeforeTheLast) {
     EXPECT_EQ(counts.synchronisations, 0);
     EXPECT_EQ(counts.pageable_copies, 0);
     EXPECT_LE(counts.event_waits, c.event_waits);
+    EXPECT_LE(counts.launches + counts.executions, c.launches);
   }
 }
 
@@ -238,7 +240,9 @@ TEST(CudaStep, EveryCallMayFail) {
       trainer.step();
     } catch (const Failure& e) {
       thrown = true;
-      EXPECT_TRUE(std::string(e.what()).starts_with("CUDA: ")) << e.what();
+      const std::string text = e.what();
+      const auto says = [&](const char* whose) { return text.find(whose) != std::string::npos; };
+      EXPECT_TRUE(says("CUDA: ") || says("cuDNN: ") || says("cublasLt: ")) << text;
     }
     const bool failed = simulated::has_failed();
     simulated::fail_call(0);

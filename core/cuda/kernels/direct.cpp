@@ -185,14 +185,16 @@ void dispatch_types(DType maps, DType weights, const F& f) {
   });
 }
 
-bool conv_forward(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOptions& o, const Tensor& y) {
+bool conv_forward(const Tensor& x, const Tensor& weight, const Tensor& added, const ConvOptions& o, const Tensor& y) {
+  const Tensor w = weight.contiguous(MemoryFormat::plain), bias = added ? added.to(w.dtype()) : added;
   dispatch_types(x.dtype(), w.dtype(), [&]<class T, class W>(T, W) {
     launch_each(y.numel(), ConvForward<T, W>{Geometry(x, y, w.shape(), o), x.data<T>(), w.data<W>(),
                                              bias ? bias.data<W>() : nullptr, y.mutable_data<T>()});
   });
   return true;
 }
-bool conv_backward_data(const Tensor& dy, const Tensor& w, const ConvOptions& o, const Tensor& dx) {
+bool conv_backward_data(const Tensor& dy, const Tensor& weight, const ConvOptions& o, const Tensor& dx) {
+  const Tensor w = weight.contiguous(MemoryFormat::plain);
   dispatch_types(dx.dtype(), w.dtype(), [&]<class T, class W>(T, W) {
     launch_each(dx.numel(), ConvBackwardData<T, W>{Geometry(dx, dy, w.shape(), o), dy.data<T>(), w.data<W>(),
                                                    dx.mutable_data<T>()});
@@ -201,11 +203,17 @@ bool conv_backward_data(const Tensor& dy, const Tensor& w, const ConvOptions& o,
 }
 bool conv_backward_weights(const Tensor& x, const Tensor& dy, const ConvOptions& o, const Tensor& dw,
                            const Tensor& dbias) {
+  const bool dense = dw.is_contiguous(MemoryFormat::plain);
+  const Tensor to = dense ? dw : Tensor::empty(dw.shape(), {.dtype = dw.dtype(), .device = dw.device()});
   dispatch_types(x.dtype(), dw.dtype(), [&]<class T, class W>(T, W) {
     const Geometry g(x, dy, dw.shape(), o);
-    launch_each(dw.numel(), ConvBackwardWeights<T, W>{g, x.data<T>(), dy.data<T>(), dw.mutable_data<W>()});
-    if (dbias) launch_each(dbias.numel(), SetBiasGradient<T, W>{{g, dy.data<T>()}, dbias.mutable_data<W>()});
+    launch_each(to.numel(), ConvBackwardWeights<T, W>{g, x.data<T>(), dy.data<T>(), to.mutable_data<W>()});
+    if (!dbias) return;
+    dispatch_floating(dbias.dtype(), "conv", [&]<class U>(U) {
+      launch_each(dbias.numel(), SetBiasGradient<T, U>{{g, dy.data<T>()}, dbias.mutable_data<U>()});
+    });
   });
+  if (!dense) dw.copy_from(to);
   return true;
 }
 

@@ -30,31 +30,17 @@ struct Differences {
   }
 };
 
-// out [outer][2][channels]: mean, and the sum of squared differences from it, or the inverse standard deviation.
-template <class T>
-struct SetMoments {
-  const T* x;
-  Columns m;
-  double* out;
-  double eps;  // < 0: no deviation
+// Of a channel, from the sums of its differences: its mean, and the sum of squares about it.
+struct Moments {
+  double mean, squares;
 
-  TP_HD void operator()(uint32_t o, uint32_t channel, double sum, double squares) const {
-    const double count = m.rows, first = static_cast<double>(value_of(x[m.at(o, 0, channel)]));
-    double* const to = out + size_t{o} * 2 * m.channels + channel;
-    const double about_mean = squares - sum * (sum / count), least = about_mean < 0 ? 0 : about_mean;
-    to[0] = first + sum / count;
-    to[m.channels] = eps < 0 ? least : 1 / sqrt(least / count + eps);
+  template <class T>
+  TP_HD Moments(const T* x, const Columns& m, uint32_t o, uint32_t channel, double sum, double about_first) {
+    const double count = m.rows, about_mean = about_first - sum * (sum / count);
+    mean = static_cast<double>(value_of(x[m.at(o, 0, channel)])) + sum / count;
+    squares = about_mean < 0 ? 0 : about_mean;
   }
 };
-
-bool moments(const Tensor& x, const Tensor& result) {
-  const Columns m = Columns::of_batch(x);
-  dispatch_floating(x.dtype(), "batch_norm", [&]<class T>(T) {
-    sum_columns<T>(m, {x.raw()}, Differences<T>{x.data<T>(), m},
-                   SetMoments<T>{x.data<T>(), m, result.mutable_data<double>(), -1});
-  });
-  return true;
-}
 
 struct JoinMoments {
   const double *parts, *counts;
@@ -85,62 +71,91 @@ bool join_moments(const Tensor& parts, const Tensor& counts, const Tensor& resul
 
 template <class A>
 struct Statistics {
-  const double* moments;  // null: the running ones
   double count, momentum, eps;
+  const A *gamma, *beta;
   A *running_mean, *running_var;
   double* stats;
+  A* constants;
   uint32_t channels;
 
-  TP_HD void operator()(uint32_t c) const {
-    double mean = static_cast<double>(running_mean[c]), variance = static_cast<double>(running_var[c]);
-    if (moments) {
-      const double squares = moments[channels + c];
-      running_mean[c] = static_cast<A>((1 - momentum) * mean + momentum * moments[c]);
-      running_var[c] = static_cast<A>((1 - momentum) * variance + momentum * (squares / (count - 1)));
-      mean = moments[c];
-      variance = squares / count;
-    }
+  Statistics(const BatchNormParameters& p, double count_, const BatchNormOptions& o, const Tensor& to_stats,
+             const Tensor& to_constants)
+      : count(count_),
+        momentum(o.momentum),
+        eps(o.eps),
+        gamma(p.gamma.data<A>()),
+        beta(p.beta.data<A>()),
+        running_mean(p.running_mean.mutable_data<A>()),
+        running_var(p.running_var.mutable_data<A>()),
+        stats(to_stats.mutable_data<double>()),
+        constants(to_constants.mutable_data<A>()),
+        channels(narrow(p.gamma.size(0))) {}
+
+  // Of a batch, which updates the running ones; squares: about the mean.
+  TP_HD void set_of_batch(uint32_t c, double mean, double squares) const {
+    running_mean[c] = static_cast<A>((1 - momentum) * static_cast<double>(running_mean[c]) + momentum * mean);
+    running_var[c] =
+        static_cast<A>((1 - momentum) * static_cast<double>(running_var[c]) + momentum * (squares / (count - 1)));
+    set(c, mean, squares / count);
+  }
+  TP_HD void set_of_running(uint32_t c) const {
+    set(c, static_cast<double>(running_mean[c]), static_cast<double>(running_var[c]));
+  }
+
+ private:
+  TP_HD void set(uint32_t c, double mean, double variance) const {
+    const double inverse = 1 / sqrt(variance + eps);
     stats[c] = mean;
-    stats[channels + c] = 1 / sqrt(variance + eps);
+    stats[channels + c] = inverse;
+    const A rounded_mean = static_cast<A>(mean), scale = static_cast<A>(static_cast<double>(gamma[c]) * inverse);
+    constants[c] = rounded_mean;
+    constants[channels + c] = scale;
+    constants[2 * channels + c] = static_cast<A>(
+        static_cast<double>(beta[c]) + (static_cast<double>(rounded_mean) - mean) * static_cast<double>(scale));
   }
 };
 
-bool statistics(const Tensor& moments, double count, const Tensor& running_mean, const Tensor& running_var,
-                const BatchNormOptions& o, const Tensor& stats) {
-  dispatch_floating(running_mean.dtype(), "batch_norm", [&]<class T>(T) {
+template <class A>
+struct SetStatistics {
+  const double* moments;  // null: the running ones
+  Statistics<A> to;
+
+  TP_HD void operator()(uint32_t c) const {
+    if (moments)
+      to.set_of_batch(c, moments[c], moments[to.channels + c]);
+    else
+      to.set_of_running(c);
+  }
+};
+
+bool statistics(const Tensor& moments, double count, const BatchNormParameters& p, const BatchNormOptions& o,
+                const Tensor& stats, const Tensor& constants) {
+  dispatch_floating(p.gamma.dtype(), "batch_norm", [&]<class T>(T) {
     using A = Acc<T>;
-    const int64_t channels = running_mean.size(0);
-    launch_each(channels, Statistics<A>{moments ? moments.data<double>() : nullptr, count, o.momentum, o.eps,
-                                        running_mean.mutable_data<A>(), running_var.mutable_data<A>(),
-                                        stats.mutable_data<double>(), narrow(channels)});
+    launch_each(p.gamma.size(0),
+                SetStatistics<A>{moments ? moments.data<double>() : nullptr, {p, count, o, stats, constants}});
   });
   return true;
 }
 
-template <class A>
-struct Constants {
-  const double* stats;
-  const A *gamma, *beta;
-  A* to;
-  uint32_t channels;
+template <class T>
+struct SetBatchStatistics {
+  const T* x;
+  Columns m;
+  Statistics<Acc<T>> to;
 
-  TP_HD void operator()(uint32_t c) const {
-    const double mean = stats[c];
-    const A rounded_mean = static_cast<A>(mean);
-    const A scale = static_cast<A>(static_cast<double>(gamma[c]) * stats[channels + c]);
-    to[c] = rounded_mean;
-    to[channels + c] = scale;
-    to[2 * channels + c] = static_cast<A>(static_cast<double>(beta[c]) +
-                                          (static_cast<double>(rounded_mean) - mean) * static_cast<double>(scale));
+  TP_HD void operator()(uint32_t o, uint32_t channel, double sum, double squares) const {
+    const Moments of(x, m, o, channel, sum, squares);
+    to.set_of_batch(channel, of.mean, of.squares);
   }
 };
 
-bool constants(const Tensor& stats, const Tensor& gamma, const Tensor& beta, const Tensor& result) {
-  dispatch_floating(gamma.dtype(), "batch_norm", [&]<class T>(T) {
-    using A = Acc<T>;
-    const int64_t channels = stats.size(1);
-    launch_each(channels, Constants<A>{stats.data<double>(), gamma.data<A>(), beta.data<A>(), result.mutable_data<A>(),
-                                       narrow(channels)});
+bool batch_statistics(const Tensor& x, const BatchNormParameters& p, const BatchNormOptions& o, const Tensor& stats,
+                      const Tensor& constants) {
+  const Columns m = Columns::of_batch(x);
+  dispatch_floating(x.dtype(), "batch_norm", [&]<class T>(T) {
+    sum_columns<T>(m, {x.raw()}, Differences<T>{x.data<T>(), m},
+                   SetBatchStatistics<T>{x.data<T>(), m, {p, static_cast<double>(m.rows), o, stats, constants}});
   });
   return true;
 }
@@ -222,21 +237,6 @@ struct SetSums {
   }
 };
 
-bool gradient_sums(const Tensor& x, const Tensor& dy, const Tensor& constants, Act act, const Tensor& sums) {
-  const Columns m = Columns::of_batch(x);
-  if (x.numel() == 0) {
-    sums.fill(0);
-    return true;
-  }
-  dispatch_floating(x.dtype(), "batch_norm", [&]<class T>(T) {
-    using A = Acc<T>;
-    sum_columns<T>(m, {x.raw(), dy.raw()},
-                   GradientTerms<T>{x.data<T>(), dy.data<T>(), {constants.data<A>(), m.channels}, act, m.last},
-                   SetSums{sums.mutable_data<double>(), m.channels});
-  });
-  return true;
-}
-
 bool join_sums(const Tensor& parts, const Tensor& sums) {
   const uint32_t channels = narrow(parts.size(2));
   launch_join(parts.data<double>(), 1, narrow(parts.size(0)), channels, SetSums{sums.mutable_data<double>(), channels});
@@ -245,32 +245,64 @@ bool join_sums(const Tensor& parts, const Tensor& sums) {
 
 template <class A>
 struct ParameterGradient {
-  const double *sums, *stats;
+  const double* stats;
   const A* constants;
   A *to_gamma, *to_beta, *line;
   double count;  // 0: the running statistics were used, or there are no values
   uint32_t channels;
 
-  TP_HD void operator()(uint32_t c) const {
+  ParameterGradient(const Tensor& stats_, const Tensor& constants_, double count_, const Tensor& dgamma,
+                    const Tensor& dbeta, const Tensor& line_)
+      : stats(stats_.data<double>()),
+        constants(constants_.data<A>()),
+        to_gamma(dgamma.mutable_data<A>()),
+        to_beta(dbeta.mutable_data<A>()),
+        line(line_.mutable_data<A>()),
+        count(count_),
+        channels(narrow(stats_.size(1))) {}
+
+  TP_HD void operator()(uint32_t /*outer*/, uint32_t c, double sum, double product) const {
     const double inverse = stats[channels + c], lost = static_cast<double>(constants[c]) - stats[c];
-    const double dgamma = (sums[channels + c] + lost * sums[c]) * inverse;
+    const double dgamma = (product + lost * sum) * inverse;
     const double scale = static_cast<double>(constants[channels + c]);
     to_gamma[c] = static_cast<A>(dgamma);
-    to_beta[c] = static_cast<A>(sums[c]);
+    to_beta[c] = static_cast<A>(sum);
     const double slope = count > 0 ? -scale * inverse * dgamma / count : 0.0;
     line[c] = static_cast<A>(slope);
-    line[channels + c] = static_cast<A>(count > 0 ? -scale * sums[c] / count + slope * lost : 0.0);
+    line[channels + c] = static_cast<A>(count > 0 ? -scale * sum / count + slope * lost : 0.0);
   }
+};
+template <class A>
+struct ParameterGradientOfSums {
+  const double* sums;
+  ParameterGradient<A> set;
+
+  TP_HD void operator()(uint32_t c) const { set(0, c, sums[c], sums[set.channels + c]); }
 };
 
 bool parameter_gradient(const Tensor& sums, double n, const Tensor& stats, const Tensor& constants, bool training,
                         const Tensor& dgamma, const Tensor& dbeta, const Tensor& line) {
   dispatch_floating(constants.dtype(), "batch_norm", [&]<class T>(T) {
     using A = Acc<T>;
-    const int64_t channels = stats.size(1);
-    launch_each(channels, ParameterGradient<A>{sums.data<double>(), stats.data<double>(), constants.data<A>(),
-                                               dgamma.mutable_data<A>(), dbeta.mutable_data<A>(),
-                                               line.mutable_data<A>(), training ? n : 0, narrow(channels)});
+    launch_each(stats.size(1), ParameterGradientOfSums<A>{sums.data<double>(),
+                                                          {stats, constants, training ? n : 0, dgamma, dbeta, line}});
+  });
+  return true;
+}
+
+bool batch_gradient(const Tensor& x, const Tensor& dy, const Tensor& stats, const Tensor& constants, Act act,
+                    bool training, const Tensor& dgamma, const Tensor& dbeta, const Tensor& line) {
+  if (x.numel() == 0) {
+    const Tensor none = Tensor::zeros({2, x.size(1)}, {.dtype = DType::f64, .device = x.device()});
+    return parameter_gradient(none, 0, stats, constants, training, dgamma, dbeta, line);
+  }
+  const Columns m = Columns::of_batch(x);
+  dispatch_floating(x.dtype(), "batch_norm", [&]<class T>(T) {
+    using A = Acc<T>;
+    sum_columns<T>(
+        m, {x.raw(), dy.raw()},
+        GradientTerms<T>{x.data<T>(), dy.data<T>(), {constants.data<A>(), m.channels}, act, m.last},
+        ParameterGradient<A>{stats, constants, training ? static_cast<double>(m.rows) : 0, dgamma, dbeta, line});
   });
   return true;
 }
@@ -334,12 +366,28 @@ struct NormaliseInstance {
   }
 };
 
+// stats [image][2][channels]: mean and inverse standard deviation.
+template <class T>
+struct SetInstanceStatistics {
+  const T* x;
+  Columns m;
+  double* stats;
+  double eps;
+
+  TP_HD void operator()(uint32_t o, uint32_t channel, double sum, double squares) const {
+    const Moments of(x, m, o, channel, sum, squares);
+    double* const to = stats + size_t{o} * 2 * m.channels + channel;
+    to[0] = of.mean;
+    to[m.channels] = 1 / sqrt(of.squares / m.rows + eps);
+  }
+};
+
 bool instance_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, double eps, const Tensor& y,
                    const Tensor& stats) {
   const Columns m = Columns::of_images(x);
   dispatch_floating(x.dtype(), "instance_norm", [&]<class T>(T) {
     double* const known = stats.mutable_data<double>();
-    sum_columns<T>(m, {x.raw()}, Differences<T>{x.data<T>(), m}, SetMoments<T>{x.data<T>(), m, known, eps});
+    sum_columns<T>(m, {x.raw()}, Differences<T>{x.data<T>(), m}, SetInstanceStatistics<T>{x.data<T>(), m, known, eps});
     launch_each(x.numel(),
                 NormaliseInstance<T>{x.data<T>(), gamma.data<T>(), beta.data<T>(), known, y.mutable_data<T>(), Map(x)});
   });
@@ -415,14 +463,15 @@ bool instance_norm_backward(const Tensor& x, const Tensor& gamma, const Tensor& 
 }  // namespace
 
 const NormTable kNorm{.name = "kernels",
-                      .moments = moments,
+                      .moments = nullptr,
                       .join_moments = join_moments,
                       .statistics = statistics,
-                      .constants = constants,
+                      .batch_statistics = batch_statistics,
                       .apply = apply,
-                      .gradient_sums = gradient_sums,
+                      .gradient_sums = nullptr,
                       .join_sums = join_sums,
                       .parameter_gradient = parameter_gradient,
+                      .batch_gradient = batch_gradient,
                       .apply_gradient = apply_gradient,
                       .instance_norm = instance_norm,
                       .instance_norm_backward = instance_norm_backward};

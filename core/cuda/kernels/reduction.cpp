@@ -1,6 +1,7 @@
 #include "core/backend/reduction.h"
 
 #include "core/cuda/kernels/columns.h"
+#include "core/cuda/kernels/tensor_list.h"
 #include "core/cuda/tables.h"
 
 namespace tidepool::cuda {
@@ -80,18 +81,15 @@ bool column_sums(const Tensor& x, const Tensor& sums) {
 
 // -- over many tensors ------------------------------------------------------------------------------------------------
 
-constexpr uint32_t kChunk = 16384;  // elements a block sums
-
-// parts[block] = the sum of squares of a chunk.
+// parts[block] = the sum of squares of a block's elements.
 template <class T>
-__global__ void squares(const T* x, uint32_t count, double* parts) {
+__global__ void squares(TensorList<const T*> list, double* parts) {
   TP_SHARED(double, shared, 32);
-  const uint32_t begin = blockIdx.x * kChunk, end = count - begin < kChunk ? count : begin + kChunk;
   double sum = 0;
-  for (uint32_t i = begin + threadIdx.x; i < end; i += blockDim.x) {
+  list.each_of_block([&sum](const T* x, uint32_t i) {
     const double v = static_cast<double>(value_of(x[i]));
     sum += v * v;
-  }
+  });
   sum = block_sum(sum, shared);
   if (threadIdx.x == 0) parts[blockIdx.x] = sum;
 }
@@ -104,19 +102,21 @@ __global__ void add_up(const double* parts, uint32_t count, double* total) {
 }
 
 bool sum_of_squares(std::span<const Tensor> tensors, const Tensor& sum) {
-  int64_t chunks = 0;
-  for (const Tensor& t : tensors) chunks += (t.numel() + kChunk - 1) / kChunk;
-  const Tensor parts = Tensor::empty({chunks}, {.dtype = DType::f64, .device = sum.device()});
-  double* const to = parts.mutable_data<double>();
-  int64_t first = 0;
-  for (const Tensor& t : tensors) {
-    const int64_t blocks = (t.numel() + kChunk - 1) / kChunk;
-    dispatch_floating(t.dtype(), "sum_of_squares", [&]<class T>(T) {
-      launch(squares<T>, Grid(dim3(narrow(blocks)), dim3(256)), t.data<T>(), narrow(t.numel()), to + first);
-    });
-    first += blocks;
-  }
-  launch(add_up, Grid(dim3(1), dim3(256)), static_cast<const double*>(to), narrow(chunks), sum.mutable_data<double>());
+  int64_t blocks = 0;
+  for (const Tensor& t : tensors) blocks += (t.numel() + kListRun - 1) / kListRun;
+  const Tensor parts = Tensor::empty({blocks}, {.dtype = DType::f64, .device = sum.device()});
+  double* const all = parts.mutable_data<double>();
+  double* to = all;
+  each_type(tensors, [&]<class T>(T, std::span<const size_t> places) {
+    each_list<const T*>(
+        places.size(), [&](size_t k) { return tensors[places[k]].template data<T>(); },
+        [&](size_t k) { return tensors[places[k]].numel(); },
+        [&](const TensorList<const T*>& list) {
+          launch(squares<T>, Grid(dim3(list.blocks()), dim3(256)), list, to);
+          to += list.blocks();
+        });
+  });
+  launch(add_up, Grid(dim3(1), dim3(256)), static_cast<const double*>(all), narrow(blocks), sum.mutable_data<double>());
   return true;
 }
 

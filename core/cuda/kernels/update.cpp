@@ -4,58 +4,39 @@
 
 #include <cmath>
 
-#include "core/cuda/block.h"
+#include "core/cuda/kernels/tensor_list.h"
 #include "core/cuda/tables.h"
 
 namespace tidepool::cuda {
 namespace {
 
-constexpr uint32_t kMost = 64, kChunk = 4096;  // tensors of a launch; elements of a block
-
-/// Tensors of one launch, with the first of each one's blocks.
-template <class P>
-struct List {
-  P tensors[kMost];
-  uint32_t elements[kMost], first_block[kMost + 1];
-  uint32_t count;
-};
-
 /// f(tensor, i) for every element of every tensor.
 template <class P, class F>
-__global__ void for_each_of(List<P> list, F f) {
+__global__ void for_each_of(TensorList<P> list, F f) {
   if (f.stopped()) return;
-  uint32_t t = 0;
-  while (blockIdx.x >= list.first_block[t + 1]) ++t;
-  const uint32_t begin = (blockIdx.x - list.first_block[t]) * kChunk;
-  const uint32_t end = list.elements[t] - begin < kChunk ? list.elements[t] : begin + kChunk;
-  for (uint32_t i = begin + threadIdx.x; i < end; i += blockDim.x) f(list.tensors[t], i);
+  list.each_of_block(f);
 }
 
 /// `tensor(k)` of n, of `elements(k)` elements.
 template <class P, class Tensors, class Elements, class F>
 void launch_lists(size_t n, const Tensors& tensor, const Elements& elements, const F& f) {
-  for (size_t k = 0; k < n;) {
-    List<P> list{};
-    while (k < n && list.count < kMost) {
-      const uint32_t size = narrow(elements(k));
-      if (size > 0) {
-        list.tensors[list.count] = tensor(k);
-        list.elements[list.count] = size;
-        list.first_block[list.count + 1] = list.first_block[list.count] + (size + kChunk - 1) / kChunk;
-        ++list.count;
-      }
-      ++k;
-    }
-    launch(for_each_of<P, F>, Grid(dim3(list.first_block[list.count]), dim3(256)), list, f);
-  }
+  each_list<P>(n, tensor, elements, [&](const TensorList<P>& list) {
+    launch(for_each_of<P, F>, Grid(dim3(list.blocks()), dim3(256)), list, f);
+  });
 }
 
 template <class T>
 struct Parameter {
   T* value;
-  const T* grad;
+  const void* grad;  // of T, or of bf16
+  bool narrow_grad;
   T* state[3];
   double weight_decay;
+
+  TP_HD double gradient(uint32_t i) const {
+    return narrow_grad ? static_cast<double>(value_of(static_cast<const bf16*>(grad)[i]))
+                       : static_cast<double>(static_cast<const T*>(grad)[i]);
+  }
 };
 
 /// What the rules share: whether a loss was not finite, and the clipping.
@@ -84,7 +65,7 @@ struct Sgd : Common {
 
   TP_HD void operator()(const Parameter<T>& p, uint32_t i) const {
     const double w = static_cast<double>(p.value[i]);
-    const double g = static_cast<double>(p.grad[i]) * scale() + p.weight_decay * w;
+    const double g = p.gradient(i) * scale() + p.weight_decay * w;
     const double v = first ? g : constants.momentum * static_cast<double>(p.state[0][i]) + g;
     p.value[i] = static_cast<T>(w - rate * (constants.nesterov ? g + constants.momentum * v : v));
     p.state[0][i] = static_cast<T>(v);
@@ -96,7 +77,7 @@ struct AdamW : Common {
   double b1, b2, eps, first_left, second_left;  // 1 - b^t
 
   TP_HD void operator()(const Parameter<T>& p, uint32_t i) const {
-    const double g = static_cast<double>(p.grad[i]) * scale();
+    const double g = p.gradient(i) * scale();
     const double m = b1 * static_cast<double>(p.state[0][i]) + (1 - b1) * g;
     const double v = b2 * static_cast<double>(p.state[1][i]) + (1 - b2) * g * g;
     p.value[i] = static_cast<T>(static_cast<double>(p.value[i]) * (1 - rate * p.weight_decay) -
@@ -112,7 +93,7 @@ struct Rmsprop : Common {
 
   TP_HD void operator()(const Parameter<T>& p, uint32_t i) const {
     const double w = static_cast<double>(p.value[i]), alpha = constants.alpha;
-    const double g = static_cast<double>(p.grad[i]) * scale() + p.weight_decay * w;
+    const double g = p.gradient(i) * scale() + p.weight_decay * w;
     const double s = alpha * static_cast<double>(p.state[0][i]) + (1 - alpha) * g * g;
     double spread = s;
     if (constants.centered) {
@@ -149,7 +130,7 @@ void update(std::span<const ParameterUpdate> parameters, const F& f) {
       parameters.size(),
       [&](size_t k) {
         const ParameterUpdate& p = parameters[k];
-        Parameter<T> one{p.value.mutable_data<T>(), p.grad.data<T>(), {}, p.weight_decay};
+        Parameter<T> one{p.value.mutable_data<T>(), p.grad.raw(), p.grad.dtype() == DType::bf16, {}, p.weight_decay};
         for (size_t s = 0; s < p.state.size(); ++s) one.state[s] = p.state[s].mutable_data<T>();
         return one;
       },
@@ -197,19 +178,14 @@ struct Mix {
 };
 
 bool moving_average(std::span<const Tensor> current, double decay, std::span<const Tensor> average, const Tensor& go) {
-  for (const DType type : {DType::f32, DType::f64, DType::bf16}) {
-    std::vector<size_t> of_type;
-    for (size_t k = 0; k < current.size(); ++k)
-      if (average[k].dtype() == type) of_type.push_back(k);
-    dispatch_floating(type, "moving average", [&]<class T>(T) {
-      launch_lists<Average<T>>(
-          of_type.size(),
-          [&](size_t k) {
-            return Average<T>{current[of_type[k]].template data<T>(), average[of_type[k]].template mutable_data<T>()};
-          },
-          [&](size_t k) { return average[of_type[k]].numel(); }, Mix<T>{go ? go.data<int32_t>() : nullptr, decay});
-    });
-  }
+  each_type(average, [&]<class T>(T, std::span<const size_t> places) {
+    launch_lists<Average<T>>(
+        places.size(),
+        [&](size_t k) {
+          return Average<T>{current[places[k]].template data<T>(), average[places[k]].template mutable_data<T>()};
+        },
+        [&](size_t k) { return average[places[k]].numel(); }, Mix<T>{go ? go.data<int32_t>() : nullptr, decay});
+  });
   return true;
 }
 
