@@ -53,7 +53,7 @@ std::string predictions_help() {
 int run(const Call& call) {
   const SavedRun saved = open_saved_run(expand_home(call.argument()));
   const Config config = load_config_text(completed_config(saved.config).dump(), saved.checkpoint.string() + " (config)",
-                                         call.texts("set"));
+                                         config_sets(call));
   const std::filesystem::path output = call.given("output") ? call.path("output") : std::filesystem::path();
   if (call.given("output") && std::filesystem::exists(output) && std::filesystem::equivalent(output, saved.checkpoint))
     throw Error("--output: {} is the checkpoint itself", output.string());
@@ -91,6 +91,7 @@ const Registered registered(
      .help = "evaluates a run or a checkpoint on the test images",
      .arguments = {"RUN_OR_CHECKPOINT"},
      .options = {set_option(),
+                 device_option(),
                  data_option(),
                  {.name = "output", .value = "PATH", .help = "write the predictions: " + predictions_help()},
                  json_option()},

@@ -108,11 +108,14 @@ std::vector<Subject> look(const Call& call, const std::vector<PoolRequest>& requ
 }
 
 // The pooled planes; fills in seconds and fidelity.
-Tensor pool(const Tensor& planes, int64_t colours, Pooled& result, uint64_t seed) {
+Tensor pool(const Tensor& planes, int64_t colours, Device device, Pooled& result, uint64_t seed) {
   const auto op = make_pool_operator(result.config);
-  const std::vector<Tensor> parameters = start_values(*op, planes.shape(), DType::f32, seed);
+  std::vector<Tensor> parameters = start_values(*op, planes.shape(), DType::f32, seed);
+  for (Tensor& p : parameters) p = p.to(device);
+  const Tensor x = planes.to(device);
   const auto begin = Clock::now();
-  const Tensor y = op->forward(planes, parameters, {.training = false, .seed = seed}).contiguous(MemoryFormat::plain);
+  const Tensor y =
+      op->forward(x, parameters, {.training = false, .seed = seed}).to(kCpu).contiguous(MemoryFormat::plain);
   result.seconds = seconds_between(begin, Clock::now());
   const int64_t h = planes.size(2), w = planes.size(3);
   for (int64_t c = 0; c < colours; ++c)
@@ -143,6 +146,7 @@ int run(const Call& call) {
   const std::vector<PoolRequest> requests = pool_requests(call);
   const int64_t factor = call.integer("factor", 2, 1024);
   const uint64_t seed = call.seed();
+  const Device device = call.device();
   const fs::path folder = call.path("out");
   std::vector<Subject> subjects = look(call, requests, factor, folder);
   make_folder(folder, "--out");
@@ -168,7 +172,7 @@ int run(const Call& call) {
     const int64_t high = shown(picture.height), wide = shown(picture.width);
     std::vector<Panel> panels{{.image = panel_image(picture, high, wide), .lines = {}}};
     for (Pooled& result : subject.results) {
-      const Picture pooled = from_planes(pool(planes, picture.colours(), result, seed), picture.bits);
+      const Picture pooled = from_planes(pool(planes, picture.colours(), device, result, seed), picture.bits);
       write_png(result.file, pooled);
       panels.push_back({.image = panel_image(pooled, high, wide),
                         .lines = {result.op->name + (result.parameters.empty() ? "" : " (start)"),
@@ -229,6 +233,7 @@ const Registered registered(
           op_config_option(),
           {.name = "out", .value = "DIR", .help = "where pictures and sheet go", .default_value = "pooled"},
           seed_option("0", "seed of random start values"),
+          device_option(),
           json_option()},
      .details =
          "IMAGE is PNG (8 or 16 bits; grey, RGB, palette, alpha) or JPEG, turned upright as its EXIF says. Values are\n"

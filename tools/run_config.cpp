@@ -30,6 +30,10 @@ std::vector<std::string> config_sets(const Call& call) {
   if (call.given("lr"))
     sets.push_back(fmt::format("optim.lr={}", call.number("lr", 0, std::numeric_limits<double>::max())));
   if (call.given("batch-size")) sets.push_back(fmt::format("train.batch={}", call.integer("batch-size", 1, kMost)));
+  if (call.given("device")) {
+    call.device();  // refused under its own name
+    sets.push_back(fmt::format("train.device={}", call.text("device")));
+  }
   return sets;
 }
 
@@ -40,8 +44,6 @@ Config config_of(const Call& call, size_t i, const std::string& otherwise) {
 Config config_in(const Call& call, const std::filesystem::path& file) {
   std::vector<std::string> sets = config_sets(call);
   if (call.given("seed")) sets.push_back(fmt::format("train.seed={}", call.seed()));
-  if (call.given("device")) call.device();  // refused under its own name
-  if (call.given("device")) sets.push_back(fmt::format("train.device={}", call.text("device")));
   Config config = load_config(file, sets);
   config.model.init = expand_home(config.model.init).string();
   parse_device(config.train.device);

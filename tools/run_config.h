@@ -13,7 +13,8 @@ Option epochs_option();
 Option lr_option();
 Option batch_size_option();
 
-/// Every --set of the call, and behind them those that the options above are short for.
+/// Every --set of the call, and behind them those that the options above and --device are short for. Throws Error for a
+/// device that is not there.
 std::vector<std::string> config_sets(const Call& call);
 
 /// The config named by argument `i` (or `otherwise` where that was left out) with --set, what is short for it, --seed

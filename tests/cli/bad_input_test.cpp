@@ -266,6 +266,7 @@ TEST_F(BadInput, NoCardMeansNoCuda) {
   const Outcome doctor = done({"doctor", "--json"});
   if (doctor.json()["devices"].size() > 1) GTEST_SKIP() << "there is a card here";
   expect_refused({"op", "soft", "--input", "x.st", "--output", "y.st", "--device", "cuda"}, {"cuda"});
+  expect_refused({"pool", "a.png", "--op", "soft", "--device", "cuda"}, {"cuda"});
 }
 
 TEST_F(BadInput, Data) {

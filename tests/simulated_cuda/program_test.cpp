@@ -27,7 +27,7 @@ TEST_F(CudaProgram, TrainsAndEvaluatesOnTheDeviceThatAutoFinds) {
   const nlohmann::json result = done({"train", "run.json", "--out", "a", "--json"}).json();
   EXPECT_EQ(result["steps"], 16);
   EXPECT_EQ(done({"eval", "a", "--json"}).json()["top1"], result["top1_last"]);
-  const nlohmann::json cpu = done({"eval", "a", "--json", "--set", "train.device=cpu"}).json();
+  const nlohmann::json cpu = done({"eval", "a", "--json", "--device", "cpu"}).json();
   EXPECT_NEAR(cpu["loss"].get<double>(), result["loss_last"].get<double>(), 1e-4);
   done({"train", "run.json", "--out", "b", "--device", "cuda"});
   expect_same_run("a", "b");
@@ -48,6 +48,18 @@ TEST_F(CudaProgram, KilledAndResumedEndsWithTheSameBits) {
   done({"train", "run.json", "--out", "parts", "--device", "cuda", "--resume"});
   EXPECT_TRUE(killed);
   expect_same_run("whole", "parts");
+}
+
+TEST_F(CudaProgram, PoolsPictures) {
+  done({"data", "preview", "shapes", "--images", "2", "--output", "s.png"});
+  const auto results = [&](const char* device) {
+    return done({"pool", "s.png", "--op", "max,soft,dynopool,lip", "--device", device, "--json"})
+        .json()["pictures"][0]["results"];
+  };
+  const nlohmann::json here = results("cpu"), there = results("cuda");
+  ASSERT_EQ(there.size(), 4u);
+  for (size_t i = 0; i < there.size(); ++i)
+    EXPECT_NEAR(there[i]["psnr"].get<double>(), here[i]["psnr"].get<double>(), 1e-3) << there[i]["op"];
 }
 
 TEST_F(CudaProgram, RunsAnOperatorAndAStepOfBench) {
