@@ -5,6 +5,10 @@ include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
 install(TARGETS tidepool DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT program)
+if(TIDEPOOL_PORTABLE AND NOT TIDEPOOL_PYTHON_MODULE)
+  tidepool_install_levels(${CMAKE_INSTALL_LIBDIR}/tidepool program)
+  set_target_properties(tidepool PROPERTIES INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}/tidepool")
+endif()
 # Written by the program itself, from its table of commands.
 set(TIDEPOOL_WRITTEN ${CMAKE_BINARY_DIR}/generated/install)
 install(CODE "
@@ -31,30 +35,34 @@ install(FILES ${TIDEPOOL_WRITTEN}/tidepool.fish DESTINATION ${CMAKE_INSTALL_DATA
   COMPONENT program)
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/tidepool RENAME copyright COMPONENT program)
 
-set(TIDEPOOL_ROOMS core data layers models train)
-set(TIDEPOOL_HEADERS ${CMAKE_INSTALL_INCLUDEDIR}/tidepool)  # "core/tensor.h" is included by that name, as in the source
-list(TRANSFORM TIDEPOOL_ROOMS PREPEND tidepool_ OUTPUT_VARIABLE TIDEPOOL_ROOM_TARGETS)
-target_include_directories(tidepool_options INTERFACE $<INSTALL_INTERFACE:${TIDEPOOL_HEADERS}>)
-target_compile_features(tidepool_options INTERFACE $<INSTALL_INTERFACE:cxx_std_20>)
-set_target_properties(tidepool_options PROPERTIES EXPORT_NAME options)
-install(TARGETS tidepool_options ${TIDEPOOL_ROOM_TARGETS} EXPORT tidepoolTargets
-  ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT development)
-foreach(room ${TIDEPOOL_ROOMS})
-  file(GLOB_RECURSE headers RELATIVE ${CMAKE_SOURCE_DIR} CONFIGURE_DEPENDS ${room}/*.h)
-  foreach(header ${headers})
-    get_filename_component(folder ${header} DIRECTORY)
-    install(FILES ${header} DESTINATION ${TIDEPOOL_HEADERS}/${folder} COMPONENT development)
+set(TIDEPOOL_PARTS program)
+if(NOT TIDEPOOL_PORTABLE)  # whose levels are for the program: what stands on the rooms is compiled for one machine
+  list(APPEND TIDEPOOL_PARTS development)
+  set(TIDEPOOL_ROOMS core data layers models train)
+  set(TIDEPOOL_HEADERS ${CMAKE_INSTALL_INCLUDEDIR}/tidepool)  # "core/tensor.h" is included by that name, as in the source
+  list(TRANSFORM TIDEPOOL_ROOMS PREPEND tidepool_ OUTPUT_VARIABLE TIDEPOOL_ROOM_TARGETS)
+  target_include_directories(tidepool_options INTERFACE $<INSTALL_INTERFACE:${TIDEPOOL_HEADERS}>)
+  target_compile_features(tidepool_options INTERFACE $<INSTALL_INTERFACE:cxx_std_20>)
+  set_target_properties(tidepool_options PROPERTIES EXPORT_NAME options)
+  install(TARGETS tidepool_options ${TIDEPOOL_ROOM_TARGETS} EXPORT tidepoolTargets
+    ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT development)
+  foreach(room ${TIDEPOOL_ROOMS})
+    file(GLOB_RECURSE headers RELATIVE ${CMAKE_SOURCE_DIR} CONFIGURE_DEPENDS ${room}/*.h)
+    foreach(header ${headers})
+      get_filename_component(folder ${header} DIRECTORY)
+      install(FILES ${header} DESTINATION ${TIDEPOOL_HEADERS}/${folder} COMPONENT development)
+    endforeach()
   endforeach()
-endforeach()
 
-set(TIDEPOOL_PACKAGE ${CMAKE_INSTALL_LIBDIR}/cmake/tidepool)
-install(EXPORT tidepoolTargets NAMESPACE tidepool:: DESTINATION ${TIDEPOOL_PACKAGE} COMPONENT development)
-configure_package_config_file(cmake/tidepoolConfig.cmake.in ${CMAKE_BINARY_DIR}/generated/tidepoolConfig.cmake
-  INSTALL_DESTINATION ${TIDEPOOL_PACKAGE})
-write_basic_package_version_file(${CMAKE_BINARY_DIR}/generated/tidepoolConfigVersion.cmake
-  COMPATIBILITY SameMinorVersion)
-install(FILES ${CMAKE_BINARY_DIR}/generated/tidepoolConfig.cmake
-  ${CMAKE_BINARY_DIR}/generated/tidepoolConfigVersion.cmake DESTINATION ${TIDEPOOL_PACKAGE} COMPONENT development)
+  set(TIDEPOOL_PACKAGE ${CMAKE_INSTALL_LIBDIR}/cmake/tidepool)
+  install(EXPORT tidepoolTargets NAMESPACE tidepool:: DESTINATION ${TIDEPOOL_PACKAGE} COMPONENT development)
+  configure_package_config_file(cmake/tidepoolConfig.cmake.in ${CMAKE_BINARY_DIR}/generated/tidepoolConfig.cmake
+    INSTALL_DESTINATION ${TIDEPOOL_PACKAGE})
+  write_basic_package_version_file(${CMAKE_BINARY_DIR}/generated/tidepoolConfigVersion.cmake
+    COMPATIBILITY SameMinorVersion)
+  install(FILES ${CMAKE_BINARY_DIR}/generated/tidepoolConfig.cmake
+    ${CMAKE_BINARY_DIR}/generated/tidepoolConfigVersion.cmake DESTINATION ${TIDEPOOL_PACKAGE} COMPONENT development)
+endif()
 
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME tidepool)
@@ -63,12 +71,13 @@ set(CPACK_PACKAGE_CONTACT "The tidepool authors <tidepool@localhost>")
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "${PROJECT_DESCRIPTION}")
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)
-set(CPACK_COMPONENTS_ALL program development)
+set(CPACK_COMPONENTS_ALL ${TIDEPOOL_PARTS})
 set(CPACK_DEB_COMPONENT_INSTALL ON)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION science)
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_NAME tidepool)
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_SHLIBDEPS ON)
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS_PRIVATE_DIRS ${CMAKE_BINARY_DIR}/lib)
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_RECOMMENDS ca-certificates)  # for downloads
 set(processor "")
 if(TIDEPOOL_NATIVE)

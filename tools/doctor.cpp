@@ -118,8 +118,11 @@ int run(const Call& call) {
                  {"data", data},
                  {"problems", Json::array()}};
     for (const DeviceDescription& d : devices)
-      json["devices"].push_back(
-          {{"name", d.name}, {"model", d.model}, {"memory_bytes", d.memory_bytes}, {"threads", d.threads}});
+      json["devices"].push_back({{"name", d.name},
+                                 {"model", d.model},
+                                 {"memory_bytes", d.memory_bytes},
+                                 {"threads", d.threads},
+                                 {"kernels", or_null(d.kernels)}});
     for (const CudaDevice& d : driver.devices)
       json["cuda"]["devices"].push_back(
           {{"model", d.model}, {"memory_bytes", d.memory_bytes}, {"compute_capability", d.compute_capability}});
@@ -133,9 +136,9 @@ int run(const Call& call) {
                                  *kRevision ? kRevision : "revision not known", kCompiler,
                                  built_with_cuda() ? "CUDA compiled in" : "without CUDA");
   for (const DeviceDescription& d : devices)
-    text +=
-        fmt::format("  {:<5} {}, {} {}, {}\n", d.name, d.model, d.threads,
-                    d.name == "cpu" ? "threads" : "multiprocessors", bytes_text(static_cast<double>(d.memory_bytes)));
+    text += fmt::format(
+        "  {:<5} {}, {} {}, {}{}\n", d.name, d.model, d.threads, d.name == "cpu" ? "threads" : "multiprocessors",
+        bytes_text(static_cast<double>(d.memory_bytes)), d.kernels.empty() ? "" : ", kernels of " + d.kernels);
   text += fmt::format("\nCUDA\n  {:<14} {}\n  {:<14} {}\n", "build",
                       built_with_cuda() ? "CUDA compiled in" : "without CUDA", "driver",
                       !driver.found            ? "none"

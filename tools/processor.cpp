@@ -24,7 +24,7 @@ __attribute__((constructor(101))) void expect_processor() {
     lacks = true;
   }
   if (!lacks) return;
-  say("\nhint: build it on this machine (./tools/build), or for every x86-64 machine with -DTIDEPOOL_NATIVE=OFF\n");
+  say("\nhint: build it on this machine (./tools/build), or for every x86-64 machine with -DTIDEPOOL_PORTABLE=ON\n");
   _exit(1);
 }
 
