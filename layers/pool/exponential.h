@@ -59,10 +59,11 @@ struct DiceSorensen {
   V value, by_x, by_a;
 
   TP_HD TP_INLINE static DiceSorensen of(V x, V a) {
-    // f32: the scale of denormal numbers is infinite, and window_kernels.h takes f64.
-    constexpr auto kSmallest = static_cast<Lane<V>>(sizeof(Lane<V>) == 4 ? 0x1p-149 : 1e-307);
+    // f32: the scale of denormal numbers is infinite, and window_kernels.h takes f64; where the processor flushes them,
+    // no number but 0 may be named here: windows of zeros would be taken for theirs.
+    constexpr auto kSmallest = static_cast<Lane<V>>(sizeof(Lane<V>) == 4 ? 0 : 1e-307);
     const V none = splat<V>(0), one = splat<V>(1), sx = abs_lanes(x), sa = abs_lanes(a), larger = max_nan(sx, sa);
-    const auto empty = larger < splat<V>(kSmallest);
+    const auto empty = larger <= splat<V>(kSmallest);
     const V scale = empty ? none : one / larger, p = sx * scale, q = sa * scale;
     const V sum = empty ? one : p * p + q * q, slope = (q - p) * (q + p) / (sum * sum) * scale;
     DiceSorensen d;

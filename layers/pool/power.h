@@ -6,11 +6,12 @@
 
 namespace tidepool {
 
-/// 1 / M, 0 where M is 0; f32: infinite where M is denormal (window_kernels.h then takes f64), f64: 0 there.
+/// 1 / M, 0 where M is 0; f32: infinite where M is denormal (window_kernels.h then takes f64), f64: 0 there. Processors
+/// that flush denormal numbers take them for 0.
 template <class V>
 TP_HD TP_INLINE V scale_of(V largest) {
-  constexpr auto kSmallest = static_cast<Lane<V>>(sizeof(Lane<V>) == 4 ? 0x1p-149 : 1e-307);
-  return largest < splat<V>(kSmallest) ? splat<V>(0) : splat<V>(1) / largest;
+  constexpr auto kSmallest = static_cast<Lane<V>>(sizeof(Lane<V>) == 4 ? 0 : 1e-307);
+  return largest <= splat<V>(kSmallest) ? splat<V>(0) : splat<V>(1) / largest;
 }
 
 /// Powers of 2 that take a window's largest magnitude to [2, 4), and back: exact, where 1 / M would round. Those of the

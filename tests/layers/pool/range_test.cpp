@@ -185,6 +185,35 @@ TEST(PoolLong, SortedWindowsTakeSeconds) {
     }
 }
 
+// Training flushes denormal numbers. A window of zeros, as relu leaves many, is then no case for the slow f64 path: with
+// ada and edscw it was, which cost a training step ten times its time.
+TEST(Pool, ZerosAreAsFastAsNumbersWhereDenormalsAreFlushed) {
+  flush_denormals();
+  const Tensor numbers = normal({8, 32, 32, 32}, 3).contiguous(MemoryFormat::channels_last).to(DType::f32);
+  const Tensor some = numbers.clone(), none = numbers.clone();
+  for (int64_t i = 0; i < numbers.numel(); ++i) {
+    some.mutable_data<float>()[i] = 1 + std::abs(numbers.data<float>()[i]);
+    none.mutable_data<float>()[i] = std::max(0.0f, numbers.data<float>()[i] - 1.5f);  // most windows are zeros
+  }
+  for (const PoolDescription* description : pool_operators()) {
+    json config = config_for_factor(*description, 2, some.shape(), {});
+    const auto op = make_pool_operator(config);
+    const std::vector<Tensor> parameters = start_values(*op, some.shape(), DType::f32, 0);
+    const Tensor dy = normal(op->output_shape(some.shape(), parameters), 5).to(DType::f32);
+    const auto seconds = [&](const Tensor& x) {
+      double least = 1e9;
+      for (int i = 0; i < 7; ++i) {
+        const auto begin = std::chrono::steady_clock::now();
+        run(*op, x, parameters, dy);
+        least = std::min(least, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+      }
+      return least;
+    };
+    const double with_numbers = seconds(some), with_zeros = seconds(none);
+    EXPECT_LT(with_zeros, 4 * with_numbers) << description->name;
+  }
+}
+
 /// Every rank of a window, sorted and counted: equal for ties, both zeros and NaN.
 template <class V, bool kLanesAlongWidth>
 void expect_the_ranks_that_are_counted(int64_t n) {
