@@ -20,6 +20,7 @@ struct Counts {
   int64_t event_waits = 0;             ///< of the host
   int64_t copies = 0, pageable_copies = 0;
   int64_t bytes_to_device = 0, bytes_to_host = 0, bytes_on_device = 0;
+  double seconds = 0;  ///< that the host spent being the device
   int64_t suspicious =
       0;  ///< words within structs that kernels were given that look like pointers to the host's memory
 };

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <cstddef>
 #include <cstdio>
@@ -134,6 +135,11 @@ class Open {
 // Runs work, of streams drawn at random among those that can go on, until `enough`.
 void run_until(const std::function<bool()>& enough) {
   if (enough()) return;
+  using Clock = std::chrono::steady_clock;
+  struct Timed {
+    Clock::time_point begin = Clock::now();
+    ~Timed() { device().counts.seconds += std::chrono::duration<double>(Clock::now() - begin).count(); }
+  } timed;
   const Open open;
   std::vector<CUstream_st*> able;
   while (!enough()) {

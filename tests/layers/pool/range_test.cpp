@@ -185,8 +185,8 @@ TEST(PoolLong, SortedWindowsTakeSeconds) {
     }
 }
 
-// Training flushes denormal numbers. A window of zeros, as relu leaves many, is then no case for the slow f64 path: with
-// ada and edscw it was, which cost a training step ten times its time.
+// Training flushes denormal numbers. A window of zeros, as relu leaves many, is then no case for the slow f64 path:
+// with ada and edscw it was, which cost a training step ten times its time.
 TEST(Pool, ZerosAreAsFastAsNumbersWhereDenormalsAreFlushed) {
   flush_denormals();
   const Tensor numbers = normal({8, 32, 32, 32}, 3).contiguous(MemoryFormat::channels_last).to(DType::f32);
