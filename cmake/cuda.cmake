@@ -45,12 +45,10 @@ set_property(SOURCE core/cuda/loaded_library.cpp APPEND PROPERTY
 
 # nvcc's unit of a source: a .cu, generated, that includes it.
 function(tidepool_compile_with_nvcc target folder definition)
-  set(kept)
-  if(TIDEPOOL_TESTS AND folder STREQUAL "kernels")  # the PTX stays there, for tests/cuda/sass_test.cpp
-    set(kept ${CMAKE_BINARY_DIR}/generated/${folder}/kept)
-    file(MAKE_DIRECTORY ${kept})
-    set_property(GLOBAL APPEND PROPERTY TIDEPOOL_PTX_FOLDERS ${kept})
-  endif()
+  # The PTX stays there, for tests/cuda/sass_test.cpp; of the pooling operators, that of one.
+  set(kept ${CMAKE_BINARY_DIR}/generated/${folder}/kept)
+  file(MAKE_DIRECTORY ${kept})
+  set_property(GLOBAL APPEND PROPERTY TIDEPOOL_PTX_FOLDERS ${kept})
   foreach(source ${ARGN})
     get_filename_component(name ${source} NAME_WE)
     set(unit ${CMAKE_BINARY_DIR}/generated/${folder}/${name}.cu)
@@ -58,7 +56,7 @@ function(tidepool_compile_with_nvcc target folder definition)
     # fmt 9 takes nvcc for a compiler without constexpr, but not without consteval
     set_property(SOURCE ${unit} APPEND PROPERTY COMPILE_OPTIONS
       --extended-lambda --expt-relaxed-constexpr -DFMT_CONSTEVAL= -DFMT_USE_CONSTEXPR=1)
-    if(kept)
+    if(TIDEPOOL_TESTS AND (folder STREQUAL "kernels" OR name STREQUAL "max"))
       set_property(SOURCE ${unit} APPEND PROPERTY COMPILE_OPTIONS --keep "--keep-dir=${kept}")
     endif()
     if(name STREQUAL "dynopool")

@@ -33,7 +33,7 @@ void parallel_chunks(int64_t n, int64_t grain, const F& f) {
 #if defined(TP_DEVICE_PASS)
 namespace detail {
 template <class F>
-__global__ void rows_kernel(uint32_t total, uint32_t lanes, F f) {
+__global__ void rows_kernel(uint32_t total, uint32_t lanes, const TP_GRID_CONSTANT F f) {
   const uint32_t i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i < total) f(int64_t{i / lanes}, int64_t{i % lanes}, int64_t{1});
 }

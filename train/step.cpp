@@ -20,6 +20,11 @@ class FirstNonFinite final : public Observer {
   std::string where;
 };
 
+// fmt writes the sign of a NaN, which says nothing.
+std::string text_of(double loss) {
+  return std::isnan(loss) ? "nan" : fmt::format("{}", loss);
+}
+
 }  // namespace
 
 TensorBatch uploaded(Upload& upload, const TensorBatch& batch) {
@@ -129,9 +134,9 @@ void Stepper::read_losses(std::span<StepLosses* const> losses, int64_t first) {
     for (const Parameter& p : network_.parameters())
       if (!all_finite(p.value))
         throw Failure("step {}: the loss is {}; the parameter {} is not finite", first + static_cast<int64_t>(i) + 1,
-                      each.total, p.name);
+                      text_of(each.total), p.name);
     throw Failure("step {}: the loss is {}; the parameters stand as before that step",
-                  first + static_cast<int64_t>(i) + 1, each.total);
+                  first + static_cast<int64_t>(i) + 1, text_of(each.total));
   }
 }
 
@@ -149,7 +154,7 @@ void Stepper::explain(const TensorBatch& batch, int64_t step, double loss) {
     task_.loss(output, batch.labels);
     where = watch.where.empty() ? "no layer when run again" : "the layer " + watch.where;
   }
-  throw Failure("step {}: the loss is {}; the first value that is not finite stood in {}", step + 1, loss, where);
+  throw Failure("step {}: the loss is {}; the first value that is not finite stood in {}", step + 1, text_of(loss), where);
 }
 
 Evaluation evaluate(Network& network, const Task& task, Loader& loader, Predictions* predictions,

@@ -20,6 +20,14 @@
 #define TP_SHARED(T, name, count) __shared__ T name[count]
 #endif
 
+/// An argument of a kernel whose address may be taken: without it the argument would be copied into each thread's
+/// memory.
+#if defined(__CUDACC__)
+#define TP_GRID_CONSTANT __grid_constant__
+#else
+#define TP_GRID_CONSTANT
+#endif
+
 namespace tidepool::cuda {
 
 /// Throws Failure where a count does not fit the 32-bit indices of kernels.

@@ -101,7 +101,8 @@ struct Kernel {
   double scale;  ///< takes the weights' powers of 2 back
 
   TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
-    const int64_t h = row % axis[1].m, d = row / axis[1].m % axis[0].m, outer = row / axis[1].m / axis[0].m;
+    const RowPlace place(row, axis[0].m, axis[1].m);
+    const int64_t outer = place.outer, d = place.d, h = place.h;
     const Band bd = axis[0].rows[d], bh = axis[1].rows[h];
     const Acc<T>*wd = axis[0].weights + bd.at, *wh = axis[1].weights + bh.at;
     each_position_lane<Acc<T>>(inner, lane, count, [&]<class V>(int64_t w, int64_t channel) {
@@ -159,7 +160,7 @@ inline void launch(const char* who, const std::array<BandMatrix, 3>& matrices, M
   dispatch_floating(x.dtype(), who, [&]<class T>(T) {
     using A = Acc<T>;
     std::array<bands::Axis<A>, 3> axis;
-    std::vector<Tensor> memory;
+    HostArrays arrays;
     double scale = 1;
     int32_t longest = 0;  // of the bands on D and H
     for (size_t i = 0; i < 3; ++i) {
@@ -174,13 +175,13 @@ inline void launch(const char* who, const std::array<BandMatrix, 3>& matrices, M
       std::vector<A> weights;
       weights.reserve(matrices[i].weights.size());
       for (const double w : matrices[i].weights) weights.push_back(static_cast<A>(w * up));
-      memory.push_back(upload(matrices[i].rows, x.device()));
-      const auto* rows = static_cast<const Band*>(memory.back().raw());
-      memory.push_back(upload(weights, x.device()));
-      axis[i] = {matrices[i].n, matrices[i].m(), rows, static_cast<const A*>(memory.back().raw())};
-      memory.push_back(upload(matrices[i].weights, x.device()));
-      axis[i].exact = static_cast<const double*>(memory.back().raw());
+      axis[i].n = matrices[i].n;
+      axis[i].m = matrices[i].m();
+      arrays.add(matrices[i].rows, axis[i].rows);
+      arrays.add(weights, axis[i].weights);
+      arrays.add(matrices[i].weights, axis[i].exact);
     }
+    const Tensor memory = arrays.send(x.device());
     const auto run = [&]<class U>(U* out) {
       const auto launch_one = [&](auto is_long) {
         const bands::Kernel<T, U, is_long.value> kernel{axis, map.inner, from, to, x.data<T>(), out, add, scale};

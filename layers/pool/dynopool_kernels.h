@@ -10,10 +10,8 @@ namespace tidepool {
 namespace {  // of one source file, in each compiler's pass
 
 /// Positions of a row of outputs.
-struct OutputRow {
-  int64_t outer, d, h;
-  TP_HD OutputRow(const std::array<SampledAxis, 3>& axis, int64_t row)
-      : outer(row / axis[1].m / axis[0].m), d(row / axis[1].m % axis[0].m), h(row % axis[1].m) {}
+struct OutputRow : RowPlace {
+  TP_HD OutputRow(const std::array<SampledAxis, 3>& axis, int64_t row) : RowPlace(row, axis[0].m, axis[1].m) {}
 };
 
 template <class T>
@@ -176,7 +174,8 @@ struct Spread : Common<T> {
 
   TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
     const auto& [ad, ah, aw] = this->axis;
-    const int64_t h = row % ah.n, d = row / ah.n % ad.n, outer = row / ah.n / ad.n;
+    const RowPlace place(row, ad.n, ah.n);
+    const int64_t outer = place.outer, d = place.d, h = place.h;
     each_position_run<Acc<T>>(this->inner, lane, count, [&]<class V, int vectors>(int64_t w, int64_t channel) {
       V sum[vectors];
       Doubles<V> whole[vectors] = {};  // of runs of kSumRun terms

@@ -114,6 +114,7 @@ struct Tables {
   std::array<const Tilt*, 3> tilts{};  // [m][sides]
 
   Tables(const DynoPoolPlan& p, Device device, bool with_tilts) {
+    HostArrays arrays;
     for (size_t axis = 0; axis < 3; ++axis) {
       const bool real = static_cast<int>(axis) >= p.first_axis();
       std::vector<Sample> samples;
@@ -124,12 +125,13 @@ struct Tables {
           samples.push_back(q.sample);
           tilt.push_back(q.tilt);
         }
-      sampled.set(static_cast<int>(axis), p.n[axis], real ? 2 : 1, samples, device);
-      if (!with_tilts) continue;
-      sampled.memory.push_back(upload(tilt, device));
-      tilts[axis] = static_cast<const Tilt*>(sampled.memory.back().raw());
+      sampled.set(static_cast<int>(axis), p.n[axis], real ? 2 : 1, samples, arrays);
+      if (with_tilts) arrays.add(tilt, tilts[axis]);
     }
+    sampled.memory = arrays.send(device);
   }
+  Tables(const Tables&) = delete;
+  Tables& operator=(const Tables&) = delete;
 };
 
 }  // namespace

@@ -11,6 +11,28 @@
 
 namespace tidepool {
 
+/// a / b of places on a map, a >= 0 < b. A GPU divides numbers of 64 bits in a hundred instructions; there a place has
+/// 32 (core/cuda/launch.h).
+TP_HD TP_INLINE int64_t quotient(int64_t a, int64_t b) {
+#if defined(TP_DEVICE_PASS)
+  return int64_t{static_cast<uint32_t>(a) / static_cast<uint32_t>(b)};
+#else
+  return a / b;
+#endif
+}
+
+/// Where a row of a map stands whose D and H have these lengths.
+struct RowPlace {
+  int64_t outer, d, h;
+
+  TP_HD RowPlace(int64_t row, int64_t d_length, int64_t h_length) {
+    const int64_t plane = quotient(row, h_length);
+    outer = quotient(plane, d_length);
+    d = plane - outer * d_length;
+    h = row - plane * h_length;
+  }
+};
+
 /// One axis: n positions in, m windows out, each of k elements d apart, s between starts, p absent positions before the
 /// map.
 struct WindowAxis {
@@ -22,7 +44,7 @@ struct WindowAxis {
   /// Real elements of window o: [first, last) of its k.
   TP_HD int32_t first(int64_t o) const {
     const int64_t at = start(o);
-    return at >= 0 ? 0 : static_cast<int32_t>((-at + d - 1) / d);
+    return at >= 0 ? 0 : static_cast<int32_t>(quotient(-at + d - 1, d));
   }
   TP_HD int32_t last(int64_t o) const { return before(o, n); }
   TP_HD int32_t real(int64_t o) const { return last(o) - first(o); }
@@ -31,18 +53,19 @@ struct WindowAxis {
   /// Windows that may cover position i: [first, last].
   TP_HD int64_t first_covering(int64_t i) const {
     const int64_t from = i + p - int64_t{d} * (k - 1);
-    return from <= 0 ? 0 : (from + s - 1) / s;
+    return from <= 0 ? 0 : quotient(from + s - 1, s);
   }
   TP_HD int64_t last_covering(int64_t i) const {
-    const int64_t o = (i + p) / s;
+    const int64_t o = quotient(i + p, s);
     return o < m ? o : m - 1;
   }
   /// Whether position i is an element of window o, which may cover it, and which.
   TP_HD bool holds(int64_t o, int64_t i, int64_t& element) const {
     element = i - start(o);
     if (d == 1) return true;  // most windows: no division
-    if (element % d != 0) return false;
-    element /= d;
+    const int64_t steps = quotient(element, d);
+    if (steps * d != element) return false;
+    element = steps;
     return true;
   }
   /// No position lies in two windows.
@@ -55,7 +78,7 @@ struct WindowAxis {
  private:
   TP_HD int32_t before(int64_t o, int64_t end) const {
     const int64_t at = start(o), final_position = at + int64_t{d} * (k - 1);
-    return final_position < end ? k : static_cast<int32_t>((end - 1 - at) / d + 1);
+    return final_position < end ? k : static_cast<int32_t>(quotient(end - 1 - at, d) + 1);
   }
 };
 

@@ -153,7 +153,7 @@ struct FinishNumber {
   P* gradient;
 
   TP_HD void operator()(int64_t i, int64_t /*lane*/, int64_t /*lanes*/) const {
-    const int64_t unit = i / count, j = i % count, width = slots / units;
+    const int64_t unit = quotient(i, count), j = i - unit * count, width = quotient(slots, units);
     double total = 0;
     for (int64_t chunk = 0; chunk < chunks; ++chunk)
       for (int64_t s = 0; s < width; ++s) total += sums[(chunk * count + j) * slots + unit * width + s];

@@ -2,7 +2,7 @@
 
 namespace tidepool {
 
-void SampledAxes::set(int i, int64_t n, int32_t sides, const std::vector<Sample>& samples, Device device) {
+void SampledAxes::set(int i, int64_t n, int32_t sides, const std::vector<Sample>& samples, HostArrays& arrays) {
   std::vector<std::vector<Reader>> by_pixel(static_cast<size_t>(n));
   const int64_t m = static_cast<int64_t>(samples.size()) / sides;
   for (int32_t side = 0; side < sides; ++side)
@@ -17,11 +17,11 @@ void SampledAxes::set(int i, int64_t n, int32_t sides, const std::vector<Sample>
     readers.insert(readers.end(), of_pixel.begin(), of_pixel.end());
     starts.push_back(static_cast<int64_t>(readers.size()));
   }
-  const auto keep = [&]<class T>(const std::vector<T>& values) {
-    memory.push_back(upload(values, device));
-    return static_cast<const T*>(memory.back().raw());
-  };
-  axis[static_cast<size_t>(i)] = {n, m, sides, keep(samples), keep(readers), keep(starts)};
+  SampledAxis& to = axis[static_cast<size_t>(i)];
+  to = {.n = n, .m = m, .sides = sides};
+  arrays.add(samples, to.samples);
+  arrays.add(readers, to.readers);
+  arrays.add(starts, to.starts);
 }
 
 }  // namespace tidepool

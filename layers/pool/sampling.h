@@ -2,8 +2,10 @@
 // length is learned; tables are made anew at each call, O(n + m) an axis.
 #pragma once
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <vector>
 
 #include "core/lanes.h"
@@ -51,13 +53,37 @@ Tensor upload(const std::vector<T>& values, Device device) {
   return here.to(device);
 }
 
+/// Host arrays that a kernel reads, sent to its device in one copy.
+class HostArrays {
+ public:
+  /// `to`, which stays where it is until then, points to the values' copy once they are sent.
+  template <class T>
+  void add(const std::vector<T>& values, const T*& to) {
+    const size_t at = (bytes_.size() + kAlign - 1) / kAlign * kAlign, size = values.size() * sizeof(T);
+    bytes_.resize(at + size);
+    if (size > 0) std::memcpy(bytes_.data() + at, values.data(), size);
+    places_.push_back([&to, at](const std::byte* sent) { to = reinterpret_cast<const T*>(sent + at); });
+  }
+  /// The copies' memory.
+  Tensor send(Device device) const {
+    const Tensor memory = upload(bytes_, device);
+    for (const auto& set : places_) set(static_cast<const std::byte*>(memory.raw()));
+    return memory;
+  }
+
+ private:
+  static constexpr size_t kAlign = 16;
+  std::vector<std::byte> bytes_;
+  std::vector<std::function<void(const std::byte*)>> places_;
+};
+
 /// The axes of a map with the memory of their tables.
 struct SampledAxes {
   std::array<SampledAxis, 3> axis;
-  std::vector<Tensor> memory;
+  Tensor memory;
 
-  /// Sets axis i; `samples` [m][sides].
-  void set(int i, int64_t n, int32_t sides, const std::vector<Sample>& samples, Device device);
+  /// Sets axis i; `samples` [m][sides]. Its tables are there when `arrays` have been sent.
+  void set(int i, int64_t n, int32_t sides, const std::vector<Sample>& samples, HostArrays& arrays);
 };
 
 /// load, also of narrower numbers in f64.
@@ -112,7 +138,7 @@ TP_HD TP_INLINE void each_run_of_lanes(int64_t first, int64_t count, const Body&
 template <class A, class Body>
 TP_HD TP_INLINE void each_position_run(int64_t inner, int64_t lane, int64_t count, const Body& body) {
   const int64_t end = lane + count;
-  int64_t position = lane / inner, c = lane % inner;
+  int64_t position = quotient(lane, inner), c = lane - position * inner;
   while (lane < end) {
     const int64_t run = inner - c < end - lane ? inner - c : end - lane;
     each_run_of_lanes<A>(c, run, [&]<class V, int vectors>(int64_t channel) {

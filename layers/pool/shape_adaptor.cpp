@@ -47,7 +47,9 @@ struct ShapeAdaptorPlan {
 
 SampledAxes resize_axes(const std::array<int64_t, 3>& n, const std::array<int64_t, 3>& m, Device device) {
   SampledAxes axes;
-  for (size_t i = 0; i < 3; ++i) axes.set(static_cast<int>(i), n[i], 1, corner_samples(n[i], m[i]), device);
+  HostArrays arrays;
+  for (size_t i = 0; i < 3; ++i) axes.set(static_cast<int>(i), n[i], 1, corner_samples(n[i], m[i]), arrays);
+  axes.memory = arrays.send(device);
   return axes;
 }
 

@@ -67,7 +67,7 @@ namespace spans {
 template <class A, bool kOwn, class Body>
 TP_HD TP_INLINE void each(int64_t inner, int64_t lane, int64_t count, const Body& body) {
   if constexpr (kOwn) {
-    int64_t position = lane / inner, channel = lane % inner;
+    int64_t position = quotient(lane, inner), channel = lane - position * inner;
     for (int64_t l = lane; l < lane + count; ++l) {
       body.template operator()<A>(position, channel);
       if (++channel == inner) channel = 0, ++position;
@@ -89,7 +89,8 @@ struct MaxKernel {
   I* winners;
 
   TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
-    const int64_t h = row % axis[1].m, d = row / axis[1].m % axis[0].m, outer = row / axis[1].m / axis[0].m;
+    const RowPlace place(row, axis[0].m, axis[1].m);
+    const int64_t outer = place.outer, d = place.d, h = place.h;
     each<Acc<T>, kOwn>(inner, lane, count, [&]<class V>(int64_t w, int64_t channel) {
       const int64_t plane = kOwn ? outer * inner + channel : 0;
       const Span sd = axis[0].window(plane, d), sh = axis[1].window(plane, h), sw = axis[2].window(plane, w);
@@ -126,7 +127,8 @@ struct MaxBackward {
   bool add;
 
   TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
-    const int64_t h = row % axis[1].n, d = row / axis[1].n % axis[0].n, outer = row / axis[1].n / axis[0].n;
+    const RowPlace place(row, axis[0].n, axis[1].n);
+    const int64_t outer = place.outer, d = place.d, h = place.h;
     each<Acc<T>, kOwn>(inner, lane, count, [&]<class V>(int64_t w, int64_t channel) {
       const int64_t plane = kOwn ? outer * inner + channel : 0;
       const Span cd = axis[0].covers(plane, d), ch = axis[1].covers(plane, h), cw = axis[2].covers(plane, w);
@@ -162,7 +164,8 @@ struct MaxOwn {
 
   TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
     using A = Acc<T>;
-    const int64_t h = row % axis[1].m, d = row / axis[1].m % axis[0].m, outer = row / axis[1].m / axis[0].m;
+    const RowPlace place(row, axis[0].m, axis[1].m);
+    const int64_t outer = place.outer, d = place.d, h = place.h;
     each<A, true>(inner, lane, count, [&]<class V>(int64_t w, int64_t channel) {
       const int64_t plane = kOwn ? outer * inner + channel : 0;
       const Span sd = axis[0].window(plane, d), sh = axis[1].window(plane, h), sw = axis[2].window(plane, w);

@@ -104,11 +104,12 @@ struct OverlapBackward {
     using A = Acc<T>;
     const WindowAxis &ad = g.axis[0], &ah = g.axis[1], &aw = g.axis[2];
     const int64_t inner = g.map.inner;
-    const int64_t h = row % ah.n, d = row / ah.n % ad.n, outer = row / ah.n / ad.n;
+    const RowPlace place(row, ad.n, ah.n);
+    const int64_t outer = place.outer, d = place.d, h = place.h;
     const int64_t d0 = ad.first_covering(d), d1 = ad.last_covering(d);
     const int64_t h0 = ah.first_covering(h), h1 = ah.last_covering(h);
     const int64_t end = lane + count;
-    int64_t w = lane / inner, c = lane % inner;
+    int64_t w = quotient(lane, inner), c = lane - w * inner;
     while (lane < end) {
       const int64_t run = inner - c < end - lane ? inner - c : end - lane;
       const int64_t w0 = aw.first_covering(w), w1 = aw.last_covering(w);
@@ -167,7 +168,8 @@ struct OverlapBackward {
   TP_HD TP_COLD void recompute_lane(int64_t row, int64_t w, int64_t channel, int l, V& lanes) const {
     const WindowAxis &ad = g.axis[0], &ah = g.axis[1], &aw = g.axis[2];
     const int64_t inner = g.map.inner;
-    const int64_t h = row % ah.n, d = row / ah.n % ad.n, outer = row / ah.n / ad.n;
+    const RowPlace place(row, ad.n, ah.n);
+    const int64_t outer = place.outer, d = place.d, h = place.h;
     const int64_t in = (row * aw.n + w) * inner + channel;
     double v = 0, sum = 0;
     if constexpr (Op::kKeeps == Keeps::input) v = load_exact(x + in);

@@ -37,6 +37,26 @@ struct Forward {
     recompute_not_finite(begin, end, 0, lanes);
   }
 
+  /// In f64, of outputs [first, last) those that are not finite where their windows are.
+  TP_HD TP_COLD void recompute_outputs(int64_t first, int64_t last) const {
+    const WindowAxis &ad = g.axis[0], &ah = g.axis[1], &aw = g.axis[2];
+    const int64_t inner = g.map.inner, lanes = aw.m * inner;
+    for (int64_t out = first; out < last; ++out) {
+      const double seen = load_exact(y + out);
+      if (seen - seen == 0) continue;
+      const RowPosition at(g, out / lanes);
+      const int64_t w = out % lanes / inner, c = out % inner;
+      const int64_t row = (at.outer * ad.n + ad.start(at.d)) * ah.n + ah.start(at.h);
+      const auto window = make_window<double, Form::any, false>(g, numbers.all, x, at.outer, at.d, at.h, w,
+                                                                (row * aw.n + aw.start(w)) * inner + c, c);
+      Pooled<double, Op::kState> exact;
+      if (!reduce_exact(op, seen_by<Op>(window), exact)) continue;
+      y[out] = static_cast<T>(static_cast<Acc<T>>(exact.y));
+      if constexpr (has_winner<Op>())
+        if (winners) winners[out] = static_cast<I>(exact.winner);
+    }
+  }
+
  private:
   using All = Numbers<number_count<Op>()>;
 
@@ -133,24 +153,6 @@ struct Forward {
       if (all_finite(rest)) return;
 #endif
       recompute_outputs(first, first + all);
-    }
-  }
-  TP_HD TP_COLD void recompute_outputs(int64_t first, int64_t last) const {
-    const WindowAxis &ad = g.axis[0], &ah = g.axis[1], &aw = g.axis[2];
-    const int64_t inner = g.map.inner, lanes = aw.m * inner;
-    for (int64_t out = first; out < last; ++out) {
-      const double seen = load_exact(y + out);
-      if (seen - seen == 0) continue;
-      const RowPosition at(g, out / lanes);
-      const int64_t w = out % lanes / inner, c = out % inner;
-      const int64_t row = (at.outer * ad.n + ad.start(at.d)) * ah.n + ah.start(at.h);
-      const auto window = make_window<double, Form::any, false>(g, numbers.all, x, at.outer, at.d, at.h, w,
-                                                                (row * aw.n + aw.start(w)) * inner + c, c);
-      Pooled<double, Op::kState> exact;
-      if (!reduce_exact(op, seen_by<Op>(window), exact)) continue;
-      y[out] = static_cast<T>(static_cast<Acc<T>>(exact.y));
-      if constexpr (has_winner<Op>())
-        if (winners) winners[out] = static_cast<I>(exact.winner);
     }
   }
 };

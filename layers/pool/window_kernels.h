@@ -3,17 +3,20 @@
 #include "layers/pool/window_backward.h"
 #include "layers/pool/window_forward.h"
 #include "layers/pool/window_number_backward.h"
+#include "layers/pool/window_runs.h"
 
 namespace tidepool {
 
 namespace window {
 
-/// Calls f with the kernels' Form and direction of lanes as constants. f64 is for comparing, not for speed: one form.
+/// Calls f with the kernels' Form and direction of lanes as constants; `in_runs`: the lanes fall into runs. f64 is for
+/// comparing, not for speed: one form.
 template <class T, class F>
-void dispatch_form(const WindowGeometry& g, F&& f) {
+void dispatch_form(const WindowGeometry& g, [[maybe_unused]] bool in_runs, F&& f) {
   const auto along = [&](auto kLanesAlongWidth) {
-    const bool two = g.axis[0].k == 1 && g.axis[1].k == 2 && g.axis[2].k == 2 && g.axis[1].d == 1 && g.axis[2].d == 1 &&
-                     (g.axis[2].s == 2 || g.map.inner > 1) && g.all(&WindowAxis::full);
+    bool two = g.axis[0].k == 1 && g.axis[1].k == 2 && g.axis[2].k == 2 && g.axis[1].d == 1 && g.axis[2].d == 1 &&
+               (g.axis[2].s == 2 || g.map.inner > 1) && g.all(&WindowAxis::full);
+    if constexpr (takes_runs<Form::two, kLanesAlongWidth>()) two = two && in_runs;
     if constexpr (!std::is_same_v<T, double>)
       if (two) return f(std::integral_constant<Form, Form::two>{}, kLanesAlongWidth);
     f(std::integral_constant<Form, Form::any>{}, kLanesAlongWidth);
@@ -58,7 +61,9 @@ template <class Op>
 void reduce(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& g, const Tensor& x, const Tensor& y,
             const Tensor& winners, const Tensor& state, const Unwritten& norm = {}) {
   dispatch_floating(x.dtype(), Op::kText.name, [&]<class T>(T) {
-    dispatch_form<T>(g, [&]<class F, class L>(F, L) {
+    const bool in_runs =
+        !state && falls_into_runs<T>(g, {x.raw(), y ? y.raw() : nullptr, winners ? winners.raw() : nullptr});
+    dispatch_form<T>(g, in_runs, [&]<class F, class L>(F, L) {
       const auto launch = [&]<class I>(I) {
         const Forward<Op, T, I, F::value, L::value> kernel{op,
                                                            numbers,
@@ -68,17 +73,18 @@ void reduce(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& g,
                                                            winners ? static_cast<I*>(winners.mutable_raw()) : nullptr,
                                                            state ? static_cast<Acc<T>*>(state.mutable_raw()) : nullptr,
                                                            g.map.outer * g.positions_out() * g.map.inner};
-        const auto run = [&](const auto& one) {
-          parallel_rows(x.device(), g.map.outer * g.axis[0].m * g.axis[1].m, g.axis[2].m * g.map.inner, g.volume(),
-                        one);
-        };
+        const int64_t rows = g.map.outer * g.axis[0].m * g.axis[1].m, lanes = g.axis[2].m * g.map.inner;
+        const auto run = [&](const auto& one) { parallel_rows(x.device(), rows, lanes, g.volume(), one); };
 #if !defined(TP_DEVICE_PASS)
         if constexpr (in_bits<Op, T, F::value, L::value>()) {
           const auto bits = [](const auto& one) { return LargestBits<std::decay_t<decltype(one)>>{one}; };
           return with_norm<T>(kernel, norm, bits, run);
         }
 #endif
-        with_norm<T>(kernel, norm, Plainly{}, run);
+        if constexpr (takes_runs<F::value, L::value>())
+          parallel_rows(x.device(), rows, lanes / kRun<T>, g.volume(), ForwardRuns<Op, T, I>{kernel});
+        else
+          with_norm<T>(kernel, norm, Plainly{}, run);
       };
       if constexpr (has_winner<Op>() && F::value == Form::any)
         if (g.volume() > 256) return launch(int32_t{});
@@ -115,34 +121,40 @@ void backward(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& 
     const auto launch = [&]<class I>(I) {
       const I* indices = winners ? static_cast<const I*>(winners.raw()) : nullptr;
       if (own) {
-        dispatch_form<T>(g, [&]<class F, class L>(F, L) {
-          const DisjointBackward<Op, T, I, F::value, L::value> kernel{
-              op, numbers, g, elements, dy.data<T>(), indices, dx.mutable_data<T>()};
-          const int64_t rows = g.map.outer * g.axis[0].m * g.axis[1].m, lanes = g.axis[2].m * g.map.inner;
-          const auto run = [&](const auto& one) {
+        const bool in_runs = falls_into_runs<T>(g, {elements, dy.raw(), indices, dx.raw()});
+        dispatch_form<T>(g, in_runs, [&]<class F, class L>(F, L) {
+          // Four elements need no index of 4 bytes.
+          if constexpr (F::value == Form::any || std::is_same_v<I, uint8_t>) {
+            const DisjointBackward<Op, T, I, F::value, L::value> kernel{
+                op, numbers, g, elements, dy.data<T>(), indices, dx.mutable_data<T>()};
+            const int64_t rows = g.map.outer * g.axis[0].m * g.axis[1].m, lanes = g.axis[2].m * g.map.inner;
+            const auto run = [&](const auto& one) {
 #if !defined(TP_DEVICE_PASS)
-            if constexpr (!std::is_same_v<T, double>)
-              if (norm.sums && g.all(&WindowAxis::tiled)) {
-                const int64_t grain = rows_a_chunk(lanes, g.volume());
-                const Tensor parts = Tensor::empty({(rows + grain - 1) / grain, 2, g.map.inner}, {.dtype = DType::f64});
-                parallel_rows(dy.device(), rows, lanes, g.volume(),
-                              WithSums<std::decay_t<decltype(one)>, T>{one, g, elements, dx.mutable_data<T>(),
-                                                                       norm.constants.data<float>(), norm.act,
-                                                                       parts.mutable_data<double>(), grain});
-                *norm.sums = norm::joined_sums(parts);
-                return;
-              }
+              if constexpr (!std::is_same_v<T, double>)
+                if (norm.sums && g.all(&WindowAxis::tiled)) {
+                  const int64_t grain = rows_a_chunk(lanes, g.volume());
+                  const Tensor parts =
+                      Tensor::empty({(rows + grain - 1) / grain, 2, g.map.inner}, {.dtype = DType::f64});
+                  parallel_rows(dy.device(), rows, lanes, g.volume(),
+                                WithSums<std::decay_t<decltype(one)>, T>{one, g, elements, dx.mutable_data<T>(),
+                                                                         norm.constants.data<float>(), norm.act,
+                                                                         parts.mutable_data<double>(), grain});
+                  *norm.sums = norm::joined_sums(parts);
+                  return;
+                }
 #endif
-            parallel_rows(dy.device(), rows, lanes, g.volume(), one);
-          };
+              parallel_rows(dy.device(), rows, lanes, g.volume(), one);
+            };
 #if !defined(TP_DEVICE_PASS)
-          if constexpr (in_bits<Op, T, F::value, L::value>() && std::is_same_v<I, uint8_t>)
-            return run(WinnersBits<decltype(kernel)>{kernel});
+            if constexpr (in_bits<Op, T, F::value, L::value>()) return run(WinnersBits<decltype(kernel)>{kernel});
 #endif
-          if constexpr (Op::kKeeps == Keeps::input)
-            with_norm<T>(kernel, norm, Plainly{}, run);
-          else
-            run(kernel);
+            if constexpr (takes_runs<F::value, L::value>())
+              parallel_rows(dy.device(), rows, lanes / kRun<T>, g.volume(), BackwardRuns<Op, T, I>{kernel});
+            else if constexpr (Op::kKeeps == Keeps::input)
+              with_norm<T>(kernel, norm, Plainly{}, run);
+            else
+              run(kernel);
+          }
         });
       } else {
         const Acc<T>* values = state ? static_cast<const Acc<T>*>(state.raw()) : nullptr;

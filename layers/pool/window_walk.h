@@ -23,8 +23,14 @@ TP_HD TP_INLINE void each_run(int64_t first, int64_t count, Body&& body) {
 }
 
 /// Kernels that are compiled apart because they are common: 1x2x2 windows, none with an absent element; on plain memory
-/// 2 columns apart.
-enum class Form : uint8_t { any, two };
+/// 2 columns apart. held: the same with the elements in registers (window_runs.h).
+enum class Form : uint8_t { any, two, held };
+
+template <class V>
+struct Held {
+  V v[4];
+};
+struct NothingHeld {};
 
 /// The real elements of a window, or of a run of neighbouring windows. kLanesAlongWidth: lanes are windows along W
 /// (plain memory), else channels.
@@ -33,6 +39,7 @@ struct Window {
   using Value = V;
   using Element = T;
   static constexpr Form kElements = kForm;
+  static constexpr bool kTwo = kForm != Form::any;
   const T* x = nullptr;  ///< the map's
   int64_t base = 0;      ///< offset of the element (0, 0, 0), real or not
   int64_t step[3];       ///< between elements of the window
@@ -42,11 +49,12 @@ struct Window {
   const Number* numbers = nullptr;
   int64_t image = 0, channel = 0, position = 0;  ///< of the output; of the first lane
   int64_t channels = 1, positions = 1;
+  [[no_unique_address]] std::conditional_t<kForm == Form::held, Held<V>, NothingHeld> held = {};
 
   /// Calls f(offset, index) for each element, in window order.
   template <class F>
   TP_HD TP_INLINE void each_position(F&& f) const {
-    if constexpr (kForm == Form::two) {
+    if constexpr (kTwo) {
       f(base, 0);
       f(base + step[2], 1);
       f(base + step[1], 2);
@@ -67,12 +75,15 @@ struct Window {
     else if constexpr (!kLanesAlongWidth)
       return load<V>(map + offset);
     else
-      return load_strided<V>(map + offset, kForm == Form::two ? 2 : lane_step);
+      return load_strided<V>(map + offset, kTwo ? 2 : lane_step);
   }
   /// Calls f(value, index).
   template <class F>
   TP_HD TP_INLINE void each(F&& f) const {
-    if constexpr (kForm == Form::two && kLanesAlongWidth) {
+    if constexpr (kForm == Form::held) {
+      TP_UNROLL
+      for (int32_t i = 0; i < 4; ++i) f(held.v[i], i);
+    } else if constexpr (kTwo && kLanesAlongWidth) {
       V v[4];
       load_pairs(x + base, v[0], v[1]);
       load_pairs(x + base + step[1], v[2], v[3]);
@@ -86,7 +97,7 @@ struct Window {
   TP_HD TP_INLINE void prefetch() const {
 #if !defined(TP_DEVICE_PASS)
     constexpr int64_t kAhead = 1024 / sizeof(T);
-    if constexpr (kForm == Form::two && kLanes < V >> 1)
+    if constexpr (kTwo && kLanes < V >> 1)
       for (int64_t row = 0; row < 2; ++row)
         for (int64_t i = 0; i < 2; ++i)
           __builtin_prefetch(x + base + row * step[1] + i * (kLanesAlongWidth ? kLanes<V> : step[2]) + kAhead);
@@ -96,7 +107,7 @@ struct Window {
   /// elements at a time, and runs of rows join in f64, so that a large window costs no digits.
   template <int n, class F>
   TP_HD TP_INLINE void totals(V (&total)[n], F&& f) const {
-    if constexpr (kForm == Form::two) {
+    if constexpr (kTwo) {
       for (int i = 0; i < n; ++i) total[i] = splat<V>(0);
       V v[4];  // first: GCC may leave f a call, for which the window would have to lie in memory
       each([&](V one, int32_t index) { v[index] = one; });
@@ -110,7 +121,7 @@ struct Window {
   template <int n, class F>
   TP_HD TP_INLINE void totals_of_positions(V (&total)[n], F&& f) const {
     for (int i = 0; i < n; ++i) total[i] = splat<V>(0);
-    if constexpr (kForm == Form::two) {
+    if constexpr (kTwo) {
       each_position([&](int64_t offset, int32_t index) { f(offset, index, total); });
     } else {
       Doubles<V> whole[n] = {};
@@ -145,9 +156,9 @@ struct Window {
     w.base = base + (kLanesAlongWidth ? int64_t{lane_step} * l : l);
     for (int i = 0; i < 3; ++i) {
       w.step[i] = step[i];
-      w.first[i] = kForm == Form::two ? 0 : first[i];
-      w.size[i] = kForm == Form::two ? (i == 0 ? 1 : 2) : size[i];
-      w.last[i] = kForm == Form::two ? w.size[i] : last[i];
+      w.first[i] = kTwo ? 0 : first[i];
+      w.size[i] = kTwo ? (i == 0 ? 1 : 2) : size[i];
+      w.last[i] = kTwo ? w.size[i] : last[i];
     }
     w.counted_positions = counted();
     w.numbers = numbers;
@@ -208,21 +219,21 @@ struct Window {
   }
   /// Whether the compiler knows that this is the first element.
   TP_HD TP_INLINE static bool starts(int32_t index) {
-    return kForm == Form::two && index == 0;
+    return kTwo && index == 0;
   }
   /// Index of the first element.
   TP_HD TP_INLINE int32_t first_index() const {
-    return kForm == Form::two ? 0 : (first[0] * size[1] + first[1]) * size[2] + first[2];
+    return kTwo ? 0 : (first[0] * size[1] + first[1]) * size[2] + first[2];
   }
   TP_HD TP_INLINE int32_t real() const {
-    return kForm == Form::two ? 4 : (last[0] - first[0]) * (last[1] - first[1]) * (last[2] - first[2]);
+    return kTwo ? 4 : (last[0] - first[0]) * (last[1] - first[1]) * (last[2] - first[2]);
   }
   /// Elements of the kernel, absent or not.
   TP_HD TP_INLINE int32_t volume() const {
-    return kForm == Form::two ? 4 : size[0] * size[1] * size[2];
+    return kTwo ? 4 : size[0] * size[1] * size[2];
   }
   TP_HD TP_INLINE int32_t counted() const {
-    return kForm == Form::two ? 4 : counted_positions;
+    return kTwo ? 4 : counted_positions;
   }
 
   /// Element j of the operator's number k.
@@ -333,7 +344,7 @@ struct Once : W {
 
   template <int n, class F>
   TP_HD TP_INLINE V totals_below(V (&total)[n], const Lane<V> (&of_largest)[n], F&& f) const {
-    if constexpr (W::kElements == Form::two) {
+    if constexpr (W::kTwo) {
       V v[4];
       this->each([&](V one, int32_t index) { v[index] = one; });
       V low[3], high[2];
@@ -368,8 +379,8 @@ TP_HD TP_INLINE Window<V, T, kForm, kLanesAlongWidth> make_window(const WindowGe
   window.lane_step = aw.s;
   window.numbers = numbers;
   const bool last = g.map.inner == g.map.channels;  // then outer counts images, else images and channels
-  window.image = last ? outer : outer / g.map.channels;
-  window.channel = last ? channel : outer % g.map.channels;
+  window.image = last ? outer : quotient(outer, g.map.channels);
+  window.channel = last ? channel : outer - window.image * g.map.channels;
   window.position = (d * ah.m + h) * aw.m + w;
   window.channels = g.map.channels;
   window.positions = ad.m * ah.m * aw.m;
@@ -388,11 +399,10 @@ TP_HD TP_INLINE Window<V, T, kForm, kLanesAlongWidth> make_window(const WindowGe
 }
 
 /// A row of outputs, and where it stands; its lanes are (w, inner).
-struct RowPosition {
-  int64_t row, outer, d, h;
+struct RowPosition : RowPlace {
+  int64_t row;
 
-  TP_HD RowPosition(const WindowGeometry& g, int64_t at)
-      : row(at), outer(at / g.axis[1].m / g.axis[0].m), d(at / g.axis[1].m % g.axis[0].m), h(at % g.axis[1].m) {}
+  TP_HD RowPosition(const WindowGeometry& g, int64_t at) : RowPlace(at, g.axis[0].m, g.axis[1].m), row(at) {}
   TP_HD TP_INLINE void next(const WindowGeometry& g) {
     ++row;
     if (++h < g.axis[1].m) return;
@@ -435,7 +445,7 @@ TP_HD TP_INLINE void walk(const WindowGeometry& g, const Number* numbers, const 
     each_run<A>(from, to - from, [&]<class V>(int64_t w) { body(make.template operator()<V>(w, 0), out + w); });
     scalar(to, end);
   } else {
-    int64_t w = lane / inner, c = lane % inner;
+    int64_t w = quotient(lane, inner), c = lane - w * inner;
     while (lane < end) {
       const int64_t run = inner - c < end - lane ? inner - c : end - lane;
       const auto window = make.template operator()<A>(w, 0);

@@ -49,6 +49,12 @@ std::string base_name(const std::string& symbol) {
   const std::unique_ptr<char, void (*)(void*)> text(abi::__cxa_demangle(symbol.c_str(), nullptr, nullptr, &status),
                                                     std::free);
   std::string name = status == 0 ? text.get() : symbol;
+  // Of a loop over rows, what it does (core/parallel.h).
+  constexpr std::string_view kRows = "rows_kernel<";
+  if (const size_t at = name.find(kRows); at != std::string::npos) {
+    const size_t begin = at + kRows.size(), end = name.find_first_of("<>", begin), last = name.rfind(':', end);
+    return name.substr(last != std::string::npos && last > begin ? last + 1 : begin, end - std::max(last + 1, begin));
+  }
   int depth = 0;  // of angle brackets: the first one outside of which a parenthesis opens ends the name
   std::string word;
   for (const char c : name) {

@@ -32,6 +32,11 @@ std::vector<PoolCase> windows(std::vector<PoolCase> own) {
       {R"({"kernel": 2})", {1, 17, 8, 6}, Data::large},
   };
   all.insert(all.end(), own.begin(), own.end());
+  // Channels in whole runs of 16 bytes, as a GPU takes them.
+  all.insert(all.end(), {{R"({"kernel": 2})", {2, 24, 7, 6}},
+                         {R"({"kernel": 2, "stride": 1})", {1, 16, 4, 5}},
+                         {R"({"kernel": 2})", {1, 8, 4, 6}, Data::ties},
+                         {R"({"kernel": 2})", {1, 8, 6, 6}, Data::large}});
   return all;
 }
 
