@@ -142,9 +142,9 @@ struct BackwardRuns {
     TP_UNROLL
     for (int i = 0; i < 4; ++i) dx[i].store(all.dx + at.offset[i]);
     if constexpr (Op::kKeeps == Keeps::input && may_overflow<Op, A>()) {
-      if (not_finite == 0) return;
-      for (int j = 0; j < n; ++j)
-        if (not_finite >> j & 1u) recompute_gradients(all.op, at.window(j, elements), static_cast<A>(dy.v[j]), all.dx);
+      // By lanes in memory: an index that is not a constant would keep the registers' arrays there too.
+      for (int j = 0; not_finite >> j != 0; ++j)
+        if (not_finite >> j & 1u) recompute_gradients(all.op, at.lane(j), static_cast<A>(all.dy[at.out + j]), all.dx);
     }
   }
 };
