@@ -2,7 +2,7 @@
 # by the C++ compiler for the simulated device of the tests (tests/simulated_cuda/), which needs no GPU and no nvcc. A
 # program that links the simulated objects takes them, and not those of the libraries.
 set(TIDEPOOL_CUDA_HOST
-  cuda/cublaslt.cpp cuda/host_copy.cpp cuda/libraries.cpp cuda/loaded_library.cpp cuda/runtime.cpp cuda/stream.cpp
+  cuda/cublaslt.cpp cuda/host_copy.cpp cuda/libraries.cpp cuda/loaded_library.cpp cuda/recording.cpp cuda/runtime.cpp cuda/stream.cpp
   cuda/tables.cpp cuda/upload.cpp)
 set(TIDEPOOL_CUDA_KERNELS activation channel_bias copy direct elementwise loss norm reduction resize update)
 list(TRANSFORM TIDEPOOL_CUDA_KERNELS REPLACE "(.+)" "core/cuda/kernels/\\1.cpp")

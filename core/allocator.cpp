@@ -46,12 +46,12 @@ void* Allocator::allocate(size_t bytes) {
   const std::lock_guard lock(mutex_);
   Lent lent = cached(wanted);
   if (!lent.block) lent = from_system(wanted);
-  if (!lent.block) {  // a last try: what is cached goes back first
+  if (!lent.block && !pool_) {  // a last try: what is cached goes back first
     trim_locked();
     lent = from_system(wanted);
   }
   if (!lent.block) throw Failure(out_of_memory(wanted));
-  live_.emplace(lent.block, Sizes{lent.bytes, wanted});
+  live_.emplace(lent.block, Sizes{lent.bytes, wanted, pool_});
   stats_.live_bytes += wanted;
   stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.live_bytes);
   return lent.block;
@@ -61,18 +61,19 @@ void Allocator::release(void* block) {
   if (!block) return;
   const std::lock_guard lock(mutex_);
   const auto it = live_.find(block);
-  const auto [bytes, counted] = it->second;
+  const auto [bytes, counted, pool] = it->second;
   stats_.live_bytes -= counted;
   live_.erase(it);
-  if (Arena* const arena = arena_of(counted))
+  if (Arena* const arena = arena_of(counted, pool))
     arena->give(block, bytes);
   else
     free_[bytes].push_back(block);
 }
 
-Arena* Allocator::arena_of(size_t wanted) {
-  if (wanted > kLargestSmall) return &arena_;
-  return device_ == kCuda ? &small_arena_ : nullptr;
+Arena* Allocator::arena_of(size_t wanted, const std::shared_ptr<Pool>& pool) {
+  Pool& of = pool ? *pool : own_;
+  if (wanted > kLargestSmall) return &of.large;
+  return device_ == kCuda ? &of.small : nullptr;
 }
 
 std::string Allocator::out_of_memory(size_t wanted) const {
@@ -85,7 +86,10 @@ std::string Allocator::out_of_memory(size_t wanted) const {
 }
 
 size_t Allocator::reserved_bytes() const {
-  return small_bytes_ + arena_.reserved_bytes() + small_arena_.reserved_bytes();
+  size_t bytes = small_bytes_ + own_.large.reserved_bytes() + own_.small.reserved_bytes();
+  for (const auto& other : others_)
+    if (const auto pool = other.lock()) bytes += pool->large.reserved_bytes() + pool->small.reserved_bytes();
+  return bytes;
 }
 
 void Allocator::trim() {
@@ -101,8 +105,8 @@ void Allocator::trim_locked() {
     }
     blocks.clear();
   }
-  arena_.trim();
-  small_arena_.trim();
+  own_.large.trim();
+  own_.small.trim();
 }
 
 MemoryStats Allocator::stats() const {
@@ -118,7 +122,7 @@ void Allocator::reset_peak() {
 }
 
 Allocator::Lent Allocator::cached(size_t wanted) {
-  if (Arena* const arena = arena_of(wanted)) {
+  if (Arena* const arena = arena_of(wanted, pool_)) {
     const size_t bytes = arena_bytes(wanted);
     return {arena->take(bytes), bytes};
   }
@@ -133,13 +137,31 @@ Allocator::Lent Allocator::cached(size_t wanted) {
 
 Allocator::Lent Allocator::from_system(size_t wanted) {
   ++stats_.system_calls;
-  if (Arena* const arena = arena_of(wanted)) {
+  if (Arena* const arena = arena_of(wanted, pool_)) {
     const size_t bytes = arena_bytes(wanted);
     return {arena->grow(bytes) ? arena->take(bytes) : nullptr, bytes};
   }
   void* const block = std::aligned_alloc(64, wanted);
   if (block) small_bytes_ += wanted;
   return {block, wanted};
+}
+
+MemoryPool::MemoryPool() : pool_(std::make_shared<Allocator::Pool>(kCuda)) {
+  Allocator& all = Allocator::of(kCuda);
+  const std::lock_guard lock(all.mutex_);
+  std::erase_if(all.others_, [](const auto& other) { return other.expired(); });
+  all.others_.push_back(pool_);
+}
+
+MemoryPool::Scope::Scope(const MemoryPool& pool) {
+  Allocator& all = Allocator::of(kCuda);
+  const std::lock_guard lock(all.mutex_);
+  all.pool_ = pool.pool_;
+}
+MemoryPool::Scope::~Scope() {
+  Allocator& all = Allocator::of(kCuda);
+  const std::lock_guard lock(all.mutex_);
+  all.pool_ = nullptr;
 }
 
 }  // namespace tidepool

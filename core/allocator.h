@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -28,7 +29,7 @@ struct MemoryStats {
 /// freed may be lent again at once: the compute stream, on which all its users run, keeps the order.
 class Allocator {
  public:
-  explicit Allocator(Device device) : device_(device), arena_(device), small_arena_(device) {}
+  explicit Allocator(Device device) : device_(device), own_(device) {}
   ~Allocator();
   Allocator(const Allocator&) = delete;
   Allocator& operator=(const Allocator&) = delete;
@@ -50,30 +51,60 @@ class Allocator {
   static Allocator& of(Device device);
 
  private:
+  friend class MemoryPool;
+  struct Pool {
+    explicit Pool(Device device) : large(device), small(device) {}
+    Arena large, small;
+  };
   struct Lent {
     void* block = nullptr;  // none: nullptr
     size_t bytes = 0;
   };
   struct Sizes {
-    size_t block, counted;  // bytes: of the block and of the request's class
+    size_t block, counted;       // bytes: of the block and of the request's class
+    std::shared_ptr<Pool> pool;  // null: the allocator's own
   };
 
   Lent cached(size_t wanted);
   Lent from_system(size_t wanted);
   void trim_locked();
   // Of a class; nullptr: small blocks of the CPU, which have lists.
-  Arena* arena_of(size_t wanted);
+  Arena* arena_of(size_t wanted, const std::shared_ptr<Pool>& pool);
   size_t arena_bytes(size_t wanted) const;
   size_t reserved_bytes() const;
   std::string out_of_memory(size_t wanted) const;
 
   const Device device_;
   mutable std::mutex mutex_;
-  Arena arena_, small_arena_;
+  Pool own_;
+  std::shared_ptr<Pool> pool_;                 // that allocates now; null: own_
+  std::vector<std::weak_ptr<Pool>> others_;    // all but own_
   std::map<size_t, std::vector<void*>> free_;  // class -> small blocks
   std::map<void*, Sizes> live_;
   size_t small_bytes_ = 0;  // held, live or cached
   MemoryStats stats_;       // reserved_bytes is made when asked for
+};
+
+/// Memory of a GPU apart from the rest: what is allocated while a Scope of it lives comes from it and goes back to it,
+/// so that work that is recorded and replayed finds its memory as it was, though the tensors are gone. Its memory is
+/// held until the pool and all its blocks are gone.
+class MemoryPool {
+ public:
+  MemoryPool();
+  MemoryPool(const MemoryPool&) = delete;
+  MemoryPool& operator=(const MemoryPool&) = delete;
+
+  /// One at a time.
+  class Scope {
+   public:
+    explicit Scope(const MemoryPool& pool);
+    ~Scope();
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+  };
+
+ private:
+  std::shared_ptr<Allocator::Pool> pool_;
 };
 
 }  // namespace tidepool

@@ -1,6 +1,7 @@
 #include "core/tape.h"
 
 #include <atomic>
+#include <map>
 #include <set>
 
 #include "core/backend/elementwise.h"
@@ -59,7 +60,7 @@ void Tape::add(const char* op, std::span<const Tensor> inputs, std::span<const T
   nodes_.push_back(std::move(node));
 }
 
-void Tape::backward(const Tensor& y, Tensor dy) {
+void Tape::backward(const Tensor& y, Tensor dy, const std::function<void(const Tensor&)>& ready) {
   if (!y || y.impl_->link.tape != id_) throw Error("backward: the tensor was not recorded on this tape");
   if (!dy) {
     if (y.numel() != 1) throw Error("backward: a tensor of shape {} needs a gradient to start from", y.shape().str());
@@ -76,6 +77,16 @@ void Tape::backward(const Tensor& y, Tensor dy) {
     else
       sum = tidepool::add(sum, g);
   };
+  std::map<const void*, size_t> uses;  // of a leaf, by nodes that backward has not reached
+  if (ready)
+    for (const Node& node : nodes_)
+      for (const Edge& edge : node.inputs)
+        if (edge.leaf) ++uses[edge.leaf.impl_.get()];
+  const auto used = [&](const Node& node) {
+    if (!ready) return;
+    for (const Edge& edge : node.inputs)
+      if (edge.leaf && --uses.at(edge.leaf.impl_.get()) == 0) ready(edge.leaf);
+  };
   const bool keep = keep_tapes;
   for (size_t left = nodes_.size(); left > 0; --left) {
     Node node = keep ? nodes_[left - 1] : std::move(nodes_.back());
@@ -86,7 +97,10 @@ void Tape::backward(const Tensor& y, Tensor dy) {
       ctx.dy_.push_back(std::move(grads[static_cast<size_t>(value)]));
       reached = reached || ctx.dy_.back();
     }
-    if (!reached) continue;
+    if (!reached) {
+      used(node);
+      continue;
+    }
     ctx.saved_ = std::move(node.saved);
     ctx.dx_.resize(node.inputs.size());
     for (const Edge& edge : node.inputs) ctx.needs_.push_back(edge.value >= 0 || edge.leaf);
@@ -107,6 +121,7 @@ void Tape::backward(const Tensor& y, Tensor dy) {
         edge.leaf.set_grad(std::move(sum));
       }
     }
+    used(node);
   }
   if (keep) return;
   values_ = 0;

@@ -79,8 +79,9 @@ class Tape {
   static bool wants(std::initializer_list<Tensor> inputs);
 
   /// Gradients of y (times dy; without dy, y must have one element) are added to grad() of every leaf that y depends
-  /// on. The tape is empty afterwards. Throws Error when y was not recorded here.
-  void backward(const Tensor& y, Tensor dy = {});
+  /// on. The tape is empty afterwards. `ready`, when given, is called with each leaf of the tape once, as soon as
+  /// nothing more is added to its gradient. Throws Error when y was not recorded here.
+  void backward(const Tensor& y, Tensor dy = {}, const std::function<void(const Tensor& leaf)>& ready = {});
   /// Forgets everything.
   void clear();
 

@@ -27,6 +27,8 @@ constexpr int64_t kMostWorkers = 1024, kMostBatches = 65536;  // as in configs/s
 
 void check(const LoaderOptions& options) {
   if (options.batch < 1) throw Error("train.batch: expected 1 or more images, got {}", options.batch);
+  if (options.rank < 0 || options.rank >= options.ranks)
+    throw Error("loader: expected a rank from 0 to below {}, got {}", options.ranks, options.rank);
   if (options.workers < 0 || options.workers > kMostWorkers)
     throw Error("data.workers: expected 0 to {} threads, got {}", kMostWorkers, options.workers);
   if (options.prefetch < 1 || options.prefetch > kMostBatches)
@@ -68,7 +70,13 @@ struct Loader::State {
     const int64_t size = dataset->size();
     batches = size / options.batch + (options.drop_last || size % options.batch == 0 ? 0 : 1);
     taken = claimed = batches;
+    if (const int64_t least = batches > 0 ? whole_batch(batches - 1) : options.ranks; least < options.ranks)
+      throw Error("train.batch: a batch of {} images has none for some of {} ranks{}", least, options.ranks,
+                  least < options.batch ? "; data.drop_last=true leaves a last batch out" : "");
   }
+
+  // Images of batch k, over all ranks.
+  int64_t whole_batch(int64_t k) const { return std::min(options.batch, dataset->size() - k * options.batch); }
 
   Slot& slot(int64_t k) { return slots[static_cast<size_t>(k) % slots.size()]; }
 
@@ -88,14 +96,17 @@ struct Loader::State {
   }
 
   void make(int64_t k, TensorBatch& batch, Scratch& scratch) const {
-    const int64_t begin = k * options.batch;  // below the data set's size
+    const int64_t whole = whole_batch(k);
+    const int64_t first = options.rank * whole / options.ranks;
+    const int64_t begin = k * options.batch + first;  // below the data set's size
     const ImageShape& shape = format.shape;
-    const int64_t n = std::min(options.batch, dataset->size() - begin), pixels = shape.height * shape.width;
+    const int64_t n = (options.rank + 1) * whole / options.ranks - first, pixels = shape.height * shape.width;
     void* const images = writable(batch.images, {n, shape.channels, shape.height, shape.width},
                                   {.dtype = options.dtype, .format = MemoryFormat::channels_last});
     auto* labels = static_cast<int32_t*>(writable(
         batch.labels, format.label_maps ? Dims{n, shape.height, shape.width} : Dims{n}, {.dtype = DType::i32}));
     batch.n = n;
+    batch.share = static_cast<double>(n) / static_cast<double>(whole);
     batch.indices.assign(order.begin() + begin, order.begin() + begin + n);
     scratch.sample.reduction = [&](int64_t height, int64_t width) {
       return transform.reduction(height, width, scratch.words);

@@ -10,8 +10,9 @@
 namespace tidepool {
 
 struct LoaderOptions {
-  int64_t batch = 128;
-  DType dtype = DType::f32;  ///< of the images: f32, bf16 or f64
+  int64_t batch = 128;          ///< images, over all ranks
+  int64_t rank = 0, ranks = 1;  ///< a rank's batch is the rank-th of as many parts of the whole one, in their order
+  DType dtype = DType::f32;     ///< of the images: f32, bf16 or f64
   uint64_t seed = 0;
   bool training = true;  ///< false: file order, no augmentation, the middle of a stretch, whatever is said below
   bool shuffle = true;   ///< a new order every epoch
@@ -28,6 +29,7 @@ struct TensorBatch {
   Tensor images;                      ///< (n, C, H, W), channels-last, normalised, of LoaderOptions::dtype
   Tensor labels;                      ///< i32: (n); in data sets of label maps (n, H, W), kIgnoredLabel: none
   int64_t n = 0;                      ///< images: fewer than asked for at the end, or where damaged ones are left out
+  double share = 1;                   ///< of the whole batch: below 1 where a rank has a part of it
   std::vector<int64_t> indices = {};  ///< (n): the number of each image in its data set
 };
 

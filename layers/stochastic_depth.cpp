@@ -15,17 +15,17 @@ Tensor masked(const Tensor& x, const MaskDraw& draw) {
 
 }  // namespace
 
-Tensor stochastic_depth(const Tensor& x, double p, uint64_t seed, uint64_t step) {
+Tensor stochastic_depth(const Tensor& x, double p, uint64_t seed, uint64_t step, const Tensor& counter) {
   if (!(p >= 0.0 && p < 1.0)) throw Error("[stochastic_depth] expected p in [0, 1), got {}", p);
   if (!is_floating(x.dtype()))
     throw Error("[stochastic_depth] expected an input of f32, f64 or bf16, got {}", name_of(x.dtype()));
   if (x.rank() < 1) throw Error("[stochastic_depth] expected an input N x ..., got a scalar");
-  const MaskDraw draw{p, seed, step};
   const Tensor in = x.contiguous();
-  const Tensor y = masked(in, draw);
+  const Tensor y = masked(in, {p, seed, step, counter});
   const MemoryFormat format = in.format();
-  Tape::record("stochastic_depth", {x}, {y}, {},
-               [draw, format](BackwardContext& ctx) { ctx.dx(0) = masked(ctx.dy().contiguous(format), draw); });
+  Tape::record("stochastic_depth", {x}, {y}, {counter}, [p, seed, step, format](BackwardContext& ctx) {
+    ctx.dx(0) = masked(ctx.dy().contiguous(format), {p, seed, step, ctx.saved(0)});
+  });
   return y;
 }
 

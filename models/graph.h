@@ -53,7 +53,8 @@ struct ForwardMode {
   bool training = false;
   uint64_t seed = 0;
   uint64_t step = 0;
-  bool fuse = true;  ///< false: every node runs by itself, so that its output can be seen
+  bool fuse = true;     ///< false: every node runs by itself, so that its output can be seen
+  Tensor counter = {};  ///< of masks: as in MaskDraw
 };
 
 /// A node's parameters and buffers, in the order of its operator's specs.
@@ -76,6 +77,8 @@ class NodeOperator {
   /// Of inputs of these shapes.
   virtual std::vector<ParameterSpec> parameters(std::span<const Dims> /*x*/) const { return {}; }
   virtual std::vector<BufferSpec> buffers(std::span<const Dims> /*x*/) const { return {}; }
+  /// Whether run() in training depends on mode.step where there is a mode.counter.
+  virtual bool needs_step() const { return false; }
   /// Recorded on the current tape. `mode.seed` is the node's own.
   virtual Tensor run(std::span<const Tensor> x, const NodeTensors& tensors, const ForwardMode& mode) const = 0;
   /// The map after it; appends the node's row to `trace`, and rows of what multiplies inside it before.

@@ -12,6 +12,7 @@
 #include "layers/init.h"
 #include "layers/linear.h"
 #include "layers/pool/onnx.h"
+#include "layers/pool/outside.h"
 #include "layers/resize.h"
 #include "layers/stochastic_depth.h"
 
@@ -184,6 +185,11 @@ PoolNode::PoolNode(const Json& config, bool exact) : config_(config), exact_(exa
     throw Error("[{}] does not resize a map: it cannot stand in a network's resize slot", kind_);
 }
 
+bool PoolNode::needs_step() const {
+  const nlohmann::json plain = config_;
+  return draws_in_training(plain);
+}
+
 PoolMode PoolNode::pool_mode(const ForwardMode& mode) const {
   return {.training = mode.training, .seed = mode.seed, .step = mode.step, .exact = exact_};
 }
@@ -314,7 +320,8 @@ class DropoutNode final : public NodeOperator {
   std::string kind() const override { return of_images_ ? "stochastic_depth" : "dropout"; }
   Tensor run(std::span<const Tensor> x, const NodeTensors& /*tensors*/, const ForwardMode& mode) const override {
     if (!mode.training) return x[0];
-    return of_images_ ? stochastic_depth(x[0], p_, mode.seed, mode.step) : dropout(x[0], p_, mode.seed, mode.step);
+    return of_images_ ? stochastic_depth(x[0], p_, mode.seed, mode.step, mode.counter)
+                      : dropout(x[0], p_, mode.seed, mode.step, mode.counter);
   }
   TracedShape trace(std::span<const TracedShape> x, const NodeTensors& /*tensors*/, const std::string& name,
                     Trace& trace) const override {

@@ -72,6 +72,7 @@ class PoolNode final : public NodeOperator {
   onnx::Value to_onnx(onnx::Graph& graph, std::span<const onnx::Value> x, std::span<const Dims> shapes,
                       const NodeTensors& tensors) const override;
   void project(std::span<const Dims> x, const NodeTensors& tensors) const override;
+  bool needs_step() const override;
   const PoolOperator& op() const { return *op_; }
   PoolMode pool_mode(const ForwardMode& mode) const;
 

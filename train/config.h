@@ -449,6 +449,7 @@ struct Config {
   std::string math = "fast";
   bool tf32 = false;
   std::string cudnn = "heuristic";
+  bool cuda_graph = true;
   bool fuse = true;
   std::string task = "classification";
   DataConfig data;
@@ -483,6 +484,11 @@ struct Config {
         "On a GPU: how a convolution's algorithm is chosen for a new shape. heuristic: cuDNN's first proposal that "
         "repeats its bits. measure: the fastest of eight, timed; another run may choose another, and round "
         "otherwise.");
+    k.flag(
+         "cuda_graph", cuda_graph,
+         "On a GPU: a step whose shapes recur is recorded as a CUDA graph and replayed, with the same bits in less of "
+         "the host's time; not with sizes that are learned.")
+        .decides_no_weights();
     k.flag("fuse", fuse,
            "false: every layer runs by itself. The same numbers to rounding, more slowly and with more memory.");
     k.select("task", task, "What the network is trained for: its loss, its metrics, and what eval --output writes.");

@@ -43,22 +43,24 @@ struct EpochSums {
 
 // `steps`, those of an epoch. Throws Error when there are none, or when the smallest batch, which the network is told
 // of, leaves a batch norm of the network as it starts with one value per channel.
-int64_t checked_epoch(int64_t steps, const Config& config, int64_t images, Network& network) {
-  const int64_t batch = config.train.batch, rest = images % batch;
-  const bool drop = config.data.drop_last;
+int64_t checked_epoch(int64_t steps, const Config& config, const Communicator* ranks, int64_t images,
+                      Network& network) {
+  const int64_t batch = config.train.batch, rest = images % batch, parts = ranks ? ranks->ranks() : 1;
+  const bool whole = rest == 0 || config.data.drop_last;
   if (steps < 1)
     throw Error("data.drop_last: {} training images make no batch of {}: an epoch has no step", images, batch);
-  const int64_t least = rest > 0 && !drop ? rest : batch;
+  const int64_t least = (whole ? batch : rest) / parts;
   const Trace trace = network.trace();
   for (const TracedLayer& layer : trace.layers) {
     int64_t values = least;
     for (const TracedLength& length : layer.output.lengths) values *= length.value;
     if (!layer.batch_statistics || values > 1) continue;
-    const std::string which = least == batch
-                                  ? "train.batch 1"
-                                  : fmt::format("the last batch, one of {} images in batches of {},", images, batch);
+    const std::string in_ranks = parts > 1 ? fmt::format(" in {} ranks", parts) : "";
+    const std::string which =
+        whole ? fmt::format("train.batch {}{}", batch, in_ranks)
+              : fmt::format("the last batch, one of {} images in batches of {}{},", images, batch, in_ranks);
     throw Error("{}: batch norm needs more than one value per channel, and {} gives it one pixel of one image{}",
-                layer.name, which, least == batch ? "" : "; data.drop_last=true leaves that batch out");
+                layer.name, which, whole ? "" : "; data.drop_last=true leaves that batch out");
   }
   network.set_smallest_batch(least);
   return steps;
@@ -79,6 +81,15 @@ std::unique_ptr<Network> first_network(const Config& config, const RunOptions& o
   return network;
 }
 
+LoaderOptions training_options(const Config& config, const Communicator* ranks) {
+  LoaderOptions options = loader_options(config, true);
+  if (ranks) {
+    options.rank = ranks->rank();
+    options.ranks = ranks->ranks();
+  }
+  return options;
+}
+
 class Run {
  public:
   Run(const Config& config, const RunOptions& options)
@@ -88,14 +99,14 @@ class Run {
         network_(first_network(config, options)),  // before the data: a wrong network is refused at once
         task_(make_task(config, *network_)),
         data_(open_data(config.data, options.data_root)),
-        loader_(data_.train, data_.normalisation, loader_options(config, true)),
+        loader_(data_.train, data_.normalisation, training_options(config, options.ranks)),
         watched_loader_(validates() ? data_.validation : data_.test, data_.normalisation,
                         loader_options(config, false)),
-        steps_per_epoch_(checked_epoch(loader_.batches(), config, data_.train->size(), *network_)),
+        steps_per_epoch_(checked_epoch(loader_.batches(), config, options.ranks, data_.train->size(), *network_)),
         schedule_steps_(checked_steps(steps_per_epoch_, config.train.epochs)),
         total_steps_(std::min(schedule_steps_, config.train.max_steps.value_or(schedule_steps_))),
         optimizer_(config.optim, network_->parameters(), steps_per_epoch_, schedule_steps_),
-        stepper_(*network_, *task_, optimizer_, config.loss, config.train.seed),
+        stepper_(*network_, *task_, optimizer_, config.loss, config.train.seed, options.ranks),
         directory_(options.out, options.resume) {
     expect_classes_fit(*data_.train, *network_);
     if (config.optim.ema) average_.emplace(network_->state(), *config.optim.ema);
@@ -117,6 +128,7 @@ class Run {
       restore();
     else if (options_.resume)
       spdlog::info("{}: no checkpoint yet: the run starts from the beginning", directory_.folder().string());
+    expect_ranks_together();
     if (options_.begin) options_.begin();
     directory_.write_json("config.json", config_.resolved);
     write_provenance();
@@ -196,11 +208,37 @@ class Run {
                            .loss = last_loss_,
                            .metric = metric_last()});
       end_span("other");
-      if (options_.stop && options_.stop()) return false;
+      if (asked_to_stop(whole)) return false;
       const auto& every = config_.train.checkpoint_every;
       if (every && step_ % *every == 0 && step_ % steps_per_epoch_ != 0 && step_ < total_steps_) save();
     }
     return true;
+  }
+
+  // Whether to stop after a step, `whole`: one of train.log_every.
+  bool asked_to_stop(bool whole) const {
+    const auto asked = [&] { return options_.stop && options_.stop(); };
+    if (!options_.ranks) return asked();
+    if (!whole) return false;
+    const Tensor all = Tensor::full({1}, asked() ? 1 : 0, {.dtype = DType::f32, .device = device_});
+    options_.ranks->all_reduce({&all, 1});
+    options_.ranks->wait();
+    return all.item() > 0;
+  }
+
+  // Throws Error unless all ranks stand at the same step.
+  void expect_ranks_together() const {
+    if (!options_.ranks) return;
+    std::vector<double> steps(static_cast<size_t>(options_.ranks->ranks()));
+    steps[static_cast<size_t>(options_.ranks->rank())] = static_cast<double>(step_);
+    const Tensor all = Tensor::from<double>(std::span<const double>(steps), {options_.ranks->ranks()}).to(device_);
+    options_.ranks->all_reduce({&all, 1});
+    options_.ranks->wait();
+    steps = all.values();
+    for (const double step : steps)
+      if (step != static_cast<double>(step_))
+        throw Error("{}: expected all ranks at the same step, they stand at {}", directory_.folder().string(),
+                    fmt::join(steps, ", "));
   }
 
   // The weights of a run that begins, with the sizes that were learned. A run that is resumed at this step does it
@@ -249,6 +287,7 @@ class Run {
     Json now = options_.provenance;
     now["seed"] = config_.train.seed;
     now["config_files"] = config_.files;
+    if (options_.ranks) now["rank"] = {{"rank", options_.ranks->rank()}, {"ranks", options_.ranks->ranks()}};
     if (auto first = directory_.provenance()) {
       (*first)["resumed"].push_back(std::move(now));
       now = std::move(*first);
@@ -297,7 +336,7 @@ class Run {
     const Observer::Scope nobody(nullptr);  // a profile tells an evaluation from the steps, not its layers
     Evaluation e;
     try {
-      e = evaluate(*network_, *task_, loader, nullptr, options_.stop);
+      e = evaluate(*network_, *task_, loader, nullptr, options_.ranks ? std::function<bool()>() : options_.stop);
     } catch (const Error& error) {
       throw Failure("step {}: evaluation: {}", step_, error.what());
     }

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "core/communicator.h"
 #include "core/json.h"
 #include "train/config.h"
 #include "train/run_result.h"
@@ -37,6 +38,9 @@ struct RunOptions {
   std::filesystem::path out;        ///< the run directory
   std::filesystem::path data_root;  ///< of the data set's files; unused by one that is made up
   bool resume = false;  ///< resume the run in `out`, which must hold one; from the start where it has no checkpoint
+  /// Where the run is a rank of several, which have the same config and each an `out` of its own: a step takes a batch
+  /// of train.batch images, of which each rank computes a part (see Stepper). Outlives the run.
+  Communicator* ranks = nullptr;
   /// Revision, command and library versions, saved beside the config.
   Json provenance = Json::object();
   /// Called when all is checked and loaded, before anything is written: until then an interrupted process has lost
@@ -46,7 +50,8 @@ struct RunOptions {
   std::function<void(const RunProgress&)> progress;
   /// Called after every epoch and its evaluation; also after the part of an epoch with which max_steps ends the run.
   std::function<void(const EpochSummary&)> epoch_ended = {};
-  /// Asked after every step; true: the run saves a checkpoint and returns.
+  /// Asked after every step; true: the run saves a checkpoint and returns. With ranks asked at the steps of
+  /// train.log_every, and all return where one is to.
   std::function<bool()> stop;
 };
 

@@ -144,7 +144,7 @@ std::unique_ptr<Network> make_run_network(const Config& config) {
   const Device device = parse_device(config.train.device);
   if (const std::string problem = network_problem(device, run_dtype(config)); !problem.empty())
     throw Error("train.device: {}", problem);
-  library_settings() = {.tf32 = config.tf32, .measure = config.cudnn == "measure"};
+  library_settings() = {.tf32 = config.tf32, .measure = config.cudnn == "measure", .graph = config.cuda_graph};
   return make_network({.name = config.model.name,
                        .width = config.model.width,
                        .classes = classes,

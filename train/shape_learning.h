@@ -55,6 +55,8 @@ class ShapeLearning {
   /// their gradients of the task's loss.
   void end(const TensorBatch& batch, int64_t step, double drawn_loss);
 
+  /// Whether the gradient is that of the backward pass, and no losses are compared.
+  bool uses_backward() const { return learner_->uses_backward(); }
   /// Whether the step moves a size.
   bool moves(int64_t step) const;
   /// Of the last step: whether the parameters have gradients, the forwards that these cost beside the step's own, and

@@ -5,6 +5,7 @@
 #include "core/backend/copy.h"
 #include "core/backend/elementwise.h"
 #include "core/backend/reduction.h"
+#include "models/name_seed.h"
 
 namespace tidepool {
 namespace {
@@ -30,33 +31,56 @@ std::string text_of(double loss) {
 TensorBatch uploaded(Upload& upload, const TensorBatch& batch) {
   const Tensor both[] = {batch.images, batch.labels};
   const std::vector<Tensor> there = upload(both);
-  return {.images = there[0], .labels = there[1], .n = batch.n, .indices = batch.indices};
+  return {.images = there[0], .labels = there[1], .n = batch.n, .share = batch.share, .indices = batch.indices};
 }
 
-Stepper::Stepper(Network& network, const Task& task, Optimizer& optimizer, const LossConfig& loss, uint64_t seed)
+Stepper::Stepper(Network& network, const Task& task, Optimizer& optimizer, const LossConfig& loss, uint64_t seed,
+                 Communicator* ranks)
     : network_(network),
       task_(task),
       optimizer_(optimizer),
       gmacs_(loss, network.trace().gmacs()),
       shapes_(network, task, optimizer, seed),
-      seed_(seed) {
+      seed_(ranks && ranks->rank() > 0 ? seed ^ name_seed(fmt::format("rank {}", ranks->rank())) : seed),
+      ranks_(ranks),
+      replayed_(network) {
+  if (ranks) {
+    if (!shapes_.uses_backward())
+      throw Error("optim.shape.learner: {} compares losses of one rank's images; expected \"gradient\" with {} ranks",
+                  optimizer.config().shape->learner.type, ranks->ranks());
+    buckets_.emplace(network.parameters(), *ranks);
+  }
   for (const Parameter& p : network.parameters())
     if (p.kind == ParameterKind::shape || p.kind == ParameterKind::number) read_soon_.push_back(p.value);
 }
 
+ForwardMode Stepper::mode(int64_t step) const {
+  return {.training = true, .seed = seed_, .step = static_cast<uint64_t>(step)};
+}
+
+Tensor Stepper::mean_over_ranks(const Tensor& loss, double share) const {
+  const Tensor mean = Tensor::empty(loss.shape(), loss.options());
+  divide(loss, 1 / share, mean);
+  ranks_->all_reduce({&mean, 1});
+  ranks_->wait();
+  return mean;
+}
+
 StepLosses Stepper::gradients(const TensorBatch& batch, int64_t step) {
   settle();
-  Tensor loss;
+  const ReplayedStep* replayed = nullptr;
+  Tensor logits, own, loss;  // of a replayed step; the loss of this rank's images and of all
   try {
     shapes_.begin(step);
+    if (!after_forward && !ranks_) replayed = replayed_.find(batch.images, mode(step));
+    if (replayed) logits = replayed->forward(batch.images, static_cast<uint64_t>(step));
     const Tape::Scope scope(&tape_);
-    const Tensor output =
-        network_.forward(batch.images, {.training = true, .seed = seed_, .step = static_cast<uint64_t>(step)});
-    loss = task_.loss(output, batch.labels);
+    own = task_.loss(replayed ? logits : network_.forward(batch.images, mode(step)), batch.labels);
   } catch (const Error& e) {
     if (step == 0) throw;  // wrong from the start; later it is what the network has learned
     throw Failure("step {}: {}", step + 1, e.what());
   }
+  loss = ranks_ ? mean_over_ranks(own, batch.share) : own;
   StepLosses losses;
   if (reads_wait(loss) && shapes_.estimated()) {  // a learner that compares losses reads them at once
     if (!go_) go_ = Tensor::full({1}, 1, {.dtype = DType::i32, .device = loss.device()});
@@ -67,7 +91,15 @@ StepLosses Stepper::gradients(const TensorBatch& batch, int64_t step) {
     if (!std::isfinite(losses.task)) explain(batch, step, losses.task);
   }
   if (after_forward) after_forward(tape_);
-  tape_.backward(loss);
+  if (ranks_) {
+    buckets_->begin();
+    tape_.backward(own, Tensor::full(own.shape(), batch.share, own.options()),
+                   [this](const Tensor& leaf) { buckets_->ready(leaf); });
+    buckets_->finish();
+  } else {
+    tape_.backward(own);
+  }
+  if (replayed) replayed->backward(logits.grad());
   shapes_.end(batch, step, losses.task);
   const Trace trace = network_.trace();  // of the mean sizes
   losses.gmacs = trace.gmacs();
@@ -149,12 +181,14 @@ void Stepper::explain(const TensorBatch& batch, int64_t step, double loss) {
   if (where.empty()) {  // the same forward again, node by node: the parameters are still those that gave the loss
     FirstNonFinite watch;
     const Observer::Scope watching(&watch);
-    const Tensor output = network_.forward(
-        batch.images, {.training = true, .seed = seed_, .step = static_cast<uint64_t>(step), .fuse = false});
+    ForwardMode plain = mode(step);
+    plain.fuse = false;
+    const Tensor output = network_.forward(batch.images, plain);
     task_.loss(output, batch.labels);
     where = watch.where.empty() ? "no layer when run again" : "the layer " + watch.where;
   }
-  throw Failure("step {}: the loss is {}; the first value that is not finite stood in {}", step + 1, text_of(loss), where);
+  throw Failure("step {}: the loss is {}; the first value that is not finite stood in {}", step + 1, text_of(loss),
+                where);
 }
 
 Evaluation evaluate(Network& network, const Task& task, Loader& loader, Predictions* predictions,

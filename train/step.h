@@ -7,11 +7,14 @@
 #include <vector>
 
 #include "core/backend/upload.h"
+#include "core/communicator.h"
 #include "core/tape.h"
 #include "data/loader.h"
 #include "models/network.h"
 #include "train/gmacs_term.h"
+#include "train/gradient_buckets.h"
 #include "train/optimizer.h"
+#include "train/replayed_step.h"
 #include "train/setup.h"
 #include "train/shape_learning.h"
 #include "train/task.h"
@@ -31,9 +34,14 @@ struct StepLosses {
 
 class Stepper {
  public:
-  /// Network, task and optimizer outlive the stepper. What the network costs now is its cost at step 0. Throws Error
-  /// where the optimizer's learner of shapes does not fit the network's operators.
-  Stepper(Network& network, const Task& task, Optimizer& optimizer, const LossConfig& loss, uint64_t seed);
+  /// Network, task, optimizer and ranks outlive the stepper. What the network costs now is its cost at step 0. Throws
+  /// Error where the optimizer's learner of shapes does not fit the network's operators, or several ranks.
+  ///
+  /// With `ranks`, a step is that of all of them: losses and gradients are the means over the whole batch, of which
+  /// each has a part (LoaderOptions::ranks). Batch norms take the statistics of a rank's own images, and random masks
+  /// are a rank's own.
+  Stepper(Network& network, const Task& task, Optimizer& optimizer, const LossConfig& loss, uint64_t seed,
+          Communicator* ranks = nullptr);
 
   /// Step number `step` (from 0) on a batch; its losses are those before the update. Throws Failure when the loss is
   /// not finite, naming the step (from 1) and the layer in which the first non-finite value stood; nothing is updated
@@ -64,6 +72,8 @@ class Stepper {
  private:
   [[noreturn]] void explain(const TensorBatch& batch, int64_t step, double loss);
   StepLosses made_step(const TensorBatch& batch, int64_t step);
+  ForwardMode mode(int64_t step) const;
+  Tensor mean_over_ranks(const Tensor& loss, double share) const;
   void project(int64_t step);
 
   Network& network_;
@@ -71,7 +81,10 @@ class Stepper {
   Optimizer& optimizer_;
   GmacsTerm gmacs_;
   ShapeLearning shapes_;
-  uint64_t seed_;
+  uint64_t seed_;        // of this rank's masks
+  Communicator* ranks_;  // null: there are no others
+  std::optional<GradientBuckets> buckets_;
+  ReplayedSteps replayed_;
   Tape tape_;
   Tensor go_;                         // i32 [1], of pending losses: 0 once one was not finite
   std::vector<Tensor> read_soon_;     // parameters that decide sizes, or that forwards check

@@ -11,6 +11,13 @@ namespace tidepool {
 struct MaskDraw {
   double p = 0;
   uint64_t seed = 0, step = 0;
+  Tensor
+      counter{};  ///< i64 [1] on the maps' device: the step, in place of `step`, that recorded work finds when it runs
+
+  template <class F>
+  void each_tensor(const F& f) const {
+    f(counter);
+  }
 };
 
 struct ElementwiseTable {
@@ -40,6 +47,11 @@ inline constexpr uint64_t kStochasticDepthStream = uint64_t{0x73746465} << 32;
 namespace backend {
 template <>
 std::span<const ElementwiseTable* const> tables<ElementwiseTable>(Device device);
+}
+
+/// What it says to entries that run on the host.
+inline uint64_t step_of(const MaskDraw& draw) {
+  return draw.counter ? static_cast<uint64_t>(draw.counter.item()) : draw.step;
 }
 
 /// a + b of one shape, in the type and format of a; b may be of any.

@@ -17,6 +17,8 @@ struct LibrarySettings {
   bool tf32 = false;
   /// Convolutions on the GPU: time what cuDNN proposes for a new shape, instead of taking its first proposal.
   bool measure = false;
+  /// Steps on the GPU whose shapes recur are recorded and replayed.
+  bool graph = true;
 };
 
 inline LibrarySettings& library_settings() {

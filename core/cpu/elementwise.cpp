@@ -253,7 +253,7 @@ bool dropout(const Tensor& x, const MaskDraw& draw, const Tensor& y) {
     const T* from = x.data<T>();
     T* to = y.mutable_data<T>();
     const A scale = static_cast<A>(1.0 / (1.0 - draw.p));
-    const uint64_t stream = kDropoutStream ^ draw.step;
+    const uint64_t stream = kDropoutStream ^ step_of(draw);
     parallel_chunks(x.numel(), 4096, [=](int64_t begin, int64_t end) {
       std::array<uint32_t, 4> words{};
       for (int64_t i = begin; i < end; ++i) {
@@ -275,7 +275,7 @@ bool dropout(const Tensor& x, const MaskDraw& draw, const Tensor& y) {
 // Of image n: whether it is kept.
 bool keeps(const MaskDraw& draw, int64_t n) {
   const auto number = static_cast<uint64_t>(n);
-  const auto words = random_words(draw.seed, kStochasticDepthStream ^ draw.step, number / 4);
+  const auto words = random_words(draw.seed, kStochasticDepthStream ^ step_of(draw), number / 4);
   return static_cast<double>(uniform24(words[number % 4])) >= draw.p;
 }
 

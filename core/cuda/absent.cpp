@@ -1,5 +1,6 @@
 // Stands in for the CUDA backend in a build without it.
 #include "core/cuda/library_versions.h"
+#include "core/cuda/recording.h"
 #include "core/cuda/runtime_api.h"
 #include "core/cuda/tables.h"
 #include "core/cuda/upload.h"
@@ -33,6 +34,9 @@ LibraryVersions library_versions() {
   return {};
 }
 std::unique_ptr<Upload::Implementation> make_upload() {
+  throw_absent();
+}
+std::unique_ptr<Recording::Implementation> record(const std::function<void()>&) {
   throw_absent();
 }
 const Tables& tables() noexcept {

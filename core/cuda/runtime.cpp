@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "core/cuda/stream.h"
+#include "core/error.h"
 
 namespace tidepool::cuda {
 namespace {
@@ -109,6 +110,8 @@ size_t free_bytes() noexcept {
 }
 
 void copy(void* to, Device to_device, const void* from, Device from_device, size_t bytes) {
+  if (to_device != from_device && recording())
+    throw Failure("CUDA: work that is recorded cannot copy between host and device");
   if (to_device == from_device)
     TP_CUDA(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, compute_stream()));
   else if (to_device.kind == DeviceKind::cuda)

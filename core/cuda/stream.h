@@ -19,6 +19,8 @@ void check_launch(cudaError_t status, dim3 blocks, dim3 threads, const char* fil
 /// Made at the first call; they live as long as the process.
 cudaStream_t compute_stream();
 cudaStream_t copy_stream();
+/// Whether what is put into the compute stream is recorded (core/cuda/recording.cpp), and does not run.
+bool recording() noexcept;
 
 /// A point in a stream.
 class Event {

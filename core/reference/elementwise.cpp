@@ -72,7 +72,7 @@ bool split(const Tensor& y, std::span<const int64_t> channels, std::span<const T
 
 double factor_of(const MaskDraw& draw, uint64_t stream, int64_t number) {
   const auto i = static_cast<uint64_t>(number);
-  const auto words = random_words(draw.seed, stream ^ draw.step, i / 4);
+  const auto words = random_words(draw.seed, stream ^ step_of(draw), i / 4);
   return static_cast<double>(uniform24(words[i % 4])) >= draw.p ? 1 / (1 - draw.p) : 0;
 }
 

@@ -79,7 +79,7 @@ TEST_F(Scripts, PackagesAreNamedOnlyWhereCmakeMissesOne) {
 // tools/gpu_check with stand-ins for what it calls; `answer` is what nvidia-smi says.
 class GpuCheck : public Scripts {
  protected:
-  void make_fakes(const std::string& answer, const std::string& tests_gpu) const {
+  void make_fakes(const std::string& answer, const std::string& tests_gpu, const std::string& loss = "2.5") const {
     const auto script = [&](const std::string& name, const std::string& text) {
       fs::create_directories(file(name).parent_path());
       write(name, "#!/bin/sh\n" + text);
@@ -89,7 +89,9 @@ class GpuCheck : public Scripts {
     script("bin/compute-sanitizer", "shift 4\nexec \"$@\"\n");
     script("built/tests_gpu", tests_gpu);
     script("built/tidepool",
-           "case \"$*\" in\n*--json*) echo '{\"loss\": 1.5}' ;;\n*) echo \"a \\\"quoted\\\" line\" ;;\nesac\n");
+           "case \"$*\" in\n*--json*) echo '{\"loss\": 1.5}' ;;\n*) echo \"a \\\"quoted\\\" line\" ;;\nesac\n"
+           "case \"$*\" in\n*--out*) for last; do :; done; mkdir -p \"$last\"; echo '{\"loss\":" +
+               loss + "}' >\"$last/log.jsonl\" ;;\nesac\n");
   }
   Ended run_check() const {
     return shell("PATH=" + file("bin").string() + ":$PATH " TIDEPOOL_SOURCE_DIR "/tools/gpu_check --build " +
@@ -122,8 +124,16 @@ TEST_F(GpuCheck, RunsItsStepsIntoOneJson) {
   EXPECT_EQ(steps.at("battery")["output"], "all well");
   EXPECT_EQ(steps.at("doctor")["output"]["loss"], 1.5);
   EXPECT_EQ(steps.at("train toy_procedural.json bf16 cuda")["output"], "a \"quoted\" line");
-  for (const char* step : {"compute-sanitizer memcheck", "compute-sanitizer racecheck", "resume", "bench step bf16"})
+  for (const char* step : {"compute-sanitizer memcheck", "compute-sanitizer racecheck", "resume", "bench step bf16",
+                           "replayed steps give the same losses"})
     EXPECT_EQ(steps.at(step)["status"], 0) << step;
+}
+
+TEST_F(GpuCheck, LossesOfReplayedStepsAreCompared) {
+  make_fakes("Fake H1, 9.0, 580.1", "echo all well\n", "'$$'");  // another in every run
+  EXPECT_EQ(run_check().status, 1);
+  for (const nlohmann::json& step : written()["steps"])
+    EXPECT_EQ(step["status"] == 0, step["step"] != "replayed steps give the same losses") << step;
 }
 
 TEST_F(GpuCheck, AStepThatFailsIsToldAndTheOthersRun) {

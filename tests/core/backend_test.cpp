@@ -142,10 +142,11 @@ TEST(Backend, Elementwise) {
     const std::vector<Tensor> inputs{x, made(wider, 4, t, f), dy};
     const std::vector<int64_t> channels{shape[1], 2, shape[1]};
     wider[1] = 2 * shape[1] + 2;
-    const MaskDraw draw{.p = 0.3, .seed = 5, .step = 7};
+    const MaskDraw draw{.p = 0.3, .seed = 5, .step = 7},
+        counted{.p = 0.3, .seed = 5, .step = 1, .counter = Tensor::from<int64_t>({7}, {1})};
     expect_agreement("elementwise", cpu::kElementwise, reference::kElementwise, t, [&](const ElementwiseTable& table) {
       const Tensor sum = like(x), product = like(x), dx = like(x), ds = like(s), ds_alone = like(s),
-                   joined = Tensor::empty(wider, x.options()), dropped = like(x), depth = like(x);
+                   joined = Tensor::empty(wider, x.options()), dropped = like(x), depth = like(x), other = like(x);
       const std::vector<Tensor> parts{like(x), {}, like(x)};
       EXPECT_TRUE(table.add(x, dy, sum));
       EXPECT_TRUE(table.gate(x, s, product));
@@ -155,6 +156,10 @@ TEST(Backend, Elementwise) {
       EXPECT_TRUE(table.split(joined, channels, parts));
       EXPECT_TRUE(table.dropout(x, draw, dropped));
       EXPECT_TRUE(table.stochastic_depth(x, draw, depth));
+      EXPECT_TRUE(table.dropout(x, counted, other));
+      EXPECT_EQ(other.values(), dropped.values());
+      EXPECT_TRUE(table.stochastic_depth(x, counted, other));
+      EXPECT_EQ(other.values(), depth.values());
       return std::vector{sum, product, dx, ds, ds_alone, joined, parts[0], parts[2], dropped, depth};
     });
   });

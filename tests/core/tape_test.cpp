@@ -63,6 +63,19 @@ TEST(Tape, SameTensorOnBothSides) {
   EXPECT_EQ(x.grad().item(), 10);
 }
 
+// A leaf is ready behind its last use, with its whole gradient; one that y does not depend on is ready too.
+TEST(Tape, SaysWhenALeafIsReady) {
+  const Tensor early = leaf({2}), late = leaf({3}), both = leaf({5}), apart = leaf({7});
+  Tape tape;
+  const Tape::Scope scope(&tape);
+  const Tensor a = times(early, both);
+  scale(apart, 2);
+  const Tensor y = times(times(a, late), both);
+  std::vector<std::pair<double, double>> ready;  // each leaf, and its gradient then
+  tape.backward(y, {}, [&](const Tensor& t) { ready.emplace_back(t.item(), t.grad() ? t.grad().item() : 0); });
+  EXPECT_EQ(ready, (std::vector<std::pair<double, double>>{{3, 50}, {7, 0}, {2, 75}, {5, 60}}));
+}
+
 TEST(Tape, GradientsOfTwoBackwardsAreSummed) {
   const Tensor x = leaf({2});
   for (int step = 1; step <= 3; ++step) {

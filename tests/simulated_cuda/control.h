@@ -15,6 +15,7 @@ struct Counts {
   int64_t launches = 0;                ///< of kernels
   int64_t threads = 0;                 ///< of those kernels
   int64_t executions = 0;              ///< of work of libraries
+  int64_t recorded = 0, replays = 0;   ///< launches and executions into graphs, and launches of these
   int64_t allocations = 0, frees = 0;  ///< of memory, on the device or pinned
   int64_t synchronisations = 0;        ///< of the host with a stream or the device; copies and frees that wait too
   int64_t event_waits = 0;             ///< of the host

@@ -39,6 +39,21 @@ struct CUstream_st {
     std::function<bool()> ready;  // empty: at once
   };
   std::deque<Work> queue;
+  bool recorded = false;  // what comes goes into `recording`
+  bool spoiled = false;   // the host waited for it meanwhile
+  std::vector<Work> recording;
+  void put(Work work) {
+    if (recorded)
+      recording.push_back(std::move(work));
+    else
+      queue.push_back(std::move(work));
+  }
+};
+struct CUgraph_st {
+  std::vector<CUstream_st::Work> work;
+};
+struct CUgraphExec_st {
+  std::vector<CUstream_st::Work> work;
 };
 struct CUevent_st {
   std::shared_ptr<simulated::Progress> progress = std::make_shared<simulated::Progress>();
@@ -253,8 +268,8 @@ bool call_fails() {
 void enqueue(cudaStream_t stream, std::function<void()> work) {
   const Lock lock(device().mutex);
   if (!known(stream)) throw std::logic_error("work of a library for a stream that the program has not made");
-  ++device().counts.executions;
-  stream->queue.push_back({std::move(work), {}});
+  ++(stream->recorded ? device().counts.recorded : device().counts.executions);
+  stream->put({std::move(work), {}});
 }
 void expect_on_device(const void* memory, size_t bytes) {
   if (!holds(device().blocks, memory, bytes))
@@ -278,18 +293,18 @@ cudaError_t enqueue_kernel(dim3 grid, dim3 block, cudaStream_t stream, std::func
   if (!known(stream)) return cudaErrorInvalidResourceHandle;
   if (threads == 0 || threads > 1024 || grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.y > 65535 || grid.z > 65535)
     return cudaErrorInvalidConfiguration;
-  ++device().counts.launches;
+  ++(stream->recorded ? device().counts.recorded : device().counts.launches);
   device().counts.threads += static_cast<int64_t>(size_t{grid.x} * grid.y * grid.z * threads);
-  stream->queue.push_back({[grid, block, body = std::move(body)] {
-                             indices.blocks = grid;
-                             for (unsigned z = 0; z < grid.z; ++z)
-                               for (unsigned y = 0; y < grid.y; ++y)
-                                 for (unsigned x = 0; x < grid.x; ++x) {
-                                   indices.block = {x, y, z};
-                                   run_block(body, block, device().order);
-                                 }
-                           },
-                           {}});
+  stream->put({[grid, block, body = std::move(body)] {
+                 indices.blocks = grid;
+                 for (unsigned z = 0; z < grid.z; ++z)
+                   for (unsigned y = 0; y < grid.y; ++y)
+                     for (unsigned x = 0; x < grid.x; ++x) {
+                       indices.block = {x, y, z};
+                       run_block(body, block, device().order);
+                     }
+               },
+               {}});
   return cudaSuccess;
 }
 
@@ -381,13 +396,63 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   const Lock lock(device().mutex);
   if (call_fails()) return fails(cudaErrorUnknown);
   if (!known(stream)) return fails(cudaErrorInvalidResourceHandle);
+  if (stream->recorded) {
+    stream->spoiled = true;
+    return fails(cudaErrorStreamCaptureUnsupported);
+  }
   ++device().counts.synchronisations;
   return finish([=] { return stream->queue.empty(); });
 }
 cudaError_t cudaDeviceSynchronize() {
   const Lock lock(device().mutex);
+  for (const auto& [stream, owned] : device().streams)
+    if (stream->recorded) {
+      stream->spoiled = true;
+      return fails(cudaErrorStreamCaptureUnsupported);
+    }
   ++device().counts.synchronisations;
   return finish(all_idle);
+}
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  const Lock lock(device().mutex);
+  if (call_fails()) return fails(cudaErrorUnknown);
+  if (!known(stream) || stream->recorded) return fails(cudaErrorInvalidResourceHandle);
+  stream->recorded = true;
+  stream->spoiled = false;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  const Lock lock(device().mutex);
+  *graph = nullptr;
+  if (!known(stream) || !stream->recorded) return fails(cudaErrorInvalidResourceHandle);
+  stream->recorded = false;
+  std::vector<CUstream_st::Work> work = std::move(stream->recording);
+  stream->recording.clear();
+  if (call_fails() || stream->spoiled) return fails(cudaErrorStreamCaptureInvalidated);
+  *graph = new CUgraph_st{std::move(work)};
+  return cudaSuccess;
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long) {
+  const Lock lock(device().mutex);
+  if (call_fails()) return fails(cudaErrorUnknown);
+  *executable = new CUgraphExec_st{graph->work};
+  return cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
+  const Lock lock(device().mutex);
+  if (call_fails()) return fails(cudaErrorUnknown);
+  if (!known(stream)) return fails(cudaErrorInvalidResourceHandle);
+  ++device().counts.replays;
+  for (const CUstream_st::Work& work : executable->work) stream->put(work);
+  return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
+  delete executable;
+  return cudaSuccess;
 }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   const Lock lock(device().mutex);
@@ -405,7 +470,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   if (call_fails()) return fails(cudaErrorUnknown);
   if (!known(stream)) return fails(cudaErrorInvalidResourceHandle);
   const uint64_t number = ++event->progress->recorded;
-  stream->queue.push_back({[progress = event->progress, number] { progress->reached = number; }, {}});
+  stream->put({[progress = event->progress, number] { progress->reached = number; }, {}});
   return cudaSuccess;
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
@@ -423,7 +488,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
   if (device().stream_waits++ == device().left_out_wait) return cudaSuccess;
   const auto progress = event->progress;
   const uint64_t number = progress->recorded;
-  stream->queue.push_back({{}, [=] { return progress->reached >= number; }});
+  stream->put({{}, [=] { return progress->reached >= number; }});
   return cudaSuccess;
 }
 cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
@@ -431,7 +496,7 @@ cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stre
   if (call_fails()) return fails(cudaErrorUnknown);
   if (!known(stream)) return fails(cudaErrorInvalidResourceHandle);
   if (!holds(device().blocks, to, bytes)) return fails(cudaErrorInvalidValue);
-  stream->queue.push_back({[=] { std::memset(to, value, bytes); }, {}});
+  stream->put({[=] { std::memset(to, value, bytes); }, {}});
   return cudaSuccess;
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
@@ -447,18 +512,23 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
   Counts& counts = device().counts;
   (to_device ? from_device ? counts.bytes_on_device : counts.bytes_to_device : counts.bytes_to_host) +=
       static_cast<int64_t>(bytes);
+  if (stream->recorded && ((to_device && !from_device && !holds(device().pinned, from, bytes)) ||
+                           (!to_device && !holds(device().pinned, to, bytes)))) {  // pageable memory
+    stream->spoiled = true;
+    return fails(cudaErrorStreamCaptureUnsupported);
+  }
   const bool left_out = counts.copies++ == device().left_out_copy;
   const bool to_pinned = holds(device().pinned, to, bytes);
   if (!to_device && to_pinned) std::memset(to, 0xff, bytes);  // until it has come
   if (left_out) return cudaSuccess;
   if (to_device && !from_device && !holds(device().pinned, from, bytes)) {  // staged before the call returns
     ++counts.pageable_copies;
-    stream->queue.push_back(
+    stream->put(
         {[=, staged = std::string(static_cast<const char*>(from), bytes)] { copy_bytes(to, staged.data(), bytes); },
          {}});
     return cudaSuccess;
   }
-  stream->queue.push_back({[=] { copy_bytes(to, from, bytes); }, {}});
+  stream->put({[=] { copy_bytes(to, from, bytes); }, {}});
   if (to_device || to_pinned) return cudaSuccess;
   ++counts.pageable_copies;  // to pageable memory: returns when it is there
   ++counts.synchronisations;
@@ -483,6 +553,10 @@ const char* cudaGetErrorString(cudaError_t status) {
       return "invalid configuration argument";
     case cudaErrorInvalidResourceHandle:
       return "invalid resource handle";
+    case cudaErrorStreamCaptureUnsupported:
+      return "operation not permitted when stream is capturing";
+    case cudaErrorStreamCaptureInvalidated:
+      return "operation failed due to a previous error during capture";
     case cudaErrorLaunchFailure:
       return "unspecified launch failure";
     default:

@@ -21,6 +21,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+const std::string kEager = "cuda_graph=false";
 const std::string kMax = "model.pool.default.type=max", kSoft = "model.pool.default.type=soft",
                   kDynoPool = "model.pool.default.type=dynopool";
 
@@ -207,10 +208,10 @@ TEST(CudaStep, ASteadyStepWaitsForNothingButTheBatchBeforeTheLast) {
     int64_t event_waits, launches, copies;
   };
   // Copies: of the batch; with learned sizes their tables, one a slot in both directions.
-  const Case cases[] = {
-      {"max", {kMax}, 1, 150, 2}, {"soft", {kSoft}, 1, 150, 2}, {"dynopool", {kDynoPool}, 2, 170, 16}};
-  for (const Case& c : cases) {
+  Case cases[] = {{"max", {kMax}, 1, 150, 2}, {"soft", {kSoft}, 1, 150, 2}, {"dynopool", {kDynoPool}, 2, 170, 16}};
+  for (Case& c : cases) {
     SCOPED_TRACE(c.name);
+    c.sets.push_back(kEager);
     Trainer trainer(c.sets);
     std::vector<StepLosses> losses;
     for (int i = 0; i < 6; ++i) losses.push_back(trainer.step());
@@ -230,10 +231,123 @@ TEST(CudaStep, ASteadyStepWaitsForNothingButTheBatchBeforeTheLast) {
   }
 }
 
+// What differs from step to step: the images, the rate, clipping, the masks of dropout and stochastic depth, the last
+// batch of an epoch.
+TEST(CudaStep, AReplayedStepGivesTheSameBits) {
+  const std::vector<std::string> efficientnet{"model.name=efficientnet_b0", "model.pool={}", "model.width=0.25"};
+  struct Case {
+    const char* name;
+    std::vector<std::string> sets;
+    bool replayed;
+  };
+  Case cases[] = {{"max", {kMax}, true},
+                  {"soft, bf16", {kSoft, "train.dtype=bf16"}, true},
+                  {"efficientnet", efficientnet, true},
+                  {"dynopool", {kDynoPool}, false},
+                  {"stochastic", {"model.pool.default.type=stochastic"}, false}};
+  for (Case& c : cases) {
+    SCOPED_TRACE(c.name);
+    std::vector<double> values[2];
+    for (const bool replays : {false, true}) {
+      std::vector<std::string> sets = c.sets;
+      if (!replays) sets.push_back(kEager);
+      Trainer trainer(sets);
+      simulated::set_seed(replays ? 3 : 1);
+      simulated::reset_counts();
+      values[replays] = trainer.run(9);
+      EXPECT_EQ(simulated::counts().replays, replays && c.replayed ? 2 * 7 : 0);
+    }
+    EXPECT_TRUE(same(values[0], values[1]));
+  }
+}
+
+TEST_F(CudaRun, AReplayedRunGivesTheSameBits) {
+  // A last batch of 4 images, evaluations and a checkpoint between the steps, and a resumed run that records anew.
+  const std::vector<std::string> sets{kMax, "data.train_images=44", "train.epochs=6"};
+  std::vector<std::string> eager = sets;
+  eager.push_back(kEager);
+  train("eager", eager);
+  simulated::reset_counts();
+  train("replayed", sets);
+  EXPECT_EQ(simulated::counts().replays, 2 * (36 - 4));
+  expect_same("eager", "replayed");
+  train("parts", sets, false, 17);
+  train("parts", sets, true);
+  const SafetensorsFile x = read_safetensors(folder_ / "eager" / "last.safetensors"),
+                        y = read_safetensors(folder_ / "parts" / "last.safetensors");
+  for (const auto& [name, tensor] : x.tensors) EXPECT_EQ(tensor.values(), y.tensors.at(name).values()) << name;
+}
+
+TEST(CudaStep, AReplayedStepCostsTheHostLittle) {
+  for (const std::vector<std::string>& sets :
+       {std::vector<std::string>{kMax}, {"model.name=efficientnet_b0", "model.pool={}", "model.width=0.25"}}) {
+    Trainer trainer(sets);
+    const auto reserved = [] { return Allocator::of(kCuda).stats().reserved_bytes; };
+    trainer.step();
+    trainer.step();
+    const size_t before = reserved();
+    for (int i = 0; i < 4; ++i) trainer.step();
+    EXPECT_LE(reserved(), before + (size_t{32} << 20))
+        << "a step's memory is held twice";  // a segment of the allocator
+    simulated::reset_counts();
+    trainer.step();
+    const simulated::Counts& counts = simulated::counts();
+    fmt::print("{} launches, {} executions of libraries, {} replays, {} copies\n", counts.launches, counts.executions,
+               counts.replays, counts.copies);
+    EXPECT_EQ(counts.replays, 2);
+    EXPECT_EQ(counts.recorded, 0);
+    EXPECT_LE(counts.launches + counts.executions, 20);
+    EXPECT_EQ(counts.allocations + counts.frees + counts.synchronisations + counts.pageable_copies, 0);
+    EXPECT_LE(counts.event_waits, 1);
+  }
+}
+
+// The step that is recorded runs as it is when it cannot be.
+TEST(CudaStep, WhatCannotBeRecordedRunsAsItIs) {
+  std::vector<double> expected;
+  int64_t calls = 0;
+  {
+    Trainer trainer({kMax});
+    expected = trainer.run(4);
+    trainer.restart();
+  }
+  {
+    Trainer trainer({kMax});
+    trainer.step();
+    trainer.step();
+    simulated::drain();
+    simulated::reset_counts();
+    trainer.step();
+    calls = simulated::counts().calls;
+    EXPECT_GT(simulated::counts().recorded, 100);
+  }
+  int64_t thrown = 0, swallowed = 0;
+  for (int64_t n = 1; n <= calls; n += 7) {
+    Trainer trainer({kMax});
+    trainer.step();
+    trainer.step();
+    simulated::drain();
+    simulated::fail_call(n);
+    try {
+      trainer.step();
+      ++swallowed;  // recording failed: the log says so
+    } catch (const Failure&) {
+      ++thrown;  // of the step itself
+    }
+    simulated::fail_call(0);
+    ASSERT_TRUE(same(trainer.run(4), expected)) << "call " << n;
+  }
+  fmt::print("{} calls of a recorded step: {} failures were thrown, {} let the step run as it is\n", calls, thrown,
+             swallowed);
+  EXPECT_GT(thrown, 0);
+  EXPECT_GT(swallowed, 10);
+}
+
 // The time in which a step is put into the streams, of a device whose calls return at once: that of a GPU must hide it.
 TEST(CudaStep, TheHostIsFasterThanAGpu) {
-  for (const auto& [name, set] : {std::pair("max", kMax), std::pair("dynopool", kDynoPool)}) {
-    Trainer trainer({set, "optim.shape.lr=0"});
+  for (const auto& [name, set, more] : {std::tuple("max", kMax, kEager), std::tuple("max, replayed", kMax, kMax),
+                                        std::tuple("dynopool", kDynoPool, kDynoPool)}) {
+    Trainer trainer({set, more, "optim.shape.lr=0"});
     for (int i = 0; i < 6; ++i) trainer.step();
     std::vector<double> seconds;
     for (int i = 0; i < 9; ++i) {
@@ -304,7 +418,7 @@ void expect_caught(simulated::Act act, int64_t n, const std::function<std::vecto
 }
 
 TEST(CudaStep, LeftOutWaitsCopiesAndBarriersShow) {
-  Trainer trainer({kMax});  // learned sizes would have the host wait for each update
+  Trainer trainer({kMax, kEager});  // learned sizes would have the host wait for each update
   const auto run = [&] { return trainer.run(4); };
   const std::vector<double> expected = run();
   simulated::reset_counts();

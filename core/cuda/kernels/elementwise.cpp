@@ -171,7 +171,8 @@ struct Mask {
   const T* x;
   T* y;
   Map map;
-  uint64_t seed, stream;
+  uint64_t seed, stream, step;
+  const int64_t* counter;  // null: the step is `step`
   double p;
 
   TP_HD void operator()(uint32_t i) const {
@@ -180,7 +181,8 @@ struct Mask {
       number = map.image(i);
     else if (!map.last)
       number = (map.image(i) * map.positions + i % map.positions) * map.channels + map.channel(i);
-    const auto words = random_words(seed, stream, number / 4);
+    const uint64_t now = counter ? static_cast<uint64_t>(*counter) : step;
+    const auto words = random_words(seed, stream ^ now, number / 4);
     const bool kept = static_cast<double>(uniform24(words[number % 4])) >= p;
     y[i] = rounded<T>(static_cast<double>(value_of(x[i])) * (kept ? 1 / (1 - p) : 0));
   }
@@ -189,9 +191,9 @@ struct Mask {
 template <bool kOfImages>
 bool mask(const Tensor& x, const MaskDraw& draw, const Tensor& y) {
   dispatch_floating(x.dtype(), "dropout", [&]<class T>(T) {
-    launch_each(x.numel(),
-                Mask<T, kOfImages>{x.data<T>(), y.mutable_data<T>(), Map(x), draw.seed,
-                                   (kOfImages ? kStochasticDepthStream : kDropoutStream) ^ draw.step, draw.p});
+    launch_each(x.numel(), Mask<T, kOfImages>{x.data<T>(), y.mutable_data<T>(), Map(x), draw.seed,
+                                              kOfImages ? kStochasticDepthStream : kDropoutStream, draw.step,
+                                              draw.counter ? draw.counter.data<int64_t>() : nullptr, draw.p});
   });
   return true;
 }
