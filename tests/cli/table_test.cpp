@@ -107,6 +107,37 @@ TEST_F(TableCommand, ColumnsOfTheCall) {
   EXPECT_NE(text.find("\n| pool |  GMACs | top-1 last, % |\n"), std::string::npos) << text;
 }
 
+// What tools/keep_runs leaves of a run is enough for a table.
+TEST_F(TableCommand, RunsOfSeveralMachinesBecomeOneTable) {
+  write("mine.json", kOwnTable);
+  const auto keep = [&](const std::string& from) {
+    return shell(TIDEPOOL_SOURCE_DIR "/tools/keep_runs " + from + " " + file("all").string());
+  };
+  nlohmann::json apart;
+  for (const char* row : {"max", "blurred"}) {
+    const std::string out = std::string("of-") + row;
+    apart[row] = done(call("mine.json", {"--only", row, "--out", out, "--json"}, {})).json()["rows"][0];
+    const Ended kept = keep(out);
+    ASSERT_EQ(kept.status, 0) << kept.out;
+  }
+  for (const auto& entry : fs::recursive_directory_iterator(file("all")))
+    if (entry.is_regular_file()) EXPECT_EQ(text_of(entry.path()).find(file("").string()), std::string::npos) << entry;
+  const nlohmann::json rows = done(call("mine.json", {"--out", "all", "--json"}, {})).json()["rows"];
+  ASSERT_EQ(rows.size(), 3u);
+  size_t trained = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(file("all")))
+    trained += entry.path().filename() == "last.safetensors";
+  EXPECT_EQ(trained, 1u);
+  for (const nlohmann::json& row : rows) {
+    EXPECT_EQ(row["seeds"], 1) << row;
+    const std::string name = row["labels"]["pool"];
+    if (apart.contains(name)) EXPECT_EQ(row["top1_last"], apart[name]["top1_last"]) << name;
+  }
+  EXPECT_EQ(keep("nowhere").status, 2);
+  fs::create_directories(file("empty"));
+  EXPECT_EQ(keep("empty").status, 2);
+}
+
 TEST_F(TableCommand, ADryRunRunsNothing) {
   const std::set<std::string> before = files();
   const nlohmann::json report =
