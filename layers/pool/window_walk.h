@@ -434,7 +434,7 @@ TP_HD TP_INLINE void walk(const WindowGeometry& g, const Number* numbers, const 
     int64_t from = lane, to = end;
     if constexpr (kForm == Form::any) {
       const int64_t low = (aw.p + aw.s - 1) / aw.s, reach = aw.n + aw.p - int64_t{aw.d} * (aw.k - 1);
-      const int64_t high = reach <= 0 ? 0 : (reach + aw.s - 1) / aw.s;
+      const int64_t high = reach <= 0 ? 0 : quotient(reach + aw.s - 1, aw.s);
       from = low < lane ? lane : low < end ? low : end;
       to = high < from ? from : high < end ? high : end;
     }
