@@ -29,7 +29,7 @@ struct TensorBatch {
   Tensor images;                      ///< (n, C, H, W), channels-last, normalised, of LoaderOptions::dtype
   Tensor labels;                      ///< i32: (n); in data sets of label maps (n, H, W), kIgnoredLabel: none
   int64_t n = 0;                      ///< images: fewer than asked for at the end, or where damaged ones are left out
-  double share = 1;                   ///< of the whole batch: below 1 where a rank has a part of it
+  double share = 1;                   ///< of the whole batch, damaged images counted: below 1 where a rank has a part
   std::vector<int64_t> indices = {};  ///< (n): the number of each image in its data set
 };
 

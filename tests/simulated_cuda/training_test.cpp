@@ -1,7 +1,6 @@
 // Training on the simulated device: beside the CPU, twice, resumed, under failing calls and with parts left out, and
 // what a steady step costs.
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -12,6 +11,7 @@
 
 #include "core/allocator.h"
 #include "core/safetensors.h"
+#include "tests/scratch_folder.h"
 #include "tests/simulated_cuda/control.h"
 #include "train/run.h"
 #include "train/step.h"
@@ -36,16 +36,8 @@ Config config(std::vector<std::string> sets) {
                           "test", sets);
 }
 
-class CudaRun : public testing::Test {
+class CudaRun : public ScratchFolder {
  protected:
-  void SetUp() override {
-    folder_ = fs::temp_directory_path() / fmt::format("tidepool-cuda-{}-{}", getpid(),
-                                                      testing::UnitTest::GetInstance()->current_test_info()->name());
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   RunResult train(const char* name, std::vector<std::string> sets, bool resume = false, int64_t stop_after = -1) {
     int64_t steps = 0;
     RunOptions o;
@@ -72,7 +64,6 @@ class CudaRun : public testing::Test {
           << name;
     EXPECT_EQ(losses(a), losses(b));
   }
-  fs::path folder_;
 };
 
 // Both sum in other orders, and the compilers contract multiply-adds differently: over ten steps the losses part by

@@ -1,13 +1,12 @@
 // Figures: ticks, text, the SVG of a drawing, and what is drawn of runs.
 #include <gtest/gtest.h>
 
-#include <unistd.h>
-
 #include <cmath>
 #include <fstream>
 
 #include "core/error.h"
 #include "data/png.h"
+#include "tests/scratch_folder.h"
 #include "train/figures/chart.h"
 #include "train/figures/curves.h"
 #include "train/figures/learned_shapes.h"
@@ -79,16 +78,8 @@ TEST(Raster, DrawsWhereTheDrawingSays) {
 }
 
 // Runs as a training run leaves them, in a folder of their own.
-class FigureRuns : public testing::Test {
+class FigureRuns : public ScratchFolder {
  protected:
-  void SetUp() override {
-    folder_ = fs::temp_directory_path() / fmt::format("tidepool-figures-{}-{}", getpid(),
-                                                      testing::UnitTest::GetInstance()->current_test_info()->name());
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   void write(const fs::path& file, const std::string& text) const {
     fs::create_directories((folder_ / file).parent_path());
     std::ofstream(folder_ / file, std::ios::binary) << text;
@@ -132,7 +123,6 @@ class FigureRuns : public testing::Test {
     return "";
   }
   static bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-  fs::path folder_;
 };
 
 const std::string kDyno = R"({"default": {"type": "dynopool"}})";

@@ -1,16 +1,17 @@
 // Ranks that share every batch: parts of it, sums of gradients, and whole runs, as threads of this process.
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <barrier>
 #include <cstring>
 #include <exception>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <thread>
 
 #include "core/safetensors.h"
+#include "tests/scratch_folder.h"
 #include "train/run.h"
 #include "train/run_directory.h"
 #include "train/step.h"
@@ -236,15 +237,8 @@ TEST(Ranks, AGradientThatSharesItsMemoryIsCopiedFirst) {
   });
 }
 
-class RankRuns : public testing::Test {
+class RankRuns : public ScratchFolder {
  protected:
-  void SetUp() override {
-    folder_ = fs::temp_directory_path() / fmt::format("tidepool-ranks-{}-{}", getpid(),
-                                                      testing::UnitTest::GetInstance()->current_test_info()->name());
-    fs::remove_all(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   // What the ranks of a run return; `stop`: asked of each.
   std::vector<RunResult> train(const char* name, const Config& c, bool resume = false,
                                const std::function<bool(int64_t rank)>& stop = {}) {
@@ -263,7 +257,6 @@ class RankRuns : public testing::Test {
   SafetensorsFile last(const char* name, int64_t rank) const {
     return read_safetensors(checkpoint_in(out(name, rank)));
   }
-  fs::path folder_;
 };
 
 // All but the running statistics of batch norms, which are a rank's own.

@@ -3,8 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <unistd.h>
-
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -12,6 +10,7 @@
 #include "core/allocator.h"
 #include "core/safetensors.h"
 #include "data/normalisation.h"
+#include "tests/scratch_folder.h"
 #include "train/run_directory.h"
 #include "train/step.h"
 
@@ -20,16 +19,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class RunTest : public testing::Test {
+class RunTest : public ScratchFolder {
  protected:
-  void SetUp() override {
-    folder_ = fs::temp_directory_path() / fmt::format("tidepool-run-{}-{}", getpid(),
-                                                      testing::UnitTest::GetInstance()->current_test_info()->name());
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   Config config(std::vector<std::string> sets = {}) const {
     const std::string base = R"({
       "name": "test",
@@ -53,7 +44,6 @@ class RunTest : public testing::Test {
     for (std::string line; std::getline(in, line);) lines.push_back(Json::parse(line));
     return lines;
   }
-  fs::path folder_;
 };
 
 void expect_same_tensors(const fs::path& a, const fs::path& b) {

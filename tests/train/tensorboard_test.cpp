@@ -3,8 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <unistd.h>
-
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -12,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "data/png.h"
+#include "tests/scratch_folder.h"
 #include "train/run.h"
 
 namespace tidepool {
@@ -113,16 +112,8 @@ Events events_of(const fs::path& path) {
   return events;
 }
 
-class TensorBoard : public testing::Test {
+class TensorBoard : public ScratchFolder {
  protected:
-  void SetUp() override {
-    folder_ = fs::temp_directory_path() / fmt::format("tidepool-events-{}-{}", getpid(),
-                                                      testing::UnitTest::GetInstance()->current_test_info()->name());
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   // A small run with a validation part; three steps an epoch.
   RunResult train(bool resume = false, std::vector<std::string> sets = {}) const {
     const std::string text = R"({
@@ -152,7 +143,6 @@ class TensorBoard : public testing::Test {
     for (std::string line; std::getline(in, line);) lines.push_back(Json::parse(line));
     return lines;
   }
-  fs::path folder_;
 };
 
 TEST(Crc32c, IsCastagnolis) {
