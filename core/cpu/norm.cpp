@@ -109,10 +109,9 @@ void reduce(const Map& m, double* sums, const Kernel& kernel) {
 // Calls kernel.apply for every element of rows [begin, end) of a channels-last map, in the order of memory.
 template <class A, class Kernel>
 TP_INLINE void map_rows(int64_t begin, int64_t end, int64_t channels, const Kernel& kernel) {
-  for (int64_t row = begin; row < end; ++row)
-    each_vector<A>(0, channels, [&]<class V>(int64_t c) {
-      kernel.apply(kernel.template constants<V, false>(c), row * channels + c);
-    });
+  each_in_order<A>(
+      begin, end, channels, [&]<class V>(int64_t c) { return kernel.template constants<V, false>(c); },
+      [&](const auto& k, int64_t row, int64_t c) { kernel.apply(k, row * channels + c); });
 }
 
 // Calls kernel.apply for every element.

@@ -2,6 +2,7 @@
 #pragma once
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 #include <utility>
 
 #include "core/backend/norm.h"
@@ -38,6 +39,31 @@ TP_INLINE void each_block(int64_t count, Body&& body) {
   if constexpr (B > 2)
     if (c + 2 * kLanes<V> <= count) body.template operator()<V, 2>(std::exchange(c, c + 2 * kLanes<V>));
   each_vector<A>(c, count, [&]<class W>(int64_t at) { body.template operator()<W, 1>(at); });
+}
+
+/// Calls body(k, row, c) for every vector of rows [begin, end), in the order of memory; k = constants.operator()<V>(c).
+/// Where a row is one, two or four vectors, its constants stay in registers.
+template <class A, class Constants, class Body>
+TP_INLINE void each_in_order(int64_t begin, int64_t end, int64_t channels, const Constants& constants,
+                             const Body& body) {
+  using V = typename tidepool::detail::WideOf<A>::type;
+  const auto kept = [&]<int B>(std::integral_constant<int, B>) {
+    decltype(constants.template operator()<V>(0)) k[B];
+    for (int b = 0; b < B; ++b) k[b] = constants.template operator()<V>(b * kLanes<V>);
+    for (int64_t row = begin; row < end; ++row)
+      for (int b = 0; b < B; ++b) body(k[b], row, b * kLanes<V>);
+  };
+  switch (channels) {
+    case kLanes<V>:
+      return kept(std::integral_constant<int, 1>{});
+    case 2 * kLanes<V>:
+      return kept(std::integral_constant<int, 2>{});
+    case 4 * kLanes<V>:
+      return kept(std::integral_constant<int, 4>{});
+    default:
+      for (int64_t row = begin; row < end; ++row)
+        each_vector<A>(0, channels, [&]<class W>(int64_t c) { body(constants.template operator()<W>(c), row, c); });
+  }
 }
 
 /// Calls f with the activation's formula.

@@ -16,6 +16,15 @@ struct Constants {
       : mean(load<V>(rows + c)), scale(load<V>(rows + channels + c)), shift(load<V>(rows + 2 * channels + c)) {}
 };
 
+template <class V>
+struct GradientConstants : Constants<V> {
+  V slope, offset;
+
+  GradientConstants() = default;
+  GradientConstants(const float* rows, const float* line, int64_t channels, int64_t c)
+      : Constants<V>(rows, channels, c), slope(load<V>(line + c)), offset(load<V>(line + channels + c)) {}
+};
+
 // Calls body.operator()<V, B>(c) for runs of channels.
 template <class Body>
 TP_INLINE void each_run(int64_t channels, const Body& body) {
@@ -35,12 +44,12 @@ TP_INLINE double lane_of(const V& v, int l) {
 template <class T, class O>
 void apply_rows(Rows<const T> x, int64_t rows, int64_t channels, const float* constants, Act act, Rows<O> y) {
   with_activation(act, [&]<class F>(F) {
-    for (int64_t r = 0; r < rows; ++r)
-      each_vector<float>(0, channels, [&]<class V>(int64_t c) {
-        const Constants<V> k(constants, channels, c);
-        const V centred = load<V>(x.first + r * x.step + c) - k.mean;
-        store(y.first + r * y.step + c, F::template apply<V>(normed<V>(centred, k.scale, k.shift)));
-      });
+    each_in_order<float>(
+        0, rows, channels, [&]<class V>(int64_t c) { return Constants<V>(constants, channels, c); },
+        [&]<class V>(const Constants<V>& k, int64_t r, int64_t c) {
+          const V centred = load<V>(x.first + r * x.step + c) - k.mean;
+          store(y.first + r * y.step + c, F::template apply<V>(normed<V>(centred, k.scale, k.shift)));
+        });
   });
 }
 template void apply_rows(Rows<const float>, int64_t, int64_t, const float*, Act, Rows<float>);
@@ -51,15 +60,14 @@ template <class T>
 void gradient_rows(Rows<const T> x, Rows<const T> dz, int64_t rows, int64_t channels, const float* constants,
                    const float* line, Act act, Rows<float> dx) {
   with_activation(act, [&]<class F>(F) {
-    for (int64_t r = 0; r < rows; ++r)
-      each_vector<float>(0, channels, [&]<class V>(int64_t c) {
-        const Constants<V> k(constants, channels, c);
-        const V centred = load<V>(x.first + r * x.step + c) - k.mean;
-        const V g =
-            F::template gradient<T, V>(load<V>(dz.first + r * dz.step + c), normed<V>(centred, k.scale, k.shift));
-        store(dx.first + r * dx.step + c,
-              gradient<V>(g, centred, k.scale, load<V>(line + c), load<V>(line + channels + c)));
-      });
+    each_in_order<float>(
+        0, rows, channels, [&]<class V>(int64_t c) { return GradientConstants<V>(constants, line, channels, c); },
+        [&]<class V>(const GradientConstants<V>& k, int64_t r, int64_t c) {
+          const V centred = load<V>(x.first + r * x.step + c) - k.mean;
+          const V g =
+              F::template gradient<T, V>(load<V>(dz.first + r * dz.step + c), normed<V>(centred, k.scale, k.shift));
+          store(dx.first + r * dx.step + c, gradient<V>(g, centred, k.scale, k.slope, k.offset));
+        });
   });
 }
 template void gradient_rows(Rows<const float>, Rows<const float>, int64_t, int64_t, const float*, const float*, Act,
