@@ -77,7 +77,7 @@ function(tidepool_add_simulated_cuda)
   endif()
   add_library(tidepool_simulated_cuda OBJECT
     tests/simulated_cuda/block.cpp tests/simulated_cuda/convolution.cpp tests/simulated_cuda/cublaslt.cpp
-    tests/simulated_cuda/libraries.cpp tests/simulated_cuda/runtime.cpp)
+    tests/simulated_cuda/libraries.cpp tests/simulated_cuda/runtime.cpp tests/simulated_cuda/traffic.cpp)
   if(TIDEPOOL_CUDNN_VERSION)
     target_sources(tidepool_simulated_cuda PRIVATE
       tests/simulated_cuda/cudnn.cpp tests/simulated_cuda/cudnn_check.cpp)
@@ -94,6 +94,9 @@ function(tidepool_add_simulated_cuda)
     target_compile_definitions(${target} PRIVATE TP_SIMULATED_CUDA)
     target_compile_options(${target} PRIVATE
       -include ${CMAKE_SOURCE_DIR}/tests/simulated_cuda/device_side.h $<$<CONFIG:Release>:-O1>)
+    if(NOT TIDEPOOL_SANITIZE)
+      target_compile_options(${target} PRIVATE -fsanitize=thread)  # tests/simulated_cuda/traffic.h
+    endif()
   endforeach()
   # What only vectors use, a pass for a device does not; and a member that an operator leaves alone is copied with the
   # others, which -O1 does not see through.

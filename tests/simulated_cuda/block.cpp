@@ -13,6 +13,10 @@
 #include <vector>
 
 #include "tests/simulated_cuda/device_side.h"
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
 
 // A switch of stacks in 14 instructions (System V ABI, x86-64); ucontext's makes two system calls.
 asm(R"(
@@ -44,6 +48,27 @@ Indices indices;
 namespace {
 
 constexpr size_t kStack = size_t{256} << 10;
+
+// The address sanitizer is told which stack it is on.
+struct Stack {
+  const void* begin = nullptr;
+  size_t bytes = 0;
+};
+#if defined(__SANITIZE_ADDRESS__)
+void leave(void** frames, const Stack& to) {
+  __sanitizer_start_switch_fiber(frames, to.begin, to.bytes);
+}
+void arrive(void* frames, Stack* from) {
+  __sanitizer_finish_switch_fiber(frames, from ? &from->begin : nullptr, from ? &from->bytes : nullptr);
+}
+void forget_frames(const Stack& stack) {
+  __asan_unpoison_memory_region(stack.begin, stack.bytes);
+}
+#else
+void leave(void** /*frames*/, const Stack& /*to*/) {}
+void arrive(void* /*frames*/, Stack* /*from*/) {}
+void forget_frames(const Stack& /*stack*/) {}
+#endif
 
 enum class State : uint8_t { ready, at_barrier, at_shuffle, done };
 struct Thread {
@@ -116,7 +141,10 @@ class Runner {
     t.state = state;
     const size_t self = current_;
     const Indices here = indices;
+    void* frames = nullptr;
+    leave(&frames, home_stack_);
     tidepool_simulated_switch(&t.stack, home_);
+    arrive(frames, &home_stack_);
     indices = here;
     current_ = self;
   }
@@ -131,10 +159,18 @@ class Runner {
       *--top = reinterpret_cast<void*>(&Runner::begin);
       for (int r = 0; r < 6; ++r) *--top = nullptr;
       threads_[i].stack = top;
+      forget_frames(stack_of(threads_[i].fiber));
     }
+    void* frames = nullptr;
+    leave(&frames, stack_of(threads_[i].fiber));
     tidepool_simulated_switch(&home_, threads_[i].stack);
+    arrive(frames, nullptr);
   }
-  static void begin() { instance().work(); }
+  Stack stack_of(size_t fiber) const { return {fibers_[fiber].get(), kStack}; }
+  static void begin() {
+    arrive(nullptr, &instance().home_stack_);
+    instance().work();
+  }
   void work() {
     const size_t fiber = threads_[current_].fiber;
     while (true) {
@@ -153,6 +189,7 @@ class Runner {
       runnable_.pop_back();
     }
     idle_.push_back(fiber);
+    leave(nullptr, home_stack_);  // for ever
     void* never = nullptr;
     tidepool_simulated_switch(&never, home_);
   }
@@ -224,6 +261,7 @@ class Runner {
   std::exception_ptr failure_;
   size_t current_ = 0;
   void* home_ = nullptr;
+  Stack home_stack_;
 };
 
 }  // namespace

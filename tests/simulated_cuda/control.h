@@ -21,7 +21,8 @@ struct Counts {
   int64_t event_waits = 0;             ///< of the host
   int64_t copies = 0, pageable_copies = 0;
   int64_t bytes_to_device = 0, bytes_to_host = 0, bytes_on_device = 0;
-  double seconds = 0;  ///< that the host spent being the device
+  int64_t bytes_read = 0, bytes_written = 0;  ///< by kernels, once each a kernel, while count_traffic(true)
+  double seconds = 0;                         ///< that the host spent being the device
   int64_t suspicious =
       0;  ///< words within structs that kernels were given that look like pointers to the host's memory
 };
@@ -34,6 +35,9 @@ void set_seed(uint32_t seed);
 void set_memory(size_t bytes);
 /// Runs what is in the streams.
 void drain();
+
+/// Whether bytes_read and bytes_written are counted from now on; false: not in this build (a sanitizer's).
+bool count_traffic(bool on);
 
 /// The n-th call from now that may fail does (1: the next); 0: none does.
 void fail_call(int64_t n);

@@ -24,6 +24,7 @@
 #include "tests/simulated_cuda/control.h"
 #include "tests/simulated_cuda/device_side.h"
 #include "tests/simulated_cuda/library.h"
+#include "tests/simulated_cuda/traffic.h"
 
 namespace simulated {
 namespace {
@@ -223,6 +224,11 @@ void set_seed(uint32_t seed) {
 void set_memory(size_t bytes) {
   device().memory = bytes == 0 ? kMemory : bytes;
 }
+bool count_traffic(bool on) {
+  const Lock lock(device().mutex);
+  run_until(all_idle);
+  return make_space() && watch_traffic(on ? device().space : nullptr, kSpace);
+}
 void drain() {
   const Lock lock(device().mutex);
   run_until(all_idle);
@@ -303,6 +309,9 @@ cudaError_t enqueue_kernel(dim3 grid, dim3 block, cudaStream_t stream, std::func
                        indices.block = {x, y, z};
                        run_block(body, block, device().order);
                      }
+                 const Traffic traffic = take_traffic();
+                 device().counts.bytes_read += traffic.read;
+                 device().counts.bytes_written += traffic.written;
                },
                {}});
   return cudaSuccess;

@@ -174,6 +174,7 @@ class Trainer {
     return values;
   }
   Stepper& stepper() { return stepper_; }
+  const Network& network() const { return *network_; }
 
  private:
   Config config_;
@@ -220,6 +221,44 @@ TEST(CudaStep, ASteadyStepWaitsForNothingButTheBatchBeforeTheLast) {
     EXPECT_LE(counts.launches + counts.executions, c.launches);
     EXPECT_LE(counts.copies, c.copies);
   }
+}
+
+// What kernels of a step must move where every one reads its inputs and writes its results once: a norm with its
+// activation 8 times its map (moments: 1; values: 2; sums of the gradient: 2; gradient: 3), a pooling operator its map
+// 3 times and its result twice (values; gradient, which reads the map again), the optimizer 8 times the parameters
+// (norm of the gradient: 1; update with momentum: 5; moving average: 2). cuDNN's convolutions move 6 maps more.
+int64_t least_bytes(const Network& network, int64_t images) {
+  int64_t values = 8 * network.trace().parameters(), before = 0;
+  for (const TracedLayer& layer : network.trace().layers) {
+    const int64_t map = images * layer.output.dims().product();
+    if (layer.kind == "batch_norm") values += 8 * map;
+    if (layer.kind == "max" || layer.kind == "soft") values += 3 * before + 2 * map;
+    if (layer.kind == "global_avg") values += 2 * before;
+    before = map;
+  }
+  return values * 4;
+}
+
+TEST(CudaStep, KernelsMoveLittleMoreThanTheyMust) {
+  if (!simulated::count_traffic(true)) GTEST_SKIP() << "a sanitizer's build does not count bytes";
+  for (const std::string& pool : {kMax, kSoft}) {
+    SCOPED_TRACE(pool);
+    constexpr int64_t kImages = 16;
+    Trainer trainer({pool, "model.width=0.125", kEager}, kImages);
+    for (int i = 0; i < 2; ++i) trainer.step();
+    simulated::drain();
+    simulated::reset_counts();
+    trainer.step();
+    simulated::drain();
+    const simulated::Counts counts = simulated::counts();
+    const int64_t moved = counts.bytes_read + counts.bytes_written, least = least_bytes(trainer.network(), kImages);
+    fmt::print("{}: {:.2f} MB read, {:.2f} MB written: {:.3f} of the least, {:.2f} MB\n", pool,
+               static_cast<double>(counts.bytes_read) / 1e6, static_cast<double>(counts.bytes_written) / 1e6,
+               static_cast<double>(moved) / static_cast<double>(least), static_cast<double>(least) / 1e6);
+    EXPECT_GE(moved, least * 95 / 100);
+    EXPECT_LE(moved, least * 115 / 100);
+  }
+  simulated::count_traffic(false);
 }
 
 // What differs from step to step: the images, the rate, clipping, the masks of dropout and stochastic depth, the last
