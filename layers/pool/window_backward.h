@@ -118,11 +118,14 @@ struct OverlapBackward {
         V v = splat<V>(0);
         LongSum<V> sum;
         if constexpr (Op::kKeeps == Keeps::input) v = load<V>(x + in + channel);
+        TP_ROLLED
         for (int64_t od = d0; od <= d1; ++od) {
           int64_t ed, eh, ew;
           if (!ad.holds(od, d, ed)) continue;
+          TP_ROLLED
           for (int64_t oh = h0; oh <= h1; ++oh) {
             if (!ah.holds(oh, h, eh)) continue;
+            TP_ROLLED
             for (int64_t ow = w0; ow <= w1; ++ow) {
               if (!aw.holds(ow, w, ew)) continue;
               const int64_t out = (((outer * ad.m + od) * ah.m + oh) * aw.m + ow) * inner + channel;
