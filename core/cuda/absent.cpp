@@ -30,6 +30,9 @@ size_t free_bytes() noexcept {
 void copy(void*, Device, const void*, Device, size_t) {
   throw_absent();
 }
+void in_order_of(void*, const std::function<void()>&) {
+  throw_absent();
+}
 LibraryVersions library_versions() {
   return {};
 }

@@ -120,4 +120,22 @@ void copy(void* to, Device to_device, const void* from, Device from_device, size
     Staging::instance().download(static_cast<std::byte*>(to), static_cast<const std::byte*>(from), bytes);
 }
 
+void in_order_of(void* stream, const std::function<void()>& work) {
+  const auto theirs = static_cast<cudaStream_t>(stream);
+  Event before, after;
+  before.record(theirs);
+  before.hold(compute_stream());
+  const auto leave = [&] {
+    after.record(compute_stream());
+    after.hold(theirs);
+  };
+  try {
+    work();
+  } catch (...) {
+    leave();
+    throw;
+  }
+  leave();
+}
+
 }  // namespace tidepool::cuda

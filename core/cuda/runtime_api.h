@@ -2,6 +2,7 @@
 // All but the counts throw Failure when a call fails.
 #pragma once
 #include <cstddef>
+#include <functional>
 
 #include "core/device.h"
 
@@ -19,5 +20,7 @@ size_t free_bytes() noexcept;
 /// In the compute stream's order. A copy from the host may return before it is made, and the host's bytes may change
 /// then; one to the host waits for the stream.
 void copy(void* to, Device to_device, const void* from, Device from_device, size_t bytes);
+/// core/backend/outside_stream.h
+void in_order_of(void* stream, const std::function<void()>& work);
 
 }  // namespace tidepool::cuda

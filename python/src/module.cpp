@@ -8,10 +8,12 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <unordered_map>
 
 #include "core/allocator.h"
+#include "core/backend/outside_stream.h"
 #include "core/key_schema.h"
 #include "core/version.h"
 #include "layers/pool/outside.h"
@@ -126,6 +128,17 @@ nb::object write(const Tensor& tensor, nb::handle like) {
   return torch.api ? to_torch(export_tensor(tensor)) : cast_array<nb::pytorch>(tensor);
 }
 
+/// Runs `work` without Python's lock; on a GPU in the order of torch's current stream (where torch does not say which
+/// that is: of CUDA's default one).
+template <class Work>
+void run(const Tensor& x, const Work& work) {
+  void* stream = nullptr;
+  const bool asks = x.device() == kCuda && torch.api && torch.api->current_stream;
+  if (asks && torch.api->current_stream(dlpack::kCudaDevice, 0, &stream) != 0) throw nb::python_error();
+  const nb::gil_scoped_release free;
+  in_order_of(x.device(), stream, std::cref(work));
+}
+
 // -- a recorded forward as an opaque array: it lives as long as whoever saved that array
 
 /// A forward, with the arguments whose memory its tape refers to.
@@ -233,9 +246,10 @@ class Operator {
     {
       const Argument input = read_map(x);
       const std::vector<Argument> others = read_all(tensors, input.tensor());
-      const nb::gil_scoped_release free;
-      const Tape::Scope none(nullptr);
-      y = own(op_->forward(input.tensor(), tensors_of(others), {.training = training, .seed = seed}));
+      run(input.tensor(), [&] {
+        const Tape::Scope none(nullptr);
+        y = own(op_->forward(input.tensor(), tensors_of(others), {.training = training, .seed = seed}));
+      });
     }
     return write(y, x);
   }
@@ -249,10 +263,11 @@ class Operator {
     {
       Argument input = read_map(x);
       std::vector<Argument> others = read_all(tensors, input.tensor());
-      const nb::gil_scoped_release free;
-      kept = std::make_shared<Kept>(op_, input.tensor(), tensors_of(others),
-                                    PoolMode{.training = training, .seed = seed}, needs);
-      y = own(kept->recorded.take_output());
+      run(input.tensor(), [&] {
+        kept = std::make_shared<Kept>(op_, input.tensor(), tensors_of(others),
+                                      PoolMode{.training = training, .seed = seed}, needs);
+        y = own(kept->recorded.take_output());
+      });
       keeps_x = input.is_kept_elsewhere();
       if (keeps_x) kept->arguments.push_back(std::move(input));
       for (Argument& a : others)
@@ -268,10 +283,11 @@ class Operator {
     {
       const Argument input = read_map(x), gradient = read(dy, label("dy"));
       const std::vector<Argument> others = read_all(tensors, input.tensor());
-      const nb::gil_scoped_release free;
-      Recorded recorded(op_, input.tensor(), tensors_of(others), {.training = training, .seed = seed}, needs);
-      recorded.take_output();
-      all = recorded.backward(gradient.tensor(), /*keep=*/false);
+      run(input.tensor(), [&] {
+        Recorded recorded(op_, input.tensor(), tensors_of(others), {.training = training, .seed = seed}, needs);
+        recorded.take_output();
+        all = recorded.backward(gradient.tensor(), /*keep=*/false);
+      });
     }
     return write_all(all, x);
   }
@@ -279,7 +295,7 @@ class Operator {
   /// Brings parameters back into their range, where they are.
   void project(nb::list tensors, const Shape& x) const {
     const std::vector<Argument> parameters = read_all(tensors);
-    op_->project(tensors_of(parameters), Dims(x));
+    if (!parameters.empty()) run(parameters[0].tensor(), [&] { op_->project(tensors_of(parameters), Dims(x)); });
   }
 
   /// What the operator does to the lengths of a map, straight through their rounding: ([(length, {axis of x: slope},
@@ -359,8 +375,7 @@ nb::list backward(nb::handle state, nb::handle dy, bool keep) {
   {
     const Argument handle = read(state, "state"), gradient = read(dy, "dy");
     const std::shared_ptr<Kept> kept = States::all().find(handle.tensor().raw());
-    const nb::gil_scoped_release free;
-    all = kept->recorded.backward(gradient.tensor(), keep);
+    run(gradient.tensor(), [&] { all = kept->recorded.backward(gradient.tensor(), keep); });
   }
   nb::list list;
   for (const Tensor& t : all) list.append(write(t, dy));

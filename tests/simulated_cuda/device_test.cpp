@@ -1,10 +1,15 @@
 // The simulated device itself, and the runtime's side of the backend on it: memory, copies, streams, errors.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "core/allocator.h"
+#include "core/backend/outside_stream.h"
 #include "core/cuda/runtime_api.h"
 #include "core/cuda/stream.h"
+#include "core/error.h"
 #include "core/tensor.h"
+#include "layers/add.h"
 #include "tests/simulated_cuda/control.h"
 
 namespace tidepool {
@@ -44,6 +49,55 @@ TEST(SimulatedCuda, TheHostDiesOfReadingDeviceMemory) {
   void* const block = cuda::allocate(4096);
   cuda::release(block);
   EXPECT_DEATH({ *static_cast<volatile float*>(block) = 1; }, "freed, or never allocated");
+}
+
+// Another library writes a tensor on a stream of its own, ours doubles it, that library reads what came and writes over
+// both; nobody waits in between. Without either of the two waits some order of the streams goes wrong.
+TEST(SimulatedCuda, WorkStandsInTheOrderOfAnotherLibrarysStream) {
+  constexpr int64_t kCount = 1024;
+  constexpr size_t kBytes = kCount * sizeof(float);
+  cudaStream_t theirs = nullptr;
+  ASSERT_EQ(cudaStreamCreateWithFlags(&theirs, cudaStreamNonBlocking), cudaSuccess);
+  const cuda::Pinned from(kBytes), next(kBytes), to(kBytes);
+  const Tensor x = Tensor::empty({kCount}, {.device = kCuda});
+  const auto pass = [&](float value, bool throws) {
+    std::fill_n(reinterpret_cast<float*>(from.data()), kCount, value);
+    std::fill_n(reinterpret_cast<float*>(next.data()), kCount, -1.0f);
+    EXPECT_EQ(cudaMemcpyAsync(x.mutable_raw(), from.data(), kBytes, cudaMemcpyHostToDevice, theirs), cudaSuccess);
+    Tensor y;
+    const auto work = [&] {
+      y = add_maps(x, x);
+      if (throws) throw Error("work");
+    };
+    if (throws)
+      EXPECT_THROW(in_order_of(kCuda, theirs, work), Error);
+    else
+      in_order_of(kCuda, theirs, work);
+    EXPECT_EQ(cudaMemcpyAsync(to.data(), y.raw(), kBytes, cudaMemcpyDeviceToHost, theirs), cudaSuccess);
+    EXPECT_EQ(cudaMemcpyAsync(x.mutable_raw(), next.data(), kBytes, cudaMemcpyHostToDevice, theirs), cudaSuccess);
+    simulated::drain();
+    const auto* const got = reinterpret_cast<const float*>(to.data());
+    return std::all_of(got, got + kCount, [&](float v) { return v == 2 * value; });
+  };
+  int wrong[2] = {};
+  for (uint32_t seed = 0; seed < 40; ++seed) {
+    simulated::set_seed(seed);
+    EXPECT_TRUE(pass(static_cast<float>(seed + 1), false));
+    EXPECT_TRUE(pass(static_cast<float>(seed + 1) / 2, true));
+    for (const int wait : {0, 1}) {
+      simulated::reset_counts();
+      simulated::leave_out(simulated::Act::stream_wait, wait);
+      wrong[wait] += pass(static_cast<float>(seed) + 0.25f, false) ? 0 : 1;
+      simulated::leave_out(simulated::Act::stream_wait, -1);
+    }
+  }
+  EXPECT_GT(wrong[0], 0);
+  EXPECT_GT(wrong[1], 0);
+  cudaStreamDestroy(theirs);
+
+  bool done = false;
+  in_order_of(kCpu, nullptr, [&] { done = true; });
+  EXPECT_TRUE(done);
 }
 
 TEST(SimulatedCuda, StreamsAreLateAndEventsOrderThem) {
