@@ -252,18 +252,14 @@ TP_HD TP_INLINE V sigmoid_lanes(V x) {
   if constexpr (std::is_same_v<Lane<V>, double>) {
     return splat<V>(1) / (splat<V>(1) + exp_lanes(-x));
   } else {
-    // exp(-x) = 2^k 2^f, a cheap one: 2^f, |f| <= 1/2, to 9.2e-8 by a minimax polynomial.
-    const V c = max_number(min_number(x, splat<V>(87.0f)), splat<V>(-88.0f));
-    const V shifted = c * -1.44269504088896341f + detail::kMagic;
-    const V n = shifted - detail::kMagic;
-    const V f = (c * -1.44269502162933349609375f - n) - c * 1.92596299e-8f;
-    V e = f * 1.3264727313e-3f + 9.6715129912e-3f;
-    e = e * f + 5.5507335812e-2f;
-    e = e * f + 2.4022242427e-1f;
-    e = e * f + 6.9314700365e-1f;
-    e = e * f + 1.0f;
+    // exp(-x) = 2^k exp(r), a cheap one: |r| <= log(2) / 2, exp(r) to 9.2e-8 by a minimax polynomial.
     Ints<V> k, bits;
-    memcpy(&k, &shifted, sizeof k);
+    const V r = detail::reduce_exp(-max_number(min_number(x, splat<V>(87.0f)), splat<V>(-88.0f)), k);
+    V e = r * 8.2903147878e-3f + 4.1897930820e-2f;
+    e = e * r + 1.6667635708e-1f;
+    e = e * r + 4.9999150242e-1f;
+    e = e * r + 9.9999974477e-1f;
+    e = e * r + 1.0f;
     memcpy(&bits, &e, sizeof bits);
     bits = bits + (k << 23);  // what kMagic has above the low bits is shifted out
     memcpy(&e, &bits, sizeof e);

@@ -93,7 +93,6 @@ TEST(SimulatedCuda, WorkStandsInTheOrderOfAnotherLibrarysStream) {
   }
   EXPECT_GT(wrong[0], 0);
   EXPECT_GT(wrong[1], 0);
-  cudaStreamDestroy(theirs);
 
   bool done = false;
   in_order_of(kCpu, nullptr, [&] { done = true; });
