@@ -96,7 +96,7 @@ StepLosses waited_step(Stepper& stepper, const TensorBatch& batch, int64_t step)
 std::vector<std::string> progress_notes(const RunProgress& progress) {
   std::vector<std::string> notes{
       fmt::format("epoch {}/{}", std::min(progress.epoch + 1, progress.epochs), progress.epochs)};
-  if (progress.step > 0) notes.push_back(fmt::format("loss {:.3f}", progress.loss));
+  if (progress.loss) notes.push_back(fmt::format("loss {:.3f}", *progress.loss));
   if (progress.metric) notes.push_back(progress.metric->text());
   if (progress.images_per_second > 0) notes.push_back(fmt::format("{:.0f} images/s", progress.images_per_second));
   return notes;

@@ -273,7 +273,7 @@ class Run {
     if (steps_to_log_.empty() || steps_to_log_.back().losses.pending) return;
     for (StepToLog& one : steps_to_log_) {
       last_loss_ = one.losses.total;
-      epoch_.add(last_loss_, one.images, one.seconds);
+      epoch_.add(one.losses.total, one.images, one.seconds);
       one.line["loss"] = one.losses.total;
       one.line["task_loss"] = one.losses.task;
       one.line["gmacs_loss"] = one.losses.penalty;
@@ -589,7 +589,7 @@ class Run {
   };
   std::vector<StepToLog> steps_to_log_;
   std::vector<std::pair<std::string, Tensor>> waiting_gradients_;  // of shape parameters
-  double last_loss_ = 0;
+  std::optional<double> last_loss_;
   Upload upload_{device_};
 
   int64_t step_ = 0, images_ = 0, evaluated_step_ = 0;

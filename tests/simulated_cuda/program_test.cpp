@@ -50,6 +50,22 @@ TEST_F(CudaProgram, KilledAndResumedEndsWithTheSameBits) {
   expect_same_run("whole", "parts");
 }
 
+TEST_F(CudaProgram, TrainsTheRowsOfATable) {
+  const nlohmann::json rows =
+      done({"table", "1", "--scale", "smoke", "--only", "plain-vgg16-human,plain-vgg16-dynopool", "--set",
+            "train.device=cuda", "--set", "train.max_steps=8", "--out", "table", "--json"})
+          .json()["rows"];
+  ASSERT_EQ(rows.size(), 2u);
+  for (const nlohmann::json& row : rows) EXPECT_EQ(row["seeds"], 1) << row;
+}
+
+TEST_F(CudaProgram, TheBarSaysNoLossThatNobodyHasRead) {
+  const Outcome run = run_on_terminal(120, {"train", "run.json", "--out", "a", "--device", "cuda"});
+  EXPECT_EQ(run.status, 0) << run.out;
+  EXPECT_NE(run.out.find("images/s"), std::string::npos) << run.out;
+  EXPECT_EQ(run.out.find("loss 0.000"), std::string::npos) << run.out;
+}
+
 TEST_F(CudaProgram, PoolsPictures) {
   done({"data", "preview", "shapes", "--images", "2", "--output", "s.png"});
   const auto results = [&](const char* device) {
