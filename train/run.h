@@ -18,7 +18,7 @@ namespace tidepool {
 struct RunProgress {
   int64_t step = 0, steps = 0;  ///< done, in all
   int64_t epoch = 0, epochs = 0;
-  double images_per_second = 0;  ///< of the last steps; 0 before the first
+  double images_per_second = 0;       ///< of the last steps; 0 before the first
   std::optional<double> loss = {};    ///< of the last step whose loss has been read (on a GPU: every log_every steps)
   std::optional<MetricValue> metric;  ///< the task's primary one, of the last evaluation
 };

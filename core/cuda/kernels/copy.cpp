@@ -36,7 +36,8 @@ struct Walk {
   bool dense() const { return rank == 0 || (rank == 1 && from[0] == 1 && to[0] == 1); }
   TP_HD void offsets(uint32_t i, int64_t& at_from, int64_t& at_to) const {
     at_from = at_to = 0;
-    TP_UNROLL  // with axes known to the compiler the strides stay in the kernel's arguments
+    // Unrolled, axes are known to the compiler, and the strides stay in the kernel's arguments.
+    TP_UNROLL
     for (int axis = kRank - 1; axis >= 0; --axis) {
       if (axis >= rank) continue;
       const uint32_t next = i / length[axis], here = i - next * length[axis];
