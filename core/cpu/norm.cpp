@@ -106,21 +106,17 @@ void reduce(const Map& m, double* sums, const Kernel& kernel) {
   });
 }
 
-// Calls kernel.apply for every element of rows [begin, end) of a channels-last map, in the order of memory.
-template <class A, class Kernel>
-TP_INLINE void map_rows(int64_t begin, int64_t end, int64_t channels, const Kernel& kernel) {
-  each_in_order<A>(
-      begin, end, channels, [&]<class V>(int64_t c) { return kernel.template constants<V, false>(c); },
-      [&](const auto& k, int64_t row, int64_t c) { kernel.apply(k, row * channels + c); });
-}
-
 // Calls kernel.apply for every element.
 template <class A, class Kernel>
 void map_over(const Map& m, const Kernel& kernel) {
   const int64_t channels = m.channels, positions = m.positions;
   if (m.channels_last) {
     const int64_t grain = std::max<int64_t>(1, 32768 / std::max<int64_t>(1, channels));
-    parallel_chunks(m.rows(), grain, [&](int64_t begin, int64_t end) { map_rows<A>(begin, end, channels, kernel); });
+    parallel_chunks(m.rows(), grain, [&](int64_t begin, int64_t end) {
+      each_in_order<A>(
+          begin, end, channels, [&]<class V>(int64_t c) { return kernel.template constants<V, false>(c); },
+          [&](const auto& k, int64_t row, int64_t c) { kernel.apply(k, row * channels + c); });
+    });
     return;
   }
   parallel_chunks(m.images * channels, std::max<int64_t>(1, 32768 / positions), [&](int64_t begin, int64_t end) {

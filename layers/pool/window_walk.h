@@ -9,14 +9,6 @@
 #include "layers/pool/geometry.h"
 #include "layers/pool/number.h"
 
-// A loop over the elements of a window of any size stays one on a GPU: unrolled, its addresses take twice the
-// registers, and half the threads find room.
-#if defined(__CUDACC__)
-#define TP_ROLLED _Pragma("unroll 1")
-#else
-#define TP_ROLLED
-#endif
-
 namespace tidepool::window {
 
 inline constexpr uint64_t kDraws = uint64_t{0x706F6F6C} << 32;  ///< "pool", the high half of the stream of draws
