@@ -18,7 +18,9 @@ Json with_names(const Json& rows, const Dataset& data) {
     Json& to = named.emplace_back(Json::object());
     for (const auto& [key, value] : row.items()) {
       to[key] = value;
-      if (key == "class") to["name"] = data.class_name(value.get<int32_t>());
+      if (key != "class") continue;
+      const auto label = value.get<int32_t>();  // a network may have more classes than its data
+      to["name"] = label < data.classes() ? data.class_name(label) : "";
     }
   }
   return named;

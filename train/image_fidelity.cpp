@@ -22,17 +22,25 @@ Fidelity image_fidelity(const Json& pool, const DataConfig& data, const std::fil
   constexpr int64_t kBatch = 256;
   Fidelity sum;
   for (int64_t begin = 0; begin < dataset->size(); begin += kBatch) {
-    const int64_t n = std::min(kBatch, dataset->size() - begin);
-    const Tensor x = Tensor::empty({n, shape.channels, shape.height, shape.width});
+    const int64_t end = std::min(begin + kBatch, dataset->size());
+    Tensor x = Tensor::empty({end - begin, shape.channels, shape.height, shape.width});
     float* const values = x.mutable_data<float>();
-    for (int64_t i = 0; i < n; ++i) {
-      dataset->read(begin + i, sample);
+    int64_t n = 0;
+    for (int64_t index = begin; index < end; ++index) {
+      try {
+        dataset->read(index, sample);
+      } catch (const SkippedImage&) {
+        continue;
+      }
       transform.image(sample, std::nullopt, image.data(), scratch);
       for (int64_t p = 0; p < places; ++p)
         for (int64_t c = 0; c < shape.channels; ++c)
-          values[(i * shape.channels + c) * places + p] = image[static_cast<size_t>(p * shape.channels + c)];
+          values[(n * shape.channels + c) * places + p] = image[static_cast<size_t>(p * shape.channels + c)];
+      ++n;
     }
-    const Tensor y = op->forward(x, start_values(*op, x.shape(), DType::f32, 0), {}).contiguous(MemoryFormat::plain);
+    if (n == 0) continue;
+    x = x.slice(0, 0, n);
+    const Tensor y = op->forward(x, initial_values(*op, x.shape(), DType::f32, 0), {}).contiguous(MemoryFormat::plain);
     const int64_t height = y.size(2), width = y.size(3);
     std::vector<Fidelity> planes(static_cast<size_t>(n * shape.channels));
     parallel_chunks(n * shape.channels, 16, [&](int64_t first, int64_t last) {

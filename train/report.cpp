@@ -1,6 +1,7 @@
 #include "train/report.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -81,8 +82,7 @@ std::string scale_text(const TablePlan& plan, const Report& report, std::span<co
   if (!learning.empty())
     text +=
         fmt::format("; shape parameters: {}", each(learning, [](const Config& c) {
-                      const GroupSettings* first = c.optim.groups.empty() ? nullptr : &c.optim.groups.front();
-                      const GroupSettings& g = first ? *first : *c.optim.shape;
+                      const GroupSettings& g = *shape_group(c);
                       const ShapeSettings& s = *c.optim.shape;
                       std::string one = fmt::format("learning rate {:g}, frozen until epoch {}", g.lr, g.first_epoch);
                       if (g.last_epoch) one += fmt::format(" and from epoch {} on", *g.last_epoch);
@@ -152,6 +152,13 @@ std::string title_text(const std::string& title, const std::string& scale) {
   const size_t colon = title.find(": ");
   if (colon == std::string::npos) return fmt::format("{} ({})", title, scale);
   return fmt::format("{} ({}){}", title.substr(0, colon), scale, title.substr(colon));
+}
+
+// "tab:table1-quick", of characters that a \\label may have: a table's file can have any name.
+std::string label_text(std::string stem, const std::string& scale) {
+  for (char& c : stem)
+    if (!std::isalnum(static_cast<unsigned char>(c)) && c != '.' && c != '_' && c != ':') c = '-';
+  return fmt::format("tab:{}-{}", stem, scale);
 }
 
 // What a row is compared with: the labels in which its baseline differs, or the baseline's name.
@@ -291,10 +298,9 @@ std::string interval_reason(const ReportRow& row) {
 
 Report make_report(const TablePlan& plan, const std::vector<RunOutcome>& outcomes, const ReportFacts& facts) {
   Report report{.title = title_text(plan.table.title, plan.scale.name),
-                .label = fmt::format("tab:{}-{}", plan.table.stem(), plan.scale.name),
+                .label = label_text(plan.table.stem(), plan.scale.name),
                 .caption = {},
                 .scale = plan.scale.name,
-                .data_set = plan.runs.front().config.data.name,
                 .metric = plan.metric(),
                 .rows = {},
                 .labels = {},
@@ -309,7 +315,7 @@ Report make_report(const TablePlan& plan, const std::vector<RunOutcome>& outcome
   std::string missing_rows;
   int64_t missing = 0, asked = 0;
   for (size_t i = 0; i < plan.rows.size(); ++i) {
-    ReportRow row{.row = plan.rows[i], .wanted = plan.options.seeds};
+    ReportRow row{.row = plan.rows[i], .data_set = plan.runs[i].config.data.name, .wanted = plan.options.seeds};
     bool selected = false;
     int64_t missing_before = missing;
     const Config* config = nullptr;

@@ -32,6 +32,7 @@ struct OperatorCost {
 
 struct ReportRow {
   Row row;
+  std::string data_set;                         ///< "cifar100": Row::data is the label of its variant
   int64_t wanted = 0;                           ///< seeds asked for; `last` says how many there are
   std::optional<Summary> last = {}, best = {};  ///< of the report's metric, 0 to 1
   std::optional<Summary> gmacs = {}, parameters = {}, step_ms = {}, peak_bytes = {};
@@ -51,7 +52,7 @@ struct Report {
   std::string title;                                         ///< "Table 1 (quick): ..."
   std::string label;                                         ///< of LaTeX: "tab:table1-quick"
   std::vector<std::pair<std::string, std::string>> caption;  ///< what, plain text
-  std::string scale, data_set;
+  std::string scale;
   Metric metric;  ///< the primary one of the rows' task
   std::vector<ReportRow> rows;
   std::vector<std::string> labels;   ///< columns of the rows' labels

@@ -82,7 +82,7 @@ std::string report_csv(const Report& report) {
     const bool interval = interval_reason(row).empty();
     std::vector<std::string> cells{
         report.scale,
-        report.data_set,
+        row.data_set,
         row.row.name,
         row.row.data,
         row.row.model,
@@ -138,6 +138,7 @@ Json report_json(const Report& report) {
     for (const auto& [column, label] : row.row.labels) labels[column] = label;
     rows.push_back({{"name", row.row.name},
                     {"labels", labels},
+                    {"data_set", row.data_set},
                     {"data", row.row.data},
                     {"model", row.row.model},
                     {"pool", row.row.pool},
@@ -169,13 +170,8 @@ Json report_json(const Report& report) {
   }
   Json caption = Json::object();
   for (const auto& [what, help] : report.caption) caption[what] = help;
-  return {{"title", report.title},
-          {"scale", report.scale},
-          {"data_set", report.data_set},
-          {"metric", metric},
-          {"complete", report.incomplete.empty()},
-          {"rows", rows},
-          {"caption", caption}};
+  return {{"title", report.title}, {"scale", report.scale}, {"metric", metric}, {"complete", report.incomplete.empty()},
+          {"rows", rows},          {"caption", caption}};
 }
 
 }  // namespace tidepool

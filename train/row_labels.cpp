@@ -6,6 +6,8 @@
 #include "core/error.h"
 #include "core/key_values.h"
 #include "layers/pool/prepared.h"
+#include "train/optimizer.h"
+#include "train/setup.h"
 
 namespace tidepool {
 namespace {
@@ -67,13 +69,30 @@ bool has_shape_parameters(const Json& pool) {
   });
 }
 
-// A rate of 0 fixes the shapes.
-bool learns_shape(const Config& config) {
-  const OptimConfig& optim = config.optim;
-  return (optim.shape->lr > 0 || !optim.groups.empty()) && has_shape_parameters(config.model.pool);
-}
-
 }  // namespace
+
+const GroupSettings* shape_group(const Config& config) {
+  const OptimConfig& optim = config.optim;
+  if (!has_shape_parameters(config.model.pool)) return nullptr;
+  if (optim.groups.empty()) return &*optim.shape;
+  const GroupSettings* found = nullptr;
+  try {  // the parameters' names, which only the network has
+    Config here = config;
+    here.train.device = "cpu";
+    if (!here.model.classes)
+      here.model.classes = std::max(2, dataset_format(here.data.name, dataset_options(here.data)).classes);
+    for (const Parameter& p : make_run_network(here)->parameters()) {
+      if (p.kind != ParameterKind::shape) continue;
+      const auto group = std::find_if(optim.groups.begin(), optim.groups.end(),
+                                      [&](const ParamGroupConfig& g) { return glob_match(g.match, p.name); });
+      const GroupSettings* own = &*optim.shape;
+      if (group != optim.groups.end()) own = &*group;
+      if (!found || own->lr > found->lr) found = own;
+    }
+  } catch (const Error&) {  // building the network says what is wrong
+  }
+  return found;
+}
 
 std::string pool_text(const Json& pool) {
   if (pool.empty()) return "as published";
@@ -107,7 +126,8 @@ void label_row(Row& row, const Config& config, const Config& planned) {
   if (row.data.empty()) row.data = data_label(planned.data.variant);
   if (row.model.empty()) row.model = planned.model.name;
   if (row.pool.empty()) row.pool = pool_text(planned.model.pool);
-  row.learns_shape = learns_shape(config);
+  const GroupSettings* shapes = shape_group(config);
+  row.learns_shape = shapes && shapes->lr > 0;  // a rate of 0 fixes the shapes
   row.lambda = config.loss.gmacs_lambda;
 
   std::vector<std::string> changed;

@@ -15,6 +15,10 @@ std::string pool_text(const Json& pool);
 /// model.pool with all defaults, so that two that are written otherwise compare equal.
 Json canonical_pool(Json pool);
 
+/// The settings by which a config's shape parameters learn: those of optim.groups or optim.shape, the fastest where
+/// there are several; null where no slot learns a size, or the network cannot be built.
+const GroupSettings* shape_group(const Config& config);
+
 /// Completes the labels of a row from the config that runs. `planned` is the same without --set: what the labels that
 /// the file states stand for.
 void label_row(Row& row, const Config& config, const Config& planned);

@@ -130,6 +130,7 @@ class Run {
       spdlog::info("{}: no checkpoint yet: the run starts from the beginning", directory_.folder().string());
     expect_ranks_together();
     if (options_.begin) options_.begin();
+    if (step_ < total_steps_) directory_.remove_result();  // of a run that --set train.max_steps made longer
     directory_.write_json("config.json", config_.resolved);
     write_provenance();
     log_.open(step_, resumed, config_, data_);
@@ -340,7 +341,7 @@ class Run {
     } catch (const Error& error) {
       throw Failure("step {}: evaluation: {}", step_, error.what());
     }
-    if (options_.stop && options_.stop()) return std::nullopt;
+    if (asked_to_stop(true)) return std::nullopt;
     // The weights are finite and the network's answers are not: in training the next step would have said so.
     if (!std::isfinite(e.loss) && step_ >= total_steps_)
       throw Failure("step {}: the loss on the {} images is {}", step_, name, e.loss);

@@ -80,6 +80,10 @@ std::optional<Json> RunDirectory::result() const {
   return read_json(folder_ / "result.json");
 }
 
+void RunDirectory::remove_result() {
+  fs::remove(folder_ / "result.json");
+}
+
 void RunDirectory::write_json(const char* name, const Json& json) {
   write_file_atomically(folder_ / name, json.dump(2) + "\n");
 }

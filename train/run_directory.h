@@ -35,6 +35,8 @@ class RunDirectory {
   /// provenance.json of the run that the folder holds, if it holds one.
   std::optional<Json> provenance() const;
   std::optional<Json> result() const;
+  /// What result.json says is not so any more.
+  void remove_result();
   void write_json(const char* name, const Json& json);
 
   static constexpr int64_t kFromTheStart = -1;

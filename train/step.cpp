@@ -203,7 +203,7 @@ Evaluation evaluate(Network& network, const Task& task, Loader& loader, Predicti
     const TensorBatch there = uploaded(upload, batch);
     const Tensor output = network.forward(there.images, {.training = false});
     evaluator->add(output, there.labels);
-    if (predictions) predictions->add(output, there.labels);
+    if (predictions) predictions->add(output, there.labels, there.indices);
   }
   if (predictions) predictions->finish();
   return evaluator->result();

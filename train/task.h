@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -47,11 +48,12 @@ class Evaluator {
   virtual Evaluation result() const = 0;
 };
 
-/// Writes the predictions of one evaluation, whose batches come in the data set's order.
+/// Writes the predictions of one evaluation.
 class Predictions {
  public:
   virtual ~Predictions() = default;
-  virtual void add(const Tensor& output, const Tensor& labels) = 0;
+  /// The network's output for a batch of the images `indices` of the data set, with the batch's labels.
+  virtual void add(const Tensor& output, const Tensor& labels, std::span<const int64_t> indices) = 0;
   /// To be called once, last: what is one file appears here.
   virtual void finish() {}
 };

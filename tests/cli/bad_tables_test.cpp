@@ -48,6 +48,8 @@ TEST_F(BadTables, Keys) {
   expect_refused({"table", "untitled.json"}, {"untitled.json: needs a key 'title'"});
   expect_bad(rows + R"(, "published": [{"value": "72", "what": "x", "source": "y"}])",
              {"published.0.value: expected a number, got \"72\""});
+  expect_bad(rows + R"(, "published": [{"rows": "bb", "value": 72, "what": "x", "source": "y"}])",
+             {"mine.json:", "published.0.rows: 'bb' matches no row"});
 }
 
 TEST_F(BadTables, Columns) {

@@ -180,6 +180,40 @@ TEST_F(Pictures, ADamagedPictureIsLeftOutByKey) {
   EXPECT_NE(outcome.err.find("left out (1 so far)"), std::string::npos) << outcome.err;
 }
 
+TEST_F(Pictures, PredictionsKeepTheirNumbersBehindADamagedPicture) {
+  write("voc/ImageSets/Segmentation/val.txt", "c\nb\n");
+  done({"train", "voc.json", "--out", "a", "--set", "train.max_steps=0", "--set", "data.damaged=skip"});
+  const std::string png = text_of(file("voc/JPEGImages/c.jpg"));
+  write("voc/JPEGImages/c.jpg", png.substr(0, png.size() / 2));
+  EXPECT_EQ(done({"eval", "a", "--output", "maps", "--json"}).json()["images"], 1);
+  EXPECT_FALSE(fs::exists(file("maps/000000.png")));
+  EXPECT_TRUE(fs::exists(file("maps/000001.png")));
+}
+
+// Rows on two folders train on their own; the validation part is a tenth of what each holds.
+TEST_F(Pictures, RowsOfATableHaveTheirOwnFolders) {
+  for (const char* of : {"train/cat", "train/dog", "val/cat", "val/dog"})
+    for (int i = 0; i < 6; ++i) picture("rgb8.png", fmt::format("more/{}/{}.png", of, i));
+  write("two.json", R"({
+    "title": "Two folders", "base": "folder.json", "baseline": {"*": "a"}, "columns": ["top1_last", "forward_ms", "psnr"],
+    "rows": {"a": {"model.pool": {"default": {"type": "max"}}},
+             "b": {"data.root": "more", "model.pool": {"default": {"type": "max"}}}},
+    "scales": {"full": {"settings": {"train.batch": 2}}}
+  })");
+  const nlohmann::json report = done({"table", "two.json", "--scale", "full", "--seeds", "1", "--set",
+                                      "train.max_steps=1", "--out", "t", "--json"})
+                                    .json();
+  EXPECT_EQ(report["rows"][1]["data_set"], "folder");
+  EXPECT_TRUE(report["rows"][1]["forward_ms"].is_number());
+  const auto data_of = [&](const char* run) {
+    return nlohmann::json::parse(text_of(file(fmt::format("t/runs/{}-seed1/config.json", run))))["data"];
+  };
+  EXPECT_EQ(data_of("a")["root"], file("images").string());
+  EXPECT_EQ(data_of("b")["root"], file("more").string());
+  EXPECT_EQ(data_of("a")["val_images"], 0);
+  EXPECT_EQ(data_of("b")["val_images"], 1);
+}
+
 TEST_F(Pictures, VocFoldersThatDoNotFit) {
   const std::string list = "voc/ImageSets/Segmentation/train.txt";
   refuse("voc.json", {"data.root=none"}, {"none"});

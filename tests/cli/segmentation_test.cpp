@@ -47,6 +47,10 @@ TEST_F(SegmentationCommand, TrainsEvaluatesAndResumes) {
     EXPECT_EQ(png[25], 3) << "indices into a palette";
   }
   const std::string text = done({"eval", "a"}).out;
+  done({"train", "run.json", "--out", "more", "--set", "train.max_steps=0", "--set", "model.classes=8"});
+  const nlohmann::json classes = done({"eval", "more", "--json"}).json()["classes"];
+  ASSERT_EQ(classes.size(), 8u);
+  EXPECT_EQ(classes[7]["name"], "") << "a class that the data do not have";
   for (const char* word : {"disc", "background", "iou", "mean IoU ", "pixel accuracy ", "loss "})
     EXPECT_NE(text.find(word), std::string::npos) << text;
 

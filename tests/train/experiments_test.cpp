@@ -280,7 +280,7 @@ TEST_F(ExperimentsTest, ThePoolingTableIsTheRegistrys) {
     std::string text;
     for (const bool training : {false, true})
       for (const double v :
-           op->forward(x, start_values(*op, x.shape(), DType::f32, 1), {.training = training, .seed = 3}).values())
+           op->forward(x, initial_values(*op, x.shape(), DType::f32, 1), {.training = training, .seed = 3}).values())
         text += fmt::format("{:.6g} ", v);
     if (row.learns_shape || has(row.name, "learned")) text += row.name;  // it starts as another, and leaves it
     const auto [other, fresh] = outputs.emplace(text, row.name);
@@ -341,6 +341,21 @@ TEST_F(ExperimentsTest, WrongRequests) {
   o = options();
   o.sets = {"optim.learnrate=1"};
   EXPECT_TRUE(has(error_of([&] { plan_of("1", o); }), "optim.learnrate"));
+}
+
+TEST_F(ExperimentsTest, TheValidationPartIsATenthOfWhatTheFilesHold) {
+  const TableFile table =
+      load_table_text(R"({"title": "t", "base": "voc_hrnet_w48.json", "rows": {"a": {}, "b": {"data.val_images": 7}}})",
+                      "mine.json", {});
+  PlanOptions o = options();
+  o.scale = "full";
+  EXPECT_EQ(make_plan(table, o).runs[0].config.data.val_images, 0) << "nobody counts";
+  o.count = [](const DataConfig& data) { return data.name == "voc" ? 10582 : 0; };
+  const TablePlan plan = make_plan(table, o);
+  EXPECT_EQ(plan.runs[0].config.data.val_images, 1058);
+  EXPECT_EQ(plan.runs[0].config.resolved.at("data").at("val_images"), 1058);
+  EXPECT_EQ(plan.runs[0].images, 10582);
+  EXPECT_EQ(plan.runs[1].config.data.val_images, 7);
 }
 
 TEST_F(ExperimentsTest, SetsWinOverTheScale) {
@@ -512,6 +527,19 @@ TEST_F(ExperimentsTest, AWrongRequestEndsTheTable) {
     });
     EXPECT_EQ(error, "plain-vgg16-soft: no such key");
     EXPECT_LE(ran_.size(), 3U);
+  }
+}
+
+TEST_F(ExperimentsTest, ATableThatCannotBeWrittenEndsIt) {
+  const TablePlan plan = make_plan(twelve_rows(), options());
+  for (const int jobs : {1, 3}) {
+    fs::remove_all(folder_);
+    const std::string error = error_of([&] {
+      execute(plan, {.run = runner(), .jobs = jobs, .ended = [](size_t, const std::vector<RunOutcome>&) {
+                       throw Error("no room");
+                     }});
+    });
+    EXPECT_EQ(error, "no room");
   }
 }
 

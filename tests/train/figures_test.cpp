@@ -221,6 +221,13 @@ TEST_F(FigureRuns, ParetoHasIntervalsAndLeavesOutWhatHasNotEnded) {
   EXPECT_THROW(draw_pareto(groups({"r"}, {.log = false, .shapes = false})), Error);
 }
 
+// A mean over seeds of one cost is that cost but for rounding.
+TEST_F(FigureRuns, CostsThatAreEqualButForRounding) {
+  write_run("r/max-seed1", 1, "{}", 4, 0.5, 0.1);
+  write_run("r/soft-seed1", 1, R"({"default": {"type": "soft"}})", 4, 0.6, std::nextafter(0.1, 1));
+  EXPECT_TRUE(has(svg(draw_pareto(groups({"r"}, {.log = false, .shapes = false}))), "SoftPool"));
+}
+
 TEST_F(FigureRuns, MapsAreDrawnToOneScale) {
   write_run("r/max-seed1", 1, "{}", 4, 0.5, 0.1);
   write_run("r/dyno-seed1", 1, kDyno, 4, 0.6, 0.2);

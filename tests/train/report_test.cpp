@@ -220,6 +220,19 @@ TEST(Report, TheCaptionIsThatOfTheConfigs) {
   EXPECT_FALSE(has(text_of(twelve_rows(), {}), "Settings"));
 }
 
+// A group of optim.groups that takes no size says nothing about how sizes learn.
+TEST(Report, TheRateOfSizesIsThatOfTheirGroup) {
+  const auto text_of = [](const std::string& groups) {
+    const TablePlan plan = make_plan(
+        twelve_rows(), {.scale = "toy", .data_set = "procedural", .sets = {"optim.groups=" + groups}, .out = "out"});
+    return report_markdown(make_report(plan, std::vector<RunOutcome>(plan.runs.size()), kFacts));
+  };
+  const std::string weights = R"({"match": "classifier.*", "lr": 0.5})",
+                    sizes = R"({"match": "pool*.alpha", "lr": 0.25})";
+  EXPECT_TRUE(has(text_of("[" + weights + "]"), "shape parameters: learning rate 0.01,"));
+  EXPECT_TRUE(has(text_of("[" + weights + "," + sizes + "]"), "shape parameters: learning rate 0.25,"));
+}
+
 TEST(Report, ResultsOfAnotherRevisionAreNamed) {
   const fs::path folder = fs::path(testing::TempDir()) / "tidepool_report_revision";
   fs::remove_all(folder);
@@ -260,6 +273,7 @@ TEST(Report, Csv) {
   for (; std::getline(lines, line); ++rows) EXPECT_EQ(std::count(line.begin(), line.end(), ','), commas) << line;
   EXPECT_EQ(rows, 12);
   EXPECT_TRUE(has(header, "top1_last_mean,top1_last_std"));
+  EXPECT_TRUE(has(report_csv(some_report()), "quick,procedural,plain-vgg16-max,"));
 }
 
 TEST(Report, Latex) {
@@ -291,8 +305,8 @@ TEST(Report, JsonHasTheKeysOfTheCommandLine) {
   const Json json = report_json(some_report());
   ASSERT_EQ(json["rows"].size(), 12U);
   for (const Json& row : json["rows"])
-    for (const char* key : {"data", "model", "pool", "lambda", "seeds", "top1_mean", "top1_std", "gmacs_mean",
-                            "paired_difference", "interval"})
+    for (const char* key : {"data", "data_set", "model", "pool", "lambda", "seeds", "top1_mean", "top1_std",
+                            "gmacs_mean", "paired_difference", "interval"})
       EXPECT_TRUE(row.contains(key)) << key;
   EXPECT_FALSE(json["complete"].get<bool>());
   const Json& row = json["rows"][2];

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/safetensors.h"
 #include "core/tape.h"
 #include "data/picture.h"
 #include "data/voc_colours.h"
@@ -124,16 +125,34 @@ TEST(Segmentation, LossAtTheSizeOfTheLabels) {
   }
 }
 
+TEST(Classification, ThePredictionOfAnImageStandsInItsRow) {
+  const fs::path file = fs::path(testing::TempDir()) / fmt::format("tidepool-logits-{}.safetensors", getpid());
+  const auto predictions = task_of("classification", 2)->predictions(file, 4, "last.safetensors");
+  const std::vector<int64_t> first{0, 2}, last{3};  // image 1 was left out
+  predictions->add(Tensor::from<float>({1, 2, 3, 4}, {2, 2}), Tensor::zeros({2}, {.dtype = DType::i32}), first);
+  predictions->add(Tensor::from<float>({5, 6}, {1, 2}), Tensor::zeros({1}, {.dtype = DType::i32}), last);
+  predictions->finish();
+  const std::vector<double> logits = read_safetensors(file).tensors.at("logits").values();
+  ASSERT_EQ(logits.size(), 8u);
+  for (const auto& [at, expected] :
+       std::vector<std::pair<size_t, double>>{{0, 1}, {1, 2}, {4, 3}, {5, 4}, {6, 5}, {7, 6}})
+    EXPECT_EQ(logits[at], expected) << at;
+  EXPECT_TRUE(std::isnan(logits[2]) && std::isnan(logits[3]));
+  fs::remove(file);
+}
+
 TEST(Segmentation, PredictionsArePalettePictures) {
   const fs::path folder = fs::path(testing::TempDir()) / fmt::format("tidepool-predictions-{}", getpid());
   fs::remove_all(folder);
   const auto task = task_of("segmentation", 4);
   const auto predictions = task->predictions(folder / "maps", 2, "last.safetensors");
   const Tensor labels = Tensor::full({1, 1, 4}, 255, {.dtype = DType::i32});
-  predictions->add(predicting({0, 1, 2, 3}, 1, 4, 4), labels);
-  predictions->add(predicting({3}, 1, 1, 4), labels);
+  const std::vector<int64_t> first_image{0}, third_image{2};  // that between them was left out
+  predictions->add(predicting({0, 1, 2, 3}, 1, 4, 4), labels, first_image);
+  predictions->add(predicting({3}, 1, 1, 4), labels, third_image);
   predictions->finish();
-  const Picture first = read_picture(folder / "maps/000000.png"), second = read_picture(folder / "maps/000001.png");
+  const Picture first = read_picture(folder / "maps/000000.png"), second = read_picture(folder / "maps/000002.png");
+  EXPECT_FALSE(fs::exists(folder / "maps/000001.png"));
   ASSERT_EQ(first.width, 4);
   ASSERT_EQ(second.width, 4) << "at the size of the labels";
   for (size_t i = 0; i < 4; ++i)
@@ -176,7 +195,7 @@ TEST(Tasks, AreOptionsOfTheKey) {
   }
   EXPECT_EQ(find_key(config_keys(), nullptr, "task")->words, names);
   EXPECT_EQ(error_of([] { find_task("segmentaton"); }),
-            "there is no task 'segmentaton' (did you mean 'segmentation'?); there are classification, segmentation");
+            "there is no task 'segmentaton' (did you mean 'segmentation'?); there are: classification, segmentation");
 }
 
 TEST(Tasks, FitTheirNetworkAndData) {

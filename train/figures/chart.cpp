@@ -57,11 +57,12 @@ Range y_range(const Panel& panel) {
   return range;
 }
 
-// Room around the data, and some where all of it is one value.
+// Room around the data, and some where all of it is one value, but for rounding.
 Range widened(Range range, double share) {
   if (range.empty()) return {0, 1};
   const double length = range.high - range.low;
-  const double room = length > 0 ? share * length : std::max(std::abs(range.low) * 0.1, 0.5);
+  const double size = std::max(std::abs(range.low), std::abs(range.high));
+  const double room = length > 1e-9 * size ? share * length : std::max(size * 0.1, 0.5);
   return {range.low - room, range.high + room};
 }
 

@@ -1,6 +1,8 @@
 // One label per image: cross-entropy with label smoothing, top-1 and top-5.
+#include <limits>
 #include <nlohmann/json.hpp>
 
+#include "core/backend/copy.h"
 #include "core/safetensors.h"
 #include "layers/loss.h"
 #include "train/task.h"
@@ -29,18 +31,20 @@ class ClassificationEvaluator final : public Evaluator {
   int64_t top1_ = 0, top5_ = 0, images_ = 0;
 };
 
-// `logits` (images x classes, in the data set's order), f32, or f64 of an f64 network.
+// `logits` (images x classes, in the data set's order), f32, or f64 of an f64 network; NaN where data.damaged left an
+// image out.
 class Logits final : public Predictions {
  public:
   Logits(std::filesystem::path file, int64_t images, std::string checkpoint)
       : file_(std::move(file)), images_(images), checkpoint_(std::move(checkpoint)) {}
 
-  void add(const Tensor& output, const Tensor& /*labels*/) override {
+  void add(const Tensor& output, const Tensor& /*labels*/, std::span<const int64_t> indices) override {
+    const Tensor here = on_host(output);
     if (!logits_)
-      logits_ =
-          Tensor::empty({images_, output.size(1)}, {.dtype = output.dtype() == DType::f64 ? DType::f64 : DType::f32});
-    logits_.slice(0, done_, output.size(0)).copy_from(output);
-    done_ += output.size(0);
+      logits_ = Tensor::full({images_, output.size(1)}, std::numeric_limits<double>::quiet_NaN(),
+                             {.dtype = output.dtype() == DType::f64 ? DType::f64 : DType::f32});
+    for (int64_t i = 0; i < here.size(0); ++i)
+      logits_.slice(0, indices[static_cast<size_t>(i)], 1).copy_from(here.slice(0, i, 1));
   }
   void finish() override {
     write_safetensors(file_, {.tensors = {{"logits", logits_}}, .metadata = {{"checkpoint", checkpoint_}}});
@@ -48,7 +52,7 @@ class Logits final : public Predictions {
 
  private:
   std::filesystem::path file_;
-  int64_t images_, done_ = 0;
+  int64_t images_;
   std::string checkpoint_;
   Tensor logits_;
 };
@@ -79,13 +83,14 @@ class Classification final : public Task {
 }  // namespace
 
 const TaskDescription& task_classification() {
-  static const TaskDescription kTask{.name = "classification",
-                                     .help = "one label per image; cross-entropy, top-1 and top-5",
-                                     .metrics = {{"top1", "top-1"}, {"top5", "top-5"}},
-                                     .predictions = "a file with `logits` (images x classes, in the data set's order)",
-                                     .make = [](const TaskOptions& options) -> std::unique_ptr<Task> {
-                                       return std::make_unique<Classification>(options);
-                                     }};
+  static const TaskDescription kTask{
+      .name = "classification",
+      .help = "one label per image; cross-entropy, top-1 and top-5",
+      .metrics = {{"top1", "top-1"}, {"top5", "top-5"}},
+      .predictions = "a file with `logits` (images x classes, in the data set's order; NaN where an image is left out)",
+      .make = [](const TaskOptions& options) -> std::unique_ptr<Task> {
+        return std::make_unique<Classification>(options);
+      }};
   return kTask;
 }
 

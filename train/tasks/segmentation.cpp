@@ -74,14 +74,14 @@ class SegmentationEvaluator final : public Evaluator {
   int64_t counted_ = 0, images_ = 0;
 };
 
-// One picture per image, 000000.png and on in the data set's order, at the size of its labels.
+// One picture per image, 000000.png and on by its number in the data set, at the size of its labels.
 class LabelPictures final : public Predictions {
  public:
   explicit LabelPictures(std::filesystem::path folder) : folder_(std::move(folder)) {
     make_folder(folder_, "--output");
   }
 
-  void add(const Tensor& output, const Tensor& labels) override {
+  void add(const Tensor& output, const Tensor& labels, std::span<const int64_t> indices) override {
     const Tensor classes = on_host(predicted_classes(at_label_size(output, labels)));
     IndexedImage picture{.height = classes.size(1), .width = classes.size(2), .palette = kVocColours};
     for (int64_t i = 0; i < classes.size(0); ++i) {
@@ -89,13 +89,12 @@ class LabelPictures final : public Predictions {
       picture.indices.resize(static_cast<size_t>(picture.height * picture.width));
       std::transform(first, first + picture.indices.size(), picture.indices.begin(),
                      [](int32_t c) { return c < 0 ? kIgnoredLabel : static_cast<uint8_t>(c); });
-      write_png(folder_ / fmt::format("{:06}.png", written_++), picture);
+      write_png(folder_ / fmt::format("{:06}.png", indices[static_cast<size_t>(i)]), picture);
     }
   }
 
  private:
   std::filesystem::path folder_;
-  int64_t written_ = 0;
 };
 
 class Segmentation final : public Task {
@@ -137,7 +136,7 @@ const TaskDescription& task_segmentation() {
           "of the labels",
       .metrics = {{"mean_iou", "mean IoU"}, {"pixel_accuracy", "pixel accuracy"}},
       .of_pixels = true,
-      .predictions = "a folder with one palette PNG per image (PASCAL VOC's colours)",
+      .predictions = "a folder with one palette PNG per image, by its number in the data set (PASCAL VOC's colours)",
       .make = [](const TaskOptions& options) -> std::unique_ptr<Task> {
         return std::make_unique<Segmentation>(options);
       }};
