@@ -226,17 +226,17 @@ class Operator {
   const std::string& name() const { return description_.name; }
   bool draws() const { return draws_; }
   nb::list parameters(const Shape& x) const { return specs_of(op_->parameters(Dims(x))); }
-  nb::list given(const Shape& x) const { return specs_of(op_->given(Dims(x))); }
+  nb::list optional_inputs(const Shape& x) const { return specs_of(op_->optional_inputs(Dims(x))); }
   nb::list initial(const Shape& x, bool f64, uint64_t seed) const {
     nb::list list;
-    for (const Tensor& t : start_values(*op_, Dims(x), f64 ? DType::f64 : DType::f32, seed))
+    for (const Tensor& t : initial_values(*op_, Dims(x), f64 ? DType::f64 : DType::f32, seed))
       list.append(cast_array<nb::numpy>(t));
     return list;
   }
   /// With the parameters at their initial values where they are not given.
   nb::tuple output_shape(const Shape& x, nb::object tensors) const {
     const Dims shape(x);
-    if (tensors.is_none()) return tuple_of(op_->output_shape(shape, start_values(*op_, shape, DType::f32, 0)));
+    if (tensors.is_none()) return tuple_of(op_->output_shape(shape, initial_values(*op_, shape, DType::f32, 0)));
     const std::vector<Argument> parameters = read_all(nb::list(tensors));
     return tuple_of(op_->output_shape(shape, tensors_of(parameters)));
   }
@@ -452,7 +452,7 @@ NB_MODULE(_core, m) {
       .def_prop_ro("name", &Operator::name)
       .def_prop_ro("draws", &Operator::draws)
       .def("parameters", &Operator::parameters, "x"_a)
-      .def("given", &Operator::given, "x"_a)
+      .def("optional_inputs", &Operator::optional_inputs, "x"_a)
       .def("initial", &Operator::initial, "x"_a, "f64"_a = false, "seed"_a = 0)
       .def("output_shape", &Operator::output_shape, "x"_a, "tensors"_a.none() = nb::none())
       .def("forward", &Operator::forward, "x"_a, "tensors"_a, "training"_a, "seed"_a)

@@ -85,6 +85,15 @@ def test_says_what(call, kind, message):
         call()
 
 
+def test_a_refused_call_leaves_nothing_behind():
+    x = torch.randn(1, 2, 6, 6)
+    with pytest.raises(ValueError):
+        functional.max_pool2d(x, (True, True))
+    functional.max_pool2d(x, (1, 1))
+    with pytest.raises(ValueError):
+        functional.max_pool2d(x, (True, True))
+
+
 def test_a_gradient_of_another_shape():
     y = functional.soft_pool2d(X.clone().requires_grad_(), 2)
     with pytest.raises(RuntimeError):

@@ -1,5 +1,6 @@
 """replace_pooling and gmacs_penalty on torchvision's models."""
 
+import copy
 import json
 import subprocess
 
@@ -80,3 +81,49 @@ def test_gmacs_have_a_gradient_through_rounding():
     variable = 8 * 16 * 20 + 4 * 8 * 30
     for got in model[1].alpha.grad:
         assert got.item() * 1e9 == pytest.approx(-variable / 2)
+
+
+@pytest.mark.parametrize(
+    "fixed",
+    [
+        tp.GlobalAvgPool2d(),
+        tp.AdaptiveAvgPool2d(output_size=2),
+        torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.AdaptiveMaxPool2d(2),
+        torch.nn.Upsample(size=(8, 8)),
+    ],
+)
+def test_behind_a_stated_size_gmacs_do_not_depend_on_learned_ones(fixed):
+    model = torch.nn.Sequential(tp.DynOPool2d(), fixed, torch.nn.Conv2d(3, 100, 1))
+    penalty = tp.gmacs_penalty(model)
+    model(torch.randn(1, 3, 16, 16))
+    gmacs = penalty()
+    if gmacs.requires_grad:
+        gmacs.backward()
+    assert model[0].alpha.grad is None or torch.equal(model[0].alpha.grad, torch.zeros(2))
+
+
+class ByKeywords(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.pool, self.weight = tp.DynOPool2d(), torch.nn.Parameter(torch.randn(4, 3, 3, 3))
+
+    def forward(self, x):
+        return torch.nn.functional.conv2d(self.pool(x=x), weight=self.weight, padding=1)
+
+
+def test_gmacs_of_a_model_that_calls_by_keywords_is_copied_and_in_bf16():
+    model = ByKeywords()
+    penalty = tp.gmacs_penalty(model)
+    x = torch.randn(1, 3, 64, 64)
+    model(x)
+    expected = 32 * 32 * 4 * 27 / 1e9
+    assert float(penalty()) == pytest.approx(expected, rel=1e-6)
+    copy.deepcopy(model)(x)
+    model.bfloat16()(x.bfloat16())
+    assert float(penalty()) == pytest.approx(expected, rel=1e-6)
+
+
+def test_one_block_for_two_strides_is_refused():
+    with pytest.raises(ValueError, match="one block for all axes"):
+        tp.replace_pooling(torch.nn.Sequential(torch.nn.MaxPool2d((2, 1))), "space_to_depth")

@@ -181,10 +181,20 @@ def test_repeated_and_double_backward():
     assert torch.equal(first, second)
     with pytest.raises(RuntimeError):
         torch.autograd.grad(y.sum(), x)
-    y = functional.soft_pool2d(x, 2)
-    (dx,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        dx.sum().backward()
+    # Whether the gradient of y needs a gradient itself or not: the second derivative would miss the operator's part.
+    for loss in (functional.soft_pool2d(x, 2).square().sum(), functional.soft_pool2d(x, 2).sum() + x.square().sum()):
+        with pytest.raises(RuntimeError, match="can be differentiated once"):
+            torch.autograd.grad(loss, x, create_graph=True)
+
+
+def test_forward_mode_is_refused():
+    from torch.autograd import forward_ad
+
+    x = torch.randn(1, 2, 6, 6)
+    with forward_ad.dual_level():
+        functional.soft_pool2d(x, 2)
+        with pytest.raises(NotImplementedError, match="soft.*forward-mode"):
+            functional.soft_pool2d(forward_ad.make_dual(x, x), 2)
 
 
 def test_writing_between_forward_and_backward_is_noticed():
@@ -272,6 +282,18 @@ def test_lazy_parameters():
     fresh.load_state_dict(module.state_dict())
     assert torch.equal(fresh.weight, module.weight)
     assert copy.deepcopy(module)(torch.zeros(1, 4, 8, 8)).shape == y.shape
+
+
+def test_state_of_parameters_that_wait():
+    """As torch.nn.LazyConv2d's; and a module with a part of them loaded makes the rest."""
+    for pool in (tp.ConvPool2d(), tp.LIPPool2d(logit="bottleneck")):
+        assert set(pool.state_dict()) == set(pool.parameter_names)
+    pool = tp.LIPPool2d(kernel=2, logit="bottleneck")
+    made = tp.LIPPool2d(kernel=2, logit="bottleneck", in_channels=4)
+    name = made.parameter_names[0]
+    pool.load_state_dict({name: made.state_dict()[name]}, strict=False)
+    pool(torch.randn(1, 4, 8, 8))
+    assert torch.equal(pool.state_dict()[name], made.state_dict()[name])
 
 
 def test_modules_are_copied_and_pickled():

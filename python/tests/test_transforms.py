@@ -139,6 +139,30 @@ def test_gradients_per_sample():
     assert jacobian.shape == (1, 1, 2, 2, 1, 1, 4, 4) and jacobian.sum() == 4
 
 
+def test_second_derivatives_are_refused():
+    def f(q):
+        return functional.soft_pool2d(q, 2).square().sum()
+
+    def twice(q):
+        return torch.func.grad(f)(q).square().sum()
+
+    x = torch.randn(1, 2, 4, 4)
+    calls = [(torch.func.grad(twice), x), (torch.func.jacrev(torch.func.jacrev(f)), x)]
+    for call, q in (*calls, (torch.func.vmap(torch.func.grad(twice)), x[None])):
+        with pytest.raises(RuntimeError, match="can be differentiated once"):
+            call(q)
+    assert torch.allclose(torch.func.jacrev(f)(x), torch.func.grad(f)(x))
+
+
+def test_compiled_with_parameters_in_channels_last():
+    torch._dynamo.reset()
+    pool = tp.ConvPool2d(in_channels=4).to(memory_format=torch.channels_last)
+    x = torch.randn(2, 4, 8, 8).to(memory_format=torch.channels_last)
+    compiled = torch.compile(pool)
+    for a, b in zip(gradients(compiled, x), gradients(pool, x)):
+        assert torch.allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
 def test_draws_under_vmap():
     x = torch.rand(3, 2, 4, 8, 8)
     call = lambda t: functional.stochastic_pool2d(t, training=True)  # noqa: E731

@@ -119,12 +119,16 @@ def _text(name, items):
     return json.dumps({k: _plain(name, k, v) for k, v in items if v is not None}, sort_keys=True)
 
 
+def _are_integers(value):
+    return type(value) is tuple and all(type(v) is int for v in value)
+
+
 def keys_text(name, values):
     """The keys of a call as the one text by which operators are known everywhere: JSON, sorted, what is None left out."""
     try:
         items = tuple(values.items())
         # 1, 1.0 and True are equal as keys of a cache, and not as values of an operator's.
-        if all(type(v) in (int, str, tuple, type(None)) for v in values.values()):
+        if all(type(v) in (int, str, type(None)) or _are_integers(v) for v in values.values()):
             return _text(name, items)
     except TypeError:
         pass
@@ -163,7 +167,7 @@ def tensor_names(name, keys, rank):
     """Names of the learned parameters, and of what may be given in the place of random draws."""
     shape = [1, 16] + [any_length(keys)] * rank
     configured = operator(name, keys)
-    return tuple(n for n, _, _ in configured.parameters(shape)), tuple(n for n, _, _ in configured.given(shape))
+    return tuple(n for n, _, _ in configured.parameters(shape)), tuple(n for n, _, _ in configured.optional_inputs(shape))
 
 
 def parameter_probe(op, rank, keys, channels=None, size=None):

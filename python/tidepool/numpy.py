@@ -14,7 +14,7 @@ def _configured(op, keys):
 def _tensors(configured, x, parameters, seed):
     """In the operator's order: those that are given, else initial values; then what replaces random draws, if given."""
     specs = configured.parameters(list(x.shape))
-    given = configured.given(list(x.shape))
+    optional = configured.optional_inputs(list(x.shape))
     parameters = dict(parameters or {})
     initial = None
     tensors = []
@@ -25,11 +25,11 @@ def _tensors(configured, x, parameters, seed):
         if initial is None:
             initial = configured.initial(list(x.shape), x.dtype == np.float64, seed)
         tensors.append(initial[i])
-    for name, _, _ in given:
+    for name, _, _ in optional:
         if name in parameters:
             tensors.append(parameters.pop(name))
     if parameters:
-        names = [s[0] for s in specs + given]
+        names = [s[0] for s in specs + optional]
         raise ValueError(
             f"[{configured.name}] unknown parameter '{next(iter(parameters))}'; expected {', '.join(names) or 'none'}"
         )

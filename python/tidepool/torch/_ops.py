@@ -12,7 +12,7 @@ import functools
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.autograd import forward_ad
 
 from .. import _core
 from .._registry import descriptions, operator
@@ -84,6 +84,17 @@ def ordinary(x, parameters):
     return True
 
 
+def refuse_second_derivative(asked):
+    """An operator's backward is a constant for autograd, which would take a second derivative for zero."""
+    if asked:
+        raise RuntimeError("tidepool: an operator can be differentiated once; its gradient has none (create_graph=True)")
+
+
+def refuse_tangents(name, tensors):
+    if any(forward_ad.unpack_dual(t).tangent is not None for t in tensors):
+        raise NotImplementedError(f"[{name}] has no forward-mode derivative")
+
+
 class Recorded(torch.autograd.Function):
     """Ordinary tensors: the compiled part records. Its state is a tensor among those saved, so that it is dropped with
     them."""
@@ -102,8 +113,8 @@ class Recorded(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, dy):
+        refuse_second_derivative(_is_grad_enabled())
         torch.get_num_threads()
         gradients = iter(_core.backward(ctx.saved_tensors[0], readable(dy), _keep_graph()))
         dx, *rest = [next(gradients) if needed else None for needed in ctx.needs]
@@ -123,18 +134,56 @@ class Traced(torch.autograd.Function):
             return OPERATORS[name](x, list(parameters), seed, keys, training)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, dy):
-        return (None, *_pure_backward(ctx, dy))
+        refuse_second_derivative(_is_grad_enabled())
+        return (None, *_pure_backward(ctx, dy, _backward))
 
 
-def _pure_backward(ctx, dy):
+def _backward(name, dy, x, parameters, seed, keys, training, needs):
+    return BACKWARDS[name](dy, x, parameters, seed, keys, training, needs)
+
+
+def _pure_backward(ctx, dy, backward):
     name, seeded, keys, training = ctx.call
     x, *parameters = ctx.saved_tensors
     seed = parameters.pop(0) if seeded else None
-    gradients = iter(BACKWARDS[name](dy, x, parameters, seed, keys, training, ctx.needs))
+    gradients = iter(backward(name, dy, x, parameters, seed, keys, training, ctx.needs))
     dx, *rest = [next(gradients) if needed else None for needed in ctx.needs]
     return dx, None, None, None, *rest
+
+
+class Once(torch.autograd.Function):
+    """The backward under torch.func, whose transforms differentiate every backward as far as they are asked to."""
+
+    @staticmethod
+    def forward(name, dy, x, seed, keys, training, needs, *parameters):
+        return tuple(_backward(name, dy, x, list(parameters), seed, keys, training, list(needs)))
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+    @staticmethod
+    def backward(ctx, *gradients):
+        refuse_second_derivative(True)
+
+    @staticmethod
+    def vmap(info, in_dims, name, dy, x, seed, keys, training, needs, *parameters):
+        gradients, dims = batched_backward(
+            functools.partial(_once, name, keys=keys, training=training, needs=needs),
+            info.batch_size,
+            (in_dims[1], in_dims[2], list(in_dims[7:]), in_dims[3]),
+            dy,
+            x,
+            list(parameters),
+            seed,
+            list(needs),
+        )
+        return tuple(gradients), tuple(dims)
+
+
+def _once(name, dy, x, parameters, seed, keys, training, needs):
+    return Once.apply(name, dy, x, seed, keys, training, tuple(needs), *parameters)
 
 
 class Transformed(torch.autograd.Function):
@@ -153,7 +202,7 @@ class Transformed(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, dy):
-        return (None, *_pure_backward(ctx, dy))
+        return (None, *_pure_backward(ctx, dy, _once))
 
     @staticmethod
     def vmap(info, in_dims, name, x, seed, keys, training, *parameters):
@@ -195,29 +244,34 @@ def _batched_forward(name, info, in_dims, x, parameters, seed, keys, training):
     return batched(call, info.batch_size, (in_dims[0], in_dims[1] or [], in_dims[2]), x, parameters, seed)
 
 
-def _batched_backward(name, info, in_dims, dy, x, parameters, seed, keys, training, needs):
-    """One by one where gradients of parameters are asked for, which are then one per element of the batch."""
-    dy_dim, x_dim, parameter_dims, seed_dim = in_dims[:4]
-    parameter_dims = parameter_dims or [None] * len(parameters)
-    size = info.batch_size
+def batched_backward(call, size, dims, dy, x, parameters, seed, needs):
+    """`call(dy, x, parameters, seed)` over one more axis: one by one where gradients of parameters are asked for, which
+    are then one per element of the batch."""
+    dy_dim, x_dim, parameter_dims, seed_dim = dims
     if needs == [True] + [False] * len(parameters) and seed is None and all(d is None for d in parameter_dims):
         expanded = [t.movedim(d, 0) if d is not None else t.expand(size, *t.shape) for t, d in ((dy, dy_dim), (x, x_dim))]
         dy, x = (t.flatten(0, 1) for t in expanded)
-        (dx,) = BACKWARDS[name](dy, x, parameters, None, keys, training, needs)
+        (dx,) = call(dy, x, parameters, None)
         return [dx.unflatten(0, (size, expanded[1].shape[1]))], [0]
     rows = [
-        BACKWARDS[name](
+        call(
             _one(dy, dy_dim, i),
             _one(x, x_dim, i),
             [_one(p, d, i) for p, d in zip(parameters, parameter_dims)],
             None if seed is None else _one(seed, seed_dim, i),
-            keys,
-            training,
-            needs,
         )
         for i in range(size)
     ]
     return [torch.stack(column) for column in zip(*rows)], [0] * sum(needs)
+
+
+def _batched_backward(name, info, in_dims, dy, x, parameters, seed, keys, training, needs):
+    def call(dy, x, parameters, seed):
+        return BACKWARDS[name](dy, x, parameters, seed, keys, training, needs)
+
+    dy_dim, x_dim, parameter_dims, seed_dim = in_dims[:4]
+    dims = dy_dim, x_dim, parameter_dims or [None] * len(parameters), seed_dim
+    return batched_backward(call, info.batch_size, dims, dy, x, parameters, seed, needs)
 
 
 # -- shapes without values
@@ -270,7 +324,7 @@ def fake_shape(name, x, parameters, keys):
         raise TypeError(f"[{name}] x: expected elements of f32, f64 or bf16, got {x.dtype}")
     concrete = [_hint(n) for n in x.shape]
     concrete[1] = int(x.shape[1])
-    specs = op.parameters(concrete) + (op.given(concrete) if len(parameters) > len(op.parameters(concrete)) else [])
+    specs = op.parameters(concrete) + (op.optional_inputs(concrete) if len(parameters) > len(op.parameters(concrete)) else [])
     if len(specs) != len(parameters):
         raise ValueError(f"[{name}] parameters: expected {len(specs)} tensors, got {len(parameters)}")
     for (parameter, shape, _), t in zip(specs, parameters):
@@ -299,7 +353,9 @@ def _fake(name, x, parameters, seed, keys, training):
 
 def _fake_backward(name, dy, x, parameters, seed, keys, training, needs):
     gradients = [empty_in_order(x, x.shape, is_channels_last(x), x.dtype)] if needs[0] else []
-    return gradients + [p.new_empty(p.shape) for p, needed in zip(parameters, needs[1:]) if needed]
+    return gradients + [
+        empty_in_order(p, p.shape, is_channels_last(p), p.dtype) for p, needed in zip(parameters, needs[1:]) if needed
+    ]
 
 
 # -- registration
@@ -316,6 +372,8 @@ def _register(name):
     BACKWARDS[name] = getattr(namespace, f"{name}_backward").default
 
     def with_gradient(x, parameters, seed, keys, training):
+        if forward_ad._current_level >= 0:
+            refuse_tangents(name, (x, *parameters))
         wanted = _is_grad_enabled() and _any_requires_grad(x, *parameters)
         if ordinary(x, parameters):
             if wanted and _fast:

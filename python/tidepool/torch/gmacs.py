@@ -21,6 +21,14 @@ _CONVOLUTIONS = {
 }
 
 
+def _gives_its_own_size(function, args, kwargs):
+    """Whether the lengths of the result are stated, whatever those of the map."""
+    name = getattr(function, "__name__", "").lstrip("_")
+    return name.startswith("adaptive_") or (
+        function is nn.functional.interpolate and (len(args) > 1 and args[1] or kwargs.get("size")) is not None
+    )
+
+
 class _Lengths(TorchFunctionMode):
     """Follows the lengths of maps through a forward: each is a number, or where a learned size came before, a scalar tensor
     whose value is the length and whose gradient goes straight through the rounding."""
@@ -44,7 +52,8 @@ class _Lengths(TorchFunctionMode):
         if not isinstance(y, torch.Tensor):
             return y
         if function in _CONVOLUTIONS:
-            rank, x, weight = _CONVOLUTIONS[function], args[0], args[1]
+            rank, x = _CONVOLUTIONS[function], args[0] if args else kwargs["input"]
+            weight = args[1] if len(args) > 1 else kwargs["weight"]
             if x.dim() == rank + 2:
                 self._scaled(x, y)
                 self._count(self.lengths(y), y.shape[1] * math.prod(weight.shape[1:]))
@@ -53,8 +62,8 @@ class _Lengths(TorchFunctionMode):
             weight = args[1] if len(args) > 1 else kwargs["weight"]
             self._count([int(n) for n in y.shape[1:-1]], weight.shape[0] * weight.shape[1])
             return y
-        if id(y) not in self._known:
-            for x in args:
+        if id(y) not in self._known and not _gives_its_own_size(function, args, kwargs or {}):
+            for x in (*args, *(kwargs or {}).values()):
                 x = x[0] if isinstance(x, (list, tuple)) and x else x
                 if isinstance(x, torch.Tensor) and id(x) in self._known and x.dim() == y.dim() and y.dim() > 2:
                     self._scaled(x, y)
@@ -96,11 +105,13 @@ class _Lengths(TorchFunctionMode):
                         total = total + slope * (before[axis] - before[axis].detach())
                 for index, element, slope in of_tensors:
                     entry = tensors[index].reshape(-1)[element]
+                    entry = entry if entry.dtype == torch.float64 else entry.float()  # bf16 has no digits for a sum
                     total = total + slope * (entry - entry.detach())
                 return total
 
             for per_position, _, lengths_of_row in rows:
                 self._count([length(n) for n in lengths_of_row], per_position)
+            self._known.pop(id(y), None)  # what the call itself, seen as any other, was taken for
             if y.dim() == x.dim():
                 self.follow(y, [length(n) for n in lengths])
 
@@ -118,7 +129,11 @@ class GmacsPenalty:
         ]
         for module in model.modules():
             if isinstance(module, PoolModule):
-                self._handles.append(module.register_forward_hook(self._pooled))
+                self._handles.append(module.register_forward_hook(self._pooled, with_kwargs=True))
+
+    def __getstate__(self):
+        """A copy of a model has its hooks; the forward that was measured stays with the first."""
+        return {**self.__dict__, "_mode": None, "_last": None}
 
     def _enter(self, *_):
         self._mode = _Lengths()
@@ -129,9 +144,10 @@ class GmacsPenalty:
             self._mode.__exit__(None, None, None)
             self._last, self._mode = self._mode.macs, None
 
-    def _pooled(self, module, inputs, y):
-        if self._mode is not None and inputs[0].dim() == module.rank + 2:
-            self._mode.pooled(module, inputs[0], y)
+    def _pooled(self, module, inputs, named, y):
+        x = inputs[0] if inputs else named["x"]
+        if self._mode is not None and x.dim() == module.rank + 2:
+            self._mode.pooled(module, x, y)
 
     def __call__(self):
         if self._last is None:

@@ -19,7 +19,15 @@ from . import functional
 __all__ = []
 
 
-class PoolModule(nn.Module):
+class _Owner(nn.Module):
+    """A module whose parameters may wait for a map: they are saved as torch's lazy modules save theirs."""
+
+    def _save_to_state_dict(self, destination, prefix, keep_vars):
+        for name, parameter in self._parameters.items():
+            destination[prefix + name] = parameter if keep_vars or is_lazy(parameter) else parameter.detach()
+
+
+class PoolModule(_Owner):
     """What all operators' modules share. `operator` is the name, `keys` what was given of its keys, `rank` the number of
     spatial axes."""
 
@@ -61,7 +69,7 @@ class PoolModule(nn.Module):
         *path, leaf = name.split(".")
         for step in path:
             if step not in owner._modules:
-                owner.add_module(step, nn.Module())
+                owner.add_module(step, _Owner())
             owner = owner._modules[step]
         return owner, leaf
 
@@ -108,6 +116,8 @@ class PoolModule(nn.Module):
             stash._create(operator(self.operator, self.keys_text), shape, like)
             for name in self.parameter_names:
                 parameter = self._get(name)
+                if not is_lazy(parameter):  # loaded before
+                    continue
                 parameter.materialize(fresh[name].shape, device=like.device, dtype=fresh[name].dtype)
                 parameter.copy_(stash._get(name))
                 parameter.requires_grad_(training[name])
@@ -116,7 +126,7 @@ class PoolModule(nn.Module):
     def _before_loading(module, state_dict, prefix, *_):
         for name in module.parameter_names:
             parameter, saved = module._get(name), state_dict.get(prefix + name)
-            if is_lazy(parameter) and isinstance(saved, torch.Tensor):
+            if is_lazy(parameter) and isinstance(saved, torch.Tensor) and not is_lazy(saved):
                 with torch.no_grad():
                     parameter.materialize(saved.shape, dtype=saved.dtype)
 

@@ -46,6 +46,8 @@ def _keys_of(layer, rank, description, keys):
         if "count_include_pad" in has and isinstance(layer, (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)):
             put("count_include_pad", bool(layer.count_include_pad))
     put("stride", _one(stride))
+    if "block" in has and "block" not in keys and _one(stride) is stride:
+        raise ValueError(f"replace_pooling: {description.name} has one block for all axes, and a layer has the stride {stride}")
     put("block", stride[0])
     share = [1 / s for s in stride]
     put("r", _one(share))
