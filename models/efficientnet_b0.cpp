@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "layers/init.h"
-#include "models/registry.h"
+#include "models/graph.h"
 
 namespace tidepool {
 namespace {

@@ -245,10 +245,21 @@ Value GraphBuilder::concat(const std::string& name, std::span<const Value> input
   return add_node(name, inputs, concat_node(), channels, same_lengths(name, inputs));
 }
 
+Value GraphBuilder::resize(const std::string& name, Value x, const Dims& size, bool bilinear) {
+  if (static_cast<size_t>(size.rank()) != lengths(x).size())
+    throw Error("{}: expected {} lengths, got {}", name, lengths(x).size(), size.rank());
+  std::vector<int32_t> after;
+  for (const int64_t n : size) {
+    if (n < 1) throw Error("{}: expected lengths of at least 1, got {}", name, size.str());
+    after.push_back(length(Length::constant, n));
+  }
+  return add_node(name, {&x, 1}, resize_node(size, bilinear), x.channels, std::move(after));
+}
+
 Value GraphBuilder::resize_like(const std::string& name, Value x, Value like, bool bilinear) {
   if (lengths(x) == lengths(like)) return x;
   const Value inputs[] = {x, like};
-  return add_node(name, inputs, resize_like_node(bilinear), x.channels, lengths(like));
+  return add_node(name, inputs, resize_node({}, bilinear), x.channels, lengths(like));
 }
 
 Graph GraphBuilder::finish(Value output) {

@@ -179,7 +179,9 @@ class GraphBuilder {
   /// x times a gate of one number per image and channel, a map of one position (squeeze-excitation).
   Value gate(const std::string& name, Value x, Value s);
   Value concat(const std::string& name, std::span<const Value> inputs);
-  /// To the size of another value: bilinear (align_corners false) or nearest.
+  /// To a size, one length per spatial axis: bilinear (align_corners false) or nearest.
+  Value resize(const std::string& name, Value x, const Dims& size, bool bilinear = true);
+  /// To the size of another value, likewise.
   Value resize_like(const std::string& name, Value x, Value like, bool bilinear = true);
 
   ~GraphBuilder();

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "layers/init.h"
-#include "models/registry.h"
+#include "models/graph.h"
 #include "models/residual_block.h"
 
 namespace tidepool {

@@ -1,7 +1,7 @@
 // MobileNetV2 (Sandler et al., CVPR 2018), tensors named as torchvision's mobilenet_v2 names them.
 #include <algorithm>
 
-#include "models/registry.h"
+#include "models/graph.h"
 
 namespace tidepool {
 namespace {

@@ -9,6 +9,7 @@
 
 #include "core/backend/conv_weights.h"
 #include "core/backend/copy.h"
+#include "core/find_named.h"
 #include "models/name_seed.h"
 #include "models/nodes.h"
 #include "models/registry.h"
@@ -356,23 +357,17 @@ std::vector<LearnedSize> Network::learned_sizes() const {
 }
 
 std::vector<std::string> network_names() {
-  std::vector<std::string> names;
-  for (const NetworkRegistration& n : network_registrations()) names.emplace_back(n.name);
-  return names;
+  return names_of(network_registrations());
 }
 
 std::unique_ptr<Network> make_network(const NetworkOptions& options, const Json& pool) {
   if (!(options.width > 0) || options.width > 64)
     throw Error("model.width: expected a number in (0, 64], got {}", options.width);
   if (options.classes < 1) throw Error("model.classes: expected at least 1, got {}", options.classes);
-  for (const NetworkRegistration& n : network_registrations())
-    if (options.name == n.name) {
-      GraphBuilder builder(options, pool);
-      return std::make_unique<Network>(n.build(builder), options);
-    }
-  const auto names = network_names();
-  throw Error("model.name: there is no network '{}'{}; there are {}", options.name, did_you_mean(options.name, names),
-              fmt::join(names, ", "));
+  const NetworkRegistration& network =
+      find_named(network_registrations(), options.name, "model.name: there is no network");
+  GraphBuilder builder(options, pool);
+  return std::make_unique<Network>(network.build(builder), options);
 }
 
 }  // namespace tidepool

@@ -337,37 +337,65 @@ class DropoutNode final : public NodeOperator {
   bool of_images_;
 };
 
-// Of maps alone, without parameters: `apply` of the inputs; the result has the lengths of input `like`.
+// Of maps alone, without parameters: `apply` of the inputs; the result has the first one's lengths.
 template <class F, class Form>
 class MapNode final : public NodeOperator {
  public:
-  MapNode(const char* kind, size_t like, F apply, Form form) : kind_(kind), like_(like), apply_(apply), form_(form) {}
+  MapNode(const char* kind, F apply, Form form) : kind_(kind), apply_(apply), form_(form) {}
   std::string kind() const override { return kind_; }
   Tensor run(std::span<const Tensor> x, const NodeTensors& /*tensors*/, const ForwardMode& /*mode*/) const override {
     return apply_(x);
   }
   TracedShape trace(std::span<const TracedShape> x, const NodeTensors& /*tensors*/, const std::string& name,
                     Trace& trace) const override {
-    TracedShape y = x[0];
-    y.lengths = x[like_].lengths;
-    return row(trace, name, kind_, y);
+    return row(trace, name, kind_, x[0]);
   }
-  onnx::Value to_onnx(onnx::Graph& /*graph*/, std::span<const onnx::Value> x, std::span<const Dims> shapes,
+  onnx::Value to_onnx(onnx::Graph& /*graph*/, std::span<const onnx::Value> x, std::span<const Dims> /*shapes*/,
                       const NodeTensors& /*tensors*/) const override {
-    return form_(x, shapes);
+    return form_(x);
   }
 
  private:
   const char* kind_;
-  size_t like_;
   F apply_;
   Form form_;
 };
 
 template <class F, class Form>
-std::unique_ptr<NodeOperator> map_node(const char* kind, size_t like, F apply, Form form) {
-  return std::make_unique<MapNode<F, Form>>(kind, like, apply, form);
+std::unique_ptr<NodeOperator> map_node(const char* kind, F apply, Form form) {
+  return std::make_unique<MapNode<F, Form>>(kind, apply, form);
 }
+
+// To a size, or to that of the second input.
+class ResizeNode final : public NodeOperator {
+ public:
+  ResizeNode(std::optional<Dims> size, bool bilinear) : size_(std::move(size)), bilinear_(bilinear) {}
+  std::string kind() const override { return "resize"; }
+  Tensor run(std::span<const Tensor> x, const NodeTensors& /*tensors*/, const ForwardMode& /*mode*/) const override {
+    const Dims size = size_ ? *size_ : spatial(x[1].shape());
+    return resize(x[0], size, bilinear_ ? ResizeMode::bilinear : ResizeMode::nearest);
+  }
+  TracedShape trace(std::span<const TracedShape> x, const NodeTensors& /*tensors*/, const std::string& name,
+                    Trace& trace) const override {
+    TracedShape y = x[0];
+    y.lengths.clear();
+    if (size_)
+      for (const int64_t n : *size_) y.lengths.push_back({.value = n, .slopes = {}});
+    else
+      y.lengths = x[1].lengths;
+    return row(trace, name, kind(), y);
+  }
+  onnx::Value to_onnx(onnx::Graph& /*graph*/, std::span<const onnx::Value> x, std::span<const Dims> shapes,
+                      const NodeTensors& /*tensors*/) const override {
+    return resize_as_onnx(x[0], shapes[0], size_ ? *size_ : spatial(shapes[1]), bilinear_);
+  }
+
+ private:
+  static Dims spatial(const Dims& map) { return Dims(std::span(map.begin() + 2, map.end())); }
+
+  std::optional<Dims> size_;
+  bool bilinear_;
+};
 
 class ConcatNode final : public NodeOperator {
  public:
@@ -406,27 +434,19 @@ std::unique_ptr<NodeOperator> stochastic_depth_node(double p) {
 }
 std::unique_ptr<NodeOperator> add_node() {
   return map_node(
-      "add", 0, [](std::span<const Tensor> x) { return add_maps(x[0], x[1]); },
-      [](std::span<const onnx::Value> x, std::span<const Dims> /*shapes*/) { return x[0] + x[1]; });
+      "add", [](std::span<const Tensor> x) { return add_maps(x[0], x[1]); },
+      [](std::span<const onnx::Value> x) { return x[0] + x[1]; });
 }
 std::unique_ptr<NodeOperator> gate_node() {
   return map_node(
-      "gate", 0, [](std::span<const Tensor> x) { return gate(x[0], x[1]); },
-      [](std::span<const onnx::Value> x, std::span<const Dims> /*shapes*/) { return x[0] * x[1]; });
+      "gate", [](std::span<const Tensor> x) { return gate(x[0], x[1]); },
+      [](std::span<const onnx::Value> x) { return x[0] * x[1]; });
 }
 std::unique_ptr<NodeOperator> concat_node() {
   return std::make_unique<ConcatNode>();
 }
-std::unique_ptr<NodeOperator> resize_like_node(bool bilinear) {
-  const auto size_of = [](const Dims& like) { return Dims(std::span(like.begin() + 2, like.end())); };
-  return map_node(
-      "resize", 1,
-      [bilinear, size_of](std::span<const Tensor> x) {
-        return resize(x[0], size_of(x[1].shape()), bilinear ? ResizeMode::bilinear : ResizeMode::nearest);
-      },
-      [bilinear, size_of](std::span<const onnx::Value> x, std::span<const Dims> shapes) {
-        return resize_as_onnx(x[0], shapes[0], size_of(shapes[1]), bilinear);
-      });
+std::unique_ptr<NodeOperator> resize_node(std::optional<Dims> size, bool bilinear) {
+  return std::make_unique<ResizeNode>(std::move(size), bilinear);
 }
 
 }  // namespace tidepool

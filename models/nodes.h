@@ -92,6 +92,7 @@ std::unique_ptr<NodeOperator> stochastic_depth_node(double p);
 std::unique_ptr<NodeOperator> add_node();
 std::unique_ptr<NodeOperator> gate_node();
 std::unique_ptr<NodeOperator> concat_node();
-std::unique_ptr<NodeOperator> resize_like_node(bool bilinear);
+/// To `size`, or where there is none to that of a second input.
+std::unique_ptr<NodeOperator> resize_node(std::optional<Dims> size, bool bilinear);
 
 }  // namespace tidepool

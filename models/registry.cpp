@@ -2,6 +2,16 @@
 
 namespace tidepool {
 
+Graph efficientnet_b0(GraphBuilder& g);
+Graph hrnet_w18_small(GraphBuilder& g);
+Graph hrnet_w48(GraphBuilder& g);
+Graph mobilenet_v2(GraphBuilder& g);
+Graph resnet18(GraphBuilder& g);
+Graph resnet34(GraphBuilder& g);
+Graph resnet50(GraphBuilder& g);
+Graph resnet101(GraphBuilder& g);
+Graph vgg16(GraphBuilder& g);
+
 std::span<const NetworkRegistration> network_registrations() {
   static constexpr NetworkRegistration kNetworks[] = {
       {"efficientnet_b0", "EfficientNet-B0 (Tan & Le, ICML 2019), tensors named as torchvision's.", efficientnet_b0},

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "layers/init.h"
-#include "models/registry.h"
+#include "models/graph.h"
 #include "models/residual_block.h"
 
 namespace tidepool {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "core/allocator.h"
 #include "core/philox.h"
 #include "core/tape.h"
 #include "layers/loss.h"
@@ -166,6 +167,44 @@ TEST(Graph, MapsMeetOnlyWhereTheirLengthsAreTheSameExpression) {
             "no error");
 }
 
+// What is behind a stated size costs the same whatever the learned one before it.
+TEST(Graph, AMapOfAStatedSizeForgetsTheLearnedOne) {
+  const NetworkOptions options{.name = "sized", .classes = 10, .input = {1, 3, 32, 32}};
+  const auto build = [&](const Dims& size) {
+    GraphBuilder g(options, Json{{"s", {{"type", "dynopool"}}}});
+    const Value small = g.conv_norm_act(ConvNormActNames::indexed("a"), g.input(),
+                                        {.out = 8, .stride = 2, .act = Act::relu, .slot = "s"});
+    const Value a = g.resize("up", small, size), b = g.resize("near", small, size, false);
+    return g.finish(
+        g.linear("classifier", g.global_avg("avgpool", g.conv("last", g.add("sum", a, b), {.out = 8})), 10));
+  };
+  Network network(build({5, 7}), options);
+  const auto shape_of = [&](const char* name) {
+    const Trace trace = network.trace();
+    for (const TracedLayer& layer : trace.layers)
+      if (layer.name == name) return layer.output.dims();
+    throw Error("no layer {}", name);
+  };
+  const auto penalty_of = [&] { return network.trace().gmacs_gradient().size(); };
+  EXPECT_EQ(shape_of("up"), (Dims{1, 8, 5, 7}));
+  EXPECT_EQ(shape_of("near"), (Dims{1, 8, 5, 7}));
+  EXPECT_EQ(network.forward(images(DType::f32), {}).shape(), (Dims{6, 10}));
+  const double before = network.trace().gmacs();
+  const int64_t last = [&] {
+    for (const TracedLayer& layer : network.trace().layers)
+      if (layer.name == "last") return layer.macs();
+    return int64_t{0};
+  }();
+  EXPECT_EQ(last, 8 * 8 * 9 * 5 * 7);
+  EXPECT_EQ(penalty_of(), 2u) << "of the convolution behind the slot";
+  for (const Parameter& p : network.parameters())
+    if (p.kind == ParameterKind::shape) p.value.copy_from(Tensor::from<double>({4, 4}, {2}));
+  EXPECT_EQ(shape_of("last"), (Dims{1, 8, 5, 7}));
+  EXPECT_LT(network.trace().gmacs(), before);
+  EXPECT_THROW(build({5}), Error);
+  EXPECT_THROW(build({5, 0}), Error);
+}
+
 TEST(Graph, BranchesOfASlotShareTheirShape) {
   const NetworkOptions options{.name = "two", .classes = 10, .input = {1, 3, 32, 32}};
   GraphBuilder g(options, Json{{"s", {{"type", "dynopool"}, {"offset", "learned"}}}});
@@ -201,6 +240,26 @@ TEST(Graph, ValuesAreReleasedAfterTheirLastReader) {
   for (size_t i = 0; i < schedule.size(); ++i) {
     ASSERT_EQ(schedule[i].releases.size(), 1u);
     EXPECT_EQ(schedule[i].releases[0], schedule[i].node - 1);
+  }
+}
+
+// The peak of an inference is the graph's widest cut: two maps, however long the chain.
+TEST(Graph, InferenceHoldsTheWidestCut) {
+  constexpr size_t kMap = 3 * 64 * 64 * sizeof(float);
+  for (const int length : {4, 16}) {
+    const NetworkOptions options{.name = "chain", .classes = 10, .input = {1, 3, 64, 64}};
+    GraphBuilder g(options, Json::object());
+    Value x = g.input();
+    for (int i = 0; i < length; ++i) x = g.activation(fmt::format("a{}", i), x, Act::silu);
+    const Network network(g.finish(g.linear("classifier", g.global_avg("avgpool", x), 10)), options);
+    const Tensor image = Tensor::full({1, 3, 64, 64}, 1);
+    network.forward(image, {});
+    Allocator& allocator = Allocator::of(options.device);
+    allocator.reset_peak();
+    const size_t before = allocator.stats().live_bytes;
+    network.forward(image, {});
+    EXPECT_GE(allocator.stats().peak_bytes - before, 2 * kMap);
+    EXPECT_LT(allocator.stats().peak_bytes - before, 3 * kMap) << length;
   }
 }
 

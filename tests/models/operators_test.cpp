@@ -1,4 +1,4 @@
-// Every operator that may stand in a network's resizing place stands in one: two steps of a narrow VGG-16.
+// Every operator that may fill a resize slot fills one: two steps of a narrow VGG-16 and of a narrow EfficientNet-B0.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -21,27 +21,33 @@ Tensor images(int64_t n, DType dtype) {
   return x.to(dtype);
 }
 
-/// The operator's config at pool1 to pool4 of maps that halve: sizes where it wants sizes.
-Json places(const PoolDescription& d) {
+/// The operator's config in every slot of maps that halve from slot to slot: sizes where it wants sizes.
+Json in_slots(const PoolDescription& d, const std::vector<Slot>& slots) {
   Json pool = Json::object();
   int64_t n = 32;
-  for (int i = 1; i <= 4; ++i, n /= 2) {
+  for (const Slot& slot : slots) {
     nlohmann::json config = config_for_factor(d, 2, {1, 1, n, n});
     if (d.name == "diffstride") config["smoothness"] = 0.5;  // 4, as published, keeps maps of 16 and less as they are
-    if (d.name.starts_with("global") && i < 4) config = {{"type", "max"}, {"kernel", 2}};
-    pool["pool" + std::to_string(i)] = Json(config);
+    if (d.name.starts_with("global") && &slot != &slots.back()) config = {{"type", "max"}, {"kernel", 2}};
+    pool[slot.name] = Json(config);
+    n /= 2;
   }
   return pool;
 }
 
-class EveryOperator : public testing::TestWithParam<std::string> {};
+class EveryOperator : public testing::TestWithParam<std::tuple<const char*, std::string>> {};
 
 TEST_P(EveryOperator, TrainsTwoSteps) {
-  const PoolDescription& d = find_pool_operator(GetParam());
+  const auto& [name, type] = GetParam();
+  const PoolDescription& d = find_pool_operator(type);
+  const NetworkOptions narrow{.name = name, .width = 1.0 / 16, .classes = 10, .seed = 2};
+  const std::vector<Slot> slots = make_network(narrow, Json::object())->graph().slots;
   for (DType dtype : {DType::f32, DType::bf16}) {
     SCOPED_TRACE(name_of(dtype));
     const auto train = [&] {
-      const auto network = make_network({.width = 1.0 / 16, .classes = 10, .dtype = dtype, .seed = 2}, places(d));
+      NetworkOptions options = narrow;
+      options.dtype = dtype;
+      const auto network = make_network(options, in_slots(d, slots));
       OptimConfig optim;
       optim.lr = 0.05;
       LossConfig loss;
@@ -60,7 +66,7 @@ TEST_P(EveryOperator, TrainsTwoSteps) {
         values.insert(values.end(), v.begin(), v.end());
       }
       const auto shapes = network->slot_shapes();
-      EXPECT_EQ(shapes.size(), 4u);
+      EXPECT_EQ(shapes.size(), slots.size());
       EXPECT_LE(shapes.back().second[0], 9);
       return values;
     };
@@ -77,8 +83,27 @@ std::vector<std::string> resizing() {
   return names;
 }
 
-INSTANTIATE_TEST_SUITE_P(Networks, EveryOperator, testing::ValuesIn(resizing()),
-                         [](const auto& name) { return name.param; });
+INSTANTIATE_TEST_SUITE_P(Networks, EveryOperator,
+                         testing::Combine(testing::Values("vgg16", "efficientnet_b0"), testing::ValuesIn(resizing())),
+                         [](const auto& one) {
+                           return fmt::format("{}_{}", std::get<0>(one.param), std::get<1>(one.param));
+                         });
+
+// An operator with a network inside (lip's logits) is a slot like any other.
+TEST(Slots, EveryOneIsListed) {
+  for (const char* name : {"vgg16", "efficientnet_b0"})
+    for (const char* logit : {"simplified", "bottleneck"}) {
+      const Json pool = {{"default", {{"type", "lip"}, {"logit", logit}, {"kernel", 2}}}};
+      const auto network = make_network({.name = name, .width = 0.125}, pool);
+      std::vector<std::string> slots, shaped, rows;
+      for (const Slot& slot : network->graph().slots) slots.push_back(slot.name);
+      for (const auto& [slot, size] : network->slot_shapes()) shaped.push_back(slot);
+      for (const TracedLayer& layer : network->trace().layers)
+        if (layer.kind == "lip") rows.push_back(layer.name);
+      EXPECT_EQ(shaped, slots);
+      EXPECT_EQ(rows.size(), slots.size());
+    }
+}
 
 // "math": "exact" reaches the convolutions that an operator has inside: with all of a network's own exact, what is
 // left to differ is lip's.

@@ -1,4 +1,4 @@
-// VGG-16: its counts, its state, and DynOPool at r = 1/2 beside 2x2 max pooling.
+// VGG-16: its counts, its state, and DynOPool at r = 1/2 beside 2x2 max pooling, in EfficientNet-B0 too.
 #include <cmath>
 #include <cstring>
 #include <map>
@@ -131,10 +131,11 @@ TEST(Vgg16, HeadsByName) {
             "model.head: efficientnet_b0 has one head alone, got \"fcn\"");
 }
 
-class SameAsMax : public testing::TestWithParam<DType> {};
+class SameAsMax : public testing::TestWithParam<std::tuple<const char*, DType>> {};
 
 TEST_P(SameAsMax, LogitsAndWeightGradientsBitForBit) {
-  const NetworkOptions options{.width = 0.25, .dtype = GetParam(), .seed = 3};
+  const auto [name, dtype] = GetParam();
+  const NetworkOptions options{.name = name, .width = 0.25, .dtype = dtype, .seed = 3};
   const auto human = make_network(options, kMax), dyno = make_network(options, kDyno);
   const Tensor x = images(8, options.dtype);
   const Tensor labels = Tensor::from<int64_t>({1, 2, 3, 4, 50, 60, 70, 99}, {8});
@@ -166,8 +167,12 @@ TEST_P(SameAsMax, LogitsAndWeightGradientsBitForBit) {
   EXPECT_TRUE(same_bits(a, b)) << "evaluation";
 }
 
-INSTANTIATE_TEST_SUITE_P(DTypes, SameAsMax, testing::Values(DType::f32, DType::bf16, DType::f64),
-                         [](const auto& one) { return std::string(name_of(one.param)); });
+INSTANTIATE_TEST_SUITE_P(DTypes, SameAsMax,
+                         testing::Combine(testing::Values("vgg16", "efficientnet_b0"),
+                                          testing::Values(DType::f32, DType::bf16, DType::f64)),
+                         [](const auto& one) {
+                           return fmt::format("{}_{}", std::get<0>(one.param), name_of(std::get<1>(one.param)));
+                         });
 
 TEST(Vgg16, ShapeAdaptorsStartAtAQuarterOfTheLength) {
   const auto network = make_network({.width = 0.125}, {{"default", {{"type", "shape_adaptor"}}}});
@@ -247,7 +252,7 @@ TEST(Vgg16, WrongRequests) {
     return "no error";
   };
   EXPECT_EQ(message({.name = "vgg61"}, kMax),
-            "model.name: there is no network 'vgg61' (did you mean 'vgg16'?); there are efficientnet_b0, "
+            "model.name: there is no network 'vgg61' (did you mean 'vgg16'?); there are: efficientnet_b0, "
             "hrnet_w18_small, hrnet_w48, mobilenet_v2, resnet18, resnet34, resnet50, resnet101, vgg16");
   EXPECT_EQ(message({.width = 0}, kMax), "model.width: expected a number in (0, 64], got 0");
   EXPECT_EQ(
