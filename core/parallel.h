@@ -21,7 +21,7 @@ inline namespace by_cxx {
 #endif
 
 /// Calls f(begin, end) for chunks of `grain` items of [0, n). The chunks depend on n and grain alone, never on the
-/// number of threads, so that sums kept a chunk are the same bits for any number. CPU only; f must not throw.
+/// number of threads, so that sums kept per chunk are the same bits for any number. CPU only; f must not throw.
 template <class F>
 void parallel_chunks(int64_t n, int64_t grain, const F& f) {
   const int64_t chunks = (n + grain - 1) / grain;

@@ -58,17 +58,17 @@ RgbImage panel_image(const Picture& picture, int64_t height, int64_t width) {
   const auto filter = [](int64_t in, int64_t out) { return in > out ? area_filter(in, out) : repeat_filter(in, out); };
   const AxisFilter rows = filter(picture.height, height), columns = filter(picture.width, width);
   const Tensor planes = to_planes(picture);
-  const int64_t places = height * width;
-  std::vector<float> small(static_cast<size_t>(picture.channels * places)), scratch;
+  const int64_t positions = height * width;
+  std::vector<float> small(static_cast<size_t>(picture.channels * positions)), scratch;
   for (int64_t c = 0; c < picture.channels; ++c)
     resample(planes.data<float>() + c * picture.height * picture.width, 1, rows, 0, height, columns, 0, width,
-             small.data() + c * places, scratch);
-  RgbImage image{.height = height, .width = width, .pixels = std::vector<uint8_t>(static_cast<size_t>(3 * places))};
-  for (int64_t i = 0; i < places; ++i) {
-    const float alpha = picture.has_alpha() ? small[static_cast<size_t>((picture.channels - 1) * places + i)] : 1.0f;
+             small.data() + c * positions, scratch);
+  RgbImage image{.height = height, .width = width, .pixels = std::vector<uint8_t>(static_cast<size_t>(3 * positions))};
+  for (int64_t i = 0; i < positions; ++i) {
+    const float alpha = picture.has_alpha() ? small[static_cast<size_t>((picture.channels - 1) * positions + i)] : 1.0f;
     for (int64_t c = 0; c < 3; ++c) {
       const int64_t from = picture.colours() == 1 ? 0 : c;
-      const float v = alpha * small[static_cast<size_t>(from * places + i)] + (1 - alpha);
+      const float v = alpha * small[static_cast<size_t>(from * positions + i)] + (1 - alpha);
       image.pixels[static_cast<size_t>(3 * i + c)] = static_cast<uint8_t>(std::lround(std::clamp(v, 0.f, 1.f) * 255));
     }
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/find_named.h"
 
 namespace tidepool {
 
@@ -71,17 +72,11 @@ void Sample::show_interleaved(const uint8_t* bytes, const ImageShape& shape) {
 }
 
 std::vector<std::string> dataset_names() {
-  std::vector<std::string> names;
-  for (const DatasetDescription* each : datasets()) names.emplace_back(each->name);
-  return names;
+  return names_of(datasets());
 }
 
 const DatasetDescription& find_dataset(std::string_view name) {
-  for (const DatasetDescription* each : datasets())
-    if (each->name == name) return *each;
-  const auto names = dataset_names();
-  throw Error("data.name: no data set is called '{}'{}; there are: {}", name, did_you_mean(name, names),
-              fmt::join(names, ", "));
+  return find_named(datasets(), name, "data.name: no data set is called");
 }
 
 std::unique_ptr<Dataset> open_dataset(std::string_view name, const DatasetOptions& options) {
@@ -122,7 +117,7 @@ ImageShape sized_shape(const DatasetOptions& options, const ImageShape& otherwis
   if (height < least || width < least)
     throw Error("data.size: expected {} pixels or more, got {}x{}", least, height, width);
   if (height > kMostNumbers / otherwise.channels / width)
-    throw Error("data.size: expected at most {} numbers an image, got {}x{}x{}", kMostNumbers, otherwise.channels,
+    throw Error("data.size: expected at most {} numbers per image, got {}x{}x{}", kMostNumbers, otherwise.channels,
                 height, width);
   return {otherwise.channels, height, width};
 }

@@ -145,7 +145,7 @@ DatasetFormat dataset_format(std::string_view name, const DatasetOptions& option
 /// For data sets: how many of the `existing` images `options` ask for; Error naming the key when that cannot be.
 int64_t used_images(std::string_view dataset, int64_t existing, const DatasetOptions& options);
 /// For data sets of any size: their key data.size, with its default; and the size, or `otherwise`. Throws Error when it
-/// is not `least` pixels or more a side, or more than 2^30 numbers an image.
+/// is not `least` pixels or more per side, or more than 2^30 numbers per image.
 inline constexpr int64_t kMadeUpSize = 32;
 void size_key(Keys& k, DatasetOptions& options);
 void size_key(Keys& k, DatasetOptions& options, int64_t default_size);

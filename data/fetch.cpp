@@ -12,6 +12,7 @@
 #include <memory>
 
 #include "core/error.h"
+#include "core/find_named.h"
 #include "data/archive.h"
 
 namespace tidepool {
@@ -181,7 +182,7 @@ long transfer_into(const fs::path& partial, const Download& request, const Fetch
     const int64_t kept = size_or_zero(partial);
     if (kept == 0) remove_quietly(partial);
     throw Failure("fetch: {}: {}{}", request.url, why,
-                  kept > 0 ? fmt::format(" ({} bytes are kept in {}; the same command goes on from there)", kept,
+                  kept > 0 ? fmt::format(" ({} bytes are kept in {}; the same command resumes from there)", kept,
                                          partial.string())
                            : "");
   }
@@ -232,18 +233,11 @@ void download(const Download& request, const FetchProgress& progress) {
 }
 
 std::vector<std::string> known_data_set_names() {
-  std::vector<std::string> names;
-  for (const KnownDataSet& known : known_data_sets()) names.push_back(known.name);
-  return names;
+  return names_of(known_data_sets());
 }
 
 const KnownDataSet& known_data_set(std::string_view name) {
-  for (const KnownDataSet& known : known_data_sets()) {
-    if (known.name == name) return known;
-  }
-  const auto names = known_data_set_names();
-  throw Error("fetch: no data set to fetch is called '{}'{}; there are: {}", name, did_you_mean(name, names),
-              fmt::join(names, ", "));
+  return find_named(known_data_sets(), name, "fetch: no data set to fetch is called");
 }
 
 bool is_fetched(const KnownDataSet& known, const fs::path& folder) {

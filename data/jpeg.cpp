@@ -24,7 +24,7 @@ struct Trap {
   std::longjmp(trap->jump, 1);
 }
 void on_message(j_common_ptr info, int level) {
-  if (level < 0) on_error(info);  // what it would mend, grey where data is missing
+  if (level < 0) on_error(info);  // what it would fix, grey where data is missing
 }
 
 // Decoder states; ends with its scope.

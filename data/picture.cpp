@@ -60,12 +60,12 @@ int integer_bytes(int64_t type) {
 template <class T>
 void spread(const Picture& picture, float* planes) {
   const auto* const from = reinterpret_cast<const T*>(picture.bytes.data());
-  const int64_t c = picture.channels, places = picture.height * picture.width;
+  const int64_t c = picture.channels, positions = picture.height * picture.width;
   const float unit = 1.0f / static_cast<float>(std::numeric_limits<T>::max());
   parallel_chunks(picture.height, 16, [&](int64_t begin, int64_t end) {
     for (int64_t channel = 0; channel < c; ++channel) {
       const T* const source = from + channel;
-      float* const plane = planes + channel * places;
+      float* const plane = planes + channel * positions;
       for (int64_t i = begin * picture.width; i < end * picture.width; ++i)
         plane[i] = static_cast<float>(source[i * c]) * unit;
     }
@@ -75,12 +75,12 @@ void spread(const Picture& picture, float* planes) {
 template <class T>
 void gather(const float* planes, Picture& picture) {
   auto* const to = reinterpret_cast<T*>(picture.bytes.data());
-  const int64_t c = picture.channels, places = picture.height * picture.width;
+  const int64_t c = picture.channels, positions = picture.height * picture.width;
   constexpr auto kWhite = static_cast<float>(std::numeric_limits<T>::max());
   parallel_chunks(picture.height, 16, [&](int64_t begin, int64_t end) {
     for (int64_t channel = 0; channel < c; ++channel)
       for (int64_t i = begin * picture.width; i < end * picture.width; ++i) {
-        const float v = planes[channel * places + i];
+        const float v = planes[channel * positions + i];
         to[i * c + channel] = static_cast<T>(v > 0 ? std::min(v, 1.0f) * kWhite + 0.5f : 0.0f);  // NaN is not > 0
       }
   });

@@ -51,7 +51,7 @@ struct TracedLayer {
   TracedShape output;
   int64_t parameters = 0;
   int64_t macs_per_position =
-      0;  ///< multiply-adds of one image, a position of the output (convolutions and linear layers only)
+      0;  ///< multiply-adds of one image, per position of the output (convolutions and linear layers only)
   std::optional<TracedConvolution> convolution = {};
   bool batch_statistics = false;  ///< training normalises by the batch: it needs more than one value per channel
 
@@ -65,8 +65,8 @@ class Trace {
   int64_t parameters() const;
   int64_t macs() const;  ///< of one image
 
-  /// sum over layers of (product of straight-through output lengths) x multiply-adds a position / 1e9. With fixed sizes
-  /// it is the counted GMACs exactly.
+  /// sum over layers of (product of straight-through output lengths) x multiply-adds per position / 1e9. With fixed
+  /// sizes it is the counted GMACs exactly.
   double gmacs() const;
   /// d gmacs / d parameter[element], summed, in a fixed order.
   std::vector<Slope> gmacs_gradient() const;

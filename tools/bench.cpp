@@ -2,6 +2,7 @@
 #include <fmt/ranges.h>
 
 #include "core/error.h"
+#include "core/find_named.h"
 #include "tools/bench_beside.h"
 #include "tools/bench_data.h"
 #include "tools/bench_ops.h"
@@ -10,12 +11,6 @@
 
 namespace tidepool {
 namespace {
-
-std::vector<std::string> names_of(const std::vector<Option>& options) {
-  std::vector<std::string> names;
-  for (const Option& option : options) names.push_back(option.name);
-  return names;
-}
 
 int run(const Call& call) {
   static const std::vector<std::string> kWhat = {"conv", "data", "ops", "step"};

@@ -64,7 +64,7 @@ Measured measure(const PoolRequest& request, const Dims& shape, DType dtype, Mem
   m.config = config_for_factor(*request.op, kFactor, shape, request.config);
   const auto op = make_pool_operator(m.config);
   const Tensor x = made_up_map(shape, {.dtype = dtype, .format = layout});
-  const std::vector<Tensor> parameters = start_values(*op, shape, dtype, 0);
+  const std::vector<Tensor> parameters = initial_values(*op, shape, dtype, 0);
   Tensor y;
   m.forward = median_seconds(repeats, [&] { y = op->forward(x, parameters, {}); });
   m.y = y.shape();
@@ -146,7 +146,7 @@ int bench_ops(const Call& call) {
     const PoolRequest& request = requests[i];
     try {
       const auto op = make_pool_operator(config_for_factor(*request.op, kFactor, shape, request.config));
-      op->output_shape(shape, start_values(*op, shape, dtype, 0));
+      op->output_shape(shape, initial_values(*op, shape, dtype, 0));
       ++i;
     } catch (const Error& error) {
       if (call.given("op") || !request.config.empty()) throw;

@@ -98,7 +98,7 @@ DType bench_dtype(const Call& call, const Network& network) {
 }
 
 struct StepTimes {
-  double training = 0, evaluation = 0, own = 0;  // seconds a step, medians
+  double training = 0, evaluation = 0, own = 0;  // seconds per step, medians
   std::optional<double> direct;                  // likewise; none where oneDNN has no such convolutions
   double slowest = 0;                            // 99th percentile of the training steps
   size_t peak_bytes = 0;                         // of tensors and scratch memory, weights included

@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "core/error.h"
+#include "core/find_named.h"
 #include "data/dataset.h"
 #include "data/fetch.h"
 #include "data/png.h"
@@ -25,17 +26,11 @@ bool can_be_fetched(const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-void expect_data_set(const std::string& name) {
-  const std::vector<std::string> names = dataset_names();
-  if (std::find(names.begin(), names.end(), name) == names.end())
-    throw Error("unknown data set '{}'{}; there are: {}", name, did_you_mean(name, names), fmt::join(names, ", "));
-}
-
 int info(const Call& call) {
   refuse_options(call, "data info", {"output", "images", "scale", "split", "seed", "url", "keep-archive"});
   std::vector<std::string> names = dataset_names();
   if (!call.argument(1).empty()) {
-    expect_data_set(call.argument(1));
+    find_named(datasets(), call.argument(1), "unknown data set");
     names = {call.argument(1)};
   }
   data_locations(call.text("data"));  // refuses variables that are no text
@@ -88,7 +83,7 @@ int info(const Call& call) {
 int preview(const Call& call) {
   refuse_options(call, "data preview", {"url", "keep-archive"});
   const std::string name = call.argument(1).empty() ? "procedural" : call.argument(1);
-  expect_data_set(name);
+  find_named(datasets(), name, "unknown data set");
   DatasetOptions dataset_options;
   dataset_options.split = call.choice("split") == "train" ? Split::kTrain : Split::kTest;
   dataset_options.seed = call.seed();
@@ -116,7 +111,7 @@ int fetch(const Call& call) {
   refuse_options(call, "data fetch", {"output", "images", "scale", "split", "seed"});
   const std::string name = call.argument(1).empty() ? "cifar100" : call.argument(1);
   if (!can_be_fetched(name)) {
-    expect_data_set(name);
+    find_named(datasets(), name, "unknown data set");
     if (find_dataset(name).find) throw Error("{} cannot be fetched; {}", name, how_to_get(name));
     throw Error("{} is made up; there is nothing to fetch", name);
   }
@@ -141,7 +136,7 @@ int fetch(const Call& call) {
   } catch (const Failure& failure) {
     bar.finish();
     if (!stop_requested()) throw;
-    spdlog::warn("stopped; the next `tidepool data fetch` goes on from here");
+    spdlog::warn("stopped; the next `tidepool data fetch` resumes from here");
     return stop_status();
   }
   bar.finish();
@@ -190,7 +185,8 @@ const Registered registered({
     .details =
         "DATA_SET is cifar10, cifar100, folder, procedural, random, shapes or voc (default: all of them in info,\n"
         "procedural in preview, cifar100 in fetch). folder and voc are your own pictures, below --data.\n"
-        "fetch downloads into --data, else $TIDEPOOL_DATA, else ~/.cache/tidepool; a download that broke off goes on.",
+        "fetch downloads into --data, else $TIDEPOOL_DATA, else ~/.cache/tidepool; a download that broke off is "
+        "resumed.",
     .run = run,
 });
 

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "core/find_named.h"
 #include "data/dataset.h"
 #include "tools/command.h"
 #include "tools/data_root.h"
@@ -25,11 +26,7 @@ const std::vector<std::string> kFigures = {"1", "4", "pareto"};
 std::string data_set_of(const Call& call) {
   const std::string& name = call.text("data-set");
   if (name == "auto") return find_data("cifar100", call.text("data")) ? "cifar100" : "procedural";
-  const std::vector<std::string> names = dataset_names();
-  if (std::find(names.begin(), names.end(), name) == names.end())
-    throw Error("--data-set: unknown data set '{}'{}; there are: {}", name, did_you_mean(name, names),
-                fmt::join(names, ", "));
-  return name;
+  return std::string(find_named(datasets(), name, "--data-set: unknown data set").name);
 }
 
 int variants(const Call& call) {

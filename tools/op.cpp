@@ -76,10 +76,10 @@ int run(const Call& call) {
 
   const std::vector<ParameterSpec> specs = op->parameters(x.shape());
   const bool one_file = with_grad && same_file(input, grad);
-  const std::vector<ParameterSpec> given = op->given(x.shape());
+  const std::vector<ParameterSpec> optional = op->optional_inputs(x.shape());
   std::vector<std::string> known = {"x"};
   for (const ParameterSpec& spec : specs) known.push_back(spec.name);
-  for (const ParameterSpec& spec : given) known.push_back(spec.name);
+  for (const ParameterSpec& spec : optional) known.push_back(spec.name);
   if (one_file) known.emplace_back("dy");
   refuse_unknown(file, input, name, known);
 
@@ -95,17 +95,17 @@ int run(const Call& call) {
   };
   for (const ParameterSpec& spec : specs) {
     Tensor value = brought(spec);
-    if (!value) value = start_value(spec, x.dtype(), mode.seed).to(x.dtype());
+    if (!value) value = initial_value(spec, x.dtype(), mode.seed).to(x.dtype());
     parameters.push_back(value.to(device));
   }
   std::vector<Tensor> tensors = parameters;
-  for (const ParameterSpec& spec : given)
+  for (const ParameterSpec& spec : optional)
     if (const Tensor value = brought(spec)) tensors.push_back(value.to(device));
 
   if (call.given("onnx")) {
     if (mode.training) throw Error("--onnx: an exported operator evaluates; expected no \"training\"");
     if (tensors.size() > parameters.size())
-      throw Error("--onnx: [{}] an exported operator takes no tensor '{}'", name, given[0].name);
+      throw Error("--onnx: [{}] an exported operator takes no tensor '{}'", name, optional[0].name);
     onnx::Graph graph;
     const Json keys = config;
     graph.output(pool_as_onnx(graph, graph.input("x", x.shape()), x.shape(), keys, *op, parameters), "y",
@@ -162,7 +162,7 @@ const Registered registered({
              .value = "FILE",
              .help =
                  "safetensors with x (F32, F64 or BF16; N, C, spatial) and parameters by name, in x's type; one that "
-                 "is absent takes its start value",
+                 "is absent takes its initial value",
              .required = true},
             {.name = "output",
              .value = "FILE",
@@ -178,7 +178,7 @@ const Registered registered({
             {.name = "onnx",
              .value = "FILE",
              .help = "writes the operator, for maps of x's size, as an ONNX graph too"},
-            seed_option("0", "seed of start values and, in training, of draws"),
+            seed_option("0", "seed of initial values and, in training, of draws"),
             device_option(),
             json_option(),
         },

@@ -56,7 +56,7 @@ std::vector<std::string> onnx_operators(const PoolDescription& op) {
   const nlohmann::json config = config_for_factor(op, kFactor, x);
   const auto made = make_pool_operator(config);
   onnx::Graph graph;
-  pool_as_onnx(graph, graph.input("x", x), x, Json(config), *made, start_values(*made, x, DType::f32, 0));
+  pool_as_onnx(graph, graph.input("x", x), x, Json(config), *made, initial_values(*made, x, DType::f32, 0));
   return {graph.operators().begin(), graph.operators().end()};
 }
 
@@ -96,7 +96,7 @@ std::string tensors_text(const PoolDescription& op, const char* quote) {
 
 std::string one_as_text(const PoolDescription& op) {
   std::string text = fmt::format(
-      "{}\n  forward   {}\n  gradient  {}\n  keeps     {}\n  bytes     {} kept an element of x (measured at factor "
+      "{}\n  forward   {}\n  gradient  {}\n  keeps     {}\n  bytes     {} kept per element of x (measured at factor "
       "{})\n"
       "  ranks     {}\n  tensors   {}\n  onnx      {}\n  source    {}\n",
       op.name, op.formula, op.gradient, op.keeps, bytes_text(op), kFactor, fmt::join(op.ranks, ", "),
@@ -158,7 +158,7 @@ std::string one_as_markdown(const PoolDescription& op) {
 std::string page(const std::vector<const PoolDescription*>& operators) {
   std::string text =
       "# Pooling operators\n\n"
-      "Written by the program from its registry; after a change write it anew:\n\n"
+      "Written by the program from its registry; after a change regenerate it:\n\n"
       "    build/tidepool ops --markdown > docs/operators.md\n\n"
       "Keys stand in a config beside `\"type\"`, and are arguments by name in Python (README, \"In PyTorch\"). A "
       "window's elements `x_i` are those that it really covers: padding "
@@ -173,7 +173,7 @@ std::string page(const std::vector<const PoolDescription*>& operators) {
   for (const PoolDescription* op : operators)
     rows.push_back({fmt::format("[`{0}`](#{0})", op->name), fmt::format("{}", fmt::join(op->ranks, ", ")),
                     tensors_text(*op, "`"), bytes_text(kept_bytes(*op, DType::f32)), escape_markdown(op->source)});
-  text += markdown_table({"operator", "ranks", "tensors", "bytes kept an element, f32", "source"}, rows);
+  text += markdown_table({"operator", "ranks", "tensors", "bytes kept per element, f32", "source"}, rows);
   for (const PoolDescription* op : operators) text.append("\n").append(one_as_markdown(*op));
   return text;
 }

@@ -78,7 +78,7 @@ std::vector<Subject> look(const Call& call, const std::vector<PoolRequest>& requ
       try {
         const auto op = make_pool_operator(result.config);
         for (const ParameterSpec& spec : op->parameters(map_shape(subject))) result.parameters.push_back(spec.name);
-        const Dims y = op->output_shape(map_shape(subject), start_values(*op, map_shape(subject), DType::f32, 0));
+        const Dims y = op->output_shape(map_shape(subject), initial_values(*op, map_shape(subject), DType::f32, 0));
         if (y.rank() != 4) throw Error("[{}] gives {} numbers of a plane and no picture", request.op->name, y[2]);
         if (y[1] != subject.channels)
           throw Error("[{}] makes {} channels of {}; a picture keeps its own", request.op->name, y[1],
@@ -110,7 +110,7 @@ std::vector<Subject> look(const Call& call, const std::vector<PoolRequest>& requ
 // The pooled planes; fills in seconds and fidelity.
 Tensor pool(const Tensor& planes, int64_t colours, Device device, Pooled& result, uint64_t seed) {
   const auto op = make_pool_operator(result.config);
-  std::vector<Tensor> parameters = start_values(*op, planes.shape(), DType::f32, seed);
+  std::vector<Tensor> parameters = initial_values(*op, planes.shape(), DType::f32, seed);
   for (Tensor& p : parameters) p = p.to(device);
   const Tensor x = planes.to(device);
   const auto begin = Clock::now();

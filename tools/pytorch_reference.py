@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Trains vgg16 (models/vgg16.cpp) on CIFAR-100 in PyTorch, by the same recipe: the yardstick beside our accuracy.
 
-Prints one JSON object a line: with --print-steps one a step (step, epoch, loss, lr), and one an epoch (epoch, train_loss,
+Prints one JSON object per line: with --print-steps one per step (step, epoch, loss, lr), and one per epoch (epoch, train_loss,
 test_loss, test_top1, seconds, images_per_second). Tensor names are tidepool's: features.K.*, classifier.*.
 
 Learning rate of step t (from 0), W warm-up steps of T: lr (t + 1) / W while t < W, then lr (1 + cos(pi (t - W) / (T - W))) / 2.

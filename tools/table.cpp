@@ -36,20 +36,17 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Training images where a config says none, for the bar.
-int64_t all_images(const Config& config) {
-  return find_dataset(config.data.name).train_images;
-}
-
-// Where the files of a plan's data sets are, by name, and what the caption says of them.
+// Where the files of a plan's data sets are, and what the caption says of them.
 struct Images {
-  std::map<std::string, fs::path> roots;
+  std::map<std::pair<std::string, std::string>, fs::path> roots;  // by data.name and data.root
   std::string data, places;
 
-  fs::path root(const Config& config) const {
-    const auto found = roots.find(config.data.name);
-    return found == roots.end() ? fs::path() : found->second;
+  // None: of no run that is selected.
+  const fs::path* find(const DataConfig& config) const {
+    const auto found = roots.find({config.name, config.root});
+    return found == roots.end() ? nullptr : &found->second;
   }
+  const fs::path& root(const Config& config) const { return *find(config.data); }
 };
 
 Images find_images(const Call& call, const TablePlan& plan, bool replaced) {
@@ -58,21 +55,21 @@ Images find_images(const Call& call, const TablePlan& plan, bool replaced) {
   std::vector<std::string> said;
   for (const PlannedRun& run : plan.runs) {
     const DataConfig& data = run.config.data;
-    if (!run.selected || images.roots.contains(data.name)) continue;
+    if (!run.selected || images.find(data)) continue;
     std::string text = data.name;
     if (data.name == "cifar100") text = "CIFAR-100, the real images";
     if (data.name == "procedural")
       text =
           fmt::format("procedural images ({} classes, made from seed {}){}", dataset_format("procedural", {}).classes,
                       data.seed, replaced ? ", because CIFAR-100 was not found" : "");
-    fs::path& root = images.roots[data.name];
+    fs::path& root = images.roots[{data.name, data.root}];
     if (const auto location = find_data(data.name, option, data.root)) {
       root = location->folder;
       images.places += fmt::format(", {} ({})", root.string(), location->said_by);
     } else {
       root = require_data(data.name, option, data.root);
     }
-    said.push_back(text);
+    if (std::find(said.begin(), said.end(), text) == said.end()) said.push_back(text);
   }
   images.data = fmt::format("{}", fmt::join(said, "; "));
   return images;
@@ -124,8 +121,20 @@ Request make_request(const Call& call) {
   const std::string data_set = replaced ? options.data_set : first->config.data.name;
   if (options.out.empty()) options.out = fs::path("runs") / fmt::format("{}-{}-{}", table.stem(), scale.name, data_set);
   plan = make_plan(table, options);
-  for (PlannedRun& run : plan.runs) run.config.model.init = expand_home(run.config.model.init).string();
   Images images = find_images(call, plan, replaced);
+  std::map<std::string, int64_t> counted;
+  options.count = [&](const DataConfig& data) -> int64_t {
+    const fs::path* root = images.find(data);
+    if (!root) return 0;
+    const DatasetOptions split = dataset_options(data, *root, Split::kTrain);
+    const auto [found, fresh] =
+        counted.try_emplace(fmt::format("{}\n{}\n{}", data.name, root->string(), split.train_list.value_or("")));
+    if (fresh) found->second = open_dataset(data.name, split)->size();
+    return found->second;
+  };
+  plan = make_plan(table, options);
+  plan.options.count = {};  // what it counts with ends here
+  for (PlannedRun& run : plan.runs) run.config.model.init = expand_home(run.config.model.init).string();
   return {.plan = std::move(plan), .images = std::move(images)};
 }
 
@@ -169,8 +178,7 @@ std::string last_line(const fs::path& file) {
 // Where a run of another process stands: the last whole line of its log that names a step.
 RunProgress logged_progress(const PlannedRun& run) {
   constexpr std::streamoff kTail = 4096;
-  RunProgress progress{
-      .steps = planned_steps(run.config, all_images(run.config)), .epochs = run.config.train.epochs, .metric = {}};
+  RunProgress progress{.steps = planned_steps(run.config, run.images), .epochs = run.config.train.epochs, .metric = {}};
   const Metric& metric = find_task(run.config.task).primary();
   std::ifstream in(run.folder / "log.jsonl", std::ios::binary | std::ios::ate);
   if (!in) return progress;
@@ -317,9 +325,8 @@ class TableBar {
   }
   void started(size_t i) {
     ++begun_;
-    running_[i] = {.steps = planned_steps(runs_[i].config, all_images(runs_[i].config)),
-                   .epochs = runs_[i].config.train.epochs,
-                   .metric = {}};
+    running_[i] = {
+        .steps = planned_steps(runs_[i].config, runs_[i].images), .epochs = runs_[i].config.train.epochs, .metric = {}};
     name(i);
   }
   void progress(size_t i, const RunProgress& p) {
@@ -339,10 +346,9 @@ class TableBar {
   double images(size_t i) const {
     const Config& config = runs_[i].config;
     const auto of = [](int64_t n) { return static_cast<double>(n); };
-    const double all =
-        of(config.data.train_images.value_or(all_images(config)) - config.data.val_images) * of(config.train.epochs);
+    const double all = of(runs_[i].images - config.data.val_images) * of(config.train.epochs);
     return config.train.max_steps || config.data.drop_last
-               ? std::min(all, of(planned_steps(config, all_images(config))) * of(config.train.batch))
+               ? std::min(all, of(planned_steps(config, runs_[i].images)) * of(config.train.batch))
                : all;
   }
   static int64_t whole(double images) { return static_cast<int64_t>(std::min(images, 0x1p62)); }
@@ -430,13 +436,15 @@ void measure_operators(const TablePlan& plan, const Images& images, ReportFacts&
              cost = has_column(plan, {"forward_ms", "backward_ms", "kept_bytes"});
   for (const PlannedRun& planned : plan.first_runs()) {
     const Json& pool = planned.config.model.pool;
-    const bool shown = planned.selected || fs::exists(planned.folder / "result.json");
+    const bool shown =
+        images.find(planned.config.data) && (planned.selected || fs::exists(planned.folder / "result.json"));
     if (!shown || !pool.contains("default") || !pool["default"].is_object()) continue;
     const std::string& name = plan.rows[planned.row].name;
     if (fidelity)
       facts.fidelity[name] = image_fidelity(pool["default"], planned.config.data, images.root(planned.config));
     if (cost)
-      if (const auto measured = operator_cost(planned.config)) facts.costs[name] = *measured;
+      if (const auto measured = operator_cost(with_classes(planned.config, images.root(planned.config))))
+        facts.costs[name] = *measured;
   }
 }
 
@@ -520,7 +528,7 @@ int run(const Call& call) {
           fmt::format("{} seed {}: {}", plan.rows[plan.runs[i].row].title, plan.runs[i].seed, outcomes[i].failure));
   if (stop_status() != 0) {
     if (!call.json()) print(shown());
-    fmt::print(stderr, "tidepool table: stopped; the same command goes on. So far: {}\n",
+    fmt::print(stderr, "tidepool table: stopped; the same command resumes it. So far: {}\n",
                (options.out / (name + ".md")).string());
     return stop_status();
   }

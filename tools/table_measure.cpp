@@ -98,7 +98,7 @@ std::optional<OperatorCost> operator_cost(const Config& config) {
 
   constexpr int64_t kRepeats = 5;
   const Tensor x = made_up_map(shape, {.dtype = DType::f32, .format = MemoryFormat::channels_last});
-  const std::vector<Tensor> parameters = start_values(*op, shape, DType::f32, 0);
+  const std::vector<Tensor> parameters = initial_values(*op, shape, DType::f32, 0);
   Tensor y;
   OperatorCost cost;
   cost.forward_seconds = median_seconds(kRepeats, [&] { y = op->forward(x, parameters, {.training = true}); });
@@ -188,7 +188,7 @@ std::string dry_run_text(const Json& report) {
     rows.push_back({row.at("name").get<std::string>(), whole(row, "runs"), whole(row, "finished"), whole(row, "steps"),
                     fmt::format("{:.1f}", row.at("step_ms").get<double>()), hours(row)});
   return fmt::format("{}, scale {}\n", report.at("title").get<std::string>(), report.at("scale").get<std::string>()) +
-         text_table({"row", "runs", "finished", "steps to go", "ms a step", "hours"}, rows) +
+         text_table({"row", "runs", "finished", "steps to go", "ms per step", "hours"}, rows) +
          fmt::format(
              "{} rows, {} runs, {} of them finished; {} steps to go, about {} hours with {} threads\n"
              "Hours follow from steps of {} networks, measured now with maps of their first sizes; a learned "

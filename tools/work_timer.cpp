@@ -69,7 +69,7 @@ std::string WorkTimer::table(int64_t steps) const {
                     s.bytes > 0 ? fmt::format("{:.1f}", s.bytes / n / (1 << 20)) : "-",
                     s.bytes > 0 ? fmt::format("{:.1f}", 1e-9 * s.bytes / s.seconds) : "-",
                     s.multiply_adds > 0 ? fmt::format("{:.0f}", 2e-9 * s.multiply_adds / s.seconds) : "-"});
-  return text_table({"kind of work", "ms a step", "share", "MiB moved", "GB/s", "GFLOP/s"}, rows);
+  return text_table({"kind of work", "ms per step", "share", "MiB moved", "GB/s", "GFLOP/s"}, rows);
 }
 
 Json WorkTimer::kinds(int64_t steps) const {

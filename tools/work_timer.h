@@ -37,7 +37,7 @@ class WorkTimer final : public Observer {
   /// Kind, milliseconds, share, GB/s of the bytes that had to move, GFLOP/s as the direct algorithm counts them; all
   /// a step.
   std::string table(int64_t steps) const;
-  /// Kind -> milliseconds a step.
+  /// Kind -> milliseconds per step.
   Json kinds(int64_t steps) const;
   /// Kind -> milliseconds, bytes and multiply-adds per step.
   Json work(int64_t steps) const;

@@ -417,7 +417,7 @@ struct TrainConfig {
   void keys(Keys& k) {
     k.integer("epochs", epochs, "Passes over the training images.").at_least(0).at_most(kLargestInt);
     k.integer("batch", batch,
-              "Images per step. Batch norm needs two values a channel, so 1 fails where a map is a single pixel.")
+              "Images per step. Batch norm needs two values per channel, so 1 fails where a map is a single pixel.")
         .at_least(1)
         .at_most(kLargestInt);
     k.choice("dtype", dtype, {"f32", "bf16", "f64"}, "Arithmetic type; bf16 keeps f32 master weights.");

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "core/error.h"
+#include "core/find_named.h"
 #include "core/safetensors.h"
 #include "data/dataset.h"
 #include "train/report_columns.h"
@@ -53,9 +54,11 @@ std::string baseline_of(const TableFile& table, const Row& row) {
   return name == row.name ? "" : name;
 }
 
-// As many as a table's row keeps for choosing the best epoch: 5,000 of 50,000, else a tenth.
-int64_t validation_images(const DataConfig& data) {
-  return data.train_images.value_or(find_dataset(data.name).train_images) / 10;
+// The validation part among them; 0: only the files say, and nobody counts them.
+int64_t training_images(const DataConfig& data, const CountImages& count) {
+  if (data.train_images) return *data.train_images;
+  const int64_t known = find_dataset(data.name).train_images;
+  return known > 0 || !count ? known : count(data);
 }
 
 // Whether one of the row's settings decides `key`: its own, or that of an object around it.
@@ -84,12 +87,6 @@ void expect_distinct(const std::vector<Row>& rows, const std::vector<Config>& co
   }
 }
 
-std::vector<std::string> names_of(const std::vector<Row>& rows) {
-  std::vector<std::string> names;
-  for (const Row& row : rows) names.push_back(row.name);
-  return names;
-}
-
 // Which rows a call runs: those that --only names, else those of the scale.
 std::vector<bool> selected_rows(const TableFile& table, const PlanOptions& options, const std::vector<Row>& rows) {
   const std::vector<std::string> names = names_of(rows);
@@ -102,6 +99,9 @@ std::vector<bool> selected_rows(const TableFile& table, const PlanOptions& optio
     for (const auto& [key, patterns] : {std::pair("only", scale.only), std::pair("except", scale.except)})
       if (const std::string path = fmt::format("scales.{}.{}", name, key); !patterns.empty())
         expect_match(patterns, table.place(path) + path + ":");
+  for (size_t i = 0; i < table.published.size(); ++i)
+    if (const std::string path = fmt::format("published.{}.rows", i); !table.published[i].rows.empty())
+      expect_match(table.published[i].rows, table.place(path) + path + ":");
   if (!options.only.empty()) expect_match(options.only, "--only");
   const auto scale = table.scales.find(options.scale);
   std::vector<bool> selected;
@@ -162,7 +162,7 @@ std::vector<Row> table_rows(const TableFile& table) {
 }
 
 Config row_config(const TableFile& table, const Row& row, const Scale& scale, const std::string& data_set,
-                  uint64_t seed, std::span<const std::string> sets) {
+                  uint64_t seed, std::span<const std::string> sets, const CountImages& count) {
   const std::string origin = "the table";
   std::vector<Setting> all;
   const auto add_scale = [&](const std::vector<Setting>& settings) {
@@ -183,7 +183,8 @@ Config row_config(const TableFile& table, const Row& row, const Scale& scale, co
                     std::any_of(all.begin(), all.end(), [&](const Setting& s) { return says_validation(s.key); }) ||
                     std::any_of(sets.begin(), sets.end(),
                                 [&](const std::string& s) { return says_validation(s.substr(0, s.find('='))); });
-  if (!said) config.resolved["data"]["val_images"] = config.data.val_images = validation_images(config.data);
+  // To choose the best epoch on: 5,000 of 50,000, else a tenth.
+  if (!said) config.resolved["data"]["val_images"] = config.data.val_images = training_images(config.data, count) / 10;
   set_seed(config, row, seed);
   return config;
 }
@@ -211,7 +212,8 @@ TablePlan make_plan(const TableFile& table, const PlanOptions& options) {
   const std::vector<bool> selected = selected_rows(table, options, plan.rows);
   const auto configs_of = [&](std::span<const std::string> sets) {
     std::vector<Config> configs;
-    for (const Row& row : plan.rows) configs.push_back(row_config(table, row, plan.scale, options.data_set, 1, sets));
+    for (const Row& row : plan.rows)
+      configs.push_back(row_config(table, row, plan.scale, options.data_set, 1, sets, options.count));
     return configs;
   };
   const std::vector<Config> planned = configs_of({});  // without --set
@@ -224,7 +226,8 @@ TablePlan make_plan(const TableFile& table, const PlanOptions& options) {
                            .seed = unsigned_seed,
                            .config = configs[i],
                            .folder = options.out / "runs" / fmt::format("{}-seed{}", plan.rows[i].name, seed),
-                           .selected = selected[i]});
+                           .selected = selected[i],
+                           .images = training_images(configs[i].data, options.count)});
       set_seed(plan.runs.back().config, plan.rows[i], unsigned_seed);
     }
   for (const PlannedRun& run : plan.runs)
@@ -342,7 +345,13 @@ std::vector<RunOutcome> execute(const TablePlan& plan, const ExecuteOptions& opt
         return;
       }
       outcomes[i] = std::move(outcome);
-      if (options.ended) options.ended(i, outcomes);
+      try {
+        if (options.ended) options.ended(i, outcomes);
+      } catch (...) {  // the table cannot be written
+        if (!error) error = std::current_exception();
+        wrong = true;
+        return;
+      }
     }
   };
   if (options.jobs <= 1) {

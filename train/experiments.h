@@ -40,17 +40,21 @@ struct Row {
 std::vector<Row> table_rows(const TableFile& table);
 
 /// The config with which an operator halves a map: its defaults and a factor of 2. None for one that does not make half
-/// the size of 32x32, 16x16, 8x8 and 4x4 with the same channels, and so cannot stand in every place of a network.
+/// the size of 32x32, 16x16, 8x8 and 4x4 with the same channels, and so cannot stand in every slot of a network.
 std::optional<Json> halving_config(const PoolDescription& op);
 
 /// One row with one seed.
 struct PlannedRun {
-  size_t row = 0;  ///< index into Plan::rows
+  size_t row = 0;  ///< index into TablePlan::rows
   uint64_t seed = 1;
   Config config;
   std::filesystem::path folder;
   bool selected = true;  ///< --only picks it, so that it is run when its result is missing
+  int64_t images = 0;    ///< for training, the validation part among them; 0: only the files say
 };
+
+/// Counts the training images of a data set where only its files say how many there are; 0: not known.
+using CountImages = std::function<int64_t(const DataConfig& data)>;
 
 struct PlanOptions {
   std::string scale = "quick";
@@ -61,6 +65,7 @@ struct PlanOptions {
   std::vector<std::string> sets = {};     ///< KEY=VALUE of the user, after everything else
   std::filesystem::path out = {};         ///< runs live under out / "runs"
   std::vector<std::string> columns = {};  ///< of the report; none: the file's
+  CountImages count = {};                 ///< for the validation part of rows that do not say one; none: without
 };
 
 struct TablePlan {
@@ -87,7 +92,7 @@ TablePlan make_plan(const TableFile& table, const PlanOptions& options);
 /// The config of a row at a scale, ready to run: the base, the scale, the table's settings for that scale, the row, and
 /// `sets`, each over what stands before it.
 Config row_config(const TableFile& table, const Row& row, const Scale& scale, const std::string& data_set,
-                  uint64_t seed, std::span<const std::string> sets);
+                  uint64_t seed, std::span<const std::string> sets, const CountImages& count = {});
 
 /// Steps of a whole run, with `images` training images where the config says none.
 int64_t planned_steps(const Config& config, int64_t images);
@@ -119,7 +124,7 @@ struct ExecuteOptions {
   Json provenance = Json::object();
   /// Asked often, from any thread; true: every run ends after its step.
   std::function<bool()> stop = {};
-  // Called one at a time, from any thread, with the index into Plan::runs.
+  // Called one at a time, from any thread, with the index into TablePlan::runs.
   std::function<void(size_t)> started = {};
   std::function<void(size_t, const RunProgress&)> progress = {};
   /// After each run, whatever became of it; with all outcomes so far.

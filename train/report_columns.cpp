@@ -61,7 +61,7 @@ std::vector<ReportColumn> all_columns(const Metric& metric) {
        [](const ReportRow& r) { return mean_text(r.gmacs, 1, 4) + (r.equal_cost.value_or(true) ? "" : kUnequalCost); },
        3},
       {"parameters", "parameters, M", true, [](const ReportRow& r) { return mean_text(r.parameters, 1e6, 3); }, 9},
-      {"step_ms", "ms a step", true, [](const ReportRow& r) { return mean_text(r.step_ms, 1, 1); }, 5},
+      {"step_ms", "ms per step", true, [](const ReportRow& r) { return mean_text(r.step_ms, 1, 1); }, 5},
       {"peak_bytes", "peak, MiB", true, [](const ReportRow& r) { return mean_text(r.peak_bytes, kMiB, 0); }, 8},
       {"forward_ms", "forward, ms", true,
        [=](const ReportRow& r) {

@@ -32,10 +32,6 @@ template <class V>
 TP_INLINE V number(double v) {
   return splat<V>(static_cast<Lane<V>>(v));
 }
-template <class V>
-TP_INLINE V sigmoid_of(V x) {
-  return number<V>(1) / (number<V>(1) + exp_lanes(-x));
-}
 
 bool forward(const Tensor& x, Act act, const Tensor& y) {
   switch (act) {
@@ -49,14 +45,14 @@ bool forward(const Tensor& x, Act act, const Tensor& y) {
         return low >= number<V>(6) ? number<V>(6) : low;
       });
     case Act::silu:
-      return mapped<false>(x, y, []<class V>(V v) { return v * sigmoid_of(v); });
+      return mapped<false>(x, y, []<class V>(V v) { return v * sigmoid_lanes(v); });
     case Act::hardswish:
       return mapped<true>(x, y, []<class V>(V v) {
         const V above = v + number<V>(3), low = above <= number<V>(0) ? number<V>(0) : above;
         return v * (low >= number<V>(6) ? number<V>(6) : low) / number<V>(6);
       });
     case Act::sigmoid:
-      return mapped<false>(x, y, []<class V>(V v) { return sigmoid_of(v); });
+      return mapped<false>(x, y, []<class V>(V v) { return sigmoid_lanes(v); });
   }
   return false;
 }
@@ -73,7 +69,7 @@ bool backward(const Tensor& kept, const Tensor& dy, Act act, const Tensor& dx) {
       });
     case Act::silu:
       return gradient<false>(kept, dy, dx, []<class V>(V v, V g) {
-        const V s = sigmoid_of(v);
+        const V s = sigmoid_lanes(v);
         return g * (s + v * (s * (number<V>(1) - s)));
       });
     case Act::hardswish:

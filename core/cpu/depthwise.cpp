@@ -236,13 +236,13 @@ void forward(const Tensor& from, const Tensor& w, const float* bias, const Shape
   });
 }
 
-/// The taps of one axis that a pixel of dx meets, i its place: b0, b0 + s, ..., of results o0, o0 - 1, ...
+/// The taps of one axis that a pixel of dx meets, i its position: b0, b0 + s, ..., of results o0, o0 - 1, ...
 template <int k, int s>
 struct Meeting {
   int64_t b0, count, o0;
 
   Meeting(int64_t i, int64_t pad) : b0((i + pad) % s), count((k - b0 + s - 1) / s), o0((i + pad - b0) / s) {}
-  /// The result of the last tap, and that tap's place in the turned weights.
+  /// The result of the last tap, and that tap's position in the turned weights.
   int64_t first() const { return o0 - count + 1; }
   int64_t turned() const { return k - 1 - b0 - s * (count - 1); }
 };

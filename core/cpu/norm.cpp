@@ -1,7 +1,7 @@
 // A map is seen as rows x channels (channels-last: a vector is a run of channels) or images x channels x positions
-// (plain: a vector is a run of positions). Every pass runs near the memory's bandwidth. Sums are kept a chunk of rows,
-// in f32 lanes about a pivot, and joined in f64 in the order of the chunks, so they do not depend on the number of
-// threads.
+// (plain: a vector is a run of positions). Every pass runs near the memory's bandwidth. Sums are kept per chunk of
+// rows, in f32 lanes about a pivot, and joined in f64 in the order of the chunks, so they do not depend on the number
+// of threads.
 #include <algorithm>
 
 #include "core/cpu/norm_blocks.h"
@@ -47,7 +47,7 @@ TP_INLINE V constant(const Lane<V>* p, int64_t c) {
     return load<V>(p + c);
 }
 
-// Two sums a channel over rows [begin, end) of a channels-last map: out[2][channels].
+// Two sums per channel over rows [begin, end) of a channels-last map: out[2][channels].
 template <class A, class Kernel>
 void reduce_rows(int64_t begin, int64_t end, int64_t channels, double* out, const Kernel& kernel) {
   each_block<A, 4>(channels, [&]<class V, int B>(int64_t c) {
@@ -67,7 +67,7 @@ void reduce_rows(int64_t begin, int64_t end, int64_t channels, double* out, cons
   });
 }
 
-// Writes two sums a chunk and channel: sums[chunk][2][channels].
+// Writes two sums per chunk and channel: sums[chunk][2][channels].
 template <class A, class Kernel>
 void reduce(const Map& m, double* sums, const Kernel& kernel) {
   const int64_t channels = m.channels, positions = m.positions;

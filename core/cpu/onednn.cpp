@@ -339,13 +339,13 @@ bool conv_backward_data_onednn(const Tensor& dy, const Tensor& w, const ConvOpti
   return true;
 }
 
-// dbias[c] (set) = the sum of dy over images and places, in f64 over chunks whose order is fixed: the library's sums
-// are f32, and lose digits where there are many places.
+// dbias[c] (set) = the sum of dy over images and positions, in f64 over chunks whose order is fixed: the library's sums
+// are f32, and lose digits where there are many positions.
 void sum_channels(const Tensor& dy, const Tensor& dbias) {
   const int64_t images = dy.size(0), channels = dy.size(1),
-                places = dy.numel() / std::max<int64_t>(1, images * channels);
+                positions = dy.numel() / std::max<int64_t>(1, images * channels);
   const bool last = dy.format() == MemoryFormat::channels_last;
-  const int64_t rows = last ? images * places : images, grain = last ? std::max<int64_t>(64, 65536 / channels) : 1;
+  const int64_t rows = last ? images * positions : images, grain = last ? std::max<int64_t>(64, 65536 / channels) : 1;
   const int64_t chunks = (rows + grain - 1) / grain;
   const Tensor parts = Tensor::empty({chunks, channels}, {.dtype = DType::f64});
   double* const all = parts.mutable_data<double>();
@@ -361,11 +361,11 @@ void sum_channels(const Tensor& dy, const Tensor& dbias) {
         return;
       }
       for (int64_t c = 0; c < channels; ++c) {
-        const int64_t first = (begin * channels + c) * places;
+        const int64_t first = (begin * channels + c) * positions;
         using V = detail::WideOf<A>::type;
         LongSum<V> many;
         LongSum<A> rest;
-        each_lane<A>(first, places, [&]<class W>(int64_t i) {
+        each_lane<A>(first, positions, [&]<class W>(int64_t i) {
           if constexpr (kLanes<W> == 1)
             rest.add(load<W>(p + i));
           else

@@ -117,7 +117,7 @@ Owned<cublasLtMatrixLayoutOpaque_t> describe(const Tensor& t, const Layout& l) {
   return l.by_rows ? describe(t.dtype(), t.size(1), t.size(0), l.ld) : describe(t.dtype(), t.size(0), t.size(1), l.ld);
 }
 
-struct Plan {
+struct MatmulPlan {
   Owned<cublasLtMatmulDescOpaque_t> product{nullptr, api().cublasLtMatmulDescDestroy};
   Owned<cublasLtMatrixLayoutOpaque_t> left{nullptr, api().cublasLtMatrixLayoutDestroy},
       right{nullptr, api().cublasLtMatrixLayoutDestroy}, result{nullptr, api().cublasLtMatrixLayoutDestroy};
@@ -132,16 +132,16 @@ struct Plan {
   }
 };
 
-PlanCache<Plan>& plans() {
-  static auto* p = new PlanCache<Plan>;  // never destroyed: the library's own statics may go first
+PlanCache<MatmulPlan>& plans() {
+  static auto* p = new PlanCache<MatmulPlan>;  // never destroyed: the library's own statics may go first
   return *p;
 }
 
 // The library's own advice for GPUs of 2022 and later; older ones are served too.
 constexpr size_t kMostWorkspace = size_t{32} << 20;
 
-std::shared_ptr<Plan> make_plan(const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& y) {
-  auto plan = std::make_shared<Plan>();
+std::shared_ptr<MatmulPlan> make_plan(const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& y) {
+  auto plan = std::make_shared<MatmulPlan>();
   const Layout la = layout_of(a).value(), lb = layout_of(b).value();
   cublasLtMatmulDesc_t product = nullptr;
   const bool tf32 = a.dtype() == DType::f32 && library_settings().tf32;

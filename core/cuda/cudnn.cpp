@@ -386,9 +386,9 @@ PlanKey key_of(const ConvCase& c, bool measure) {
 }  // namespace
 
 // One candidate, or with `measure` several until the first run has timed them.
-class Plan {
+class CudnnConvPlan {
  public:
-  Plan(const ConvCase& c, std::vector<Candidate> candidates) : case_(c), candidates_(std::move(candidates)) {}
+  CudnnConvPlan(const ConvCase& c, std::vector<Candidate> candidates) : case_(c), candidates_(std::move(candidates)) {}
   bool is_found() const { return !candidates_.empty(); }
 
   void run(const Tensor& a, const Tensor& b, const Tensor& to) {
@@ -445,8 +445,8 @@ class Plan {
 
 namespace {
 
-PlanCache<Plan>& plans() {
-  static auto* p = new PlanCache<Plan>;  // never destroyed: the library's own statics may go first
+PlanCache<CudnnConvPlan>& plans() {
+  static auto* p = new PlanCache<CudnnConvPlan>;  // never destroyed: the library's own statics may go first
   return *p;
 }
 
@@ -475,13 +475,14 @@ std::string ConvCase::str() const {
   return text + fmt::format(", {}, {}", tidepool::name_of(dtype), tidepool::name_of(format));
 }
 
-std::shared_ptr<Plan> find_plan(const ConvCase& c) {
+std::shared_ptr<CudnnConvPlan> find_plan(const ConvCase& c) {
   constexpr size_t kMeasured = 8;
   const bool measure = library_settings().measure;
   const auto plan = plans().get(key_of(c, measure), [&] {
     const std::lock_guard lock(handle_mutex());
     try {
-      return std::make_shared<Plan>(c, find_candidates(c, {.handle = handle(), .device = {}}, measure ? kMeasured : 1));
+      return std::make_shared<CudnnConvPlan>(
+          c, find_candidates(c, {.handle = handle(), .device = {}}, measure ? kMeasured : 1));
     } catch (const Failure& e) {
       throw Failure("{}: {}", c.str(), e.what());
     }
@@ -489,7 +490,7 @@ std::shared_ptr<Plan> find_plan(const ConvCase& c) {
   return plan->is_found() ? plan : nullptr;
 }
 
-void run(Plan& plan, const Tensor& a, const Tensor& b, const Tensor& to) {
+void run(CudnnConvPlan& plan, const Tensor& a, const Tensor& b, const Tensor& to) {
   plan.run(a, b, to);
 }
 

@@ -35,13 +35,13 @@ struct ConvCase {
   std::string str() const;
 };
 
-class Plan;
+class CudnnConvPlan;
 /// The plan of the case, kept by its shapes: the first proposal of cuDNN's heuristics that gives the same bits each
 /// time and rounds no more than asked; nullptr where the library has none.
-std::shared_ptr<Plan> find_plan(const ConvCase& c);
+std::shared_ptr<CudnnConvPlan> find_plan(const ConvCase& c);
 /// Enqueues it. Forward: x, w -> y; backward data: dy, w -> dx; backward weights: x, dy -> dw. Dense tensors of the
 /// case's shapes, type and format, aligned to kAlignment bytes; `to` is set.
-void run(Plan& plan, const Tensor& a, const Tensor& b, const Tensor& to);
+void run(CudnnConvPlan& plan, const Tensor& a, const Tensor& b, const Tensor& to);
 inline constexpr int64_t kAlignment = 16;
 
 void forget_plans();

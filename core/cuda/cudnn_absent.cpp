@@ -13,10 +13,10 @@ std::string version() {
 std::string ConvCase::str() const {
   return name_of(direction);
 }
-std::shared_ptr<Plan> find_plan(const ConvCase&) {
+std::shared_ptr<CudnnConvPlan> find_plan(const ConvCase&) {
   throw Error("convolutions on cuda: {}", problem());
 }
-void run(Plan&, const Tensor&, const Tensor&, const Tensor&) {
+void run(CudnnConvPlan&, const Tensor&, const Tensor&, const Tensor&) {
   throw Error("convolutions on cuda: {}", problem());
 }
 void forget_plans() {}

@@ -1,4 +1,4 @@
-// dynopool: a map of learned size. Each output is the maximum (mean, soft maximum) of 2 samples an axis, which lie at
+// dynopool: a map of learned size. Each output is the maximum (mean, soft maximum) of 2 samples per axis, which lie at
 // 1/4 and 3/4 of its cell; the cell is n / m, m = round(n / a), and the gradient goes straight through the rounding.
 #include <cmath>
 

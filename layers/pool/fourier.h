@@ -5,7 +5,8 @@
 //
 // which is applied to the axis; the gradient applies its transpose. Both signs of a frequency are kept, and so those at
 // +m/2 and -m/2 are added into one for even m < n, as scipy.signal.resample does; for m = n they are one and count
-// once. Matrices are made anew at each call, in tiles, so that any length fits; an axis takes n m multiply-adds a line.
+// once. Matrices are made anew at each call, in tiles, so that any length fits; an axis takes n m multiply-adds per
+// line.
 #pragma once
 #include <omp.h>
 

@@ -59,7 +59,7 @@ class FractionalMax final : public PoolOperator {
  public:
   explicit FractionalMax(const Options& options) : options_(options) { options_.check(kName); }
 
-  std::vector<ParameterSpec> given(const Dims& x) const override {
+  std::vector<ParameterSpec> optional_inputs(const Dims& x) const override {
     return {{.name = "u", .shape = {x[0], x[1], x.rank() - 2}, .kind = ParameterKind::number, .init = {}}};
   }
   Dims output_shape(const Dims& x, std::span<const Tensor> tensors) const override {
@@ -67,7 +67,7 @@ class FractionalMax final : public PoolOperator {
     if (tensors.empty())
       expect_parameters(kName, {}, tensors);
     else
-      expect_parameters(kName, given(x), tensors);
+      expect_parameters(kName, optional_inputs(x), tensors);
     return resized_shape(kName, x, x[1], p.m);
   }
 

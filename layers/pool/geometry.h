@@ -11,8 +11,8 @@
 
 namespace tidepool {
 
-/// a / b of places on a map, a >= 0 < b. A GPU divides numbers of 64 bits in a hundred instructions; there a place has
-/// 32 (core/cuda/launch.h).
+/// a / b of positions on a map, a >= 0 < b. A GPU divides numbers of 64 bits in a hundred instructions; there a
+/// position has 32 (core/cuda/launch.h).
 TP_HD TP_INLINE int64_t quotient(int64_t a, int64_t b) {
 #if defined(TP_DEVICE_PASS)
   return int64_t{static_cast<uint32_t>(a) / static_cast<uint32_t>(b)};
@@ -39,7 +39,7 @@ struct WindowAxis {
   int64_t n = 1, m = 1;
   int32_t k = 1, s = 1, p = 0, d = 1;
 
-  /// Place on the map of window o's first element; may be negative.
+  /// Position on the map of window o's first element; may be negative.
   TP_HD int64_t start(int64_t o) const { return o * s - p; }
   /// Real elements of window o: [first, last) of its k.
   TP_HD int32_t first(int64_t o) const {

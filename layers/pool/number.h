@@ -34,7 +34,7 @@ struct Learned {
   Per per = Per::layer;
 
   void keys(Keys& k) {
-    k.flag("learned", learned, "Whether the number is a parameter; the key's value is then its start.");
+    k.flag("learned", learned, "Whether the number is a parameter; the key's value is then its initial value.");
     k.choice("per", per, {"layer", "channel"}, "What there is one parameter of.");
   }
 };
@@ -177,7 +177,7 @@ TP_OF_PASS Tensor prepare_number(const NumberSpec& spec, int64_t units, const Te
   return out;
 }
 TP_OF_PASS void finish_gradient(const NumberSpec& spec, const Number& number, int64_t chunks, int64_t slots,
-                            const double* sums, const Tensor& gradient) {
+                                const double* sums, const Tensor& gradient) {
   dispatch_floating(gradient.dtype(), spec.name, [&]<class P>(P) {
     const FinishNumber<P> kernel{sums,         number.learned, chunks,       number.units,
                                  spec.count(), slots,          spec.through, gradient.mutable_data<P>()};

@@ -33,8 +33,8 @@ class PoolOperator {
   /// serve.
   virtual std::vector<ParameterSpec> parameters(const Dims& x) const;
   /// Optional inputs behind the parameters, all of them or none: tensors that replace random draws
-  /// (fractional_max's `u`). Nobody learns them, and they have no gradient. `start` is not used.
-  virtual std::vector<ParameterSpec> given(const Dims& x) const;
+  /// (fractional_max's `u`). Nobody learns them, and they have no gradient. `init` is not used.
+  virtual std::vector<ParameterSpec> optional_inputs(const Dims& x) const;
   /// Checks everything at the door. Throws Error: "[soft] kernel 3 does not fit an input of length 2 (padding 0)".
   virtual Dims output_shape(const Dims& x, std::span<const Tensor> parameters) const = 0;
   /// y in x's dtype and memory format; recorded on the current tape. Throws Error as output_shape does.

@@ -33,21 +33,21 @@ nlohmann::json config_for_factor(const PoolDescription& op, int64_t factor, cons
   return config;
 }
 
-Tensor start_value(const ParameterSpec& spec, DType x, uint64_t seed) {
+Tensor initial_value(const ParameterSpec& spec, DType x, uint64_t seed) {
   const Tensor value = Tensor::empty(spec.shape, {.dtype = x == DType::f64 ? DType::f64 : DType::f32});
   spec.init(value, seed);
   return value;
 }
 
-std::vector<Tensor> start_values(const PoolOperator& op, const Dims& x, DType dtype, uint64_t seed) {
+std::vector<Tensor> initial_values(const PoolOperator& op, const Dims& x, DType dtype, uint64_t seed) {
   std::vector<Tensor> values;
-  for (const ParameterSpec& spec : op.parameters(x)) values.push_back(start_value(spec, dtype, seed));
+  for (const ParameterSpec& spec : op.parameters(x)) values.push_back(initial_value(spec, dtype, seed));
   return values;
 }
 
 KeptBytes measure_kept_bytes(const PoolOperator& op, const Dims& shape, DType dtype) {
   const Tensor x = made_up_map(shape, {.dtype = dtype});
-  const std::vector<Tensor> parameters = start_values(op, shape, dtype, 0);
+  const std::vector<Tensor> parameters = initial_values(op, shape, dtype, 0);
   for (const Tensor& p : parameters) p.set_requires_grad();
   Tape tape;
   const Tape::Scope recording(&tape);

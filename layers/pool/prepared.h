@@ -1,5 +1,5 @@
 // An operator made ready outside of a network: keys that make it shrink a map by a factor, and parameters at their
-// start values. What `op`, `ops`, `pool`, `bench ops` and the pooling table have in common.
+// initial values. What `op`, `ops`, `pool`, `bench ops` and the pooling table have in common.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -18,10 +18,10 @@ namespace tidepool {
 nlohmann::json config_for_factor(const PoolDescription& op, int64_t factor, const Dims& x,
                                  nlohmann::json config = nlohmann::json::object());
 
-/// A parameter's start value for an x of that type: f64 with f64, else f32; plain, on the CPU.
-Tensor start_value(const ParameterSpec& spec, DType x, uint64_t seed);
-/// Every parameter of the operator for a map of shape `x`, at its start value.
-std::vector<Tensor> start_values(const PoolOperator& op, const Dims& x, DType dtype, uint64_t seed);
+/// A parameter's initial value for an x of that type: f64 with f64, else f32; plain, on the CPU.
+Tensor initial_value(const ParameterSpec& spec, DType x, uint64_t seed);
+/// Every parameter of the operator for a map of shape `x`, at its initial value.
+std::vector<Tensor> initial_values(const PoolOperator& op, const Dims& x, DType dtype, uint64_t seed);
 
 /// Bytes that one forward of `op` in training keeps for its backward when x and every parameter want a gradient,
 /// measured on the tape (x itself counts when it is kept; parameters do not).

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "core/find_named.h"
 #include "core/lane_math.h"
 #include "core/parallel.h"
 #include "core/tape.h"
@@ -26,7 +27,7 @@ class OnBoth final : public PoolOperator, public ReadsNorm {
   OnBoth(std::unique_ptr<PoolOperator> cpu, std::unique_ptr<PoolOperator> cuda)
       : cpu_(std::move(cpu)), cuda_(std::move(cuda)) {}
   std::vector<ParameterSpec> parameters(const Dims& x) const override { return cpu_->parameters(x); }
-  std::vector<ParameterSpec> given(const Dims& x) const override { return cpu_->given(x); }
+  std::vector<ParameterSpec> optional_inputs(const Dims& x) const override { return cpu_->optional_inputs(x); }
   Dims output_shape(const Dims& x, std::span<const Tensor> p) const override { return cpu_->output_shape(x, p); }
   Tensor run(const Tensor& x, std::span<const Tensor> p, const PoolMode& mode) const override {
     return (x.device() == kCuda ? cuda_ : cpu_)->forward(x, p, mode);
@@ -65,7 +66,7 @@ std::vector<ParameterSpec> PoolOperator::parameters(const Dims& /*x*/) const {
   return {};
 }
 
-std::vector<ParameterSpec> PoolOperator::given(const Dims& /*x*/) const {
+std::vector<ParameterSpec> PoolOperator::optional_inputs(const Dims& /*x*/) const {
   return {};
 }
 
@@ -182,12 +183,7 @@ std::vector<const PoolDescription*> pool_operators() {
 }
 
 const PoolDescription& find_pool_operator(const std::string& name) {
-  std::vector<std::string> names;
-  for (const PoolDescription* d : pool_operators()) {
-    if (d->name == name) return *d;
-    names.push_back(d->name);
-  }
-  throw Error("pooling: unknown operator '{}'{}; known: {}", name, did_you_mean(name, names), fmt::join(names, ", "));
+  return find_named(pool_operators(), name, "pooling: unknown operator");
 }
 
 std::unique_ptr<PoolOperator> make_pool_operator(const nlohmann::json& config) {

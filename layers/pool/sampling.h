@@ -1,5 +1,5 @@
 // Sampling a map between its pixels: tables of one axis, and the interpolation over three. For operators whose output
-// length is learned; tables are made anew at each call, O(n + m) an axis.
+// length is learned; tables are made anew at each call, O(n + m) per axis.
 #pragma once
 #include <array>
 #include <cstddef>

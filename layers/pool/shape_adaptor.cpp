@@ -319,7 +319,7 @@ const PoolDescription& pool_shape_adaptor() {
           "that of the formula in x and t; the length has none, or with \"straight_through\" d m / d (n s) = 1 in "
           "the GMACs",
       .source = "Liu, Lin, Liu, Johns, Davison: Shape Adaptor, ECCV 2020",
-      .keeps = "the winner's index, 1 byte a pooled element; x when alpha is learned",
+      .keeps = "the winner's index, 1 byte per pooled element; x when alpha is learned",
       .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
         return std::make_unique<ShapeAdaptor>(parse_keys<Options>(kName, config));
       }};

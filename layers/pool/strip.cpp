@@ -18,11 +18,6 @@ struct Options {
   void keys(Keys& /*k*/) {}
 };
 
-template <class V>
-TP_HD TP_INLINE V sigmoid(V v) {
-  return splat<V>(1) / (splat<V>(1) + exp_lanes<V>(splat<V>(0) - v));
-}
-
 // A row of all kernels is (outer, h), its lanes are (w, inner).
 
 /// s (set) = relu(row + col), from maps of the rows [.., H, inner] and of the columns [.., W, inner].
@@ -51,7 +46,7 @@ struct Gate {
 
   TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
     each_lane<Acc<T>>(row * lanes + lane, count,
-                      [&]<class V>(int64_t i) { store(y + i, load<V>(x + i) * sigmoid(load<V>(f + i))); });
+                      [&]<class V>(int64_t i) { store(y + i, load<V>(x + i) * sigmoid_lanes(load<V>(f + i))); });
   }
 };
 
@@ -65,7 +60,7 @@ struct GateBackward {
 
   TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
     each_lane<Acc<T>>(row * lanes + lane, count, [&]<class V>(int64_t i) {
-      const V g = sigmoid(load<V>(f + i));
+      const V g = sigmoid_lanes(load<V>(f + i));
       store(df + i, load<V>(dy + i) * load<V>(x + i) * (g * (splat<V>(1) - g)));
     });
   }
@@ -100,7 +95,7 @@ struct MapBackward {
       const int64_t i = (at * width + w) * inner + channel;
       const V means = load<V>(row + at * inner + channel) / splat<V>(static_cast<A>(width)) +
                       load<V>(col + (outer * width + w) * inner + channel) / splat<V>(static_cast<A>(height));
-      store(dx + i, load<V>(dy + i) * sigmoid(load<V>(f + i)) + means);
+      store(dx + i, load<V>(dy + i) * sigmoid_lanes(load<V>(f + i)) + means);
     });
   }
 };

@@ -101,7 +101,7 @@ struct LargestBits {
   }
 };
 
-/// An Own of bf16, 2x2 and channels-last, that gives dy to the winner.
+/// A DisjointBackward of bf16, 2x2 and channels-last, that gives dy to the winner.
 template <class Plain>
 struct WinnersBits {
   Plain plain;

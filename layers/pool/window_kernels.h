@@ -36,7 +36,7 @@ constexpr bool in_bits() {
   return is_first_of_largest<Op>() && std::is_same_v<T, bf16> && kForm == Form::two && !kLanesAlongWidth;
 }
 
-/// An empty tensor for the winners of windows, one an output.
+/// An empty tensor for the winners of windows, one per output.
 inline Tensor empty_winners(const WindowGeometry& g, const Dims& shape, MemoryFormat format, Device device) {
   const DType type = g.volume() > 256 ? DType::f32 : DType::u8;  // f32: 4 bytes that hold an i32
   return Tensor::empty(shape, {type, format, device});

@@ -74,7 +74,7 @@ TEST_F(Commands, OpsSaysWhatIsKept) {
   EXPECT_EQ(kept("max", "bf16"), 0.25);
   EXPECT_EQ(kept("soft", "f32"), 4);
   EXPECT_EQ(kept("soft", "bf16"), 2);
-  EXPECT_NE(done({"ops", "soft"}).out.find("4 in f32, 2 in bf16 kept an element of x"), std::string::npos);
+  EXPECT_NE(done({"ops", "soft"}).out.find("4 in f32, 2 in bf16 kept per element of x"), std::string::npos);
 }
 
 TEST_F(Commands, TheDocumentationPageIsTheProgramsOwn) {

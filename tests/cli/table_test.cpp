@@ -243,7 +243,7 @@ TEST_F(TableCommand, InterruptedItNamesWhatIsMissingAndResumes) {
     kill(child, SIGINT);
     const Outcome stopped = finish(child);
     EXPECT_EQ(stopped.status, 130) << stopped.err;
-    EXPECT_NE(stopped.err.find("the same command goes on"), std::string::npos) << stopped.err;
+    EXPECT_NE(stopped.err.find("the same command resumes it"), std::string::npos) << stopped.err;
     EXPECT_NE(stopped.out.find("3 of 3 runs are missing: max, fractional, blurred\n"), std::string::npos)
         << stopped.out;
     EXPECT_EQ(stopped.out, text_of(file(parts + "/mine.md")));

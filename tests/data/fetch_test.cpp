@@ -276,7 +276,7 @@ TEST_F(FetchTest, ADataSetIsFetchedAndUnpackedOnce) {
   EXPECT_FALSE(fetch_data_set(known, root, {.url = url("/good")}));
   EXPECT_EQ(ranges_.size(), 1u);
 
-  write_file(root / "set/test.bin", "");  // broken: it is mended, and what else lies there stays
+  write_file(root / "set/test.bin", "");  // broken: it is fixed, and what else lies there stays
   write_file(root / "set/mine.txt", "mine");
   EXPECT_TRUE(fetch_data_set(known, root, {.url = url("/good"), .keep_archive = true}));
   EXPECT_EQ(read_file(root / "set/test.bin"), "12");

@@ -57,7 +57,7 @@ TEST(RandomImages, BadOptionsNameTheirKey) {
   EXPECT_SAYS(message({.classes = -3}), "data.classes");
   EXPECT_SAYS(message({.size = {{0, 32}}}), "data.size: expected 1 pixels or more, got 0x32");
   EXPECT_SAYS(message({.size = {{32, -1}}}), "data.size");
-  EXPECT_SAYS(message({.size = {{65536, 65536}}}), "data.size: expected at most 1073741824 numbers an image");
+  EXPECT_SAYS(message({.size = {{65536, 65536}}}), "data.size: expected at most 1073741824 numbers per image");
   EXPECT_SAYS(message({.size = {{INT64_MAX, INT64_MAX}}}), "data.size");
   EXPECT_SAYS(message({.images = 0}), "data.train_images");
   EXPECT_SAYS(message_of<Error>([] {

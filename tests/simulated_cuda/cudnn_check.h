@@ -1,4 +1,4 @@
-// What cuDNN's backend interface refuses of a convolution's descriptors. tests/cuda/cudnn_verdicts_test.cpp compares
+// What cuDNN's backend interface refuses of a convolution's descriptors. tests/cuda/cudnn_library_test.cpp compares
 // each verdict with the real library's.
 #pragma once
 #include <cudnn.h>

@@ -426,6 +426,15 @@ TEST_F(RunTest, KilledBeforeItsFirstCheckpointBeginsAgain) {
   EXPECT_EQ(shapes("killed"), shapes("whole"));
 }
 
+// A result is that of the whole run: a table would take that of a shorter one for it.
+TEST_F(RunTest, AResultIsGoneWhileTheRunGoesOn) {
+  train_run(config({"train.max_steps=2"}), options("a"));
+  RunOptions o = options("a", true);
+  o.stop = [] { return true; };
+  EXPECT_FALSE(train_run(config(), o).finished);
+  EXPECT_FALSE(fs::exists(folder_ / "a" / "result.json"));
+}
+
 // The first step does not wait for a checkpoint of what the seed gives.
 TEST_F(RunTest, SavesNothingBeforeTheFirstStep) {
   RunOptions o = options("a");
@@ -453,7 +462,7 @@ TEST_F(RunTest, MaxStepsZeroHoldsTheInitialWeights) {
   for (const auto& [name, value] : network->state()) EXPECT_EQ(last.tensors.at(name).values(), value.values()) << name;
 }
 
-TEST_F(RunTest, ALogCutOffInTheMiddleOfALineIsMended) {
+TEST_F(RunTest, ALogCutOffInTheMiddleOfALineIsFixed) {
   train_run(config({"train.max_steps=4"}), options("a"));
   std::ofstream(folder_ / "a" / "log.jsonl", std::ios::app) << "{\"step\":5,\"epo";
   std::ofstream(folder_ / "a" / "shapes.csv", std::ios::app) << "5,1,pool1.al";

@@ -1,4 +1,4 @@
-#include "core/error.h"
+#include "core/find_named.h"
 #include "train/optimizers/rule.h"
 
 namespace tidepool {
@@ -13,12 +13,7 @@ std::vector<const OptimizerDescription*> optimizers() {
 }
 
 const OptimizerDescription& find_optimizer(const std::string& name) {
-  std::vector<std::string> names;
-  for (const OptimizerDescription* each : optimizers()) {
-    if (each->name == name) return *each;
-    names.push_back(each->name);
-  }
-  throw Error("unknown optimizer '{}'{}; known: {}", name, did_you_mean(name, names), fmt::join(names, ", "));
+  return find_named(optimizers(), name, "unknown optimizer");
 }
 
 }  // namespace tidepool

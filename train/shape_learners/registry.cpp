@@ -1,4 +1,4 @@
-#include "core/error.h"
+#include "core/find_named.h"
 #include "train/shape_learners/learner.h"
 
 namespace tidepool {
@@ -13,12 +13,7 @@ std::vector<const ShapeLearnerDescription*> shape_learners() {
 }
 
 const ShapeLearnerDescription& find_shape_learner(const std::string& name) {
-  std::vector<std::string> names;
-  for (const ShapeLearnerDescription* each : shape_learners()) {
-    if (each->name == name) return *each;
-    names.push_back(each->name);
-  }
-  throw Error("unknown learner of shapes '{}'{}; known: {}", name, did_you_mean(name, names), fmt::join(names, ", "));
+  return find_named(shape_learners(), name, "unknown learner of shapes");
 }
 
 }  // namespace tidepool

@@ -1,7 +1,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "core/error.h"
+#include "core/find_named.h"
 #include "train/setup.h"
 #include "train/task.h"
 
@@ -17,12 +17,7 @@ const std::vector<const TaskDescription*>& tasks() {
 }
 
 const TaskDescription& find_task(const std::string& name) {
-  std::vector<std::string> names;
-  for (const TaskDescription* each : tasks()) {
-    if (each->name == name) return *each;
-    names.push_back(each->name);
-  }
-  throw Error("there is no task '{}'{}; there are {}", name, did_you_mean(name, names), fmt::join(names, ", "));
+  return find_named(tasks(), name, "there is no task");
 }
 
 std::unique_ptr<Task> make_task(const Config& config, const Network& network) {

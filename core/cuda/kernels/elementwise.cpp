@@ -1,4 +1,4 @@
-// Sums, products and random masks of maps. Random numbers are the CPU's: functions of (seed, step, place).
+// Sums, products and random masks of maps. Random numbers are the CPU's: functions of (seed, step, position).
 #include "core/backend/elementwise.h"
 
 #include "core/cuda/kernels/columns.h"

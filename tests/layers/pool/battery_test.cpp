@@ -333,7 +333,7 @@ TEST(PoolByChannels, PlainMapsOfManyChannels) {
     SCOPED_TRACE(config);
     const auto op = make_pool_operator(json::parse(config));
     const Tensor x = normal({2, 17, 8, 10}, 5).to(DType::f32);
-    const std::vector<Tensor> parameters = start_values(*op, x.shape(), DType::f32, 3);
+    const std::vector<Tensor> parameters = initial_values(*op, x.shape(), DType::f32, 3);
     const PoolMode mode{.training = true, .seed = 1, .step = 2};
     const Tensor dy = normal(op->forward(x, parameters, mode).shape(), 6).to(DType::f32);
     const auto run = [&](MemoryFormat format) {

@@ -66,16 +66,16 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{R"({"type": "max", "kernel": [2, 2, 2]})",
             {1, 1, 4, 4},
             "[max] key 'kernel' lists 3 numbers, but the map has 2 axes"},
-        Bad{R"({"type": "max", "kernle": 2})",
-            {1, 1, 4, 4},
-            "[max] unknown key 'kernle' (did you mean 'kernel'?)"},
+        Bad{R"({"type": "max", "kernle": 2})", {1, 1, 4, 4}, "[max] unknown key 'kernle' (did you mean 'kernel'?)"},
         Bad{R"({"type": "max"})",
             {1, 1},
             "[max] expected a map of 1, 2 and 3 spatial axes (N, C, spatial), got the shape 1x1"},
         Bad{R"({"type": "shape_adaptor"})",
             {1, 1, 5},
             "[shape_adaptor] expected a map of 2 spatial axes (N, C, spatial), got the shape 1x1x5"},
-        Bad{R"({"type": "soft", "beta": -1})", {1, 1, 4, 4}, "[soft] key 'beta': expected number >= 0, <= 1000000, got -1"},
+        Bad{R"({"type": "soft", "beta": -1})",
+            {1, 1, 4, 4},
+            "[soft] key 'beta': expected number >= 0, <= 1000000, got -1"},
         Bad{R"({"type": "soft", "grad": "frozen"})",
             {1, 1, 4, 4},
             "[soft] key 'grad': expected one of full, frozen_weights; got \"frozen\""},
@@ -149,7 +149,7 @@ TEST(PoolErrors, UnknownOperator) {
   EXPECT_EQ(error_of([] {
               make_pool_operator({{"type", "maxx"}});
             }),
-            "pooling: unknown operator 'maxx' (did you mean 'max'?); known: " + names);
+            "pooling: unknown operator 'maxx' (did you mean 'max'?); there are: " + names);
 }
 
 TEST(PoolErrors, TypesOfTensors) {

@@ -37,7 +37,7 @@ TEST(PoolGolden, AsPyTorchHasThem) {
         parameters.back().set_requires_grad();
       }
       std::vector<Tensor> tensors = parameters;
-      for (const auto& spec : op->given(x.shape()))
+      for (const auto& spec : op->optional_inputs(x.shape()))
         if (stored.contains(name + "/" + spec.name)) tensors.push_back(stored.at(name + "/" + spec.name));
       Tape tape;
       const Tape::Scope scope(&tape);

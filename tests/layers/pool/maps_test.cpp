@@ -284,7 +284,7 @@ TEST(Draws, AreDeclaredWhereTheResultDependsOnTheSeed) {
       Dims shape = Dims::filled(2 + op->ranks.back(), 8);
       const Tensor x = made_up_map(shape, {});
       const auto pool = make_pool_operator(config_for_factor(*op, 2, shape, config));
-      const auto parameters = start_values(*pool, shape, DType::f32, 0);
+      const auto parameters = initial_values(*pool, shape, DType::f32, 0);
       const auto of = [&](uint64_t seed) {
         return pool->forward(x, parameters, {.training = true, .seed = seed}).values();
       };

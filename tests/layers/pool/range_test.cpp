@@ -198,7 +198,7 @@ TEST(Pool, ZerosAreAsFastAsNumbersWhereDenormalsAreFlushed) {
   for (const PoolDescription* description : pool_operators()) {
     json config = config_for_factor(*description, 2, some.shape(), {});
     const auto op = make_pool_operator(config);
-    const std::vector<Tensor> parameters = start_values(*op, some.shape(), DType::f32, 0);
+    const std::vector<Tensor> parameters = initial_values(*op, some.shape(), DType::f32, 0);
     const Tensor dy = normal(op->output_shape(some.shape(), parameters), 5).to(DType::f32);
     const auto seconds = [&](const Tensor& x) {
       double least = 1e9;
