@@ -132,10 +132,17 @@ std::string csv_of(const SizeEffects& all, size_t axes_of_map) {
   return text;
 }
 
+// How many steps a checkpoint has behind it; 0 where it does not say.
+int64_t step_of(const SafetensorsFile& file) {
+  if (const auto position = file.tensors.find("state/position"); position != file.tensors.end())
+    return static_cast<int64_t>(position->second.values().at(0));
+  const auto said = file.metadata.find("step");  // of the best weights
+  return said == file.metadata.end() ? 0 : std::strtoll(said->second.c_str(), nullptr, 10);
+}
+
 // The rate of the run's next step; --lr where it is given.
-double rate_of(const Call& call, const Config& config, const Network& network, int64_t step, int64_t steps_per_epoch) {
+double rate_of(const Call& call, const Optimizer& optimizer, int64_t step) {
   if (call.given("lr")) return call.number("lr", 0, 1e6);
-  const Optimizer optimizer(config.optim, network.parameters(), steps_per_epoch, config.train.epochs * steps_per_epoch);
   const double rate = optimizer.learning_rate(step);
   if (rate == 0)
     throw Error("--steps: the rate of the run is 0 after step {}, where this checkpoint stands; expected --lr RATE",
@@ -163,13 +170,14 @@ int run(const Call& call) {
   const std::string prefix = "state/optimizer/";
   for (const auto& [name, tensor] : saved.file.tensors)
     if (name.starts_with(prefix)) state.emplace_back(name.substr(prefix.size()), tensor);
-  const auto position = saved.file.tensors.find("state/position");
-  const std::vector<double> stands =
-      position == saved.file.tensors.end() ? std::vector<double>{0, 0, 0} : position->second.values();
-  options.epoch = static_cast<int64_t>(stands.at(1));
+  const int64_t per_epoch = Loader(data.train, data.normalisation, loader_options(config, true)).batches();
+  const int64_t step = step_of(saved.file);
+  options.epoch = step / std::max<int64_t>(1, per_epoch);
   if (options.steps > 0) {
-    const int64_t per_epoch = Loader(data.train, data.normalisation, loader_options(config, true)).batches();
-    options.rate = rate_of(call, config, *network, static_cast<int64_t>(stands.at(0)), per_epoch);
+    const Optimizer optimizer(config.optim, network->parameters(), per_epoch, config.train.epochs * per_epoch);
+    options.rate = rate_of(call, optimizer, step);
+    const int64_t second = optimizer.second_stage().value_or(0);
+    if (!state.empty()) options.first_step = step - (step >= second ? second : 0);
   }
   Progress bar("sizes", static_cast<int64_t>(network->learned_sizes().size()), "sizes");
   options.progress = [&](int64_t done, int64_t /*sizes*/) { bar.update(done); };

@@ -117,6 +117,9 @@ class Run {
       shape_gradients_.read();  // of the step before: they are there, since this step's shapes were read
       if (stepper_.shapes().estimated()) shape_gradients_.gather(*network_);
     };
+    stepper_.after_update = [this] {
+      if (average_) average_->update(stepper_.go());
+    };
     if (stepper_.gmacs_term().has_budget() && network_->learned_sizes().empty())
       spdlog::warn("loss.gmacs_target: the network has no size that is learned; its cost stays {:g} GMACs",
                    network_->trace().gmacs());
@@ -145,8 +148,8 @@ class Run {
       epoch_ended();
       if (step_ >= total_steps_) break;
       if (step_ == optimizer_.second_stage()) begin_second_stage();
+      if (step_ % steps_per_epoch_ == 0) shape_gradients_.clear();  // of the epoch before
       if (!train_epoch(step_ / steps_per_epoch_)) return stopped();
-      shape_gradients_.clear();
       if (!evaluation_due()) save();
     }
     return finish();
@@ -166,7 +169,6 @@ class Run {
       end_span("input", {batch.images});
       const double rate = optimizer_.learning_rate(step_);
       StepLosses losses = stepper_.step(batch, step_);
-      if (average_) average_->update(stepper_.go());
       ++step_;
       const double step_seconds = seconds_since(begin);
       seconds_ += step_seconds;

@@ -27,8 +27,12 @@ std::vector<std::string> ShapeRule::state() const {
 void ShapeRule::update(std::span<const ParameterUpdate> parameters, const UpdateStep& step) const {
   if (!log_ && !normalize_) return rule_->update(parameters, step);
   std::vector<ParameterUpdate> inner(parameters.begin(), parameters.end());
+  UpdateStep rest = step;
+  const double scale = normalize_ ? grad_scale(step) : 1;  // before the mean square: clipping comes first
+  if (normalize_) rest.squares = {};
   for (ParameterUpdate& p : inner) {
     std::vector<double> w = p.value.values(), g = p.grad.values();
+    for (double& one : g) one *= scale;
     if (log_)
       for (size_t i = 0; i < w.size(); ++i) {
         g[i] *= w[i];
@@ -52,7 +56,7 @@ void ShapeRule::update(std::span<const ParameterUpdate> parameters, const Update
       write(p.value, w);
     }
   }
-  rule_->update(inner, step);
+  rule_->update(inner, rest);
   if (!log_) return;
   for (size_t k = 0; k < inner.size(); ++k) {
     std::vector<double> w = inner[k].value.values();

@@ -19,8 +19,8 @@ class ShapeRule final : public UpdateRule {
   /// That of the rule within, then "mean_square" with normalize.
   std::vector<std::string> state() const override;
   /// With t = step.updates + 1, element by element: with log, w is replaced by its logarithm and g by w g; with
-  /// normalize, v = d v + (1 - d) g^2 and g by g / (sqrt(v / (1 - d^t)) + 1e-12); then the rule within. Parameters have
-  /// to be positive with log.
+  /// normalize, g is clipped, v = d v + (1 - d) g^2 and g by g / (sqrt(v / (1 - d^t)) + 1e-12); then the rule within.
+  /// Parameters have to be positive with log.
   void update(std::span<const ParameterUpdate> parameters, const UpdateStep& step) const override;
 
  private:

@@ -40,18 +40,26 @@ LossConfig without_cost(LossConfig loss) {
   return loss;
 }
 
-// The optimizer of the run, at one rate for all steps and with the sizes held.
-OptimConfig held(OptimConfig optim, double rate) {
-  const auto constant = [&](GroupSettings& group) {
-    group.lr *= optim.lr > 0 ? rate / optim.lr : 0;
+// The optimizer of the run, at one rate for all steps and with the sizes held, whatever group they are in. An epoch of
+// it is a step.
+OptimConfig held(OptimConfig optim, const Network& network, int64_t steps_per_epoch,
+                 const SizeEffectsOptions& options) {
+  for (ParamGroupConfig& group : optim.groups) {
+    group.lr *= optim.lr > 0 ? options.rate / optim.lr : 0;
     group.schedule = constant_rate();
-    group.first_epoch = 0;
+    group.first_epoch = std::min(group.first_epoch * steps_per_epoch, options.first_step);  // where its updates began
     group.last_epoch.reset();
-  };
-  for (ParamGroupConfig& group : optim.groups) constant(group);
+  }
   optim.shape = ShapeSettings{};
-  optim.shape->lr = 0;
-  optim.lr = rate;
+  std::vector<ParamGroupConfig> sizes;
+  for (const Parameter& p : network.parameters()) {
+    if (p.kind != ParameterKind::shape) continue;
+    sizes.emplace_back().match = p.name;
+    sizes.back().lr = 0;
+    sizes.back().schedule = constant_rate();
+  }
+  optim.groups.insert(optim.groups.begin(), sizes.begin(), sizes.end());
+  optim.lr = options.rate;
   optim.schedule = constant_rate();
   return optim;
 }
@@ -64,16 +72,16 @@ class Measurement {
         task_(task),
         options_(options),
         seed_(config.train.seed),
-        optimizer_(held(config.optim, options.rate), network.parameters(), 1, 1),
+        loader_(data.train, data.normalisation, loader_options(config, true)),
+        optimizer_(held(config.optim, network, loader_.batches(), options), network.parameters(), 1, 1),
         stepper_(network, task, optimizer_, without_cost(config.loss), config.train.seed) {
-    Loader loader(data.train, data.normalisation, loader_options(config, true));
     const int64_t wanted = options.batches + options.steps;
-    if (wanted > loader.batches())
+    if (wanted > loader_.batches())
       throw Error("--batches and --steps: an epoch has {} batches of {}; expected at most so many together, got {}",
-                  loader.batches(), config.train.batch, wanted);
-    loader.start_epoch(options.epoch);
+                  loader_.batches(), config.train.batch, wanted);
+    loader_.start_epoch(options.epoch);
     batches_.resize(static_cast<size_t>(wanted));
-    for (TensorBatch& batch : batches_) loader.next(batch);
+    for (TensorBatch& batch : batches_) loader_.next(batch);
     for (const auto& [name, value] : network.state()) kept_.emplace_back(value, value.clone());
     for (const auto& [name, value] : optimizer_.state()) {
       for (const auto& [saved, tensor] : optimizer_state)
@@ -156,8 +164,8 @@ class Measurement {
   }
 
   void train() {
-    for (int64_t b = options_.batches; b < options_.batches + options_.steps; ++b)
-      stepper_.step(batches_[static_cast<size_t>(b)], b);
+    for (int64_t i = 0; i < options_.steps; ++i)
+      stepper_.step(batches_[static_cast<size_t>(options_.batches + i)], options_.first_step + i);
   }
 
   // Sizes behind a changed one follow it by their parameters; this gives them their lengths again.
@@ -208,6 +216,7 @@ class Measurement {
   const Task& task_;
   const SizeEffectsOptions& options_;
   uint64_t seed_;
+  Loader loader_;
   Optimizer optimizer_;
   Stepper stepper_;
   std::vector<TensorBatch> batches_;

@@ -55,6 +55,7 @@ struct SizeEffectsOptions {
   int64_t batches = 20;    ///< of the training images, augmented as in training, at least 2
   int64_t steps = 0;       ///< of training, with the sizes held, after which the losses are compared again
   double rate = 0;         ///< of these steps; groups of parameters keep their ratio to it
+  int64_t first_step = 0;  ///< steps behind the optimizer's state: AdamW's correction of its means counts on from there
   bool hold_sizes = true;  ///< the maps of all other sizes keep their lengths; false: the parameters their values
   int64_t epoch = 0;       ///< whose batches are read: the first ones for the losses, those that follow for the steps
   std::function<void(int64_t done, int64_t sizes)> progress = {};  ///< called after each size

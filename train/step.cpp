@@ -149,6 +149,7 @@ void Stepper::project(int64_t step) {
   } catch (const Error& e) {
     throw Failure("step {}: after the update: {}", step + 1, e.what());
   }
+  if (after_update) after_update();
 }
 
 void Stepper::read_losses(std::span<StepLosses* const> losses, int64_t first) {

@@ -66,6 +66,9 @@ class Stepper {
 
   /// Called between backward and update.
   std::function<void()> after_backward;
+  /// Called after each update, once the parameters are in their bounds: where the step leaves that to the next one or
+  /// to settle(), there.
+  std::function<void()> after_update;
   /// Called between forward and backward, when the tape holds everything that is kept.
   std::function<void(const Tape&)> after_forward;
 

@@ -53,6 +53,11 @@ TEST_F(Shapes, PrintsEveryParameterBesideTheTruth) {
   EXPECT_EQ(json["sizes"][0]["parameter"], "pool1.alpha");
   EXPECT_EQ(json["sizes"][0]["axis"], "height");
 
+  // The best weights stand where their epoch ended, in the middle of the schedule.
+  done(training("v",
+                {kDynopool, "data.val_images=8", "optim.schedule.type=constant", "optim.schedule.warmup_epochs=1"}));
+  EXPECT_EQ(done({"shapes", "v/best.safetensors", "--batches", "2", "--steps", "1", "--json"}).json()["lr"], 0.05);
+
   const std::string text = done({"shapes", "a/last.safetensors", "--batches", "2"}).out;
   for (const char* part : {"pool4.alpha", "height", "width", "measured", "on 2 batches"})
     EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;

@@ -104,6 +104,21 @@ TEST_F(CudaRun, TenStepsBesideTheCpu) {
   }
 }
 
+// A step on a device leaves the bounds to the next one; the average is of what they hold.
+TEST_F(CudaRun, TheAverageIsOfSizesWithinTheirBounds) {
+  train("a", {kDynoPool, "model.pool.default.r_max=1", "model.pool.default.r_min=0.25", "optim.shape.lr=1000",
+              "train.max_steps=3"});
+  const SafetensorsFile file = read_safetensors(folder_ / "a" / "last.safetensors");
+  double moved = 0;
+  for (const char* slot : {"pool1", "pool2", "pool3", "pool4"})
+    for (const double alpha : file.tensors.at(fmt::format("state/average/{}.alpha", slot)).values()) {
+      EXPECT_GE(alpha, 1) << slot;
+      EXPECT_LE(alpha, 4) << slot;
+      moved = std::max(moved, std::abs(alpha - 2));
+    }
+  EXPECT_GT(moved, 0.1) << "a size has come to its bound";
+}
+
 TEST_F(CudaRun, TwiceTheSameBits) {
   simulated::set_seed(1);
   train("a", {kDynoPool});

@@ -407,6 +407,7 @@ TEST_F(RunTest, StoppedAfterEveryStepAndResumedIsBitEqual) {
   for (size_t i = 0; i < whole.size(); ++i)
     if (whole[i].contains("loss")) {
       EXPECT_EQ(whole[i].at("loss"), stepwise[i].at("loss"));
+      EXPECT_EQ(whole[i].value("shape_gradients", Json()), stepwise[i].value("shape_gradients", Json()));
     }
 }
 

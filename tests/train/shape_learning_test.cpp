@@ -142,6 +142,24 @@ TEST(ShapeRule, LogarithmAndNormalisation) {
   EXPECT_THROW(Optimizer(config, {{"pool1.alpha", ParameterKind::shape, negative}}, 10, 100), Error);
 }
 
+// A normalised gradient has the length of one step; clipping shortens what is normalised, not the step.
+TEST(ShapeRule, ClippingComesBeforeNormalisation) {
+  OptimConfig config;
+  config.options = {{"momentum", 0}, {"nesterov", false}};
+  config.schedule.type = ScheduleType::kConstant;
+  config.grad_clip = 1e-3;
+  config.shape.emplace();
+  config.shape->lr = 0.1;
+  config.shape->schedule = config.schedule;
+  config.shape->normalize = 0.9;
+  const Tensor a = Tensor::from<double>({2.0}, {1});
+  a.set_requires_grad();
+  Optimizer optimizer(config, {{"pool1.alpha", ParameterKind::shape, a}}, 10, 100);
+  a.set_grad(Tensor::from<double>({5.0}, {1}));
+  optimizer.step(0);
+  EXPECT_NEAR(a.item(), 1.9, 1e-9);
+}
+
 TEST(Optimizer, ALastEpochAndASecondStage) {
   OptimConfig config;
   config.lr = 1;
@@ -389,6 +407,21 @@ TEST_F(SmallNetwork, EffectsOfARowAreDifferencesOfLosses) {
   ASSERT_TRUE(first.more->change_after);
   EXPECT_NE(first.more->change_after->mean, mean);
   EXPECT_NE(*effects.loss_after, effects.loss);
+
+  // Whatever group the sizes are in, the steps hold them; AdamW's count goes on from its state.
+  Config grouped = c;
+  grouped.optim.groups.emplace_back().match = "*.alpha";
+  grouped.optim.groups.back().lr = 5;
+  const SizeEffectsOptions options{.batches = 3, .steps = 2, .rate = 0.05, .epoch = 1};
+  EXPECT_EQ(measure_size_effects(grouped, *network, *task, data, {}, options).loss_after, effects.loss_after);
+  Config adam = c;
+  adam.optim.name = "adamw";
+  adam.optim.options = Json::object();
+  SizeEffectsOptions later = options;
+  later.rate = 0.001;
+  const auto first_step = measure_size_effects(adam, *network, *task, data, {}, later).loss_after;
+  later.first_step = 1000;  // as if the moments, which are 0 here, were means over so many steps
+  EXPECT_NE(measure_size_effects(adam, *network, *task, data, {}, later).loss_after, first_step);
 
   // With the sizes of the others held, pool2 keeps its 8 columns where pool1 has 19.
   const SizeEffects held = measure_size_effects(c, *network, *task, data, {}, {.batches = 2, .hold_sizes = true});
