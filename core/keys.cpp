@@ -104,12 +104,14 @@ class Checker {
     // Unknown keys before missing ones: a misspelt key is both, and its name says more.
     for (const auto& item : object.items())
       if (!find_key(list, option, item.key())) fail_unknown(list, option, item.key(), path);
-    const auto required = [&](const std::vector<Key>& keys) {
+    // A key that an option needs is missing where the option was chosen.
+    const bool chosen = selector && object.contains(selector->name);
+    const auto required = [&](const std::vector<Key>& keys, const std::string& at) {
       for (const Key& key : keys)
-        if (key.required && !object.contains(key.name)) fail_missing(key, path);
+        if (key.required && !object.contains(key.name)) fail_missing(key, at);
     };
-    required(list.keys);
-    if (option) required(option->keys);
+    required(list.keys, path);
+    if (option) required(option->keys, chosen ? join_path(path, selector->name) : path);
     for (const auto& item : object.items())
       check_value(*find_key(list, option, item.key()), item.value(), join_path(path, item.key()), in_use);
   }

@@ -48,7 +48,8 @@ void read_into(const fs::path& path, Sample& sample) {
 }
 
 void DamagedPictures::refuse(const fs::path& path, const std::string& problem) const {
-  if (!skips_) throw Error("{}: {}; \"damaged\": \"skip\" in `data` leaves such pictures out", dataset_, problem);
+  if (!skips_)
+    throw Error("{}: {}; a new run with \"damaged\": \"skip\" in `data` leaves such pictures out", dataset_, problem);
   size_t count = 0;
   {
     const std::lock_guard lock(mutex_);

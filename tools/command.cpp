@@ -517,6 +517,11 @@ int run_command_line(int argc, char** argv) {
   try {
     log_to_stderr();
     Frame::expect_texts(argc, argv);
+    if (argc == 3 && std::string_view(argv[1]) == "help") {  // `help train` is `train --help`
+      argv[1] = argv[2];
+      static std::string help = "--help";
+      argv[2] = help.data();
+    }
     const std::string name = argc > 1 ? argv[1] : "";
     if (name.empty()) throw Error("a command is missing (`tidepool --help` lists them)");
     if (name == "--help" || name == "-h" || name == "help") {

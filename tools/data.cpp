@@ -91,6 +91,8 @@ int preview(const Call& call) {
   PreviewOptions options;
   options.scale = call.integer("scale", 1, 64);
   const fs::path output = call.path("output");
+  if (output.extension() != ".png")
+    throw Error("--output: expected a file that ends in .png, got '{}'", output.string());
   dataset_options.root = require_data(name, call.text("data"));
   const auto dataset = open_dataset(name, dataset_options);
   options.images = preview_indices(*dataset, images);

@@ -65,8 +65,9 @@ std::optional<DataLocation> find_data(const std::string& data_set, std::string_v
     if (const std::string part = incomplete(data_set, location.folder); !part.empty())
       throw Error("--data {}: {} is not whole: {}", location.folder.string(), data_set, part);
     throw Error("--data {}: {}", location.folder.string(),
-                fs::is_directory(location.folder, code) ? fmt::format("{} is not in this folder", data_set)
-                                                        : std::string("no such folder"));
+                fs::is_directory(location.folder, code)
+                    ? fmt::format("the data set {} is not in this folder; {}", data_set, how_to_get(data_set))
+                    : std::string("no such folder"));
   }
   return std::nullopt;
 }

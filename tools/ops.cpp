@@ -133,16 +133,16 @@ std::string uses_as_markdown(const PoolDescription& op) {
     json += fmt::format(", \"{}\": {}", key.name, value);
     python += fmt::format("{}{}={}", python.empty() ? "" : ", ", key.name, value);
   }
-  return fmt::format(
-      "\n```python\n{}}}  # in a config\ntidepool.torch.{}{}d({})\ntidepool.torch.functional.{}{}d(x{}{})\n```\n", json,
-      class_name(op), rank, python, function_name(op), rank, python.empty() ? "" : ", ", python);
+  json = op.resizes ? json + "}  # in a config\n" : "";  // of what does not resize a config has none
+  return fmt::format("\n```python\n{}tidepool.torch.{}{}d({})\ntidepool.torch.functional.{}{}d(x{}{})\n```\n", json,
+                     class_name(op), rank, python, function_name(op), rank, python.empty() ? "" : ", ", python);
 }
 
 std::string one_as_markdown(const PoolDescription& op) {
   std::string text = fmt::format(
       "## `{}`\n\n```text\nforward   {}\ngradient  {}\n```\n\n{}. Ranks: {}. Tensors: {}. Kept for the backward: {} "
       "(bytes "
-      "an element of x: {}). ONNX: {}.\n",
+      "per element of x: {}). ONNX: {}.\n",
       op.name, op.formula, op.gradient, escape_markdown(op.source), fmt::join(op.ranks, ", "), tensors_text(op, "`"),
       escape_markdown(op.keeps), bytes_text(op), onnx_text(op));
   if (!op.notes.empty()) text += fmt::format("\n{}\n", escape_markdown(op.notes));

@@ -128,7 +128,7 @@ SavedRun open_saved_run(const fs::path& path) {
   if (fs::is_directory(path)) {
     run.checkpoint = checkpoint_in(path);
     if (!fs::exists(run.checkpoint))
-      throw Error("{}: expected a run directory, it holds no last.safetensors", path.string());
+      throw Error("{}: expected a run directory with a checkpoint, it holds no last.safetensors", path.string());
   }
   run.file = read_safetensors(run.checkpoint);
   const auto config = run.file.metadata.find("config");

@@ -118,12 +118,18 @@ def test_gmacs_of_a_model_that_calls_by_keywords_is_copied_and_in_bf16():
     x = torch.randn(1, 3, 64, 64)
     model(x)
     expected = 32 * 32 * 4 * 27 / 1e9
-    assert float(penalty()) == pytest.approx(expected, rel=1e-6)
+    assert penalty().item() == pytest.approx(expected, rel=1e-6)
     copy.deepcopy(model)(x)
     model.bfloat16()(x.bfloat16())
-    assert float(penalty()) == pytest.approx(expected, rel=1e-6)
+    assert penalty().item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_one_block_for_two_strides_is_refused():
     with pytest.raises(ValueError, match="one block for all axes"):
         tp.replace_pooling(torch.nn.Sequential(torch.nn.MaxPool2d((2, 1))), "space_to_depth")
+
+
+@pytest.mark.parametrize("name", ["strip", "spp", "global_max", "global_avg"])
+def test_an_operator_that_cannot_have_the_layers_stride_is_refused(name):
+    with pytest.raises(ValueError, match=f"{name} cannot be given the stride"):
+        tp.replace_pooling(torch.nn.Sequential(torch.nn.MaxPool2d(4)), name)

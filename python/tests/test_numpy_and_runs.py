@@ -109,6 +109,19 @@ def test_train_and_run(tmp_path):
     assert tidepool.train(str(tmp_path / "run"), None, resume=True, quiet=True).directory == tmp_path / "run"
 
 
+def test_a_run_is_named_by_its_config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    few = {"train.max_steps": 0, "model.width": 0.05}
+    (tmp_path / "base.json").write_text('{"extends": "toy_procedural.json", "name": "named-run"}')
+    for config, changes, name in (
+        ("base.json", {}, "named-run"),
+        ("base.json", {"name": "other"}, "other"),
+        ({"extends": "base.json", "name": "mine"}, {}, "mine"),
+    ):
+        assert tidepool.train(config, quiet=True, set={**few, **changes}).directory.name == name
+        assert (tmp_path / "runs" / name / "config.json").exists()
+
+
 def test_requests_of_the_program_that_are_wrong(tmp_path):
     with pytest.raises(ValueError, match="did you mean 'optim.lr'"):
         tiny(tmp_path / "a", **{"optim.lrr": 1})
@@ -154,20 +167,22 @@ def test_the_jax_example():
 
 
 def test_every_line_of_the_page_of_operators_runs():
-    """docs/operators.md shows a config and a call for each; both are the same operator."""
+    """docs/operators.md shows a config, where the operator resizes, and a call for each; both are the same operator."""
     import tidepool.torch  # noqa: F401
 
     lines = (SOURCE / "docs" / "operators.md").read_text().splitlines()
     seen = set()
     for at, line in enumerate(lines):
-        if not line.endswith("# in a config"):
+        if not line.startswith("tidepool.torch.") or line.startswith("tidepool.torch.functional."):
             continue
-        config = json.loads(line.removesuffix("# in a config"))
-        module = eval(lines[at + 1], {"tidepool": tidepool})
-        assert module.operator == config["type"]
-        assert json.loads(module.keys_text) == {k: v for k, v in config.items() if k != "type"}
+        module = eval(line, {"tidepool": tidepool})
+        assert lines[at - 1].endswith("# in a config") == (module.operator not in ("spp", "strip"))
+        if lines[at - 1].endswith("# in a config"):
+            config = json.loads(lines[at - 1].removesuffix("# in a config"))
+            assert module.operator == config["type"]
+            assert json.loads(module.keys_text) == {k: v for k, v in config.items() if k != "type"}
         x = torch.randn([2, 4] + [32] * module.rank)
-        y = eval(lines[at + 2], {"tidepool": tidepool, "x": x})
+        y = eval(lines[at + 1], {"tidepool": tidepool, "x": x})
         assert y.shape[:2] == x.shape[:2]
-        seen.add(config["type"])
+        seen.add(module.operator)
     assert seen == set(NAMES)

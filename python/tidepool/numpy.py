@@ -68,7 +68,7 @@ def pool(x, op, *, parameters=None, training=False, seed=0, **keys):
 
 
 def pool_backward(dy, x, op, *, parameters=None, training=False, seed=0, **keys):
-    """(dx, gradients of the parameters by name) of what `pool` computes from the same arguments."""
+    """(dx, gradients of the parameters by name) of what `pool` computes from the same arguments behind `dy`, the gradient of its result."""
     configured = _configured(op, keys)
     x, dy = _array(x, "x", op), _array(dy, "dy", op)
     names, tensors = _tensors(configured, x, parameters, seed)

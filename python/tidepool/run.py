@@ -33,33 +33,41 @@ def train(config, out=None, *, data=None, resume=False, quiet=False, set=None):
     """Trains a network as a config says, and returns its Run.
 
     `config` is a dict, a file, or the name of a config that the program has ("toy_procedural.json"); `out` is the run
-    directory (default: runs/NAME, by the dict's "name" or the file's), `data` the folder of the data set; `set` changes
+    directory (default: runs/NAME, by the config's "name" or the file's), `data` the folder of the data set; `set` changes
     keys by their dotted paths: {"optim.lr": 0.05}. With `resume`, `config` is a run directory and the run is resumed.
     The program is a process of its own and prints its progress, unless `quiet`; Ctrl-C ends it after a step, with a
     checkpoint. ValueError with the program's message where the request is wrong, RuntimeError where the work fails.
     """
     with tempfile.TemporaryDirectory() as folder:
+        changes = set or {}
         if isinstance(config, dict):
             path = pathlib.Path(folder) / "config.json"
+            base = config.get("extends")
+            if isinstance(base, str) and os.path.exists(base):  # relative to the dict's folder, which is this one
+                config = {**config, "extends": os.path.abspath(base)}
             path.write_text(json.dumps(config))
             name = config.get("name", "run")
         else:
             path = os.fspath(config)
-            name = pathlib.Path(path).stem.replace("_", "-")
-        if out is None:
-            out = path if resume else pathlib.Path("runs") / name
+            name = None  # the file's, which the program knows
+        name = changes.get("name", name)
+        if out is None and resume:
+            out = path
+        elif out is None and name is not None:
+            out = pathlib.Path("runs") / name
         command = [program(), "train", str(path)]
-        for key, value in (set or {}).items():
+        for key, value in changes.items():
             command += _set_option(key, value)
-        if not resume or os.fspath(out) != str(path):
+        if out is not None and (not resume or os.fspath(out) != str(path)):
             command += ["--out", os.fspath(out)]
         if data is not None:
             command += ["--data", os.fspath(data)]
         if resume:
             command += ["--resume"]
+        said = (pathlib.Path(folder) / "stdout").open("w+", encoding="utf-8")
         process = subprocess.Popen(
             command,
-            stdout=subprocess.DEVNULL if quiet else None,
+            stdout=said,
             stderr=subprocess.PIPE,
             text=True,
             encoding="utf-8",
@@ -76,9 +84,13 @@ def train(config, out=None, *, data=None, resume=False, quiet=False, set=None):
             process.wait()  # it has the signal too
             raise
         if status != 0:
-            said = [line.strip() for line in lines if line.strip()] or [f"tidepool train: exit status {status}"]
-            raise (ValueError if status == 2 else RuntimeError)(said[-1])
-        return Run(out)
+            errors = [line.strip() for line in lines if line.strip()] or [f"tidepool train: exit status {status}"]
+            raise (ValueError if status == 2 else RuntimeError)(errors[-1])
+        said.seek(0)
+        summary = said.read()
+        if not quiet:
+            print(summary, end="", flush=True)
+        return Run(summary.splitlines()[-1][len("in ") :] if out is None else out)
 
 
 def read_safetensors(path):

@@ -256,7 +256,7 @@ TEST_F(Pictures, NetworksThatDoNotFit) {
   refuse("folder.json", {"model.name=vgg16", "model.head=torchvison"}, {"model.head", "did you mean 'torchvision'"});
   refuse("folder.json", {"model.name=vgg16", "model.pool.pool5.type=soft"}, {"model.pool.pool5", "no such slot"});
   refuse("folder.json", {"model.name=hrnet_w84"}, {"model.name", "did you mean 'hrnet_w48'"});
-  refuse("folder.json", {"optim.schedule={\"type\": \"exponential\"}"}, {"optim.schedule: needs a key 'gamma'"});
+  refuse("folder.json", {"optim.schedule={\"type\": \"exponential\"}"}, {"optim.schedule.type: needs a key 'gamma'"});
   refuse("voc.json", {"optim.schedule.power=0"}, {"optim.schedule.power", "> 0"}, "info");
   refuse("folder.json", {"optim.schedule={\"type\": \"exponential\", \"gamma\": 0.9, \"every_epochs\": 0}"},
          {"optim.schedule.every_epochs", "> 0"});

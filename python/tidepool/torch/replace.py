@@ -53,7 +53,11 @@ def _keys_of(layer, rank, description, keys):
     put("r", _one(share))
     if "output_size" not in keys:
         put("ratio", _one(share))
-    return {**values, **keys}, window
+    values = {**values, **keys}
+    sized = {"stride", "block", "r", "ratio", "output_size"} & set(values)
+    if not sized and description.name != "shape_adaptor" and any(s != 1 for s in stride):
+        raise ValueError(f"replace_pooling: {description.name} cannot be given the stride {stride} of a layer")
+    return values, window
 
 
 def replace_pooling(model, operator, *, where=None, **keys):
@@ -61,7 +65,7 @@ def replace_pooling(model, operator, *, where=None, **keys):
     is changed and returned.
 
     Kernel, stride, padding, dilation and ceil_mode are the layer's, unless `keys` says otherwise; an operator that has no
-    windows (dynopool, spectral) starts with the layer's stride. A layer of stride 1 changes no size and keeps its place
+    windows (dynopool, spectral) starts with the layer's stride, shape_adaptor with its own factor. A layer of stride 1 changes no size and keeps its place
     unless the operator has windows. `where(name, layer)` chooses layers. Adaptive layers and calls of
     torch.nn.functional stay as they are. ValueError where nothing is replaced, or where a layer cannot be.
 
