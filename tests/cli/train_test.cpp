@@ -375,6 +375,24 @@ TEST_F(TrainCommand, BenchConvHoldsTheContest) {
   for (const auto& contest : exact) EXPECT_EQ(contest["chosen"], "direct");
 }
 
+// Depthwise convolutions and those of single points are rows like any other, in which Winograd's tiles have no part.
+TEST_F(TrainCommand, BenchConvListsEveryConvolution) {
+  const nlohmann::json contests = done({"bench", "conv", "cifar100_efficientnet_b0.json", "--steps", "1", "--set",
+                                        "train.batch=2", "--set", "model.width=0.1", "--json"})
+                                      .json();
+  ASSERT_EQ(contests.size(), 3u * 81 - 1);
+  for (const char* name : {"features.1.0.block.0.0", "features.2.0.block.0.0"}) {  // depthwise 3x3, pointwise
+    int rows = 0;
+    for (const auto& contest : contests) {
+      if (contest["layer"] != name) continue;
+      ++rows;
+      EXPECT_GT(contest["direct_ms"].get<double>(), 0);
+      EXPECT_TRUE(contest["f4_ms"].is_null()) << contest;
+    }
+    EXPECT_EQ(rows, 3) << name;
+  }
+}
+
 TEST_F(TrainCommand, AProfileIsATableAndATrace) {
   const std::vector<std::string> call{"train", "run.json", "--out", "a", "--set", "train.max_steps=3", "--profile"};
   const std::string text = done(call).out;
