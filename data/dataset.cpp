@@ -57,6 +57,7 @@ void Sample::show_planes(const uint8_t* bytes, const ImageShape& shape) {
   pixels = bytes;
   height = full_height = shape.height;
   width = full_width = shape.width;
+  scale = 1, offset = {};
   channel_stride = shape.height * shape.width;
   row_stride = shape.width;
   column_stride = 1;
@@ -66,6 +67,7 @@ void Sample::show_interleaved(const uint8_t* bytes, const ImageShape& shape) {
   pixels = bytes;
   height = full_height = shape.height;
   width = full_width = shape.width;
+  scale = 1, offset = {};
   channel_stride = 1;
   row_stride = shape.width * shape.channels;
   column_stride = shape.channels;

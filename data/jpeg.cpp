@@ -1,10 +1,13 @@
 #include "data/jpeg.h"
 
+#include <algorithm>
 #include <csetjmp>
 #include <cstdio>
 #include <cstring>
 
 #include <jpeglib.h>  // after cstdio, which it needs
+
+#include <jerror.h>
 
 #include "core/error.h"
 
@@ -23,8 +26,9 @@ struct Trap {
   info->err->format_message(info, trap->text);
   std::longjmp(trap->jump, 1);
 }
+// A message below 0 is of what it fixes, grey where data is missing; bytes between two markers are nobody's pixels.
 void on_message(j_common_ptr info, int level) {
-  if (level < 0) on_error(info);  // what it would fix, grey where data is missing
+  if (level < 0 && info->err->msg_code != JWRN_EXTRANEOUS_DATA) on_error(info);
 }
 
 // Decoder states; ends with its scope.
@@ -123,7 +127,19 @@ ReducedPicture decode(std::string_view bytes, const std::string& name, const Red
   if (!read_rows(&jpeg, picture.bytes.data(), static_cast<size_t>(picture.width * picture.channels)))
     refuse(jpeg, name);
   if (cmyk) make_rgb(picture);
-  return {.picture = upright(std::move(picture), orientation), .full_height = full_height, .full_width = full_width};
+  ReducedPicture result{.picture = upright(std::move(picture), orientation),
+                        .full_height = full_height,
+                        .full_width = full_width,
+                        .scale = 1.0 / denominator};
+  // Where turning upright reverses an axis, the cell that is not whole comes first.
+  const auto reversed = [&](std::initializer_list<int> orientations) {
+    return std::find(orientations.begin(), orientations.end(), orientation) != orientations.end();
+  };
+  if (reversed({3, 4, 7, 8}))
+    result.offset[0] = static_cast<double>(result.picture.height) - static_cast<double>(full_height) * result.scale;
+  if (reversed({2, 3, 6, 7}))
+    result.offset[1] = static_cast<double>(result.picture.width) - static_cast<double>(full_width) * result.scale;
+  return result;
 }
 
 }  // namespace

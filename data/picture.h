@@ -47,10 +47,14 @@ Picture read_picture(const std::filesystem::path& path);
 /// By what factor, 1 or more, a picture of this height and width may come smaller without harm.
 using Reduction = std::function<int64_t(int64_t height, int64_t width)>;
 
-/// A picture that was decoded at a smaller scale, and the size that it has in its file.
+/// A picture that was decoded at a smaller scale, and the size that it has in its file. Its pixels are cells of 1 /
+/// scale pixels of the file; the last cell of a row or column, in an upright picture perhaps the first, is a part of
+/// one. So the file's position p lies at scale * p + offset here, offset by axis.
 struct ReducedPicture {
   Picture picture;
   int64_t full_height = 0, full_width = 0;
+  double scale = 1;
+  std::array<double, 2> offset{};
 };
 
 /// As read_picture, for training: a JPEG comes smaller by the largest of 2, 4 and 8 that `reduction` allows (unset: 1),

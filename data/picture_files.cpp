@@ -31,7 +31,7 @@ bool is_picture_name(const fs::path& path) {
 }
 
 void read_into(const fs::path& path, Sample& sample) {
-  auto [picture, full_height, full_width] = read_reduced_picture(path, sample.reduction);
+  auto [picture, full_height, full_width, scale, offset] = read_reduced_picture(path, sample.reduction);
   sample.pixel_memory = std::move(picture.bytes);
   if (picture.bits == 16) {
     std::vector<uint8_t>& bytes = sample.pixel_memory;
@@ -45,6 +45,8 @@ void read_into(const fs::path& path, Sample& sample) {
   if (picture.colours() == 1) sample.channel_stride = 0;
   sample.full_height = full_height;
   sample.full_width = full_width;
+  sample.scale = scale;
+  sample.offset = offset;
 }
 
 void DamagedPictures::refuse(const fs::path& path, const std::string& problem) const {

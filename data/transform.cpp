@@ -45,13 +45,10 @@ Transform::Transform(ImageShape shape, const AugmentOptions& augment_options, co
 
 Crop Transform::crop_of(const Sample& sample, const Words& words) const {
   Crop crop = draw_crop(augment_, words, sample.full_height, sample.full_width, shape_);
-  if (sample.height == sample.full_height && sample.width == sample.full_width) return crop;
-  const double rows = static_cast<double>(sample.height) / static_cast<double>(sample.full_height);
-  const double columns = static_cast<double>(sample.width) / static_cast<double>(sample.full_width);
-  crop.top *= rows;
-  crop.height *= rows;
-  crop.left *= columns;
-  crop.width *= columns;
+  crop.top = crop.top * sample.scale + sample.offset[0];
+  crop.left = crop.left * sample.scale + sample.offset[1];
+  crop.height *= sample.scale;
+  crop.width *= sample.scale;
   return crop;
 }
 

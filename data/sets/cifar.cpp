@@ -122,6 +122,7 @@ class Cifar final : public Dataset {
     std::ifstream names(folder / layout.class_names);
     for (std::string line; std::getline(names, line);) {
       expect_text(line, fmt::format("{}: {}", layout.name, (folder / layout.class_names).string()));
+      while (!line.empty() && (line.back() == '\r' || line.back() == ' ')) line.pop_back();
       if (!line.empty()) class_names_.push_back(line);
     }
     if (static_cast<int32_t>(class_names_.size()) != layout.classes) class_names_.clear();

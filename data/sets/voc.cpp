@@ -5,6 +5,7 @@
 // are. All label pictures of a split are checked when it is opened.
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <fstream>
 
 #include "core/error.h"
@@ -141,11 +142,14 @@ class Voc final : public Dataset {
   // The label map at the size of the sample's image, which was decoded at a smaller scale: the nearest pixels.
   static void reduce(const IndexedImage& map, Sample& sample) {
     sample.label_memory.resize(static_cast<size_t>(sample.height * sample.width));
-    const auto nearest = [](int64_t i, int64_t reduced, int64_t full) { return (2 * i + 1) * full / (2 * reduced); };
+    const auto nearest = [&](int64_t i, size_t axis, int64_t full) {
+      const double at = (static_cast<double>(i) + 0.5 - sample.offset[axis]) / sample.scale;
+      return std::clamp<int64_t>(static_cast<int64_t>(std::floor(at)), 0, full - 1);
+    };
     for (int64_t y = 0; y < sample.height; ++y)
       for (int64_t x = 0; x < sample.width; ++x)
-        sample.label_memory[static_cast<size_t>(y * sample.width + x)] = map.indices[static_cast<size_t>(
-            nearest(y, sample.height, map.height) * map.width + nearest(x, sample.width, map.width))];
+        sample.label_memory[static_cast<size_t>(y * sample.width + x)] =
+            map.indices[static_cast<size_t>(nearest(y, 0, map.height) * map.width + nearest(x, 1, map.width))];
   }
 
   DatasetFormat format_;

@@ -139,6 +139,55 @@ TEST_F(FolderTest, JpegComesSmallerWhereThatDoesNoHarm) {
   }
 }
 
+// A reduced pixel is a cell of the file's, also where sides are no multiples and turning upright puts the part of a
+// cell first.
+TEST_F(FolderTest, ReducedPixelsLieWhereTheFilesDid) {
+  for (const int orientation : {1, 3, 6, 8})
+    copy_golden(fmt::format("odd{}.jpg", orientation), folder_ / fmt::format("train/a/{}.jpg", orientation));
+  fs::copy(folder_ / "train", folder_ / "val", fs::copy_options::recursive);
+  const auto dataset = open();
+  Sample sample;
+  for (const int factor : {2, 4}) {
+    sample.reduction = [&](int64_t, int64_t) { return factor; };
+    for (const auto& [index, orientation] : {std::pair{0, 1}, {1, 3}, {2, 6}, {3, 8}}) {
+      dataset->read(index, sample);
+      EXPECT_EQ(sample.full_height, orientation > 4 ? 43 : 27);
+      int checked = 0;
+      for (int64_t y = 0; y < sample.height; ++y)
+        for (int64_t x = 0; x < sample.width; ++x) {
+          const double i = (static_cast<double>(y) + 0.5 - sample.offset[0]) / sample.scale - 0.5,
+                       j = (static_cast<double>(x) + 0.5 - sample.offset[1]) / sample.scale - 0.5, half = factor / 2.0;
+          if (i + 0.5 < half || j + 0.5 < half || i + 0.5 + half > static_cast<double>(sample.full_height) ||
+              j + 0.5 + half > static_cast<double>(sample.full_width))
+            continue;                  // a part of a cell
+          double row = i, column = j;  // in the file
+          if (orientation == 3) row = 26 - i, column = 42 - j;
+          if (orientation == 6) row = 26 - j, column = i;
+          if (orientation == 8) row = j, column = 42 - i;
+          ++checked;
+          const uint8_t* const at = sample.pixels + y * sample.row_stride + x * sample.column_stride;
+          EXPECT_NEAR(at[0], 40 + 4 * column, 2.5) << orientation << " " << y << " " << x;
+          EXPECT_NEAR(at[sample.channel_stride], 230 - 8 * row, 4.5) << orientation << " " << y << " " << x;
+        }
+      EXPECT_EQ(checked, (27 / factor) * (43 / factor));
+    }
+  }
+}
+
+TEST_F(FolderTest, BytesBetweenMarkersHarmNothing) {
+  copy_golden("exif1.jpg", folder_ / "train/a/1.jpg");
+  std::ifstream in(folder_ / "train/a/1.jpg", std::ios::binary);
+  std::string bytes(std::istreambuf_iterator<char>(in), {});
+  bytes.insert(bytes.size() - 2, std::string(20, '\0'));  // before the last marker
+  std::ofstream(folder_ / "train/a/2.jpg", std::ios::binary) << bytes;
+  fs::copy(folder_ / "train", folder_ / "val", fs::copy_options::recursive);
+  const auto dataset = open();
+  Sample clean, other;
+  dataset->read(0, clean);
+  dataset->read(1, other);
+  EXPECT_EQ(clean.pixel_memory, other.pixel_memory);
+}
+
 TEST_F(FolderTest, BadFoldersAreNamed) {
   EXPECT_SAYS(message(), (folder_ / "train").string() + ": no such folder; expected train/CLASS/*.jpg");
   write_picture(folder_ / "train/loose.png", 4, 4, 0);

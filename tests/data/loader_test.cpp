@@ -311,15 +311,17 @@ class AnySize final : public Dataset {
     for (int64_t y = 0; y < height; ++y) {
       for (int64_t x = 0; x < width; ++x) {
         const auto p = static_cast<size_t>(y * width + x);
-        sample.pixel_memory[p * 3] = static_cast<uint8_t>((2 * y + 1) * 100 / height);
-        sample.pixel_memory[p * 3 + 1] = static_cast<uint8_t>((2 * x + 1) * 100 / width);
+        sample.pixel_memory[p * 3] = static_cast<uint8_t>((2 * y + 1) * factor * 100 / full_height);
+        sample.pixel_memory[p * 3 + 1] = static_cast<uint8_t>((2 * x + 1) * factor * 100 / full_width);
         sample.pixel_memory[p * 3 + 2] = 77;
-        sample.label_memory[p] = static_cast<uint8_t>((2 * y >= height ? 2 : 0) + (2 * x >= width ? 1 : 0));
+        sample.label_memory[p] = static_cast<uint8_t>(((2 * y + 1) * factor >= full_height ? 2 : 0) +
+                                                      ((2 * x + 1) * factor >= full_width ? 1 : 0));
       }
     }
     sample.show_interleaved(sample.pixel_memory.data(), {3, height, width});
     sample.full_height = full_height;
     sample.full_width = full_width;
+    sample.scale = 1.0 / static_cast<double>(factor);
     sample.label = label(index);
     sample.label_map = label_maps_ ? sample.label_memory.data() : nullptr;
   }

@@ -83,9 +83,15 @@ def pictures():
     write("exif6.png", png(formula(3, 8), 8, 2, [(b"eXIf", exif(6, ">"))]))
 
     # Slow waves, which JPEG keeps within a few steps; all eight orientations of one picture.
-    y, x = np.mgrid[0:24, 0:40]
-    smooth = np.stack([40 + 4 * x, 230 - 8 * y, 100 + 2 * x + 3 * y], -1).clip(0, 255).astype(np.uint8)
-    image = Image.fromarray(smooth)
+    def smooth(height, width):
+        y, x = np.mgrid[0:height, 0:width]
+        return np.stack([40 + 4 * x, 230 - 8 * y, 100 + 2 * x + 3 * y], -1).clip(0, 255).astype(np.uint8)
+
+    for orientation in (1, 3, 6, 8):  # sides that no scale divides
+        block = b"Exif\0\0" + exif(orientation)
+        Image.fromarray(smooth(27, 43)).save(
+            os.path.join(FOLDER, f"odd{orientation}.jpg"), quality=95, subsampling=0, exif=block)
+    image = Image.fromarray(smooth(24, 40))
     for orientation in range(1, 9):
         block = b"Exif\0\0" + exif(orientation)
         image.save(os.path.join(FOLDER, f"exif{orientation}.jpg"), quality=95, subsampling=0, exif=block)
