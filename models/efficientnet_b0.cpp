@@ -24,7 +24,8 @@ Value squeeze_excitation(GraphBuilder& g, const std::string& name, Value x, int6
   return g.gate(name, x, g.activation(name + ".scale_activation", s, Act::sigmoid));
 }
 
-// Inverted residual block: expand, depthwise, squeeze-excitation, project.
+// Inverted residual block: expand, depthwise, squeeze-excitation, project. With a stride of 1 and as many channels
+// behind it as before, the sum with x: narrow networks have such blocks where the published width has none.
 Value mbconv(GraphBuilder& g, const std::string& name, Value x, const Stage& s, int64_t stride, const std::string& slot,
              double drop) {
   const int64_t out = g.scaled_by_8(s.channels), squeezed = std::max<int64_t>(1, x.channels / 4);
@@ -38,7 +39,7 @@ Value mbconv(GraphBuilder& g, const std::string& name, Value x, const Stage& s, 
       {.out = y.channels, .kernel = s.kernel, .stride = stride, .groups = y.channels, .act = Act::silu, .slot = slot});
   y = squeeze_excitation(g, layer(), y, squeezed);
   y = g.conv_norm_act(ConvNormActNames::indexed(layer()), y, {.out = out, .kernel = 1});
-  if (s.stride != 1 || x.channels != out || !slot.empty()) return y;
+  if (stride != 1 || x.channels != out || !slot.empty()) return y;
   return g.add(name, g.stochastic_depth(name + ".stochastic_depth", y, drop), x);
 }
 
@@ -56,10 +57,8 @@ Graph efficientnet_b0(GraphBuilder& g) {
   for (const Stage& s : kStages) {
     const int64_t stride = cifar && number == 2 ? 1 : s.stride;
     for (int i = 0; i < s.repeats; ++i, ++block) {
-      Stage own = s;
-      if (i > 0) own.stride = 1;
       const bool strided = i == 0 && stride != 1;
-      x = mbconv(g, fmt::format("features.{}.{}", number, i), x, own, strided ? stride : 1,
+      x = mbconv(g, fmt::format("features.{}.{}", number, i), x, s, strided ? stride : 1,
                  strided ? fmt::format("stage{}", number) : "", depth * block / blocks);
     }
     ++number;
