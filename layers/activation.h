@@ -12,7 +12,7 @@ Tensor relu6(const Tensor& x);
 Tensor silu(const Tensor& x);
 /// x min(max(x + 3, 0), 6) / 6 (Howard et al., ICCV 2019). Keeps x. The gradient is 0 at -3 and dy at 3, as in PyTorch.
 Tensor hardswish(const Tensor& x);
-/// 1 / (1 + exp(-x)). Keeps y.
+/// 1 / (1 + exp(-x)). Keeps x.
 Tensor sigmoid(const Tensor& x);
 /// The function that `act` names; Act::none returns x itself.
 Tensor activation(const Tensor& x, Act act);

@@ -12,7 +12,7 @@ const char* name_of(Act act);
 
 /// Whether the gradient of `act` is formed from its output; else from its input.
 constexpr bool keeps_output(Act act) {
-  return act == Act::relu || act == Act::relu6 || act == Act::sigmoid;
+  return act == Act::relu || act == Act::relu6;
 }
 
 /// Maps are dense, of one shape, type and format. Not for Act::none.

@@ -78,7 +78,8 @@ bool backward(const Tensor& kept, const Tensor& dy, Act act, const Tensor& dx) {
         return v <= number<V>(-3) ? number<V>(0) : (v >= number<V>(3) ? g : between);
       });
     case Act::sigmoid:
-      return gradient<false>(kept, dy, dx, []<class V>(V out, V g) { return g * (out * (number<V>(1) - out)); });
+      return gradient<false>(kept, dy, dx,
+                             []<class V>(V v, V g) { return g * (sigmoid_lanes(v) * sigmoid_lanes(-v)); });
   }
   return false;
 }

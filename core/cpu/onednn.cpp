@@ -398,11 +398,20 @@ bool overruns_in_onednn(const Tensor& x, const Tensor& dw, const ConvOptions& o)
   return strides && dw.numel() == dw.size(0) * dw.size(1) && dw.size(1) < kMostLanes;
 }
 
+// oneDNN's AVX-512 weights' gradient of bf16 and channels-last does not write taps that meet padding alone where y's
+// last axis has length 1: their gradient of 0 is what lay in memory.
+bool leaves_taps_in_onednn(const Tensor& x, const Tensor& dw, const Tensor& dy, const ConvOptions& o) {
+  const int last = x.rank() - 1;
+  const int64_t padding = o.padding[static_cast<size_t>(last - 2)],
+                reach = (dw.size(last) - 1) * o.dilation[static_cast<size_t>(last - 2)];
+  return x.dtype() == DType::bf16 && dy.size(last) == 1 && (padding > 0 || reach - padding >= x.size(last));
+}
+
 bool conv_backward_weights_onednn(const Tensor& x, const Tensor& dy, const ConvOptions& o, const Tensor& dw,
                                   const Tensor& dbias) {
   if (!handled(x) || !handled(dw) || overruns_in_onednn(x, dw, o)) return false;
   const auto plan = backward_weights_plan(spec_of(x, dw, dy, o, /*bias=*/false));
-  if (!plan->primitive) {
+  if (!plan->primitive || leaves_taps_in_onednn(x, dw, dy, o)) {
     if (x.dtype() != DType::bf16) return false;
     const Tensor wide = Tensor::empty(dw.shape());
     if (!conv_backward_weights_onednn(x.to(DType::f32), dy.to(DType::f32), o, wide, {})) return false;

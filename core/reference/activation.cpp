@@ -23,8 +23,7 @@ bool backward(const Tensor& kept, const Tensor& dy, Act act, const Tensor& dx) {
   const Elements k(kept), g(dy);
   const Results out(dx);
   for (int64_t i = 0; i < out.size(); ++i) {
-    // Of an output y: relu and relu6 have the slope of their input, sigmoid has y (1 - y).
-    const double slope = act == Act::sigmoid ? k[i] * (1 - k[i]) : act_slope(act, k[i]);
+    const double slope = act_slope(act, k[i]);  // of an output y: relu and relu6 have the slope of their input
     out.set(i, slope == 0 ? 0 : slope * g[i]);
   }
   return true;
@@ -63,7 +62,7 @@ double act_slope(Act act, double v) {
     case Act::hardswish:
       return v <= -3 ? 0 : v >= 3 ? 1 : v / 3 + 0.5;
     case Act::sigmoid:
-      return sigmoid(v) * (1 - sigmoid(v));
+      return sigmoid(v) * sigmoid(-v);
   }
   return 1;
 }

@@ -50,7 +50,7 @@ struct Gate {
   }
 };
 
-/// df (set) = dy x g (1 - g), g = sigmoid(f).
+/// df (set) = dy x g (1 - g), g = sigmoid(f), 1 - g = sigmoid(-f).
 template <class T>
 struct GateBackward {
   const T *dy, *x;
@@ -60,8 +60,8 @@ struct GateBackward {
 
   TP_HD void operator()(int64_t row, int64_t lane, int64_t count) const {
     each_lane<Acc<T>>(row * lanes + lane, count, [&]<class V>(int64_t i) {
-      const V g = sigmoid_lanes(load<V>(f + i));
-      store(df + i, load<V>(dy + i) * load<V>(x + i) * (g * (splat<V>(1) - g)));
+      const V v = load<V>(f + i);
+      store(df + i, load<V>(dy + i) * load<V>(x + i) * (sigmoid_lanes(v) * sigmoid_lanes(-v)));
     });
   }
 };

@@ -53,6 +53,29 @@ TEST(Dnn, OneDnnDoesWhatNetworksNeed) {
     }
 }
 
+// Taps that no pixel reaches have a gradient of 0, whatever lay in the library's memory.
+TEST(Dnn, TapsThatMeetPaddingAlone) {
+  struct Case {
+    Dims x, w, y;
+    int64_t stride, padding;
+  };
+  for (const auto& [xs, ws, ys, stride, padding] :
+       {Case{{2, 16, 2}, {16, 16, 2}, {2, 16, 1}, 3, 1}, Case{{2, 16, 3}, {16, 16, 5}, {2, 16, 1}, 4, 2},
+        Case{{2, 16, 9, 3}, {16, 16, 5, 5}, {2, 16, 3, 1}, 4, 2}, Case{{2, 32, 3}, {32, 32, 5}, {2, 32, 1}, 4, 2}}) {
+    SCOPED_TRACE(xs.str() + " " + ws.str());
+    const ConvOptions o{.stride = {stride, stride, 1}, .padding = {padding, xs.rank() > 3 ? padding : 0, 0}};
+    const Tensor x = normal(xs, 1).to(DType::bf16).contiguous(MemoryFormat::channels_last),
+                 dy = normal(ys, 2).to(DType::bf16).contiguous(MemoryFormat::channels_last);
+    for (int turn = 0; turn < 5; ++turn) {
+      poison();
+      const Tensor got = Tensor::empty(ws), expected = Tensor::empty(ws), bias = Tensor::empty({ws[0]});
+      if (!cpu::kOnednnConv.backward_weights(x, dy, o, got, bias)) GTEST_SKIP() << "this oneDNN has no bf16";
+      ASSERT_TRUE(reference::kConv.backward_weights(x, dy, o, expected, bias));
+      EXPECT_LE(error(got.values(), expected.values()), 1e-2);
+    }
+  }
+}
+
 // Any case at all, drawn from a seed: a library's numbers are believed where they are the reference's.
 TEST(Dnn, DrawnCases) {
   const char* const asked = std::getenv("TIDEPOOL_DRAWN_CASES");

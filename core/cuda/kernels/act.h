@@ -46,10 +46,8 @@ TP_HD TP_INLINE A act_slope(Act act, A v, A zero = A{0}) {
     }
     case Act::hardswish:
       return v <= -3 ? A{0} : v >= 3 ? A{1} : v / 3 + A{0.5};
-    case Act::sigmoid: {
-      const A s = sigmoid(v);
-      return s * (A{1} - s);
-    }
+    case Act::sigmoid:
+      return sigmoid(v) * sigmoid(-v);
   }
   return A{1};
 }

@@ -31,8 +31,7 @@ struct Backward {
     TP_UNROLL
     for (int k = 0; k < n; ++k) {
       const A v = value_of(of.v[k]);
-      // Of an output y: relu and relu6 have the slope of their input, sigmoid has y (1 - y).
-      const A slope = act == Act::sigmoid ? v * (A{1} - v) : act_slope(act, v);
+      const A slope = act_slope(act, v);  // of an output y: relu and relu6 have the slope of their input
       g.v[k] = rounded<T>(slope == 0 ? A{0} : slope * value_of(g.v[k]));
     }
     store_pack<n>(dx, i * n, g);
@@ -42,7 +41,7 @@ struct Backward {
 bool forward(const Tensor& x, Act act, const Tensor& y) {
   dispatch_floating(x.dtype(), "activation", [&]<class T>(T) {
     dispatch_pack<T>(x.numel(), {x.raw(), y.raw()}, [&](auto n) {
-      launch_each(x.numel() / n, Forward<T, n>{x.data<T>(), y.mutable_data<T>(), act});
+      launch_each(narrow(x.numel()) / n, Forward<T, n>{x.data<T>(), y.mutable_data<T>(), act});
     });
   });
   return true;
@@ -51,7 +50,7 @@ bool forward(const Tensor& x, Act act, const Tensor& y) {
 bool backward(const Tensor& kept, const Tensor& dy, Act act, const Tensor& dx) {
   dispatch_floating(dy.dtype(), "activation", [&]<class T>(T) {
     dispatch_pack<T>(dy.numel(), {kept.raw(), dy.raw(), dx.raw()}, [&](auto n) {
-      launch_each(dy.numel() / n, Backward<T, n>{kept.data<T>(), dy.data<T>(), dx.mutable_data<T>(), act});
+      launch_each(narrow(dy.numel()) / n, Backward<T, n>{kept.data<T>(), dy.data<T>(), dx.mutable_data<T>(), act});
     });
   });
   return true;
