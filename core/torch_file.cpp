@@ -33,6 +33,7 @@ constexpr StorageType kTypes[] = {{"FloatStorage", DType::f32, 4},     {"DoubleS
 // -- the archive
 
 constexpr uint32_t kLocalFile = 0x04034b50, kCentralFile = 0x02014b50, kEndOfCentral = 0x06054b50;
+constexpr uint32_t kOldForm = 0x0a8a0280;  // a pickle of a number of ten bytes
 constexpr size_t kLocalBytes = 30, kCentralBytes = 46, kEndBytes = 22;
 constexpr uint64_t kAlignment = 64;  // of elements, so that they can be mapped into memory
 constexpr const char* kFolder = "archive/";
@@ -185,6 +186,8 @@ struct Item {
   const StorageType* type = nullptr;        // of a storage
   std::shared_ptr<const std::string> data;  // likewise
   Tensor tensor = {};
+  int depth = 0;     // of the items within items
+  size_t count = 1;  // itself and they
 
   const char* name() const {
     constexpr const char* kNames[] = {"a mark", "None",       "a number",  "a text",  "a list",
@@ -207,6 +210,8 @@ class Unpickler {
 
  private:
   using Kind = Item::Kind;
+  static constexpr int kMostDepth = 100;
+  static constexpr size_t kMostMade = 1 << 22;
 
   template <class... Args>
   Error fail(fmt::format_string<Args...> format, Args&&... args) const {
@@ -231,7 +236,18 @@ class Unpickler {
     std::memcpy(&value, take(sizeof value).data(), sizeof value);
     return value;
   }
-  void push(Item item) { stack_.push_back(std::move(item)); }
+  void push(Item item) {
+    // What is remembered is copied whole: a pickle that says so can double what it makes with every few bytes.
+    made_ += item.count;
+    if (made_ > kMostMade + pickle_.size()) throw fail("its pickle repeats itself beyond measure");
+    stack_.push_back(std::move(item));
+  }
+  // `owner` has got `item` among its own.
+  void count_in(Item& owner, const Item& item) {
+    owner.depth = std::max(owner.depth, item.depth + 1);
+    owner.count += item.count;
+    if (owner.depth > kMostDepth) throw fail("its pickle is nested deeper than {}", kMostDepth);
+  }
   Item pop() {
     if (stack_.empty() || stack_.back().kind == Kind::mark) throw fail("its pickle takes what it has not made");
     Item item = std::move(stack_.back());
@@ -254,11 +270,15 @@ class Unpickler {
   void push_number(int64_t value) { push({.kind = Kind::integer, .number = value, .text = {}, .data = {}}); }
   void push_text(std::string value) { push({.kind = Kind::text, .text = std::move(value), .data = {}}); }
   void push_list(std::vector<Item> items, Kind kind = Kind::list) {
-    push({.kind = kind, .text = {}, .items = std::move(items), .data = {}});
+    Item list{.kind = kind, .text = {}, .data = {}};
+    for (const Item& item : items) count_in(list, item);
+    list.items = std::move(items);
+    push(std::move(list));
   }
   void append_to(Kind kind, std::vector<Item> more) {
-    std::vector<Item>& items = top(kind).items;
-    std::move(more.begin(), more.end(), std::back_inserter(items));
+    Item& list = top(kind);
+    for (const Item& item : more) count_in(list, item);
+    std::move(more.begin(), more.end(), std::back_inserter(list.items));
   }
   void push_last(size_t count) {
     std::vector<Item> items(count);
@@ -443,7 +463,7 @@ class Unpickler {
 
   const Archive& archive_;
   std::string pickle_;
-  size_t at_ = 0;
+  size_t at_ = 0, made_ = 0;  // made: items, those within others too
   std::vector<Item> stack_;
   std::map<uint32_t, Item> memo_;
   std::map<std::string, std::shared_ptr<const std::string>> storages_;
@@ -455,6 +475,10 @@ bool is_torch_file(const fs::path& path) {
   const InputFile input(path, "file of weights");
   uint32_t magic = 0;
   if (input.size() >= sizeof magic) input.read(0, &magic, sizeof magic);
+  if (magic == kOldForm)
+    throw Error(
+        "{}: a file of torch.save as before PyTorch 1.6; torch.save(torch.load(FILE), FILE) writes today's form",
+        path.string());
   return magic == kLocalFile;
 }
 

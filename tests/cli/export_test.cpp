@@ -2,6 +2,8 @@
 // make of it, by their own packages, in export_check.py.
 #include <cstdlib>
 
+#include <zlib.h>
+
 #include "tests/cli/cli.h"
 
 namespace tidepool {
@@ -146,6 +148,27 @@ TEST_F(Export, DamagedStateDicts) {
   std::string flipped = whole;
   flipped[last - 40] = static_cast<char>(flipped[last - 40] ^ 1);
   refuse(flipped, {"checksum"});
+  const auto pickled = [](const std::string& pickle) {  // an archive of this data.pkl alone
+    const auto number = [](size_t v, int bytes) {
+      std::string text;
+      for (; bytes > 0; --bytes, v >>= 8) text += static_cast<char>(v & 255);
+      return text;
+    };
+    const std::string name = "a/data.pkl";
+    const size_t checksum = ::crc32(0, reinterpret_cast<const Bytef*>(pickle.data()), static_cast<uInt>(pickle.size()));
+    const std::string facts = number(0, 2) + number(0, 2) + number(0, 4) + number(checksum, 4) +
+                              number(pickle.size(), 4) + number(pickle.size(), 4) + number(name.size(), 2);
+    const std::string local = "PK\3\4" + number(20, 2) + facts + number(0, 2) + name + pickle;
+    const std::string central = "PK\1\2" + number(20, 2) + number(20, 2) + facts + std::string(16, '\0') + name;
+    return local + central + "PK\5\6" + number(0, 2) + number(0, 2) + number(1, 2) + number(1, 2) +
+           number(central.size(), 4) + number(local.size(), 4) + number(0, 2);
+  };
+  const std::string head("\x80\x02N", 3);
+  refuse(pickled(head + std::string(3000000, '\x85') + "."), {"nested deeper than 100"});
+  std::string doubled = head + std::string("q\0", 2);
+  for (int i = 0; i < 40; ++i) doubled += std::string("h\0h\0\x86q\0", 7);
+  refuse(pickled(doubled + "."), {"repeats itself"});
+  refuse(std::string("\x80\x02\x8a\x0a", 4) + std::string(300, 'l'), {"before PyTorch 1.6"});
 }
 
 // Other people's packages.
