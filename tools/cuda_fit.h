@@ -12,6 +12,8 @@ struct CudaMisfit {
   std::string what, fix;  ///< fix: a command
 };
 /// Of a build with CUDA, on a machine with a card.
-std::vector<CudaMisfit> find_cuda_misfits(const CudaDriver& driver, const cuda::LibraryVersions& libraries);
+/// `architectures`: of its kernels, as CMake names them, "80-virtual,90-real".
+std::vector<CudaMisfit> find_cuda_misfits(const CudaDriver& driver, const cuda::LibraryVersions& libraries,
+                                          const std::string& architectures);
 
 }  // namespace tidepool

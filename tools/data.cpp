@@ -45,30 +45,37 @@ int info(const Call& call) {
       if (names.size() == 1) throw;
     }
     Json row = {{"name", name}};
-    if (find_dataset(name).find && !location) {
+    try {
+      if (find_dataset(name).find && !location) {
+        row["found"] = false;
+        if (can_be_fetched(name)) row["command"] = "tidepool data fetch " + name;
+        rows.push_back({name, "-", "-", "-", "-", "not found; " + how_to_get(name)});
+      } else {
+        DatasetOptions options;
+        if (location) options.root = location->folder;
+        const auto train = open_dataset(name, options);
+        options.split = Split::kTest;
+        const auto test = open_dataset(name, options);
+        const ImageShape shape = train->shape();
+        row["found"] = true;
+        row["folder"] = location ? Json(location->folder.string()) : Json(nullptr);
+        row["said_by"] = location ? Json(location->said_by) : Json(nullptr);
+        row["train_images"] = train->size();
+        row["test_images"] = test->size();
+        row["classes"] = train->classes();
+        row["label_maps"] = train->format().label_maps;
+        row["shape"] = {shape.channels, shape.height, shape.width};
+        rows.push_back({name, std::to_string(train->size()), std::to_string(test->size()),
+                        std::to_string(train->classes()),
+                        fmt::format("{}x{}x{}", shape.channels, shape.height, shape.width),
+                        location ? fmt::format("{} ({})", location->folder.string(), location->said_by)
+                                 : "made up; needs no files"});
+      }
+    } catch (const Error& problem) {  // of this one; the others are listed
+      if (names.size() == 1) throw;
       row["found"] = false;
-      if (can_be_fetched(name)) row["command"] = "tidepool data fetch " + name;
-      rows.push_back({name, "-", "-", "-", "-", "not found; " + how_to_get(name)});
-    } else {
-      DatasetOptions options;
-      if (location) options.root = location->folder;
-      const auto train = open_dataset(name, options);
-      options.split = Split::kTest;
-      const auto test = open_dataset(name, options);
-      const ImageShape shape = train->shape();
-      row["found"] = true;
-      row["folder"] = location ? Json(location->folder.string()) : Json(nullptr);
-      row["said_by"] = location ? Json(location->said_by) : Json(nullptr);
-      row["train_images"] = train->size();
-      row["test_images"] = test->size();
-      row["classes"] = train->classes();
-      row["label_maps"] = train->format().label_maps;
-      row["shape"] = {shape.channels, shape.height, shape.width};
-      rows.push_back({name, std::to_string(train->size()), std::to_string(test->size()),
-                      std::to_string(train->classes()),
-                      fmt::format("{}x{}x{}", shape.channels, shape.height, shape.width),
-                      location ? fmt::format("{} ({})", location->folder.string(), location->said_by)
-                               : "made up; needs no files"});
+      row["problem"] = problem.what();
+      rows.push_back({name, "-", "-", "-", "-", problem.what()});
     }
     list.push_back(row);
   }

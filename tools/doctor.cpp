@@ -14,6 +14,7 @@
 #include "tools/cuda_fit.h"
 #include "tools/data_root.h"
 #include "tools/progress.h"
+#include "tools/run_config.h"
 #include "train/config.h"
 
 namespace tidepool {
@@ -40,11 +41,13 @@ std::vector<Problem> find_problems(const std::string& option, const Json& data, 
   for (const DataLocation& location : data_locations(option)) {
     if (location.said_by == "the default" || fs::is_directory(location.folder, code)) continue;
     problems.push_back({fmt::format("{} names {}, which is no folder", location.said_by, location.folder.string()),
-                        fmt::format("mkdir -p '{}'", location.folder.string())});
+                        "mkdir -p " + shell_word(location.folder.string())});
   }
   for (const Json& row : data)
     if (row["problem"].is_string())
-      problems.push_back({row["problem"].get<std::string>(), "tidepool data fetch " + row["name"].get<std::string>()});
+      problems.push_back(
+          {row["problem"].get<std::string>(), fmt::format("tidepool data fetch {}{}", row["name"].get<std::string>(),
+                                                          option.empty() ? "" : " --data " + shell_word(option))});
   if (driver.devices.empty() && fs::exists("/dev/nvidiactl", code))
     problems.push_back({"a CUDA card is here, but does not answer: " + driver.problem, "nvidia-smi"});
   else if (!driver.devices.empty() && !built_with_cuda())
@@ -53,7 +56,8 @@ std::vector<Problem> find_problems(const std::string& option, const Json& data, 
   else if (!driver.devices.empty() && !cuda_available())
     problems.push_back({cuda_problem(driver), "nvidia-smi"});
   if (!driver.devices.empty() && built_with_cuda())
-    for (const CudaMisfit& m : find_cuda_misfits(driver, cuda::library_versions())) problems.push_back({m.what, m.fix});
+    for (const CudaMisfit& m : find_cuda_misfits(driver, cuda::library_versions(), TIDEPOOL_BUILT_FOR_CUDA))
+      problems.push_back({m.what, m.fix});
   if (std::string_view(kCompiler).find("Release") == std::string_view::npos)
     problems.push_back({fmt::format("this is no release build ({}): it is slow", kCompiler), "./tools/build"});
   const int64_t processors = sysconf(_SC_NPROCESSORS_ONLN);
@@ -154,9 +158,7 @@ int run(const Call& call) {
     text += fmt::format("  {:<14} {}, {}, compute capability {}\n", "device", d.model,
                         bytes_text(static_cast<double>(d.memory_bytes)), d.compute_capability);
   if (driver.devices.empty()) text += fmt::format("  {:<14} none\n", "device");
-  text += fmt::format(
-      "  {:<14} {}\n", "usable",
-      no_cuda.empty() ? "yes, by `tidepool op --device cuda`; networks train on the CPU" : "no: " + no_cuda);
+  text += fmt::format("  {:<14} {}\n", "usable", no_cuda.empty() ? "yes" : "no: " + no_cuda);
   text += "\nLibraries\n";
   for (size_t i = 0; i < kLibraryCount; ++i)
     text += fmt::format("  {:<14} {}\n", kLibraries[i].name, kLibraries[i].version);

@@ -66,6 +66,14 @@ int run(const Call& call) {
   for (const fs::path& read : {input, grad})
     if (!read.empty() && same_file(read, output))
       throw Error("--output {}: would replace a file that is read", output.string());
+  if (call.given("onnx")) {
+    const fs::path onnx = call.path("onnx");
+    for (const fs::path& read : {input, grad})
+      if (!read.empty() && same_file(read, onnx))
+        throw Error("--onnx {}: would replace a file that is read", onnx.string());
+    if (same_file(onnx, output) || fs::weakly_canonical(onnx) == fs::weakly_canonical(output))
+      throw Error("--onnx {}: is --output too", onnx.string());
+  }
   const std::unique_ptr<PoolOperator> op = make_pool_operator(config);
 
   const SafetensorsFile file = read_safetensors(input);

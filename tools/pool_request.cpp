@@ -43,7 +43,7 @@ nlohmann::json op_config(nlohmann::json config, const std::string& name) {
 std::vector<PoolRequest> pool_requests(const Call& call) {
   std::vector<PoolRequest> requests;
   std::vector<std::string> names;
-  if (!call.given("op")) {
+  if (call.text("op") == "all") {
     for (const PoolDescription* op : pool_operators()) requests.push_back({.op = op});
   } else {
     const std::string& list = call.text("op");

@@ -8,8 +8,9 @@ namespace tidepool {
 
 /// Runs `work`. What it gives a GPU stands in the order of the other library's stream (a cudaStream_t; nullptr: CUDA's
 /// default one): behind what that stream holds now, before what it is given from here on, also where `work` throws.
-/// Memory may therefore be handed over in both directions without a wait of the host. On the CPU there is no order to
-/// keep.
+/// Memory may therefore be handed over in both directions without a wait of the host. It stands behind what other such
+/// streams hold too, as memory that they read may be free here. Throws Failure for a stream that is captured into a
+/// graph. On the CPU there is no order to keep.
 void in_order_of(Device device, void* stream, const std::function<void()>& work);
 
 }  // namespace tidepool

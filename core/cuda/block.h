@@ -60,6 +60,7 @@ struct Map {
     int64_t p = 1;
     for (int i = 2; i < x.rank(); ++i) p *= x.size(i);
     positions = narrow(p);
+    narrow(x.numel());  // indices are 32 bits wide
   }
   TP_HD uint32_t channel(uint32_t i) const { return last ? i % channels : i / positions % channels; }
   TP_HD uint32_t image(uint32_t i) const { return i / (channels * positions); }

@@ -3,8 +3,10 @@
 
 #include <cudnn.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
+#include <exception>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -417,7 +419,8 @@ class CudnnConvPlan {
     check(api().cudnnBackendExecute(handle(), candidate.plan.get(), pack.get()), "cudnnBackendExecute");
   }
 
-  // Each runs once to be loaded and then three times; the shortest time counts.
+  // Each runs once to be loaded and then three times; the shortest time counts. One that fails, for want of memory for
+  // its workspace, is left out.
   void keep_fastest(const Tensor& a, const Tensor& b, const Tensor& to) {
     using Clock = std::chrono::steady_clock;
     const auto wait = [] {
@@ -425,18 +428,27 @@ class CudnnConvPlan {
       done.record(cuda::compute_stream());
       done.wait();
     };
-    size_t best = 0;
+    std::optional<size_t> best;
     auto least = Clock::duration::max();
-    for (size_t i = 0; i < candidates_.size(); ++i)
-      for (int turn = 0; turn < 4; ++turn) {
-        wait();
-        const auto start = Clock::now();
-        execute(candidates_[i], a, b, to);
-        wait();
-        const auto taken = Clock::now() - start;
-        if (turn > 0 && taken < least) least = taken, best = i;
+    std::exception_ptr failure;
+    for (size_t i = 0; i < candidates_.size(); ++i) {
+      auto own = Clock::duration::max();
+      try {
+        for (int turn = 0; turn < 4; ++turn) {
+          wait();
+          const auto start = Clock::now();
+          execute(candidates_[i], a, b, to);
+          wait();
+          if (turn > 0) own = std::min(own, Clock::now() - start);
+        }
+      } catch (const Failure&) {
+        failure = std::current_exception();
+        continue;
       }
-    candidates_ = {candidates_[best]};
+      if (own < least) least = own, best = i;
+    }
+    if (!best) std::rethrow_exception(failure);
+    candidates_ = {candidates_[*best]};
   }
 
   ConvCase case_;

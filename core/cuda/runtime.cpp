@@ -5,6 +5,7 @@
 #include <array>
 #include <cstring>
 #include <mutex>
+#include <set>
 
 #include "core/cuda/stream.h"
 #include "core/error.h"
@@ -120,8 +121,69 @@ void copy(void* to, Device to_device, const void* from, Device from_device, size
     Staging::instance().download(static_cast<std::byte*>(to), static_cast<const std::byte*>(from), bytes);
 }
 
+namespace {
+
+bool is_captured(cudaStream_t stream) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  TP_CUDA(cudaStreamIsCapturing(stream, &status));
+  return status != cudaStreamCaptureStatusNone;
+}
+
+// The first card, whichever the caller has in use.
+class FirstDevice {
+ public:
+  FirstDevice() {
+    TP_CUDA(cudaGetDevice(&was_));
+    if (was_ != 0) TP_CUDA(cudaSetDevice(0));
+  }
+  ~FirstDevice() {
+    if (was_ != 0) cudaSetDevice(was_);
+  }
+  FirstDevice(const FirstDevice&) = delete;
+  FirstDevice& operator=(const FirstDevice&) = delete;
+
+ private:
+  int was_ = 0;
+};
+
+// Every stream that work came from. What one of them still reads may be free here, and given to work of another.
+class OutsideStreams {
+ public:
+  static OutsideStreams& instance() {
+    static OutsideStreams streams;
+    return streams;
+  }
+  // Our work from here on stands behind what the others hold.
+  void wait_but_for(cudaStream_t theirs) {
+    const std::lock_guard lock(mutex_);
+    std::erase_if(streams_, [&](cudaStream_t stream) {
+      if (stream == theirs) return false;
+      try {
+        if (is_captured(stream)) return false;
+        Event there;
+        there.record(stream);
+        there.hold(compute_stream());
+        return false;
+      } catch (const Failure&) {  // it is no stream any more
+        return true;
+      }
+    });
+    streams_.insert(theirs);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::set<cudaStream_t> streams_;
+};
+
+}  // namespace
+
 void in_order_of(void* stream, const std::function<void()>& work) {
+  const FirstDevice first;
   const auto theirs = static_cast<cudaStream_t>(stream);
+  if (is_captured(theirs))
+    throw Failure("CUDA: the caller's stream is captured into a graph; these operators cannot be a part of one");
+  OutsideStreams::instance().wait_but_for(theirs);
   Event before, after;
   before.record(theirs);
   before.hold(compute_stream());

@@ -76,6 +76,8 @@ Argument read(nb::handle h, const std::string& who) {
   nb::ndarray<nb::ro> array;
   if (!nb::try_cast(h, array, /*convert=*/false))
     throw WrongType(fmt::format("{}: expected an array of f32, f64 or bf16, got {}", who, Py_TYPE(h.ptr())->tp_name));
+  if (array.device_type() == dlpack::kCudaDevice)
+    throw Error("{}: expected an array in the CPU's memory; tensors of torch alone are served on CUDA", who);
   const size_t rank = array.ndim();
   std::vector<int64_t> shape(rank), strides(rank);
   for (size_t i = 0; i < rank; ++i) {
@@ -441,7 +443,10 @@ NB_MODULE(_core, m) {
   m.def("cuda", [] { return cuda_available(); });
   m.def("threads", &cpu_threads);
   m.def("live_bytes", [] { return Allocator::of(kCpu).stats().live_bytes; });
-  m.def("trim", [] { Allocator::of(kCpu).trim(); });
+  m.def("trim", [] {
+    Allocator::of(kCpu).trim();
+    if (cuda_available()) Allocator::of(kCuda).trim();
+  });
   m.def("use_torch", &use_torch, "tensor_type"_a, "exchange_api"_a.none());
   m.def("operators", &operators);
   m.def("did_you_mean",

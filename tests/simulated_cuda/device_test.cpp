@@ -94,6 +94,33 @@ TEST(SimulatedCuda, WorkStandsInTheOrderOfAnotherLibrarysStream) {
   EXPECT_GT(wrong[0], 0);
   EXPECT_GT(wrong[1], 0);
 
+  // What one stream still reads is free here, and work of another stream gets its memory.
+  cudaStream_t another = nullptr;
+  ASSERT_EQ(cudaStreamCreateWithFlags(&another, cudaStreamNonBlocking), cudaSuccess);
+  const Tensor zeros = Tensor::zeros({kCount}, {.device = kCuda});
+  for (uint32_t seed = 0; seed < 40; ++seed) {
+    simulated::set_seed(seed);
+    std::fill_n(reinterpret_cast<float*>(from.data()), kCount, static_cast<float>(seed));
+    EXPECT_EQ(cudaMemcpyAsync(x.mutable_raw(), from.data(), kBytes, cudaMemcpyHostToDevice, theirs), cudaSuccess);
+    {
+      Tensor y;
+      in_order_of(kCuda, theirs, [&] { y = add_maps(x, x); });
+      EXPECT_EQ(cudaMemcpyAsync(to.data(), y.raw(), kBytes, cudaMemcpyDeviceToHost, theirs), cudaSuccess);
+    }
+    Tensor z;
+    in_order_of(kCuda, another, [&] { z = add_maps(zeros, zeros); });
+    simulated::drain();
+    const auto* const got = reinterpret_cast<const float*>(to.data());
+    EXPECT_TRUE(std::all_of(got, got + kCount, [&](float v) { return v == 2 * static_cast<float>(seed); })) << seed;
+  }
+
+  ASSERT_EQ(cudaStreamBeginCapture(theirs, cudaStreamCaptureModeThreadLocal), cudaSuccess);
+  EXPECT_THROW(in_order_of(kCuda, theirs, [&] { ADD_FAILURE() << "it is captured"; }), Failure);
+  in_order_of(kCuda, another, [&] { add_maps(zeros, zeros); });  // the captured one is left alone
+  cudaGraph_t graph = nullptr;
+  EXPECT_EQ(cudaStreamEndCapture(theirs, &graph), cudaSuccess);
+  EXPECT_EQ(cudaGraphDestroy(graph), cudaSuccess);
+
   bool done = false;
   in_order_of(kCpu, nullptr, [&] { done = true; });
   EXPECT_TRUE(done);

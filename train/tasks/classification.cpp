@@ -2,6 +2,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "core/atomic_file.h"
 #include "core/backend/copy.h"
 #include "core/safetensors.h"
 #include "layers/loss.h"
@@ -36,7 +37,9 @@ class ClassificationEvaluator final : public Evaluator {
 class Logits final : public Predictions {
  public:
   Logits(std::filesystem::path file, int64_t images, std::string checkpoint)
-      : file_(std::move(file)), images_(images), checkpoint_(std::move(checkpoint)) {}
+      : file_(std::move(file)), images_(images), checkpoint_(std::move(checkpoint)) {
+    AtomicFile is_possible(file_);  // told before the evaluation, not behind it
+  }
 
   void add(const Tensor& output, const Tensor& /*labels*/, std::span<const int64_t> indices) override {
     const Tensor here = on_host(output);

@@ -25,7 +25,7 @@ struct Add {
 bool add(const Tensor& a, const Tensor& b, const Tensor& y) {
   dispatch_floating(y.dtype(), "add", [&]<class T>(T) {
     dispatch_pack<T>(y.numel(), {a.raw(), b.raw(), y.raw()}, [&](auto n) {
-      launch_each(y.numel() / n, Add<T, n>{a.data<T>(), b.data<T>(), y.mutable_data<T>()});
+      launch_each(narrow(y.numel()) / n, Add<T, n>{a.data<T>(), b.data<T>(), y.mutable_data<T>()});
     });
   });
   return true;

@@ -7,7 +7,7 @@
 
 namespace tidepool::cuda {
 
-inline constexpr uint32_t kListed = 64, kListRun = 4096;  // tensors of a launch, elements of a block
+inline constexpr uint32_t kListed = 56, kListRun = 4096;  // tensors of a launch, elements of a block
 
 /// Tensors of one launch, P: what the kernel needs of each; with the first of each one's blocks.
 template <class P>

@@ -1,4 +1,4 @@
-// Optimizers and moving averages: one launch for up to 64 tensors. Arithmetic is in f64, as the reference's: these
+// Optimizers and moving averages: one launch for up to kListed tensors. Arithmetic is in f64, as the reference's: these
 // kernels wait for memory.
 #include "core/backend/update.h"
 
@@ -20,6 +20,7 @@ __global__ void for_each_of(TensorList<P> list, F f) {
 /// `tensor(k)` of n, of `elements(k)` elements.
 template <class P, class Tensors, class Elements, class F>
 void launch_lists(size_t n, const Tensors& tensor, const Elements& elements, const F& f) {
+  static_assert(sizeof(TensorList<P>) + sizeof(F) <= 4096, "a kernel's parameters, before CUDA 12.1");
   each_list<P>(n, tensor, elements, [&](const TensorList<P>& list) {
     launch(for_each_of<P, F>, Grid(dim3(list.blocks()), dim3(256)), list, f);
   });

@@ -23,6 +23,9 @@ LIBRARY = torch.library.Library("tidepool", "DEF")
 OPERATORS = {}  # name -> torch.ops.tidepool.NAME.default
 BACKWARDS = {}
 
+# The compiled part has streams and memory of its own, which no graph of torch's can replay.
+_TAGS = tuple(getattr(torch.Tag, tag) for tag in ("cudagraph_unsafe",) if hasattr(torch.Tag, tag))
+
 _strided = torch.strided
 _PLAIN_TYPES = frozenset((Tensor, torch.nn.Parameter))
 _below_autograd = torch._C._AutoDispatchBelowAutograd
@@ -43,13 +46,15 @@ def seed_of(seed):
 
 def served(x, parameters, name):
     """Refuses what has no memory to read, by our words instead of an internal error."""
-    if x.layout is _strided and (x.is_cpu or x.is_cuda) and not parameters:
+    if x.layout is _strided and (x.is_cpu or (x.is_cuda and _fast)) and not parameters:
         return
     for what, t in (("x", x), *(("parameters", p) for p in parameters)):
         if t.layout is not torch.strided:
             raise ValueError(f"[{name}] {what}: expected a strided tensor, got {t.layout}")
         if t.device.type not in ("cpu", "cuda"):
             raise ValueError(f"[{name}] {what}: expected a tensor on the CPU or on CUDA, got one on {t.device}")
+        if t.is_cuda and not _fast:
+            raise ValueError(f"[{name}] {what}: tensors on CUDA need a torch with __dlpack_c_exchange_api__")
 
 
 def readable(t):
@@ -362,10 +367,13 @@ def _fake_backward(name, dy, x, parameters, seed, keys, training, needs):
 
 
 def _register(name):
-    LIBRARY.define(f"{name}(Tensor x, Tensor[] parameters, Tensor? seed, str keys, bool training) -> Tensor")
+    LIBRARY.define(
+        f"{name}(Tensor x, Tensor[] parameters, Tensor? seed, str keys, bool training) -> Tensor", tags=_TAGS
+    )
     LIBRARY.define(
         f"{name}_backward(Tensor dy, Tensor x, Tensor[] parameters, Tensor? seed, str keys, bool training, bool[] needs)"
-        " -> Tensor[]"
+        " -> Tensor[]",
+        tags=_TAGS,
     )
     namespace = torch.ops.tidepool
     op = OPERATORS[name] = getattr(namespace, name).default
