@@ -459,7 +459,7 @@ def init():
     with open("cut.pt", "wb") as file:
         file.write(whole[: len(whole) // 2])
     for file, word in (("runs.pt", "system"), ("nested.pt", "'epoch'"), ("tensor.pt", "got a tensor"), ("cut.pt", "directory"),
-                       ("old.pt", "not a safetensors file")):
+                       ("old.pt", "before PyTorch 1.6")):
         done = subprocess.run([BINARY, "train", "config.json", "--out", "refused", "--set", f"model.init={file}"],
                               capture_output=True, text=True)
         assert done.returncode == 2 and word in done.stderr and not os.path.exists("refused"), (file, done.returncode, done.stderr)
