@@ -1,6 +1,7 @@
 // Every operator that may fill a resize slot fills one: two steps of a narrow VGG-16 and of a narrow EfficientNet-B0.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -99,9 +100,13 @@ TEST(EfficientNet, NarrowBlocksHaveTheirSums) {
     return names;
   };
   const std::vector<std::string> published = sums(1, {1, 3, 32, 32});
-  EXPECT_EQ(published.size(), 9u);                                  // torchvision's blocks with use_res_connect
-  EXPECT_EQ(sums(0.25, {1, 3, 32, 32}).front(), "features.2.0");    // scaled_by_8(16) = scaled_by_8(24) = 8
-  EXPECT_EQ(sums(0.25, {1, 3, 224, 224}).front(), "features.2.1");  // it has a stride there
+  EXPECT_EQ(published.size(), 9u);        // torchvision's blocks with use_res_connect
+  const auto has_sum = [&](Dims input) {  // of a quarter's width, where 16 and 24 channels both become 8
+    const std::vector<std::string> names = sums(0.25, input);
+    return std::find(names.begin(), names.end(), "features.2.0") != names.end();
+  };
+  EXPECT_TRUE(has_sum({1, 3, 32, 32}));
+  EXPECT_FALSE(has_sum({1, 3, 224, 224})) << "it has a stride there";
 }
 
 // An operator with a network inside (lip's logits) is a slot like any other.
