@@ -35,7 +35,7 @@ inline constexpr int32_t kNoLabel = -1;
 struct Sample {
   int64_t height = 0, width = 0;            ///< of `pixels` and `label_map`
   int64_t full_height = 0, full_width = 0;  ///< of the image before a reduction; else the same
-  /// Where the row and the column of the image before a reduction lie now: at scale * place + offset.
+  /// Row or column p of the image before a reduction lies at scale * p + offset, offset by axis.
   double scale = 1;
   std::array<double, 2> offset{};
   /// Byte (c, y, x) is pixels[c * channel_stride + y * row_stride + x * column_stride]: a view of what the data set

@@ -241,12 +241,10 @@ const KnownDataSet& known_data_set(std::string_view name) {
 }
 
 bool is_fetched(const KnownDataSet& known, const fs::path& folder) {
-  return std::all_of(known.files.begin(), known.files.end(),
-                     [&](const KnownDataSet::File& file) {  // in the folder, or in the archive's own, if it is that
-                       const fs::path path = file.path;
-                       return size_or_zero(folder / path) == file.bytes ||
-                              size_or_zero(folder / path.filename()) == file.bytes;
-                     });
+  return std::all_of(known.files.begin(), known.files.end(), [&](const KnownDataSet::File& file) {
+    const fs::path path = file.path;  // below `folder`, which may also be the archive's own folder
+    return size_or_zero(folder / path) == file.bytes || size_or_zero(folder / path.filename()) == file.bytes;
+  });
 }
 
 bool fetch_data_set(const KnownDataSet& known, const fs::path& folder, const FetchOptions& options,

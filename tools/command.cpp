@@ -517,12 +517,8 @@ int run_command_line(int argc, char** argv) {
   try {
     log_to_stderr();
     Frame::expect_texts(argc, argv);
-    if (argc == 3 && std::string_view(argv[1]) == "help") {  // `help train` is `train --help`
-      argv[1] = argv[2];
-      static std::string help = "--help";
-      argv[2] = help.data();
-    }
-    const std::string name = argc > 1 ? argv[1] : "";
+    const bool asks = argc == 3 && std::string_view(argv[1]) == "help";  // `help train` is `train --help`
+    const std::string name = argc > 1 ? argv[asks ? 2 : 1] : "";
     if (name.empty()) throw Error("a command is missing (`tidepool --help` lists them)");
     if (name == "--help" || name == "-h" || name == "help") {
       print(help());
@@ -541,6 +537,10 @@ int run_command_line(int argc, char** argv) {
     }
     who = "tidepool " + name;
     const Command& command = it->second;
+    if (asks) {
+      print(help_of(command));
+      return 0;
+    }
     const Call call = Frame::parse(command, argc - 1, argv + 1);
     if (call.given("help")) {
       print(help_of(command));

@@ -132,8 +132,8 @@ Request make_request(const Call& call) {
     if (fresh) found->second = open_dataset(data.name, split)->size();
     return found->second;
   };
-  plan = make_plan(table, options);
-  plan.options.count = {};  // what it counts with ends here
+  plan = make_plan(table, options);  // once more, with the numbers of images that only files know
+  plan.options.count = {};           // what it counts with ends here
   for (PlannedRun& run : plan.runs) run.config.model.init = expand_home(run.config.model.init).string();
   return {.plan = std::move(plan), .images = std::move(images)};
 }

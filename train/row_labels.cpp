@@ -76,7 +76,7 @@ const GroupSettings* shape_group(const Config& config) {
   if (!has_shape_parameters(config.model.pool)) return nullptr;
   if (optim.groups.empty()) return &*optim.shape;
   const GroupSettings* found = nullptr;
-  try {  // the parameters' names, which only the network has
+  try {  // only the network has the parameters' names; they are the same on every device and for any classes
     Config here = config;
     here.train.device = "cpu";
     if (!here.model.classes)

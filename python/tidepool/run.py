@@ -64,15 +64,16 @@ def train(config, out=None, *, data=None, resume=False, quiet=False, set=None):
             command += ["--data", os.fspath(data)]
         if resume:
             command += ["--resume"]
-        said = (pathlib.Path(folder) / "stdout").open("w+", encoding="utf-8")
-        process = subprocess.Popen(
-            command,
-            stdout=said,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-        )
+        printed = pathlib.Path(folder) / "stdout"
+        with printed.open("w") as stdout:
+            process = subprocess.Popen(
+                command,
+                stdout=stdout,
+                stderr=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+            )
         lines = []
         try:
             for line in process.stderr:
@@ -86,8 +87,7 @@ def train(config, out=None, *, data=None, resume=False, quiet=False, set=None):
         if status != 0:
             errors = [line.strip() for line in lines if line.strip()] or [f"tidepool train: exit status {status}"]
             raise (ValueError if status == 2 else RuntimeError)(errors[-1])
-        said.seek(0)
-        summary = said.read()
+        summary = printed.read_text(encoding="utf-8")
         if not quiet:
             print(summary, end="", flush=True)
         return Run(summary.splitlines()[-1][len("in ") :] if out is None else out)

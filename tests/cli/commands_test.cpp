@@ -30,6 +30,12 @@ TEST_F(Commands, HelpOfEveryCommand) {
 }
 
 // glibc can be told that the processor lacks an instruction; the test is compiled with those that the program is.
+TEST_F(Commands, HelpTakesACommandToo) {
+  EXPECT_EQ(done({"help", "train"}).out, done({"train", "--help"}).out);
+  EXPECT_EQ(done({"help"}).out, done({"--help"}).out);
+  expect_refused({"help", "trian"}, {"trian", "did you mean 'train'"});
+}
+
 TEST_F(Commands, AProcessorThatItWasNotCompiledForIsNamed) {
 #ifndef __AVX2__
   GTEST_SKIP() << "compiled for every x86-64 processor, or for another kind";

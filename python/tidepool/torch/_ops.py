@@ -329,7 +329,9 @@ def fake_shape(name, x, parameters, keys):
         raise TypeError(f"[{name}] x: expected elements of f32, f64 or bf16, got {x.dtype}")
     concrete = [_hint(n) for n in x.shape]
     concrete[1] = int(x.shape[1])
-    specs = op.parameters(concrete) + (op.optional_inputs(concrete) if len(parameters) > len(op.parameters(concrete)) else [])
+    specs = op.parameters(concrete)
+    if len(parameters) > len(specs):
+        specs = specs + op.optional_inputs(concrete)
     if len(specs) != len(parameters):
         raise ValueError(f"[{name}] parameters: expected {len(specs)} tensors, got {len(parameters)}")
     for (parameter, shape, _), t in zip(specs, parameters):

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from .._registry import describe
+from .._registry import describe, keys_text, operator
 from .modules import PoolModule, make_module
 
 __all__ = ["replace_pooling"]
@@ -23,6 +23,11 @@ def _per_axis(value, rank):
 
 def _one(values):
     return values[0] if all(v == values[0] for v in values) else values
+
+
+def _learns_its_size(description, rank, values):
+    configured = operator(description.name, keys_text(description.name, description.bind((), values)))
+    return any(kind == "shape" for _, _, kind in configured.parameters([1, 16] + [32] * rank))
 
 
 def _keys_of(layer, rank, description, keys):
@@ -47,7 +52,9 @@ def _keys_of(layer, rank, description, keys):
             put("count_include_pad", bool(layer.count_include_pad))
     put("stride", _one(stride))
     if "block" in has and "block" not in keys and _one(stride) is stride:
-        raise ValueError(f"replace_pooling: {description.name} has one block for all axes, and a layer has the stride {stride}")
+        raise ValueError(
+            f"replace_pooling: {description.name} has one block for all axes, and a layer has the stride {stride}"
+        )
     put("block", stride[0])
     share = [1 / s for s in stride]
     put("r", _one(share))
@@ -55,7 +62,7 @@ def _keys_of(layer, rank, description, keys):
         put("ratio", _one(share))
     values = {**values, **keys}
     sized = {"stride", "block", "r", "ratio", "output_size"} & set(values)
-    if not sized and description.name != "shape_adaptor" and any(s != 1 for s in stride):
+    if not sized and any(s != 1 for s in stride) and not _learns_its_size(description, rank, values):
         raise ValueError(f"replace_pooling: {description.name} cannot be given the stride {stride} of a layer")
     return values, window
 
@@ -65,8 +72,8 @@ def replace_pooling(model, operator, *, where=None, **keys):
     is changed and returned.
 
     Kernel, stride, padding, dilation and ceil_mode are the layer's, unless `keys` says otherwise; an operator that has no
-    windows (dynopool, spectral) starts with the layer's stride, shape_adaptor with its own factor. A layer of stride 1 changes no size and keeps its place
-    unless the operator has windows. `where(name, layer)` chooses layers. Adaptive layers and calls of
+    windows (dynopool, spectral) starts with the layer's stride, one that has no key for that but learns its size
+    (shape_adaptor) with its own. A layer of stride 1 changes no size and keeps its place unless the operator has windows. `where(name, layer)` chooses layers. Adaptive layers and calls of
     torch.nn.functional stay as they are. ValueError where nothing is replaced, or where a layer cannot be.
 
     >>> replace_pooling(torchvision.models.vgg16(), "soft")
