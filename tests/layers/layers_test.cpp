@@ -207,6 +207,21 @@ TEST(Activation, EdgesOfTheRange) {
   }
 }
 
+// The gradient of a gate that is nearly open has all its digits: 1 - y has none in f32.
+TEST(Activation, GradientOfANearlyOpenGate) {
+  const Tensor x = Tensor::full({40}, 15, {.dtype = DType::f32});
+  x.set_requires_grad();
+  Tape tape;
+  Tensor y;
+  {
+    const Tape::Scope scope(&tape);
+    y = sigmoid(x);
+  }
+  tape.backward(y, Tensor::full({40}, 1, {.dtype = DType::f32}));
+  const double expected = 1 / (1 + std::exp(-15.0)) / (1 + std::exp(15.0));
+  for (const double dx : x.grad().values()) EXPECT_NEAR(dx, expected, 1e-5 * expected);
+}
+
 TEST(Activation, BatchOfNoneAndErrors) {
   for (const auto op : {relu, relu6, sigmoid, silu, hardswish}) {
     const Tensor x = Tensor::zeros({0, 3, 4, 4});
