@@ -106,8 +106,11 @@ TEST_F(CudaRun, TenStepsBesideTheCpu) {
 
 // A step on a device leaves the bounds to the next one; the average is of what they hold.
 TEST_F(CudaRun, TheAverageIsOfSizesWithinTheirBounds) {
-  train("a", {kDynoPool, "model.pool.default.r_max=1", "model.pool.default.r_min=0.25", "optim.shape.lr=1e5",
-              "optim.ema=0.1", "train.max_steps=3"});
+  // Stopped, as an evaluation brings the average itself into the bounds.
+  train(
+      "a",
+      {kDynoPool, "model.pool.default.r_max=1", "model.pool.default.r_min=0.25", "optim.shape.lr=1e5", "optim.ema=0.1"},
+      false, 3);
   const SafetensorsFile file = read_safetensors(folder_ / "a" / "last.safetensors");
   double moved = 0;
   for (const char* slot : {"pool1", "pool2", "pool3", "pool4"})
