@@ -24,3 +24,7 @@
 #define TP_OF_PASS inline
 #define TP_TYPE_OF_PASS
 #endif
+// TP_WARPS: what is compiled now runs in warps, real or simulated.
+#if defined(__CUDA_ARCH__) || defined(TP_SIMULATED_CUDA)
+#define TP_WARPS
+#endif

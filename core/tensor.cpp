@@ -41,23 +41,41 @@ uint64_t next_storage_id() {
 }  // namespace
 
 Storage::Storage(size_t n, Device d) : data(Allocator::of(d).allocate(n)), bytes(n), device(d), id(next_storage_id()) {}
+Storage::Storage(void* borrowed, size_t n, Device d)
+    : data(borrowed), bytes(n), device(d), owned(false), id(next_storage_id()) {}
 Storage::~Storage() {
-  Allocator::of(device).release(data);
+  if (owned) Allocator::of(device).release(data);
 }
 
-Tensor Tensor::empty(const Dims& shape, TensorOptions options) {
+namespace {
+
+size_t bytes_of(const Dims& shape, DType dtype) {
   int64_t count = 1;
   for (int64_t n : shape) {
     if (n < 0) throw Error("tensor: a length of {} in shape {}", n, shape.str());
     if (__builtin_mul_overflow(count, n, &count) || count > (int64_t{1} << 43))
       throw Error("tensor: shape {} is too large to hold", shape.str());
   }
+  return static_cast<size_t>(count) * size_of(dtype);
+}
+
+}  // namespace
+
+Tensor Tensor::in(std::shared_ptr<Storage> storage, const Dims& shape, const TensorOptions& options) {
   auto impl = std::make_shared<Impl>();
-  impl->storage = std::make_shared<Storage>(static_cast<size_t>(count) * size_of(options.dtype), options.device);
+  impl->storage = std::move(storage);
   impl->shape = shape;
   impl->strides = dense_strides(shape, options.format);
   impl->dtype = options.dtype;
   return Tensor(std::move(impl));
+}
+
+Tensor Tensor::empty(const Dims& shape, TensorOptions options) {
+  return in(std::make_shared<Storage>(bytes_of(shape, options.dtype), options.device), shape, options);
+}
+
+Tensor Tensor::borrowed(void* memory, const Dims& shape, TensorOptions options) {
+  return in(std::make_shared<Storage>(memory, bytes_of(shape, options.dtype), options.device), shape, options);
 }
 
 Tensor Tensor::zeros(const Dims& shape, TensorOptions options) {

@@ -65,6 +65,8 @@ Dims dense_strides(const Dims& shape, MemoryFormat format);
 /// Shared memory; released to its allocator with the last tensor.
 struct Storage {
   Storage(size_t bytes, Device device);
+  /// Of memory that somebody else owns.
+  Storage(void* borrowed, size_t bytes, Device device);
   ~Storage();
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
@@ -72,7 +74,8 @@ struct Storage {
   void* data = nullptr;
   size_t bytes = 0;
   Device device;
-  const uint64_t id;  ///< never used again in this process, unlike an address
+  const bool owned = true;  ///< by the device's allocator
+  const uint64_t id;        ///< never used again in this process, unlike an address
   /// Counts Tensor::mutable_data; caches of transformed weights key on (id, version).
   std::atomic<uint64_t> version = 0;
 };
@@ -92,6 +95,8 @@ class Tensor {
   // -- making
   /// Memory that is not initialised.
   static Tensor empty(const Dims& shape, TensorOptions options = {});
+  /// Of memory that somebody else owns, and keeps as long as a handle is used.
+  static Tensor borrowed(void* memory, const Dims& shape, TensorOptions options);
   static Tensor zeros(const Dims& shape, TensorOptions options = {});
   static Tensor full(const Dims& shape, double value, TensorOptions options = {});
   /// Row-major values; throws Error when their number is not the shape's.
@@ -120,6 +125,8 @@ class Tensor {
   bool is_sole_owner() const { return impl_.use_count() == 1 && impl_->storage.use_count() == 1; }
   bool shares_storage(const Tensor& o) const { return impl_->storage == o.impl_->storage; }
   const Storage& storage() const { return *impl_->storage; }
+  /// Expired when no tensor is left of the storage.
+  std::weak_ptr<const Storage> weak_storage() const { return impl_->storage; }
 
   // -- memory: reading and writing are told apart, so that a cache of what was made of a tensor (transformed weights)
   // knows when it is stale
@@ -192,6 +199,7 @@ class Tensor {
     std::shared_ptr<Tensor> grad;
   };
   explicit Tensor(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+  static Tensor in(std::shared_ptr<Storage> storage, const Dims& shape, const TensorOptions& options);
   Tensor view(const Dims& shape, const Dims& strides, int64_t offset) const;
   void* address() const {
     return static_cast<char*>(impl_->storage->data) + impl_->offset * static_cast<int64_t>(size_of(impl_->dtype));

@@ -26,7 +26,8 @@ struct Entry {
   const void* address;  // of the device: a view of the storage is another tensor
   const void* memory;
   std::shared_ptr<const void> owner;
-  Sent* sent;  // null: it has come
+  Sent* sent;                            // null: it has come
+  std::weak_ptr<const Storage> storage;  // of the tensor: the entry goes with it
 };
 
 struct Known {
@@ -48,6 +49,11 @@ size_t aligned(size_t bytes) {
   return (bytes + kAlign - 1) / kAlign * kAlign;
 }
 
+// The copies of tensors that are gone give their pinned memory back.
+void forget_gone(Known& k) {
+  std::erase_if(k.by_storage, [](const auto& entry) { return entry.second.storage.expired(); });
+}
+
 // A buffer that nobody reads any more, or a new one.
 std::shared_ptr<Sent> buffer_of(Known& k, size_t bytes) {
   for (auto& one : k.sent)
@@ -65,6 +71,7 @@ void send_to_host(std::span<const Tensor> tensors) {
   size_t bytes = 0;
   for (const Tensor& t : tensors) bytes += aligned(bytes_of(t));
   if (bytes == 0) return;
+  forget_gone(k);
   for (const Tensor& t : tensors) k.by_storage.erase(t.storage().id);
   const std::shared_ptr<Sent> sent = buffer_of(k, bytes);
   std::vector<std::pair<uint64_t, Entry>> entries;
@@ -74,7 +81,7 @@ void send_to_host(std::span<const Tensor> tensors) {
       if (!t.is_contiguous(t.format()) || t.numel() == 0) continue;
       std::byte* const to = sent->memory.data() + at;
       TP_CUDA(cudaMemcpyAsync(to, t.raw(), bytes_of(t), cudaMemcpyDeviceToHost, compute_stream()));
-      entries.emplace_back(t.storage().id, Entry{t.version(), t.raw(), to, sent, sent.get()});
+      entries.emplace_back(t.storage().id, Entry{t.version(), t.raw(), to, sent, sent.get(), t.weak_storage()});
       at += aligned(bytes_of(t));
     }
     sent->event.record(compute_stream());
@@ -90,9 +97,9 @@ void send_to_host(std::span<const Tensor> tensors) {
 void note_host_copy(const Tensor& t, const void* memory, std::shared_ptr<const void> owner) {
   Known& k = known();
   const std::lock_guard lock(k.mutex);
-  // Tensors that are gone leave their entries; those are few, and their number is kept so.
-  if (k.by_storage.size() > 4096) k.by_storage.clear();
-  k.by_storage.insert_or_assign(t.storage().id, Entry{t.version(), t.raw(), memory, std::move(owner), nullptr});
+  forget_gone(k);
+  k.by_storage.insert_or_assign(t.storage().id,
+                                Entry{t.version(), t.raw(), memory, std::move(owner), nullptr, t.weak_storage()});
 }
 
 const void* host_copy(const Tensor& t) {

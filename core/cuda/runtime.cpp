@@ -89,7 +89,29 @@ DeviceDescription describe() {
           .threads = properties.multiProcessorCount};
 }
 
+namespace {
+
+// The first card, whichever the caller has in use.
+class FirstDevice {
+ public:
+  FirstDevice() {
+    TP_CUDA(cudaGetDevice(&was_));
+    if (was_ != 0) TP_CUDA(cudaSetDevice(0));
+  }
+  ~FirstDevice() {
+    if (was_ != 0) cudaSetDevice(was_);
+  }
+  FirstDevice(const FirstDevice&) = delete;
+  FirstDevice& operator=(const FirstDevice&) = delete;
+
+ private:
+  int was_ = 0;
+};
+
+}  // namespace
+
 void* allocate(size_t bytes) {
+  const FirstDevice first;
   void* block = nullptr;
   const cudaError_t status = cudaMalloc(&block, bytes);
   if (status == cudaErrorMemoryAllocation) {
@@ -101,8 +123,12 @@ void* allocate(size_t bytes) {
 }
 
 void release(void* block) noexcept {
+  int was = 0;
+  const bool other = cudaGetDevice(&was) == cudaSuccess && was != 0;
+  if (other) cudaSetDevice(0);
   cudaDeviceSynchronize();
   cudaFree(block);
+  if (other) cudaSetDevice(was);
 }
 
 size_t free_bytes() noexcept {
@@ -128,23 +154,6 @@ bool is_captured(cudaStream_t stream) {
   TP_CUDA(cudaStreamIsCapturing(stream, &status));
   return status != cudaStreamCaptureStatusNone;
 }
-
-// The first card, whichever the caller has in use.
-class FirstDevice {
- public:
-  FirstDevice() {
-    TP_CUDA(cudaGetDevice(&was_));
-    if (was_ != 0) TP_CUDA(cudaSetDevice(0));
-  }
-  ~FirstDevice() {
-    if (was_ != 0) cudaSetDevice(was_);
-  }
-  FirstDevice(const FirstDevice&) = delete;
-  FirstDevice& operator=(const FirstDevice&) = delete;
-
- private:
-  int was_ = 0;
-};
 
 // Every stream that work came from. What one of them still reads may be free here, and given to work of another.
 class OutsideStreams {

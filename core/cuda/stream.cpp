@@ -37,6 +37,7 @@ void check(cudaError_t status, const char* call, const char* file, int line) {
 
 void check_launch(cudaError_t status, dim3 blocks, dim3 threads, const char* file, int line) {
   if (status == cudaSuccess) return;
+  cudaGetLastError();  // reported here: the next launch is not to blame
   throw Failure("CUDA: a kernel of {}x{}x{} blocks of {}x{}x{} threads at {}: {}", blocks.x, blocks.y, blocks.z,
                 threads.x, threads.y, threads.z, place(file, line), cudaGetErrorString(status));
 }

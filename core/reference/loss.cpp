@@ -51,8 +51,9 @@ bool cross_entropy(const Tensor& logits, const Tensor& labels, const CrossEntrop
     const double log_sum = std::log(sum);
     constant.set(2 * i, most);
     constant.set(2 * i + 1, log_sum);
-    loss.set(i, (1 - o.smoothing) * (log_sum - (x[rows.at(i, own)] - most)) +
-                    o.smoothing * (log_sum - all / static_cast<double>(k)));
+    double value = (1 - o.smoothing) * (log_sum - (x[rows.at(i, own)] - most));
+    if (o.smoothing > 0) value += o.smoothing * (log_sum - all / static_cast<double>(k));  // 0 times infinity: NaN
+    loss.set(i, value);
   }
   return true;
 }

@@ -34,16 +34,17 @@ bool reduce(const DynoPoolPlan& p, const Tensor& x, const Tensor& y, const Tenso
 }
 
 /// d alpha and d delta, [6] f64 on the CPU's or x's device: of the cell in a for alpha's three axes, then delta's.
-Tensor shape_gradient(const DynoPoolPlan& p, Device device, int64_t rows, const Tensor& sums) {
+Tensor shape_gradient(const DynoPoolPlan& p, Device device, const Tensor& sums) {
   const Tensor out = Tensor::empty({6}, {.dtype = DType::f64, .device = device});
-  SumRows<6> kernel{sums.mutable_data<double>(), rows, {}, out.mutable_data<double>()};
+  column_sums(sums, out);
+  Scale<6> kernel{out.mutable_data<double>(), {}};
   for (size_t i = 0; i < 3; ++i) {
     // d cell / d a = (- n / m^2) (d m / d s = 1) (- n / a^2)
     const double ratio = static_cast<double>(p.n[i]) / (static_cast<double>(p.m[i]) * p.a[i]);
     kernel.factor[i] = ratio * ratio;
     kernel.factor[3 + i] = 1;
   }
-  parallel_rows(device, 6, 1, rows, kernel);
+  parallel_rows(device, 6, 1, 1, kernel);
   return out;
 }
 
@@ -97,7 +98,7 @@ void backward(const DynoPoolPlan& p, const Dims& shape, MemoryFormat format, Act
                                     p.first_axis(),
                                     p.options.offset == Offset::learned,
                                     sums.mutable_data<double>()};
-      parallel_rows(dy.device(), rows, 1, p.m[2] * p.map.inner * 8, kernel);
+      parallel_rows(dy.device(), rows, threads_per_row(dy.device()), p.m[2] * p.map.inner * 8, kernel);
     }
     if (learns && windows) {
       const auto launch = [&]<bool kLanesAlongWidth>(std::bool_constant<kLanesAlongWidth>) {
@@ -109,7 +110,8 @@ void backward(const DynoPoolPlan& p, const Dims& shape, MemoryFormat format, Act
                                                               p.options.offset == Offset::learned,
                                                               sums.mutable_data<double>()};
         const auto run = [&](const auto& one) {
-          parallel_rows(dy.device(), parts, 1, outputs / std::max<int64_t>(1, parts) * 8, one);
+          parallel_rows(dy.device(), parts, threads_per_row(dy.device()), outputs / std::max<int64_t>(1, parts) * 8,
+                        one);
         };
 #if !defined(TP_DEVICE_PASS)
         if constexpr (!kLanesAlongWidth && !std::is_same_v<T, double>)
@@ -123,7 +125,7 @@ void backward(const DynoPoolPlan& p, const Dims& shape, MemoryFormat format, Act
     }
   });
   if (!learns) return;
-  const Tensor all = shape_gradient(p, dy.device(), parts, sums);
+  const Tensor all = shape_gradient(p, dy.device(), sums);
   if (ctx.needs(2)) ctx.dx(2) = entries(p, all, 0, p.alpha_type, p.alpha_device);
   if (p.options.offset == Offset::learned && ctx.needs(3)) ctx.dx(3) = entries(p, all, 3, p.delta_type, p.delta_device);
 }
@@ -274,9 +276,7 @@ const PoolDescription& pool_dynopool() {
           "rounding",
       .source = "Jang, Chu, Kim, Han: Pooling Revisited: Your Receptive Field is Suboptimal, CVPR 2022",
       .keeps = "max: the winner's index, 1 byte per output; x when alpha or delta is learned, and for soft",
-      .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
-        return std::make_unique<DynoPool>(parse_keys<Options>(kName, config));
-      }};
+      .make = make_of_keys<DynoPool, Options, kName>};
   return description;
 }
 

@@ -214,15 +214,17 @@ struct Spread : Common<T> {
   }
 };
 
-/// Sets the sums of a row; false where one is not finite.
+/// Sets the sums of a row, of which lane 0 of those that share it writes; false where that has to compute it again:
+/// one is not finite.
 template <class A>
-TP_HD TP_INLINE bool set_sums(const LaneSums<A, 6>& all, double* sums) {
+TP_HD TP_INLINE bool set_sums(const LaneSums<A, 6>& all, double* sums, int64_t lane) {
   bool finite = true;
   for (int i = 0; i < 6; ++i) {
-    sums[i] = all.total(i);
-    finite = finite && sums[i] - sums[i] == 0;
+    const double sum = sum_of_row(all.total(i));
+    if (lane == 0) sums[i] = sum;
+    finite = finite && sum - sum == 0;
   }
-  return finite;
+  return finite || lane > 0;
 }
 
 /// Of one row of outputs: sums[row][axis] = sum dv dv/dq dq/dcell, sums[row][3 + axis] = the same with dq/ddelta.
@@ -306,13 +308,14 @@ struct ShapeBackward : Common<T> {
   }
 
   template <int kFirst, bool kDelta>
-  TP_HD TP_INLINE void run(int64_t row) const {
+  TP_HD TP_INLINE void run(int64_t row, int64_t lane) const {
     using A = Acc<T>;
     const OutputRow at(this->axis, row);
     LaneSums<A, 6> all;
     const auto first = this->template map<A>(at.outer, 0);
     const int64_t step[3] = {first.d, first.h, first.w};
-    for (int64_t w = 0; w < this->axis[2].m; ++w) {
+    const Share along = Share::of_positions(lane, this->inner), across = Share::of_channels(lane, this->inner);
+    for (int64_t w = along.first; w < this->axis[2].m; w += along.step) {
       const int64_t position[3] = {at.d, at.h, w}, out = (row * this->axis[2].m + w) * this->inner;
       Probe probes[8];
       int32_t count = 0;
@@ -325,7 +328,7 @@ struct ShapeBackward : Common<T> {
         ++count;
       });
       const auto walk = [&](auto form) {
-        each_run_of_lanes<A>(0, this->inner, [&]<class V, int vectors>(int64_t channel) {
+        each_run_of_share<A>(across, this->inner, [&]<class V, int vectors>(int64_t channel) {
           channels<V, vectors>(form, this->template map<V>(at.outer, channel), probes, count, out + channel, all);
         });
       };
@@ -334,7 +337,7 @@ struct ShapeBackward : Common<T> {
       else
         walk(Form<kFirst, kDelta, false>{});
     }
-    if (!set_sums(all, sums + row * 6)) recompute(row);
+    if (!set_sums(all, sums + row * 6, lane)) recompute(row);
   }
   /// The same in f64, for a row that left f32's range.
   TP_HD TP_COLD void recompute(int64_t row) const {
@@ -366,11 +369,13 @@ struct ShapeBackward : Common<T> {
     for (int i = 0; i < 6; ++i) sums[row * 6 + i] = total[i];
   }
 
-  TP_HD void operator()(int64_t row, int64_t /*lane*/, int64_t /*count*/) const {
+  TP_HD void operator()(int64_t row, int64_t lane, int64_t /*count*/) const {
     if (with_delta) {
-      first_axis == 2 ? run<2, true>(row) : first_axis == 1 ? run<1, true>(row) : run<0, true>(row);
+      first_axis == 2 ? run<2, true>(row, lane) : first_axis == 1 ? run<1, true>(row, lane) : run<0, true>(row, lane);
     } else {
-      first_axis == 2 ? run<2, false>(row) : first_axis == 1 ? run<1, false>(row) : run<0, false>(row);
+      first_axis == 2   ? run<2, false>(row, lane)
+      : first_axis == 1 ? run<1, false>(row, lane)
+                        : run<0, false>(row, lane);
     }
   }
 };
@@ -410,7 +415,7 @@ struct WindowShapeBackward : Common<T> {
 
   /// One row of outputs.
   template <int kFirst, bool kDelta>
-  TP_HD TP_INLINE void add_row(int64_t row, Sums& all) const {
+  TP_HD TP_INLINE void add_row(int64_t row, int64_t lane, Sums& all) const {
     const OutputRow at(this->axis, row);
     const auto first = this->template map<A>(at.outer, 0);
     const int64_t step[3] = {first.d, first.h, first.w}, position[3] = {at.d, at.h, 0}, m = this->axis[2].m;
@@ -420,7 +425,8 @@ struct WindowShapeBackward : Common<T> {
       s[i] = slopes(static_cast<size_t>(i), position[i], step[i]);
       begin += 2 * position[i] * step[i];
     }
-    for (int64_t w = 0; w < m; ++w) {
+    const Share along = Share::of_positions(lane, this->inner), across = Share::of_channels(lane, this->inner);
+    for (int64_t w = along.first; w < m; w += along.step) {
       const T* const window = begin + 2 * w * step[2];
       const int64_t out = (row * m + w) * this->inner;
 #if !defined(TP_DEVICE_PASS)
@@ -434,10 +440,11 @@ struct WindowShapeBackward : Common<T> {
       }
 #endif
       s[2] = slopes(2, w, step[2]);
-      each_lane<A>(0, this->inner, [&]<class V>(int64_t channel) {
+      const auto add = [&]<class V>(int64_t channel) {
         add_windows<V, kFirst, kDelta>(window + channel, step, s, load<V>(dy + out + channel),
                                        load_int<V>(winners + out + channel), all);
-      });
+      };
+      each_lane_of_share<A>(across, this->inner, add);
     }
   }
   /// Windows of one position on the map.
@@ -520,13 +527,13 @@ struct WindowShapeBackward : Common<T> {
 #endif
 
   template <int kFirst, bool kDelta>
-  TP_HD TP_INLINE void run(int64_t row) const {
+  TP_HD TP_INLINE void run(int64_t row, int64_t lane) const {
     Sums all;
     if constexpr (kLanesAlongWidth)
-      for (int64_t h = 0; h < this->axis[1].m; ++h) add_row<kFirst, kDelta>(row * this->axis[1].m + h, all);
+      for (int64_t h = 0; h < this->axis[1].m; ++h) add_row<kFirst, kDelta>(row * this->axis[1].m + h, lane, all);
     else
-      add_row<kFirst, kDelta>(row, all);
-    if (!set_sums(all, sums + row * 6)) recompute(row);
+      add_row<kFirst, kDelta>(row, lane, all);
+    if (!set_sums(all, sums + row * 6, lane)) recompute(row);
   }
   /// The same in f64, for a part that left f32's range.
   TP_HD TP_COLD void recompute(int64_t part) const {
@@ -558,11 +565,13 @@ struct WindowShapeBackward : Common<T> {
     }
     for (int i = 0; i < 6; ++i) sums[part * 6 + i] = total[i];
   }
-  TP_HD void operator()(int64_t row, int64_t /*lane*/, int64_t /*count*/) const {
+  TP_HD void operator()(int64_t row, int64_t lane, int64_t /*count*/) const {
     if (with_delta) {
-      first_axis == 2 ? run<2, true>(row) : first_axis == 1 ? run<1, true>(row) : run<0, true>(row);
+      first_axis == 2 ? run<2, true>(row, lane) : first_axis == 1 ? run<1, true>(row, lane) : run<0, true>(row, lane);
     } else {
-      first_axis == 2 ? run<2, false>(row) : first_axis == 1 ? run<1, false>(row) : run<0, false>(row);
+      first_axis == 2   ? run<2, false>(row, lane)
+      : first_axis == 1 ? run<1, false>(row, lane)
+                        : run<0, false>(row, lane);
     }
   }
 };

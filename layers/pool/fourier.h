@@ -5,7 +5,7 @@
 //
 // which is applied to the axis; the gradient applies its transpose. Both signs of a frequency are kept, and so those at
 // +m/2 and -m/2 are added into one for even m < n, as scipy.signal.resample does; for m = n they are one and count
-// once. Matrices are made anew at each call, in tiles, so that any length fits; an axis takes n m multiply-adds per
+// once. Matrices are made at each call, in tiles, so that any length fits; an axis takes n m multiply-adds per
 // line.
 #pragma once
 #include <omp.h>
@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "core/backend/reduction.h"
 #include "core/lanes.h"
 #include "core/parallel.h"
 #include "core/sums.h"
@@ -336,7 +337,7 @@ inline double fourier_dot(const char* who, const Tensor& a, const Tensor& b) {
     parallel_rows(a.device(), rows, 1, 1024,
                   fourier::Dot<T>{a.numel(), a.data<T>(), b.data<Acc<T>>(), sums.mutable_data<double>()});
   });
-  parallel_rows(a.device(), 1, 1, 1, SumRows<1>{sums.mutable_data<double>(), rows, {1.0}, sum.mutable_data<double>()});
+  column_sums(sums.reshape({rows, 1}), sum);
   return sum.to(kCpu).item();
 }
 

@@ -1,5 +1,5 @@
 // Sampling a map between its pixels: tables of one axis, and the interpolation over three. For operators whose output
-// length is learned; tables are made anew at each call, O(n + m) per axis.
+// length is learned; tables are made at each call, O(n + m) per axis.
 #pragma once
 #include <array>
 #include <cstddef>
@@ -121,7 +121,7 @@ struct Interpolate {
 };
 
 /// each_lane by runs: calls body.template operator()<V, vectors>(lane) for as many vectors side by side, so that what
-/// is the same for all lanes is computed once a run.
+/// is the same for all lanes is computed once per run.
 template <class A, class Body>
 TP_HD TP_INLINE void each_run_of_lanes(int64_t first, int64_t count, const Body& body) {
 #if !defined(TP_DEVICE_PASS)
@@ -207,18 +207,65 @@ class TP_TYPE_OF_PASS LaneSums {
 #endif
 };
 
-/// out[i] (set) = factor[i] x the sum over rows of sums[row][i], in the order of rows; f64.
-template <int kColumns>
-struct SumRows {
-  const double* sums;
-  int64_t rows;
-  std::array<double, kColumns> factor;
-  double* out;
+/// What of a row of outputs a thread takes where its sums are one: on a GPU every 32nd element, on the CPU all.
+struct TP_TYPE_OF_PASS Share {
+  int64_t first = 0, step = 1;
 
+  TP_HD TP_INLINE static Share of_positions([[maybe_unused]] int64_t lane, [[maybe_unused]] int64_t inner) {
+#if defined(TP_WARPS)
+    if (inner == 1) return {lane, kWarp};
+#endif
+    return {};
+  }
+  TP_HD TP_INLINE static Share of_channels([[maybe_unused]] int64_t lane, [[maybe_unused]] int64_t inner) {
+#if defined(TP_WARPS)
+    if (inner > 1) return {lane, kWarp};
+#endif
+    return {};
+  }
+  static constexpr int64_t kWarp = 32;
+};
+
+/// Lanes of such a row for parallel_rows.
+inline int64_t threads_per_row(Device device) {
+  return device.kind == DeviceKind::cuda ? Share::kWarp : 1;
+}
+
+/// each_run_of_lanes over a thread's channels.
+template <class A, class Body>
+TP_HD TP_INLINE void each_run_of_share([[maybe_unused]] const Share& share, int64_t channels, const Body& body) {
+#if defined(TP_WARPS)
+  for (int64_t c = share.first; c < channels; c += share.step) body.template operator()<A, 1>(c);
+#else
+  each_run_of_lanes<A>(0, channels, body);
+#endif
+}
+
+/// each_lane likewise.
+template <class A, class Body>
+TP_HD TP_INLINE void each_lane_of_share([[maybe_unused]] const Share& share, int64_t channels, const Body& body) {
+#if defined(TP_WARPS)
+  for (int64_t c = share.first; c < channels; c += share.step) body.template operator()<A>(c);
+#else
+  each_lane<A>(0, channels, body);
+#endif
+}
+
+/// The sum over the threads that share a row, the same in each of them.
+TP_HD TP_INLINE double sum_of_row(double sum) {
+#if defined(TP_WARPS)
+  for (int step = Share::kWarp / 2; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
+#endif
+  return sum;
+}
+
+/// x[i] *= factor[i].
+template <int n>
+struct Scale {
+  double* x;
+  std::array<double, n> factor;
   TP_HD void operator()(int64_t i, int64_t /*lane*/, int64_t /*count*/) const {
-    double total = 0;
-    for (int64_t row = 0; row < rows; ++row) total += sums[row * kColumns + i];
-    out[i] = total * factor[static_cast<size_t>(i)];
+    x[i] *= factor[static_cast<size_t>(i)];
   }
 };
 

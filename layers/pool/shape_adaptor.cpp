@@ -2,6 +2,8 @@
 // how near s is to its bounds.
 #include <cmath>
 
+#include "core/backend/reduction.h"
+#include "core/lane_math.h"
 #include "core/parallel.h"
 #include "core/sums.h"
 #include "core/tape.h"
@@ -149,15 +151,19 @@ struct MixBackward {
   const T* dy;
   double* sums;
 
-  TP_HD void operator()(int64_t row, int64_t /*lane*/, int64_t /*count*/) const {
+  TP_HD void operator()(int64_t row, int64_t lane, int64_t /*count*/) const {
     LaneSums<Acc<T>> sum;
     const int64_t lanes = x.axis[2].m * x.inner;
-    each_position_lane<Acc<T>>(x.inner, 0, lanes, [&]<class V>(int64_t w, int64_t channel) {
-      sum.add(load<V>(dy + row * lanes + w * x.inner + channel) *
-              (x.template at<V>(row, w, channel) - pooled.template at<V>(row, w, channel)));
-    });
-    sums[row] = sum.total();
-    if (sums[row] - sums[row] != 0) recompute(row);
+    const Share along = Share::of_positions(lane, x.inner), across = Share::of_channels(lane, x.inner);
+    for (int64_t w = along.first; w < x.axis[2].m; w += along.step)
+      each_lane_of_share<Acc<T>>(across, x.inner, [&]<class V>(int64_t channel) {
+        sum.add(load<V>(dy + row * lanes + w * x.inner + channel) *
+                (x.template at<V>(row, w, channel) - pooled.template at<V>(row, w, channel)));
+      });
+    const double total = sum_of_row(sum.total());
+    if (lane > 0) return;
+    sums[row] = total;
+    if (total - total != 0) recompute(row);
   }
   /// The same in f64, for a row that left f32's range.
   TP_HD TP_COLD void recompute(int64_t row) const {
@@ -206,10 +212,10 @@ void backward(const ShapeAdaptorPlan& p, const Dims& shape, MemoryFormat format,
       pooled.x = values.data<T>();
       const Tensor sums = Tensor::empty({rows}, {.dtype = DType::f64, .device = device});
       const Tensor sum = Tensor::empty({1}, {.dtype = DType::f64, .device = device});
-      parallel_rows(device, rows, 1, p.m[2] * p.map.inner * 8,
+      parallel_rows(device, rows, threads_per_row(device), p.m[2] * p.map.inner * 8,
                     MixBackward<T>{map, pooled, dy.data<T>(), sums.mutable_data<double>()});
-      parallel_rows(device, 1, 1, 1,
-                    SumRows<1>{sums.mutable_data<double>(), rows, {p.mix * (1 - p.mix)}, sum.mutable_data<double>()});
+      column_sums(sums.reshape({rows, 1}), sum);
+      parallel_rows(device, 1, 1, 1, Scale<1>{sum.mutable_data<double>(), {p.mix * (1 - p.mix)}});
       ctx.dx(1) = sum.to(kCpu).to(p.alpha_type).to(p.alpha_device);
     }
   });
@@ -283,7 +289,7 @@ class ShapeAdaptor final : public PoolOperator {
     p.alpha_device = tensors[0].device();
     const double a = tensors[0].values()[0];
     if (!std::isfinite(a)) throw Error("[shape_adaptor] alpha: expected a finite number, got {}", a);
-    p.mix = 1 / (1 + std::exp(-a));
+    p.mix = sigmoid_lanes(a);
     p.scale = options_.r1 + (options_.r2 - options_.r1) * p.mix;
     double elements = static_cast<double>(x[0]) * static_cast<double>(x[1]);
     for (size_t i = 1; i < 3; ++i) {
@@ -320,9 +326,7 @@ const PoolDescription& pool_shape_adaptor() {
           "the GMACs",
       .source = "Liu, Lin, Liu, Johns, Davison: Shape Adaptor, ECCV 2020",
       .keeps = "the winner's index, 1 byte per pooled element; x when alpha is learned",
-      .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
-        return std::make_unique<ShapeAdaptor>(parse_keys<Options>(kName, config));
-      }};
+      .make = make_of_keys<ShapeAdaptor, Options, kName>};
   return description;
 }
 

@@ -1,9 +1,6 @@
 #include "python/src/arrays.h"
 
 #include <cstring>
-#include <utility>
-
-#include "core/allocator.h"
 
 namespace tidepool::python {
 namespace {
@@ -86,20 +83,18 @@ Borrowed::Borrowed(const dlpack::Array& array, const std::string& who) {
   const bool plain = shape.product() == 0 || is_dense(MemoryFormat::plain);
   in_place_ =
       (plain || is_dense(MemoryFormat::channels_last)) && reinterpret_cast<uintptr_t>(data) % size_of(type) == 0;
-  tensor_ =
-      Tensor::empty(shape, {type, in_place_ && !plain ? MemoryFormat::channels_last : MemoryFormat::plain, device});
-  if (!in_place_) {
-    if (device != kCpu) throw Error("{}: expected a dense tensor, plain or channels-last", who);
-    char* to = static_cast<char*>(tensor_.mutable_raw());
-    copy_axis(static_cast<const char*>(data), strides, shape, size_of(type), 0, to);
-  } else if (shape.product() > 0) {
-    Storage& storage = storage_of(tensor_);
-    Allocator::of(device).release(std::exchange(storage.data, data));  // nothing has touched it
+  if (in_place_) {
+    tensor_ = Tensor::borrowed(data, shape, {type, plain ? MemoryFormat::plain : MemoryFormat::channels_last, device});
+    return;
   }
+  if (device != kCpu) throw Error("{}: expected a dense tensor, plain or channels-last", who);
+  tensor_ = Tensor::empty(shape, {type, MemoryFormat::plain, device});
+  char* to = static_cast<char*>(tensor_.mutable_raw());
+  copy_axis(static_cast<const char*>(data), strides, shape, size_of(type), 0, to);
 }
 
 Borrowed::~Borrowed() {
-  if (tensor_ && in_place_) storage_of(tensor_).data = nullptr;  // not the allocator's
+  if (tensor_ && in_place_) storage_of(tensor_).data = nullptr;  // it may be gone
 }
 
 dlpack::Managed* export_tensor(Tensor tensor) {

@@ -436,6 +436,15 @@ TEST(CrossEntropy, TypesNanAndNone) {
   EXPECT_TRUE(std::isnan(cross_entropy(Tensor::zeros({0, 4}), Tensor::zeros({0}, {DType::i64})).item()));
 }
 
+// Without smoothing only the label's logit counts: another may be -inf.
+TEST(CrossEntropy, LogitsThatAreNotFinite) {
+  const Tensor label = Tensor::from<int64_t>({0}, {1});
+  for (const DType t : kTypes) {
+    const Tensor x = Tensor::from<double>({1, 1, -INFINITY}, {1, 3}).to(t).to(battery_device);
+    EXPECT_NEAR(cross_entropy(x, label.to(battery_device)).item(), std::log(2.0), 1e-6);
+  }
+}
+
 TEST(CrossEntropy, ErrorsAtTheDoor) {
   const Tensor x = Tensor::zeros({2, 4});
   EXPECT_EQ(error_of([&] {

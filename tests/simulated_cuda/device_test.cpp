@@ -4,7 +4,9 @@
 #include <algorithm>
 
 #include "core/allocator.h"
+#include "core/backend/copy.h"
 #include "core/backend/outside_stream.h"
+#include "core/backend/upload.h"
 #include "core/cuda/runtime_api.h"
 #include "core/cuda/stream.h"
 #include "core/error.h"
@@ -178,6 +180,26 @@ TEST(SimulatedCuda, OutOfMemoryFreesTheCacheAndThenSaysWhatThereIs) {
   EXPECT_NE(text.find("are held"), std::string::npos) << text;
   EXPECT_NE(text.find("are free on the device"), std::string::npos) << text;
   simulated::set_memory(0);
+}
+
+// An evaluation has an Upload of its own, and each reading of losses new tensors: neither may leave memory behind.
+TEST(SimulatedCuda, PinnedMemoryGoesWithItsTensors) {
+  const auto held = [] { return simulated::counts().allocations - simulated::counts().frees; };
+  const auto evaluate = [](double value) {
+    Upload upload(kCuda);
+    const Tensor batch = Tensor::full({64}, value);
+    for (int i = 0; i < 3; ++i) {
+      const std::vector<Tensor> there = upload(std::span(&batch, 1));
+      EXPECT_EQ(there[0].values()[5], value) << "the host's own copy";
+    }
+    const Tensor loss = Tensor::full({3}, value, {.device = kCuda});
+    expect_read(std::span(&loss, 1));
+    EXPECT_EQ(loss.values()[2], value);
+  };
+  for (int i = 0; i < 3; ++i) evaluate(i);
+  const int64_t before = held();
+  for (int i = 0; i < 20; ++i) evaluate(i);
+  EXPECT_EQ(held(), before);
 }
 
 }  // namespace

@@ -5,7 +5,7 @@
 namespace tidepool::cuda {
 namespace {
 
-// y [rows][channels], n channels a thread: neighbours along x take neighbouring channels.
+// y [rows][channels], n channels per thread: neighbours along x take neighbouring channels.
 template <class T, class U, int n>
 __global__ void add_to_rows(T* y, const U* bias, uint32_t rows, uint32_t packs) {
   const uint32_t pack = blockIdx.y * blockDim.x + threadIdx.x;
@@ -22,7 +22,7 @@ __global__ void add_to_rows(T* y, const U* bias, uint32_t rows, uint32_t packs) 
   }
 }
 
-// y [images][channels][positions], a block a channel of an image.
+// y [images][channels][positions], a block per channel of an image.
 template <class T, class U>
 __global__ void add_to_planes(T* y, const U* bias, uint32_t channels, uint32_t positions) {
   const Acc<T> b = static_cast<Acc<T>>(value_of(bias[blockIdx.x % channels]));

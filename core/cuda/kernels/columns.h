@@ -46,16 +46,20 @@ struct Columns {
 #if defined(TP_DEVICE_PASS)
 inline constexpr unsigned kColumnLanes = 32, kColumnRows = 8;
 
+// Images stand along x beside tiles of channels, as a grid has at most 65,535 blocks along y and z: block x is
+// (outer, tile) in that order.
+
 /// parts [outer][chunks][2][channels]; channels-last memory.
 template <class F, int n>
-__global__ void chunk_sums(Columns m, F f, double* parts) {
+__global__ void chunk_sums(Columns m, uint32_t tiles, F f, double* parts) {
   constexpr unsigned kWidth = kColumnLanes * n;
   TP_SHARED(double, sums, (2 * kColumnRows * kWidth));
-  const uint32_t first = blockIdx.x * kWidth, mine = threadIdx.x * n, channel = first + mine;
+  const uint32_t outer = blockIdx.x / tiles;
+  const uint32_t first = (blockIdx.x - outer * tiles) * kWidth, mine = threadIdx.x * n, channel = first + mine;
   double a[n] = {}, b[n] = {};
   if (channel < m.channels)
     for (uint32_t row = m.chunk_begin(blockIdx.y) + threadIdx.y; row < m.chunk_end(blockIdx.y); row += kColumnRows)
-      f(m.at(blockIdx.z, row, channel), channel, a, b);
+      f(m.at(outer, row, channel), channel, a, b);
   TP_UNROLL
   for (int k = 0; k < n; ++k) {
     sums[threadIdx.y * kWidth + mine + static_cast<unsigned>(k)] = a[k];
@@ -67,7 +71,7 @@ __global__ void chunk_sums(Columns m, F f, double* parts) {
     double total = 0;
     for (unsigned y = 0; y < kColumnRows; ++y) total += sums[(which * kColumnRows + y) * kWidth + column];
     if (first + column < m.channels)
-      parts[((size_t{blockIdx.z} * m.chunks + blockIdx.y) * 2 + which) * m.channels + first + column] = total;
+      parts[((size_t{outer} * m.chunks + blockIdx.y) * 2 + which) * m.channels + first + column] = total;
   }
 }
 
@@ -77,24 +81,26 @@ __global__ void chunk_sums_plain(Columns m, F f, double* parts) {
   TP_SHARED(double, first, 32);
   TP_SHARED(double, second, 32);
   double a[1] = {}, b[1] = {};
+  const uint32_t outer = blockIdx.x / m.channels, channel = blockIdx.x - outer * m.channels;
   for (uint32_t row = m.chunk_begin(blockIdx.y) + threadIdx.x; row < m.chunk_end(blockIdx.y); row += blockDim.x)
-    f(m.at(blockIdx.z, row, blockIdx.x), blockIdx.x, a, b);
+    f(m.at(outer, row, channel), channel, a, b);
   const double sum = block_sum(a[0], first), other = block_sum(b[0], second);
   if (threadIdx.x > 0) return;
-  double* const to = parts + (size_t{blockIdx.z} * m.chunks + blockIdx.y) * 2 * m.channels + blockIdx.x;
+  double* const to = parts + (size_t{outer} * m.chunks + blockIdx.y) * 2 * m.channels + channel;
   to[0] = sum;
   to[m.channels] = other;
 }
 
 /// finish(outer, channel, sum, other sum) of parts [outer][chunks][2][channels].
 template <class Finish>
-__global__ void join_chunks(const double* parts, uint32_t chunks, uint32_t channels, Finish finish) {
+__global__ void join_chunks(const double* parts, uint32_t chunks, uint32_t channels, uint32_t tiles, Finish finish) {
   TP_SHARED(double, sums, (2 * kColumnRows * kColumnLanes));
-  const uint32_t channel = blockIdx.x * kColumnLanes + threadIdx.x;
+  const uint32_t outer = blockIdx.x / tiles;
+  const uint32_t channel = (blockIdx.x - outer * tiles) * kColumnLanes + threadIdx.x;
   double a = 0, b = 0;
   if (channel < channels)
     for (uint32_t chunk = threadIdx.y; chunk < chunks; chunk += kColumnRows) {
-      const double* const from = parts + (size_t{blockIdx.y} * chunks + chunk) * 2 * channels + channel;
+      const double* const from = parts + (size_t{outer} * chunks + chunk) * 2 * channels + channel;
       a += from[0];
       b += from[channels];
     }
@@ -106,14 +112,14 @@ __global__ void join_chunks(const double* parts, uint32_t chunks, uint32_t chann
     a += sums[y * kColumnLanes + threadIdx.x];
     b += sums[(kColumnRows + y) * kColumnLanes + threadIdx.x];
   }
-  finish(blockIdx.y, channel, a, b);
+  finish(outer, channel, a, b);
 }
 
 template <class Finish>
 void launch_join(const double* parts, uint32_t outer, uint32_t chunks, uint32_t channels, const Finish& finish) {
-  launch(join_chunks<Finish>,
-         Grid(dim3((channels + kColumnLanes - 1) / kColumnLanes, outer), dim3(kColumnLanes, kColumnRows)), parts,
-         chunks, channels, finish);
+  const uint32_t tiles = (channels + kColumnLanes - 1) / kColumnLanes;
+  launch(join_chunks<Finish>, Grid(dim3(narrow(int64_t{outer} * tiles)), dim3(kColumnLanes, kColumnRows)), parts,
+         chunks, channels, tiles, finish);
 }
 
 /// f adds to two sums what n elements from `at` on give: f(at, channel, double (&)[n], double (&)[n]). `arrays`: of
@@ -127,12 +133,12 @@ void sum_columns(const Columns& m, std::initializer_list<const void*> arrays, co
   if (m.last)
     dispatch_pack<T>(m.channels, arrays, [&](auto n) {
       constexpr uint32_t kWidth = kColumnLanes * n;
-      launch(chunk_sums<F, n>,
-             Grid(dim3((m.channels + kWidth - 1) / kWidth, m.chunks, m.outer), dim3(kColumnLanes, kColumnRows)), m, f,
-             to);
+      const uint32_t tiles = (m.channels + kWidth - 1) / kWidth;
+      launch(chunk_sums<F, n>, Grid(dim3(narrow(int64_t{m.outer} * tiles), m.chunks), dim3(kColumnLanes, kColumnRows)),
+             m, tiles, f, to);
     });
   else
-    launch(chunk_sums_plain<F>, Grid(dim3(m.channels, m.chunks, m.outer), dim3(256)), m, f, to);
+    launch(chunk_sums_plain<F>, Grid(dim3(narrow(int64_t{m.outer} * m.channels), m.chunks), dim3(256)), m, f, to);
   launch_join(to, m.outer, m.chunks, m.channels, finish);
 }
 #endif

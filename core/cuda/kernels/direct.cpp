@@ -1,5 +1,5 @@
-// Convolutions and matrix products as direct sums, a thread an element: for f64, which the libraries do not all do, and
-// what tests compare the libraries with. Sums are in f64.
+// Convolutions and matrix products as direct sums, a thread per element: for f64, which the libraries do not all do,
+// and what tests compare the libraries with. Sums are in f64.
 #include "core/backend/conv.h"
 #include "core/backend/matmul.h"
 #include "core/cuda/block.h"

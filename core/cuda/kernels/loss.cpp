@@ -112,8 +112,9 @@ __global__ void cross_entropy_kernel(const T* logits, const L* labels, uint32_t 
   const double log_sum = log(sum);
   constants[2 * size_t{row}] = most;
   constants[2 * size_t{row} + 1] = static_cast<A>(log_sum);
-  losses[row] =
-      (1 - smoothing) * (log_sum - static_cast<double>(value_of(x[label]) - most)) + smoothing * (log_sum - all / k);
+  double loss = (1 - smoothing) * (log_sum - static_cast<double>(value_of(x[label]) - most));
+  if (smoothing > 0) loss += smoothing * (log_sum - all / k);  // 0 times infinity is no number
+  losses[row] = loss;
 }
 
 bool cross_entropy(const Tensor& logits, const Tensor& labels, const CrossEntropy& o, const Tensor& constants,

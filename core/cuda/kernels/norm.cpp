@@ -1,4 +1,4 @@
-// The passes of a batch norm, and the instance norm. Sums are in f64.
+// The kernels of a batch norm, and the instance norm. Sums are in f64.
 #include "core/backend/norm.h"
 
 #include <cmath>
