@@ -131,9 +131,9 @@ struct Loader::State {
       }
     });
     if (i == n) return;
-    if (i == 0)
-      throw Error("data.damaged: none of the {} images of a batch of {} can be read; expected one or more", n,
-                  dataset->name());
+    if (i == 0 && options.training)
+      throw Error("data.damaged: none of the {} images of a batch of {} can be read; expected one or more{}", n,
+                  dataset->name(), whole < options.batch ? "; data.drop_last=true leaves a last batch out" : "");
     batch.n = i;
     batch.indices.resize(static_cast<size_t>(i));
     batch.images = batch.images.slice(0, 0, i);
@@ -244,6 +244,13 @@ void Loader::start_epoch(int64_t epoch, int64_t first_batch) {
 }
 
 bool Loader::next(TensorBatch& batch) {
+  // Of an evaluation, a batch may have no image that can be read.
+  while (take(batch))
+    if (batch.n > 0) return true;
+  return false;
+}
+
+bool Loader::take(TensorBatch& batch) {
   State& s = *state_;
   std::unique_lock lock(s.mutex);
   if (s.taken == s.batches) return false;

@@ -54,9 +54,12 @@ class Loader {
   void start_epoch(int64_t epoch, int64_t first_batch = 0);
   /// The next batch, or false at the end of the epoch. What a worker threw is thrown here, at the batch it belongs to,
   /// and ends the epoch.
+  /// Of an evaluation, batches whose images are all damaged and left out are passed over.
   bool next(TensorBatch& batch);
 
  private:
+  bool take(TensorBatch& batch);  // the next one, whatever is left of it
+
   struct State;
   std::unique_ptr<State> state_;
 };

@@ -76,6 +76,14 @@ Optimizer::Optimizer(const OptimConfig& config, const std::vector<Parameter>& pa
   for (size_t g = 0; g < used.size(); ++g)
     if (!used[g] && !config.groups[g].inherited)
       spdlog::warn("optim.groups.{}.match: '{}' matches no parameter of the network", g, config.groups[g].match);
+  for (const Slot& slot : slots_) {
+    const GroupSettings* group = config_of(slot.group);
+    const auto [first, end] = span_of(slot.group, stage(0));
+    if (!group || slot.parameter.kind != ParameterKind::shape || group->lr == 0 || first < end) continue;
+    spdlog::warn("first_epoch {} of {} and others is not before the end: sizes that never move", group->first_epoch,
+                 slot.parameter.name);
+    break;
+  }
 }
 
 Optimizer::Stage Optimizer::stage(int64_t step) const {
@@ -120,16 +128,23 @@ Turn Optimizer::turn(const Tensor& parameter, int64_t step) const {
   throw Failure("the optimizer does not know a parameter of shape {}", parameter.shape().str());
 }
 
-Tensor Optimizer::squares() const {
+bool Optimizer::moves(const Slot& slot, int64_t step) const {
+  // At rate 0 a size stays as it is: through its logarithm and back it would not, to the last bit.
+  const bool still = slot.parameter.kind == ParameterKind::shape && group_rate(slot.group, step) == 0;
+  return !still && turn(slot, step) == Turn::moves;
+}
+
+Tensor Optimizer::squares(int64_t step) const {
   if (!config_.grad_clip) return {};
   std::vector<Tensor> gradients;
   for (const Slot& slot : slots_)
-    if (const Tensor& grad = slot.parameter.value.grad()) gradients.push_back(grad.contiguous());
+    if (const Tensor& grad = slot.parameter.value.grad(); grad && moves(slot, step))
+      gradients.push_back(grad.contiguous());
   return gradients.empty() ? Tensor() : sum_of_squares(gradients);
 }
 
 void Optimizer::step(int64_t step, const Tensor& go) {
-  const Tensor all_squares = squares();
+  const Tensor all_squares = squares(step);
   struct Updates {
     size_t group = 0;
     std::vector<ParameterUpdate> f32, f64;
@@ -138,9 +153,7 @@ void Optimizer::step(int64_t step, const Tensor& go) {
   for (const Slot& slot : slots_) {
     const Tensor& value = slot.parameter.value;
     if (!value.grad()) continue;
-    // At rate 0 a size stays as it is: through its logarithm and back it would not, to the last bit.
-    const bool still = slot.parameter.kind == ParameterKind::shape && group_rate(slot.group, step) == 0;
-    if (!still && turn(slot, step) == Turn::moves) {
+    if (moves(slot, step)) {
       Updates& updates = rules[slot.rule];
       updates.group = slot.group;
       (value.dtype() == DType::f64 ? updates.f64 : updates.f32)

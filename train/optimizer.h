@@ -69,8 +69,10 @@ class Optimizer {
   // The steps of a stage in which a group's parameters move: from the first to before the second.
   std::pair<int64_t, int64_t> span_of(size_t group, const Stage& stage) const;
   double group_rate(size_t group, int64_t step) const;
-  Turn turn(const Slot& slot, int64_t step) const;  // at whatever rate
-  Tensor squares() const;                           // of the gradients that clipping looks at; undefined: no clipping
+  Turn turn(const Slot& slot, int64_t step) const;   // at whatever rate
+  bool moves(const Slot& slot, int64_t step) const;  // in this step, at a rate that is not 0 for a size
+  // Of the gradients that clipping looks at, those of parameters that move; undefined: no clipping.
+  Tensor squares(int64_t step) const;
 
   OptimConfig config_;
   int64_t steps_per_epoch_, total_steps_;

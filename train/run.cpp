@@ -108,6 +108,7 @@ class Run {
         optimizer_(config.optim, network_->parameters(), steps_per_epoch_, schedule_steps_),
         stepper_(*network_, *task_, optimizer_, config.loss, config.train.seed, options.ranks),
         directory_(options.out, options.resume) {
+    if (options.ranks) expect_ranks_serve();
     expect_classes_fit(*data_.train, *network_);
     if (config.optim.ema) average_.emplace(network_->state(), *config.optim.ema);
     config_.resolved["data"]["normalize"] = data_.normalize;
@@ -120,9 +121,7 @@ class Run {
     stepper_.after_update = [this] {
       if (average_) average_->update(stepper_.go());
     };
-    if (stepper_.gmacs_term().has_budget() && network_->learned_sizes().empty())
-      spdlog::warn("loss.gmacs_target: the network has no size that is learned; its cost stays {:g} GMACs",
-                   network_->trace().gmacs());
+    if (network_->learned_sizes().empty()) expect_no_learning_of_sizes();
   }
 
   RunResult go() {
@@ -156,6 +155,22 @@ class Run {
   }
 
  private:
+  // Gradients are averaged over ranks by their shares of a batch's images, so each image must count as much as another.
+  void expect_ranks_serve() const {
+    if (description_.of_pixels)
+      throw Error("task: {} counts pixels, which ranks have unequal numbers of; expected one rank, got {}",
+                  config_.task, options_.ranks->ranks());
+    if (config_.resolved["data"].value("damaged", "") == "skip")
+      throw Error("data.damaged: \"skip\" leaves ranks unequal numbers of images; expected \"fail\" with {} ranks",
+                  options_.ranks->ranks());
+  }
+  void expect_no_learning_of_sizes() const {
+    if (config_.optim.shape && config_.optim.shape->retrain_after)
+      throw Error("optim.shape.retrain_after: the network has no size that is learned, for which to train anew");
+    if (stepper_.gmacs_term().has_budget() || config_.loss.gmacs_lambda != 0)
+      spdlog::warn("loss.gmacs_{}: the network has no size that is learned; its cost stays {:g} GMACs",
+                   stepper_.gmacs_term().has_budget() ? "target" : "lambda", network_->trace().gmacs());
+  }
   // False when it was stopped.
   bool train_epoch(int64_t epoch) {
     loader_.start_epoch(epoch, step_ - epoch * steps_per_epoch_);
@@ -170,8 +185,6 @@ class Run {
       const double rate = optimizer_.learning_rate(step_);
       StepLosses losses = stepper_.step(batch, step_);
       ++step_;
-      const double step_seconds = seconds_since(begin);
-      seconds_ += step_seconds;
       images_ += batch.n;
       window_images += batch.n;
       Json line{{"step", step_},        {"epoch", epoch},        {"loss", nullptr},
@@ -181,10 +194,11 @@ class Run {
         line["shape_forwards"] = stepper_.shapes().forwards();
         line["shape_seconds"] = stepper_.shapes().seconds();
       }
-      steps_to_log_.push_back(
-          {.losses = std::move(losses), .line = std::move(line), .images = batch.n, .seconds = step_seconds});
+      steps_to_log_.push_back({.losses = std::move(losses), .line = std::move(line), .images = batch.n, .seconds = 0});
       const bool whole = step_ % config_.train.log_every == 0 || step_ % steps_per_epoch_ == 0 || step_ >= total_steps_;
       if (whole || !steps_to_log_.back().losses.pending) read_losses();
+      steps_to_log_.back().seconds = seconds_since(begin);  // a device's wait for the steps before counts
+      seconds_ += steps_to_log_.back().seconds;
       const double speed = static_cast<double>(window_images) / seconds_since(window_begin);
       if (whole) {
         Json& last = steps_to_log_.back().line;
@@ -247,7 +261,7 @@ class Run {
   // The weights of a run that begins, with the sizes that were learned. A run that is resumed at this step does it
   // again: the checkpoint there is the one before.
   void begin_second_stage() {
-    spdlog::info("step {}: the weights begin anew, with the sizes as they are", step_);
+    spdlog::info("step {}: the weights are re-initialised, with the sizes as they are", step_);
     const auto fresh = make_run_network(config_);
     load_init(config_.model, *fresh);
     std::map<std::string, Tensor> initial;
@@ -527,7 +541,7 @@ class Run {
     try {
       const std::optional<Json> saved = directory_.result();
       if (saved && saved->at("steps").get<int64_t>() == step_) return RunResult::from_json(*saved, description_);
-    } catch (const Json::exception&) {  // no result of ours: made anew
+    } catch (const Json::exception&) {  // no result of ours: made again
     }
     return std::nullopt;
   }

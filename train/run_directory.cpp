@@ -50,8 +50,11 @@ RunDirectory::RunDirectory(fs::path folder, bool resume) : folder_(std::move(fol
   lock_ = ::open(lock.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644);
   if (lock_ < 0) throw Failure("cannot open {}: {}", lock.string(), std::strerror(errno));
   try {
-    if (flock(lock_, LOCK_EX | LOCK_NB) != 0)
-      throw Error("{}: another process trains in this folder", folder_.string());
+    if (flock(lock_, LOCK_EX | LOCK_NB) != 0) {
+      if (errno == EWOULDBLOCK) throw Error("{}: another process trains in this folder", folder_.string());
+      throw Failure("{}: the file system gives no lock, by which two processes are kept apart: {}", folder_.string(),
+                    std::strerror(errno));
+    }
     if (!resume && fs::exists(folder_ / "config.json"))
       throw Error("{0}: holds a run already; `tidepool train --resume {0}` resumes it, another --out starts a new one",
                   folder_.string());

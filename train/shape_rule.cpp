@@ -26,6 +26,7 @@ std::vector<std::string> ShapeRule::state() const {
 
 void ShapeRule::update(std::span<const ParameterUpdate> parameters, const UpdateStep& step) const {
   if (!log_ && !normalize_) return rule_->update(parameters, step);
+  if (stopped(step.go)) return;
   std::vector<ParameterUpdate> inner(parameters.begin(), parameters.end());
   UpdateStep rest = step;
   const double scale = normalize_ ? grad_scale(step) : 1;  // before the mean square: clipping comes first

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <exception>
 #include <fstream>
 
 #include "core/error.h"
@@ -100,7 +101,7 @@ class Voc final : public Dataset {
           throw Error("voc: {}:{}: '{}': {}: no such file", list.string(), number, line, path.string());
       names_.push_back(std::move(line));
     }
-    if (names_.empty()) throw Error("voc: {}: expected a name of a picture a line, found none", list.string());
+    if (names_.empty()) throw Error("voc: {}: expected a name of a picture per line, found none", list.string());
     names_.resize(static_cast<size_t>(used_images("voc", size(), options)));
   }
 
@@ -118,6 +119,7 @@ class Voc final : public Dataset {
   // Damaged pictures are dealt with when they are read.
   void check_labels() const {
     std::vector<std::string> problems(names_.size());
+    std::exception_ptr failure;  // what is not of a file must not leave the parallel region
 #pragma omp parallel for schedule(dynamic)
     for (size_t i = 0; i < names_.size(); ++i) {
       IndexedImage map;
@@ -128,6 +130,10 @@ class Voc final : public Dataset {
       } catch (const Error& problem) {
         if (!damaged_.skips()) problems[i] = fmt::format("voc: {}", problem.what());
         continue;
+      } catch (...) {
+#pragma omp critical(tidepool_voc)
+        failure = std::current_exception();
+        continue;
       }
       try {
         expect_fit(names_[i], map, size[0], size[1]);
@@ -135,6 +141,7 @@ class Voc final : public Dataset {
         problems[i] = problem.what();
       }
     }
+    if (failure) std::rethrow_exception(failure);
     for (const std::string& problem : problems)
       if (!problem.empty()) throw Error(problem);
   }

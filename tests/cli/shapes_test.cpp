@@ -97,6 +97,22 @@ TEST_F(Shapes, LearnersAndBudgetsThatDoNotFitAreRefused) {
                  {"optim.shape.log", "pool1.alpha", "above 0"});
   expect_refused(training("a", {kDynopool, "optim.shape.retrain_after=2"}),
                  {"optim.shape.retrain_after", "train.epochs, 2"});
+  expect_refused(training("a", {"model.pool.default.type=max", "optim.shape.retrain_after=1"}),
+                 {"optim.shape.retrain_after", "no size that is learned"});
+}
+
+TEST_F(Shapes, SettingsOfSizesThatDoNothingAreTold) {
+  const auto told = [&](const std::string& run, const std::vector<std::string>& sets) {
+    return done(training(run, sets)).err;
+  };
+  const std::string never =
+      told("a", {kDynopool, "train.max_steps=1", "optim.shape.lr=0.1", "optim.shape.first_epoch=2"});
+  EXPECT_NE(never.find("sizes that never move"), std::string::npos) << never;
+  const std::string fixed =
+      told("b", {kDynopool, "train.max_steps=1", "optim.shape.lr=0", "optim.shape.first_epoch=2"});
+  EXPECT_EQ(fixed.find("sizes that never move"), std::string::npos) << fixed;
+  const std::string term = told("c", {"model.pool.default.type=max", "train.max_steps=1", "loss.gmacs_lambda=0.1"});
+  EXPECT_NE(term.find("loss.gmacs_lambda: the network has no size that is learned"), std::string::npos) << term;
 }
 
 // Killed in the second stage and in the first, each ends with the very same weights.
@@ -111,7 +127,7 @@ TEST_F(Shapes, ARunOfTwoStagesAtABudgetResumes) {
                                       "optim.shape.retrain_after=2",
                                       "loss.gmacs_target=initial"};
   const Outcome whole = done(training("whole", sets));
-  EXPECT_NE(whole.err.find("weights begin anew"), std::string::npos) << whole.err;
+  EXPECT_NE(whole.err.find("weights are re-initialised"), std::string::npos) << whole.err;
   const auto steps = steps_of("whole");
   ASSERT_EQ(steps.size(), 15U);
   for (size_t i = 0; i < steps.size(); ++i) {

@@ -1,6 +1,7 @@
 // The data set `folder` on small folders of real files, its cropping, and pictures that cannot be decoded.
 #include <cmath>
 #include <numbers>
+#include <numeric>
 
 #include "data/augment.h"
 #include "data/loader.h"
@@ -269,10 +270,17 @@ TEST_F(DamagedTest, BatchesGoOnWithoutIt) {
     fails.start_epoch(0);
     TensorBatch batch;
     EXPECT_SAYS(message_of<Error>([&] { fails.next(batch); }), "a damaged JPEG");
-    Loader none(open({.split = Split::kTest, .skip_damaged = true}), plain,
-                {.batch = 1, .training = false, .workers = workers});
+    // A batch of which nothing is left ends training; an evaluation passes it over.
+    const auto test = open({.split = Split::kTest, .skip_damaged = true});
+    Loader none(test, plain, {.batch = 1, .shuffle = false, .workers = workers});
     none.start_epoch(0);
     EXPECT_SAYS(message_of<Error>([&] { none.next(batch); }), "data.damaged: none of the 1 images of a batch");
+    Loader over(test, plain, {.batch = 1, .training = false, .workers = workers});
+    over.start_epoch(0);
+    std::vector<int64_t> left, expected(static_cast<size_t>(test->size() - 1));
+    std::iota(expected.begin(), expected.end(), int64_t{1});
+    while (over.next(batch)) left.insert(left.end(), batch.indices.begin(), batch.indices.end());
+    EXPECT_EQ(left, expected);
   }
 }
 

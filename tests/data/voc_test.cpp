@@ -128,7 +128,7 @@ TEST_F(VocTest, BadFilesAreNamed) {
     write_file(folder_ / file, before);
   };
   restore("ImageSets/Segmentation/train.txt", "gone", "train.txt: no such file; expected JPEGImages/NAME.jpg");
-  restore("ImageSets/Segmentation/train.txt", "\n\n", "train.txt: expected a name of a picture a line, found none");
+  restore("ImageSets/Segmentation/train.txt", "\n\n", "train.txt: expected a name of a picture per line, found none");
   restore("ImageSets/Segmentation/train.txt", "2007_01\n\nlost\n", "train.txt:3: 'lost':");
   restore("ImageSets/Segmentation/train.txt", "2007_01\n\nlost\n", "JPEGImages/lost.jpg: no such file");
   restore("SegmentationClass/2007_03.png", "gone", "SegmentationClass/2007_03.png: no such file");

@@ -275,5 +275,32 @@ TEST(Optimizer, ClipsTheGlobalNorm) {
   EXPECT_NEAR(both[0].value.item(), -0.9, 1e-6) << "a short gradient is left as it is";
 }
 
+// Neither before its first epoch nor at rate 0 does a size's gradient make the weights' shorter.
+TEST(Optimizer, ClippingLooksAtWhatMoves) {
+  for (const double rate : {1., 0.}) {
+    OptimConfig config = constant("sgd", 1);
+    config.options = {{"momentum", 0}, {"nesterov", false}};
+    config.weight_decay = 0;
+    config.grad_clip = 1;
+    config.shape = ShapeSettings{};
+    config.shape->lr = rate;
+    config.shape->first_epoch = rate > 0 ? 3 : 0;
+    config.shape->options = config.options;
+    const std::vector<Parameter> both{parameter("a", ParameterKind::weight, {0}),
+                                      parameter("b.alpha", ParameterKind::shape, {2})};
+    Optimizer optimizer(config, both, 10, 100);
+    set_gradient(both[0], {0.5});
+    set_gradient(both[1], {1000});
+    optimizer.step(0);
+    EXPECT_NEAR(both[0].value.item(), -0.5, 1e-6);
+    EXPECT_EQ(both[1].value.item(), 2);
+    if (rate == 0) continue;
+    set_gradient(both[0], {3});
+    set_gradient(both[1], {4});
+    optimizer.step(30);
+    EXPECT_NEAR(both[0].value.item(), -0.5 - 0.6, 1e-6) << "now it moves, and counts";
+  }
+}
+
 }  // namespace
 }  // namespace tidepool

@@ -307,6 +307,11 @@ TEST_F(RankRuns, WhatDoesNotFitIsRefused) {
                  "a batch of 1 images has none for some of 2 ranks; data.drop_last=true");
   expect_refused([&] { train("learner", config({R"(optim.shape={"lr": 0.05, "learner": {"type": "differences"}})"})); },
                  "optim.shape.learner: differences compares losses of one rank's images");
+  expect_refused(
+      [&] {
+        train("pixels", config({"task=segmentation", "data.name=shapes", "model.head=fcn", "data.augment=none"}));
+      },
+      "task: segmentation counts pixels");
   train("apart", config({"train.max_steps=2"}));
   fs::remove_all(out("apart", 1));
   fs::create_directories(out("apart", 1));
