@@ -47,7 +47,7 @@ Value mbconv(GraphBuilder& g, const std::string& name, Value x, const Stage& s, 
 
 Graph efficientnet_b0(GraphBuilder& g) {
   const bool cifar = g.cifar_stem();
-  const double depth = g.options().stochastic_depth.value_or(0.2);
+  const double depth = g.stochastic_depth_rate(0.2);
   int blocks = 0;
   for (const Stage& s : kStages) blocks += s.repeats;
   Value x = g.conv_norm_act(
@@ -65,7 +65,7 @@ Graph efficientnet_b0(GraphBuilder& g) {
   }
   x = g.conv_norm_act(ConvNormActNames::indexed("features.8"), x,
                       {.out = 4 * g.scaled_by_8(320), .kernel = 1, .act = Act::silu});
-  x = g.dropout("classifier.0", g.global_avg("avgpool", x), g.options().dropout.value_or(0.2));
+  x = g.dropout("classifier.0", g.global_avg("avgpool", x), 0.2);
   return g.finish(g.linear("classifier.1", x, g.options().classes,
                            uniform_init(1 / std::sqrt(static_cast<double>(g.options().classes)))));
 }

@@ -36,11 +36,22 @@ int64_t GraphBuilder::scaled_by_8(int64_t channels) const {
   return static_cast<double>(rounded) < 0.9 * wanted ? rounded + 8 : rounded;
 }
 
-bool GraphBuilder::cifar_stem() const {
+bool GraphBuilder::cifar_stem() {
+  has_stems_ = true;
   const std::string& stem = options_.stem;
   if (!stem.empty() && stem != "cifar" && stem != "imagenet")
     throw Error("model.stem: expected \"imagenet\" or \"cifar\", got \"{}\"", stem);
   return stem.empty() ? std::max(options_.input[2], options_.input[3]) <= 64 : stem == "cifar";
+}
+
+bool GraphBuilder::conv_bias() {
+  has_conv_bias_ = true;
+  return options_.conv_bias;
+}
+
+double GraphBuilder::stochastic_depth_rate(double published) {
+  has_depth_ = true;
+  return options_.stochastic_depth.value_or(published);
 }
 
 std::string GraphBuilder::head(std::initializer_list<const char*> heads) {
@@ -136,10 +147,13 @@ int64_t GraphBuilder::empty_stride(const std::string& slot, int64_t published) {
   return own == options_.strides.end() ? published : own->second;
 }
 
-Value GraphBuilder::pool_node(const std::string& slot, const std::string& branch, Value x, const Json& config) {
+Value GraphBuilder::pool_node(const std::string& slot, const std::string& branch, Value x, const Json& config,
+                              bool filled) {
   if (const auto known = pool_nodes_.find({slot, x.node}); known != pool_nodes_.end()) return known->second;
   Slot& entry = slot_entry(slot);
-  const std::string origin = "model.pool." + slot + (pool_->contains(slot) ? "" : " (default)");
+  const std::string origin = !filled                 ? slot
+                             : pool_->contains(slot) ? "model.pool." + slot
+                                                     : "model.pool." + slot + " (default)";
   std::unique_ptr<PoolNode> op;
   try {
     op = std::make_unique<PoolNode>(config, options_.exact_math);
@@ -194,7 +208,7 @@ Value GraphBuilder::pool_slot(const std::string& slot, Value x, const Json& publ
     throw Error(
         "model.where: the slot {} has no convolution to stand after; expected \"before\", or null in model.pool.{}",
         slot, slot);
-  return pool_node(slot, "", x, config ? *config : published);
+  return pool_node(slot, "", x, config ? *config : published, config != nullptr);
 }
 
 Value GraphBuilder::global_avg(const std::string& name, Value x, bool keep_rank) {
@@ -217,7 +231,9 @@ Value GraphBuilder::linear(const std::string& name, Value x, int64_t out,
   return add_node(name, {&x, 1}, linear_node(out, std::move(weight_init)), out, {});
 }
 
-Value GraphBuilder::dropout(const std::string& name, Value x, double p) {
+Value GraphBuilder::dropout(const std::string& name, Value x, double published) {
+  has_dropout_ = true;
+  const double p = options_.dropout.value_or(published);
   return p == 0 ? x : add_node(name, {&x, 1}, dropout_node(p), x.channels, lengths(x));
 }
 
@@ -277,6 +293,16 @@ Graph GraphBuilder::finish(Value output) {
     throw Error("model.where: {} has no strided convolution to stand after; expected \"before\"", options_.name);
   if (!options_.head.empty() && !has_heads_)
     throw Error("model.head: {} has one head alone, got \"{}\"", options_.name, options_.head);
+  if (!options_.stem.empty() && !has_stems_)
+    throw Error("model.stem: {} has one stem alone, got \"{}\"", options_.name, options_.stem);
+  if (options_.conv_bias && !has_conv_bias_)
+    throw Error("model.conv_bias: the convolutions of {} have no biases", options_.name);
+  const auto expect_unset = [&](const char* key, const std::optional<double>& value, bool has) {
+    if (value.value_or(0) != 0 && !has)
+      throw Error("model.{}: {} has none{}, got {:g}", key, options_.name, has_heads_ ? " with this head" : "", *value);
+  };
+  expect_unset("dropout", options_.dropout, has_dropout_);
+  expect_unset("stochastic_depth", options_.stochastic_depth, has_depth_);
 
   // All shape adaptors together start at a quarter of the length: of k alike, each at s = (1/4)^(1/k).
   const auto adaptors =

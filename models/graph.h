@@ -17,7 +17,6 @@
 #include "core/tensor.h"
 #include "layers/activation.h"
 #include "layers/conv.h"
-#include "layers/fused/normed_map.h"
 #include "layers/parameter.h"
 #include "layers/trace.h"
 
@@ -151,7 +150,9 @@ class GraphBuilder {
   int64_t scaled_by_8(int64_t channels) const;
 
   /// Whether the network's first layers keep the size of small images (model.stem).
-  bool cifar_stem() const;
+  bool cifar_stem();
+  /// Whether a network that may have biases in its convolutions has them (model.conv_bias).
+  bool conv_bias();
   /// The head that model.head names, one of the network's; the first where it names none.
   std::string head(std::initializer_list<const char*> heads);
 
@@ -171,7 +172,10 @@ class GraphBuilder {
   Value adaptive_avg(const std::string& name, Value x, int64_t size);
   Value linear(const std::string& name, Value x, int64_t out,
                std::function<void(const Tensor&, uint64_t seed)> weight_init = {});
-  Value dropout(const std::string& name, Value x, double p);
+  /// With the published probability, or model.dropout.
+  Value dropout(const std::string& name, Value x, double published);
+  /// The published rate of stochastic depth, or model.stochastic_depth.
+  double stochastic_depth_rate(double published);
   /// Drops an image's branch with probability p while training (Huang et al. 2016), scaled by 1 / (1 - p).
   Value stochastic_depth(const std::string& name, Value x, double p);
   /// Sum of two maps whose lengths are the same expression of input size, strides and slots.
@@ -203,10 +207,11 @@ class GraphBuilder {
   const Json* filling(const std::string& slot, Value x) const;
   Slot& slot_entry(const std::string& slot);
   int64_t empty_stride(const std::string& slot, int64_t published);
-  Value pool_node(const std::string& slot, const std::string& branch, Value x, const Json& config);
+  Value pool_node(const std::string& slot, const std::string& branch, Value x, const Json& config, bool filled = true);
 
   NetworkOptions options_;
-  bool has_heads_ = false;
+  // Which options the network asked for: what it did not may not be set.
+  bool has_heads_ = false, has_stems_ = false, has_conv_bias_ = false, has_dropout_ = false, has_depth_ = false;
   std::unique_ptr<Json> pool_;
   Graph graph_;
   std::vector<std::vector<int32_t>> lengths_;

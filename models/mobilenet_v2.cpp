@@ -47,7 +47,7 @@ Graph mobilenet_v2(GraphBuilder& g) {
   }
   x = g.conv_norm_act(ConvNormActNames::indexed("features.18"), x,
                       {.out = std::max<int64_t>(1280, g.scaled_by_8(1280)), .kernel = 1, .act = Act::relu6});
-  x = g.dropout("classifier.0", g.global_avg("avgpool", x), g.options().dropout.value_or(0.2));
+  x = g.dropout("classifier.0", g.global_avg("avgpool", x), 0.2);
   return g.finish(g.linear("classifier.1", x, g.options().classes));
 }
 

@@ -92,6 +92,23 @@ void expect_stride_fits(const NodeOperator& op, const TracedShape& x, const Netw
           options.input[2], options.input[3], options.name, conv->options().stride[axis], lengths_of(x.dims()));
 }
 
+// A size that begins beyond its bounds would be another from the first update on, and a cost that is held at the
+// initial one the cost of a network that nobody trains.
+void expect_init_in_bounds(const NodeOperator& op, std::span<const ParameterSpec> specs, std::span<const Dims> x,
+                           const NodeTensors& tensors) {
+  constexpr double kRounding = 1e-6;  // of f32
+  std::vector<std::vector<double>> initial;
+  for (const Tensor& t : tensors.parameters) initial.push_back(t.values());
+  op.project(x, tensors);
+  for (size_t k = 0; k < specs.size(); ++k) {
+    const std::vector<double> kept = tensors.parameters[k].values();
+    for (size_t i = 0; specs[k].kind == ParameterKind::shape && i < kept.size(); ++i)
+      if (std::abs(kept[i] - initial[k][i]) > kRounding * std::abs(initial[k][i]))
+        throw Error("[{}] {} begins at {:g}, outside of its bounds: the first update would make it {:g}", op.kind(),
+                    specs[k].name, initial[k][i], kept[i]);
+  }
+}
+
 TracedShape image_shape(const NetworkOptions& options) {
   Dims input = options.input;
   input[0] = 1;
@@ -143,10 +160,13 @@ Network::Network(Graph graph, const NetworkOptions& options)
     const Node& node = graph_.nodes[i];
     const std::vector<Dims> x = dims_of(inputs);
     expect_stride_fits(*node.op, inputs[0], options_);
-    for (const ParameterSpec& spec : node.op->parameters(x)) {
+    const std::vector<ParameterSpec> specs = node.op->parameters(x);
+    for (const ParameterSpec& spec : specs) {
       const std::string& owner = spec.kind == ParameterKind::shape ? node.shape_owner : node.name;
       tensors_[i].parameters.push_back(parameter(owner + "." + spec.name, spec));
     }
+    if (std::any_of(specs.begin(), specs.end(), [](const auto& spec) { return spec.kind == ParameterKind::shape; }))
+      expect_init_in_bounds(*node.op, specs, x, tensors_[i]);
     const DType dtype = options_.dtype == DType::f64 ? DType::f64 : DType::f32;
     for (const BufferSpec& spec : node.op->buffers(x)) {
       buffers_.push_back({node.name + "." + spec.name,

@@ -29,12 +29,11 @@ Value fcn(GraphBuilder& g, Value last, const std::vector<Value>& resized) {
 
 // As torchvision's: 7x7 means, then 4096, 4096 and the classes.
 Value three_linear(GraphBuilder& g, Value x) {
-  const double p = g.options().dropout.value_or(0.5);
   x = g.adaptive_avg("avgpool", x, 7);
   for (const int index : {0, 3}) {
     x = g.linear(fmt::format("classifier.{}", index), x, g.scaled(4096));
     x = g.activation(fmt::format("classifier.{}", index + 1), x, Act::relu);
-    x = g.dropout(fmt::format("classifier.{}", index + 2), x, p);
+    x = g.dropout(fmt::format("classifier.{}", index + 2), x, 0.5);
   }
   return g.linear("classifier.6", x, g.options().classes);
 }
@@ -53,8 +52,7 @@ Graph vgg16(GraphBuilder& g) {
   for (size_t block = 0; block < kBlocks.size(); ++block) {
     for (const int64_t channels : kBlocks[block]) {
       const std::string conv = next(), norm = next(), act = next();
-      x = g.conv_norm_act({conv, norm, act}, x,
-                          {.out = g.scaled(channels), .bias = g.options().conv_bias, .act = Act::relu});
+      x = g.conv_norm_act({conv, norm, act}, x, {.out = g.scaled(channels), .bias = g.conv_bias(), .act = Act::relu});
     }
     ++index;
     if (block == slots) continue;

@@ -122,6 +122,14 @@ Subject subject_of(const Call& call) {
           .saved = std::move(saved)};
 }
 
+// Every resize slot, the empty ones too, with the size of its map.
+std::vector<std::pair<const Slot*, Dims>> slot_sizes(const Network& network) {
+  std::vector<std::pair<const Slot*, Dims>> all;
+  const auto shapes = network.slot_shapes();
+  for (size_t i = 0; i < shapes.size(); ++i) all.emplace_back(&network.graph().slots[i], shapes[i].second);
+  return all;
+}
+
 int run(const Call& call) {
   const Subject subject = subject_of(call);
   const Config& config = subject.config;
@@ -147,6 +155,10 @@ int run(const Call& call) {
                         {"macs", layer.macs()},
                         {"saved_bytes", saved_of(layer.name)}});
     }
+    Json slots = Json::array();
+    for (const auto& [slot, size] : slot_sizes(*network))
+      slots.push_back(
+          {{"name", slot->name}, {"kind", slot->kind}, {"output", std::vector<int64_t>(size.begin(), size.end())}});
     print_json({{"name", config.name},
                 {"parameters", trace.parameters()},
                 {"macs", trace.macs()},
@@ -157,6 +169,7 @@ int run(const Call& call) {
                 {"saved_bytes", memory.saved_bytes},
                 {"peak_bytes", memory.peak_bytes},
                 {"measured_batches", memory.batches},
+                {"slots", slots},
                 {"layers", layers}});
     return 0;
   }
@@ -168,8 +181,12 @@ int run(const Call& call) {
                   std::to_string(memory.saved_bytes)});
   print(text_table({"layer", "kind", "output", "parameters", "MACs", "saved bytes"}, rows,
                    {.minor = {"kind", "saved bytes"}}));
+  std::vector<std::string> slots;
+  for (const auto& [slot, size] : slot_sizes(*network))
+    slots.push_back(fmt::format("{} {} {}", slot->name, slot->kind, size.str()));
+  if (!slots.empty()) print(fmt::format("slots: {}\n", fmt::join(slots, ", ")));
   print(fmt::format(
-      "{:.4f} GMACs an image; a training step at batch {} in {} takes {:.1f} MiB at its peak{}\n", trace.gmacs(),
+      "{:.4f} GMACs per image; a training step at batch {} in {} takes {:.1f} MiB at its peak{}\n", trace.gmacs(),
       config.train.batch, config.train.dtype, static_cast<double>(memory.peak_bytes) / (1 << 20),
       memory.batches.size() > 1 ? fmt::format(" (by steps of {} images)", fmt::join(memory.batches, " and ")) : ""));
   print(fmt::format("images are normalised by {}\n", normalize_text(normalize)));

@@ -97,7 +97,7 @@ TEST_F(Pictures, FineTuningIsOneConfig) {
           "missing: stage4.alpha", "model.strict=false"});
 }
 
-// Of every shipped config for large images, without any of them. Two images a step, and HRNet's small, for the time.
+// Of every shipped config for large images, without any of them. Two images per step, and HRNet's small, for the time.
 TEST_F(Pictures, InfoOfTheConfigsNeedsNoImages) {
   const std::map<std::string, int64_t> parameters{{"imagenet_resnet18", 11689512},
                                                   {"imagenet_resnet50", 25557032},
@@ -120,6 +120,19 @@ TEST_F(Pictures, InfoOfTheConfigsNeedsNoImages) {
     EXPECT_LT(learned["parameters"].get<int64_t>(), count + 20);
     EXPECT_GT(published["peak_bytes"].get<int64_t>(), published["saved_bytes"].get<int64_t>());
     EXPECT_EQ(published["normalize"]["from"], "imagenet");
+    // Every slot, whether it is filled or not.
+    EXPECT_GE(published["slots"].size(), 4u);
+    ASSERT_EQ(published["slots"].size(), learned["slots"].size());
+    int64_t dynopool = 0;
+    for (size_t i = 0; i < published["slots"].size(); ++i) {
+      const nlohmann::json &own = published["slots"][i], &other = learned["slots"][i];
+      EXPECT_EQ(own["name"], other["name"]);
+      EXPECT_EQ(own["output"], other["output"]) << own["name"];
+      EXPECT_NE(own["kind"], "dynopool");
+      EXPECT_NE(own["kind"], "") << own["name"];
+      dynopool += other["kind"] == "dynopool";
+    }
+    EXPECT_GE(dynopool, 2);
   }
 }
 
@@ -229,7 +242,7 @@ TEST_F(Pictures, VocFoldersThatDoNotFit) {
   picture("rgb8.png", "voc/JPEGImages/lost.jpg");
   refuse("voc.json", {}, {list + ":3: 'lost'", "voc/SegmentationClass/lost.png: no such file"});
   write(list, "\n");
-  refuse("voc.json", {}, {list, "expected a name of a picture a line, found none"});
+  refuse("voc.json", {}, {list, "expected a name of a picture per line, found none"});
   write(list, "a\nb\n");
   picture("grey.jpg", "voc/JPEGImages/b.jpg");
   refuse("voc.json", {}, {"voc/SegmentationClass/b.png has 9x13 pixels, expected 24x40"});
@@ -246,6 +259,11 @@ TEST_F(Pictures, NetworksThatDoNotFit) {
   refuse("folder.json", {"data.size=8", "model.name=vgg16"}, {"pool4", "[max] kernel 2 does not fit"});
   refuse("folder.json", {"data.size=16", "model.stem=imagenet"},
          {"images of 16x16 are too small for resnet18", "stride 2", "data.size"});
+  refuse("folder.json", {"model.dropout=0.5"}, {"model.dropout: resnet18 has none, got 0.5"});
+  refuse("folder.json", {"model.stochastic_depth=0.2"}, {"model.stochastic_depth: resnet18 has none, got 0.2"});
+  refuse("folder.json", {"model.conv_bias=true"}, {"model.conv_bias: the convolutions of resnet18 have no biases"});
+  refuse("folder.json", {"model.name=vgg16", "model.dropout=0.5"}, {"model.dropout: vgg16 has none with this head"});
+  refuse("folder.json", {"model.name=vgg16", "model.stem=cifar"}, {"model.stem: vgg16 has one stem alone", "cifar"});
   refuse("folder.json", {"model.name=hrnet_w48", "data.classes=2"}, {"task classification", "network hrnet_w48"});
   refuse("voc.json", {"model.name=resnet18", "model.pool={}"}, {"task segmentation", "network resnet18"}, "info");
   refuse("voc.json", {"model.pool.transition4.type=soft"},

@@ -206,10 +206,15 @@ TEST_F(TrainSteps, MapsThatLearningMakesSmallerStayLargeEnough) {
             (nlohmann::json{1, 2}));
 }
 
-// No size within a slot's bounds fits: the error says when, where and why.
-TEST_F(TrainSteps, AMapThatItsBoundsMakeTooSmallIsAFailureThatNamesBoth) {
-  expect_failure(training("a", {pool(R"("default": {"type": "max"}, "pool1": {"type": "dynopool", "r_max": 0.1})")}),
-                 {"step 1", "pool3: [max] kernel 2 does not fit", "pool1.alpha"});
+TEST_F(TrainSteps, ASizeThatBeginsBeyondItsBoundsIsRefused) {
+  const auto pool1 = [](const std::string& keys) {
+    return pool(R"("default": {"type": "max"}, "pool1": {"type": "dynopool", )" + keys + "}");
+  };
+  expect_refused(training("a", {pool1(R"("r_max": 0.1)")}),
+                 {"model.pool.pool1", "[dynopool] alpha begins at 2", "would make it 10"});
+  expect_refused(training("a", {pool1(R"("r": 4)")}), {"model.pool.pool1", "alpha begins at 0.25"});
+  expect_refused(training("a", {pool1(R"("r": 0.1, "r_max": 0.1)")}),
+                 {"pool3: [max] kernel 2 does not fit", "pool1.alpha"});
 }
 
 TEST_F(TrainSteps, ADivergenceAtTheLastStepIsAFailure) {
