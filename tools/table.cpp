@@ -307,8 +307,10 @@ RunResult run_in_process(const PlannedRun& run, const RunOptions& options, int t
   }
   if (options.stop() && *status > 128) return {};
   const std::string said = last_line(log);
-  const std::string message = fmt::format("exit status {}: {} (all of it: {})", *status,
-                                          said.empty() ? "nothing on stderr" : said, log.string());
+  // Below --out: the message goes into the table's pages, which name no local folder.
+  const std::string message =
+      fmt::format("exit status {}: {} (all of it: {})", *status, said.empty() ? "nothing on stderr" : said,
+                  (log.parent_path().filename() / log.filename()).string());
   if (*status == 2) throw Error("{}", message);
   throw Failure("{}", message);
 }

@@ -43,8 +43,12 @@ NetworkCost network_cost(const Config& config, const std::filesystem::path& root
     return least / static_cast<double>(cost.images);
   };
   int64_t step = 0;
-  cost.step_seconds = seconds([&] { stepper.step(batch, step++); });
-  cost.evaluation_seconds = seconds([&] { network->forward(batch.images, {.training = false}); });
+  cost.step_seconds = seconds([&] { waited_step(stepper, batch, step++); });
+  cost.evaluation_seconds = seconds([&] {
+    Tensor one = network->forward(batch.images, {.training = false});
+    while (one.rank() > 0) one = one.select(0, 0);
+    one.item();  // a device's work is done
+  });
   return cost;
 }
 

@@ -80,19 +80,19 @@ std::string scale_text(const TablePlan& plan, const Report& report, std::span<co
   for (size_t i = 0; i < shown.size(); ++i)
     if (report.rows[i].row.learns_shape) learning.push_back(shown[i]);
   if (!learning.empty())
-    text +=
-        fmt::format("; shape parameters: {}", each(learning, [](const Config& c) {
-                      const GroupSettings& g = *shape_group(c);
-                      const ShapeSettings& s = *c.optim.shape;
-                      std::string one = fmt::format("learning rate {:g}, frozen until epoch {}", g.lr, g.first_epoch);
-                      if (g.last_epoch) one += fmt::format(" and from epoch {} on", *g.last_epoch);
-                      if (s.learner.type != "gradient") one += fmt::format(", learned by {}", s.learner.type);
-                      if (s.log) one += ", in logarithms";
-                      if (s.normalize) one += ", gradients over their root mean square";
-                      if (s.retrain_after)
-                        one += fmt::format(", fixed after epoch {}, where the weights begin anew", *s.retrain_after);
-                      return one;
-                    }));
+    text += fmt::format(
+        "; shape parameters: {}", each(learning, [](const Config& c) {
+          const GroupSettings& g = *shape_group(c);
+          const ShapeSettings& s = *c.optim.shape;
+          std::string one = fmt::format("learning rate {:g}, frozen until epoch {}", g.lr, g.first_epoch);
+          if (g.last_epoch) one += fmt::format(" and from epoch {} on", *g.last_epoch);
+          if (s.learner.type != "gradient") one += fmt::format(", learned by {}", s.learner.type);
+          if (s.log) one += ", in logarithms";
+          if (s.normalize) one += ", gradients over their root mean square";
+          if (s.retrain_after)
+            one += fmt::format(", fixed after epoch {}, where the weights are re-initialised", *s.retrain_after);
+          return one;
+        }));
   return text;
 }
 
@@ -419,7 +419,7 @@ Report make_report(const TablePlan& plan, const std::vector<RunOutcome>& outcome
   if (!facts.costs.empty())
     report.caption.emplace_back(
         "Cost",
-        "forward and backward of the operator alone on the map of the first slot that it "
+        "forward and backward of the operator alone, on the CPU, on the map of the first slot that it "
         "fills, one batch in f32; bytes that it keeps for the backward, per element of that map");
   std::vector<std::string> operators;
   for (const Config* config : shown)

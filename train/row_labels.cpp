@@ -35,16 +35,6 @@ std::string operator_text(const Json& config) {
   return keys.empty() ? name : fmt::format("{} ({})", name, keys);
 }
 
-std::string data_label(const VariantOptions& variant) {
-  const VariantOptions usual;
-  if (variant.type == "none") return "plain";
-  if (variant.type == "tile" && variant.grid != usual.grid) return fmt::format("tile (grid {})", variant.grid);
-  if (variant.type == "large" && variant.size != usual.size) return fmt::format("large (size {})", variant.size);
-  if (variant.type.starts_with("stretch") && variant.factor != usual.factor)
-    return fmt::format("{} (factor {:g})", variant.type, variant.factor);
-  return variant.type;
-}
-
 // The network's name, with the keys of its section that --set changed. The pool has a column of its own; the width is
 // in the caption, and here where rows differ in it.
 std::string model_label(const Json& model, const Json& planned) {
@@ -70,6 +60,16 @@ bool has_shape_parameters(const Json& pool) {
 }
 
 }  // namespace
+
+std::string data_label(const VariantOptions& variant) {
+  const VariantOptions usual;
+  if (variant.type == "none") return "plain";
+  if (variant.type == "tile" && variant.grid != usual.grid) return fmt::format("tile (grid {})", variant.grid);
+  if (variant.type == "large" && variant.size != usual.size) return fmt::format("large (size {})", variant.size);
+  if (variant.type.starts_with("stretch") && variant.factor != usual.factor)
+    return fmt::format("{} (factor {:g})", variant.type, variant.factor);
+  return variant.type;
+}
 
 const GroupSettings* shape_group(const Config& config) {
   const OptimConfig& optim = config.optim;

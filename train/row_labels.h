@@ -15,6 +15,9 @@ std::string pool_text(const Json& pool);
 /// model.pool with all defaults, so that two that are written otherwise compare equal.
 Json canonical_pool(Json pool);
 
+/// "plain", "tile", "tile (grid 2)": the variant, with what is not its default.
+std::string data_label(const VariantOptions& variant);
+
 /// The settings by which a config's shape parameters learn: those of optim.groups or optim.shape, the fastest where
 /// there are several; null where no slot learns a size, or the network cannot be built.
 const GroupSettings* shape_group(const Config& config);

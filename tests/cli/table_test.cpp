@@ -142,6 +142,14 @@ TEST_F(TableCommand, RunsOfSeveralMachinesBecomeOneTable) {
       EXPECT_EQ(row.at("top1_mean"), apart[name].at("top1_mean")) << name;
     }
   }
+  // Another run of that name stays.
+  const std::string kept_seed = text_of(file("all/runs/max-seed1/config.json"));
+  done(call("mine.json", {"--only", "max", "--out", "other"}, {"train.batch=4"}));
+  const Ended refused =
+      shell(TIDEPOOL_SOURCE_DIR "/tools/keep_runs " + file("other").string() + " " + file("all").string() + " 2>&1");
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_NE(refused.out.find("another config"), std::string::npos) << refused.out;
+  EXPECT_EQ(text_of(file("all/runs/max-seed1/config.json")), kept_seed);
   EXPECT_EQ(keep("nowhere").status, 2);
   fs::create_directories(file("empty"));
   EXPECT_EQ(keep("empty").status, 2);

@@ -1,6 +1,7 @@
 // Figures: ticks, text, the SVG of a drawing, and what is drawn of runs.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 
@@ -245,6 +246,33 @@ TEST_F(FigureRuns, MapsAreDrawnToOneScale) {
   for (const char* part : {"after pool1", "16\u00d716", "9\u00d77", "DynOPool", "pool1.alpha", "Dashed"})
     EXPECT_TRUE(has(text, part)) << part;
   EXPECT_LT(text.find(">human-designed<"), text.find(">DynOPool<")) << "the human-designed row comes first";
+}
+
+// A variant with other settings is other data, and a run of more epochs another scale.
+TEST_F(FigureRuns, OtherDataAndScalesStandApart) {
+  const auto with = [&](const std::string& name, const std::string& from, const std::string& to) {
+    std::ifstream in(folder_ / name / "config.json");
+    std::string text{std::istreambuf_iterator<char>(in), {}};
+    text.replace(text.find(from), from.size(), to);
+    write(name + "/config.json", text);
+  };
+  const std::string named = R"("name": "procedural",)";
+  for (const char* name : {"r/tile-seed1", "r/fine-seed1", "r/long-seed1"}) write_run(name, 1, "{}", 4, 0.5, 0.1);
+  with("r/tile-seed1", named, named + R"("variant": {"type": "tile", "grid": 4},)");
+  with("r/fine-seed1", named, named + R"("variant": {"type": "tile", "grid": 2},)");
+  with("r/long-seed1", R"("epochs": 2)", R"("epochs": 3)");
+  const auto rows = groups({"r"}, {.log = false, .shapes = false});
+  std::vector<std::string> contexts;
+  for (const RunGroup& row : rows) contexts.push_back(context_text(row.runs.front().config));
+  std::sort(contexts.begin(), contexts.end());
+  EXPECT_EQ(contexts, (std::vector<std::string>{"vgg16, procedural, 16 images, 3 epochs",
+                                                "vgg16, procedural, tile (grid 2), 16 images, 2 epochs",
+                                                "vgg16, procedural, tile, 16 images, 2 epochs"}));
+  const std::string shapes = svg(draw_learned_shapes(rows));
+  for (const char* part : {">vgg16, procedural, 16 images, 2 epochs<", ">vgg16, procedural, 16 images, 3 epochs<",
+                           ">tile, 1 seed<", ">tile (grid 2), 1 seed<"})
+    EXPECT_TRUE(has(shapes, part)) << part;
+  EXPECT_FALSE(has(shapes, "Dashed")) << "no size was learned";
 }
 
 }  // namespace

@@ -36,7 +36,7 @@ struct ShapeRow {
 };
 
 struct Block {
-  std::string network;
+  std::string title;
   MapSize input;
   std::vector<std::string> slots = {};
   std::map<std::string, int64_t> convolutions = {};  // by slot, those that read its map's size; "" of the input's
@@ -62,20 +62,13 @@ std::vector<std::pair<std::string, MapSize>> maps_of(const RunRecord& run) {
   return maps;
 }
 
-std::string data_text(const Json& config) {
-  const Json& data = config.at("data");
-  if (!data.contains("variant") || !data.at("variant").is_object()) return "plain";
-  const std::string type = data.at("variant").value("type", std::string("none"));
-  return type == "none" ? "plain" : type;
-}
-
 double penalty(const Json& config) {
   return config.contains("loss") && config.at("loss").is_object() ? config.at("loss").value("gmacs_lambda", 0.0) : 0;
 }
 
 ShapeRow shape_row(const RunGroup& group) {
   const Json& config = group.runs.front().config;
-  ShapeRow row{.group = &group, .method = pool_text(config), .data = data_text(config), .colour = kColours[3]};
+  ShapeRow row{.group = &group, .method = pool_text(config), .data = variant_text(config), .colour = kColours[3]};
   constexpr Colour kMethods[] = {kColours[3], kColours[1], kColours[2], kColours[0]};
   row.order = pool_rank(row.method);
   row.colour = kMethods[row.order];
@@ -102,7 +95,7 @@ void read_network(const Json& saved, Block& block) {
     std::map<std::string, int32_t> nodes;
     const Graph& graph = network->graph();
     for (size_t i = 0; i < graph.nodes.size(); ++i) nodes.emplace(graph.nodes[i].name, static_cast<int32_t>(i));
-    if (block.network.starts_with("hrnet")) return;  // branches of several sizes side by side
+    if (block.title.starts_with("hrnet")) return;  // branches of several sizes side by side
     for (const TracedLayer& layer : network->trace().layers) {
       const auto node = nodes.find(layer.name);
       if (!layer.convolution || node == nodes.end()) continue;
@@ -122,12 +115,12 @@ std::vector<Block> blocks_of(std::span<const RunGroup> groups) {
   std::vector<Block> blocks;
   for (const RunGroup& group : groups) {
     const RunRecord& first = group.runs.front();
-    const auto name = first.config.at("model").at("name").get<std::string>();
+    const std::string title = context_text(first.config, /*with_variant=*/false);
     ShapeRow row = shape_row(group);
     if (row.maps.empty()) continue;
-    auto block = std::find_if(blocks.begin(), blocks.end(), [&](const Block& b) { return b.network == name; });
+    auto block = std::find_if(blocks.begin(), blocks.end(), [&](const Block& b) { return b.title == title; });
     if (block == blocks.end()) {
-      block = blocks.insert(block, Block{.network = name, .input = {}});
+      block = blocks.insert(block, Block{.title = title, .input = {}});
       read_network(first.config, *block);
     }
     for (const auto& [slot, size] : maps_of(first))
@@ -181,6 +174,14 @@ class BlockPainter {
     scale_ = kBoxSide / longest;
   }
 
+  // The human-designed row on the data of one whose shapes are learned.
+  const ShapeRow* designed(const ShapeRow& row) const {
+    const auto learned = [](const ShapeRow& r) { return r.order > 0 || learns_shapes(r.group->runs.front()); };
+    for (const ShapeRow& other : block_.rows)
+      if (learned(row) && other.data == row.data && !learned(other)) return &other;
+    return nullptr;
+  }
+
   double width() const { return kNames + kInput + pitch_ * static_cast<double>(block_.slots.size()); }
 
   // Returns where it ends.
@@ -210,7 +211,8 @@ class BlockPainter {
   double column(size_t slot) const { return kMargin + kNames + kInput + pitch_ * static_cast<double>(slot); }
 
   double header(double top) {
-    drawing_.add(Text{.text = block_.network, .at = {kMargin, top + 14}, .size = 13, .bold = true});
+    drawing_.add(Text{.text = block_.title, .at = {kMargin, top + 14}, .size = 13, .bold = true});
+    top += 22;
     const auto head = [&](double middle, const std::string& name, const std::string& slot) {
       drawing_.add(Text{.text = name, .at = {middle, top + 12}, .size = 11, .anchor = Anchor::middle, .bold = true});
       if (const auto n = block_.convolutions.find(slot); n != block_.convolutions.end())
@@ -229,14 +231,6 @@ class BlockPainter {
   Box box_at(double middle, double top, double high, const MapSize& size) const {
     const double h = std::max(1.5, size.height * scale_), w = std::max(1.5, size.width * scale_);
     return {middle - w / 2, top + (high - h) / 2, w, h};
-  }
-
-  // The human-designed row on the same data.
-  const ShapeRow* designed(const ShapeRow& row) const {
-    for (const ShapeRow& other : block_.rows)
-      if (&other != &row && other.data == row.data && other.order == 0 && !learns_shapes(other.group->runs.front()))
-        return &other;
-    return nullptr;
   }
 
   double shapes(const ShapeRow& row, double top) {
@@ -268,7 +262,7 @@ class BlockPainter {
       drawing_.box(box_at(at, top + 6, high, block_.input), kFaint, Stroke{kSoft, 1, {}});
       text(at, block_.input);
     }
-    const ShapeRow* reference = learns_shapes(row.group->runs.front()) ? designed(row) : nullptr;
+    const ShapeRow* const reference = designed(row);
     for (size_t i = 0; i < block_.slots.size(); ++i) {
       const auto found = row.maps.find(block_.slots[i]);
       if (found == row.maps.end()) continue;
@@ -342,21 +336,21 @@ Drawing draw_learned_shapes(std::span<const RunGroup> groups, const LearnedShape
     drawing.add(Text{.text = options.title, .at = {kMargin, top + 14}, .size = 14, .bold = true});
     top += 28;
   }
-  bool seeds = false, designed = false, learned = false;
+  bool seeds = false, dashed = false, learned = false;
   for (const Block& block : blocks) {
     BlockPainter painter(drawing, block, options.paths);
     top = painter.paint(top) + 6;
     width = std::max(width, painter.width());
     for (const ShapeRow& row : block.rows) {
       seeds = seeds || row.group->runs.size() > 1;
-      designed = designed || row.order == 0;
+      dashed = dashed || painter.designed(row) != nullptr;
       learned = learned || learns_shapes(row.group->runs.front());
     }
   }
   std::string note = "Maps to scale, height \u00d7 width";
   if (seeds) note += ": filled the mean over the seeds, thin lines each seed";
   note += ".";
-  if (designed && blocks.front().rows.size() > 1) note += " Dashed: the human-designed map on the same data.";
+  if (dashed) note += " Dashed: the human-designed map on the same data.";
   if (options.paths && learned) note += " Paths: a line per seed, solid for the height, dashed for the width.";
   top += draw_note(drawing, {kMargin, top}, width, note);
   drawing.width = std::ceil(2 * kMargin + width);

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/text.h"
 #include "train/config.h"
+#include "train/row_labels.h"
 #include "train/same_run.h"
 
 namespace tidepool::figures {
@@ -237,14 +238,21 @@ int pool_rank(const std::string& text) {
   return 0;
 }
 
-std::string context_text(const Json& config) {
+std::string variant_text(const Json& config) {
   const Json& data = config.at("data");
-  const Json none = Json::object();
-  const Json& variant = data.contains("variant") ? data.at("variant") : none;
-  const std::string type = variant.is_object() ? variant.value("type", std::string("none")) : "none";
+  VariantOptions variant;
+  if (data.contains("variant") && data.at("variant").is_object()) {
+    Keys keys(data.at("variant"));
+    variant.keys(keys);
+  }
+  return data_label(variant);
+}
+
+std::string context_text(const Json& config, bool with_variant) {
+  const Json& data = config.at("data");
   std::string text =
       fmt::format("{}, {}", config.at("model").at("name").get<std::string>(), data.at("name").get<std::string>());
-  if (type != "none") text += ", " + type;
+  if (const std::string variant = variant_text(config); with_variant && variant != "plain") text += ", " + variant;
   if (data.contains("train_images") && data.at("train_images").is_number_integer())
     text += fmt::format(", {} images", data.at("train_images").get<int64_t>());
   if (config.at("train").contains("epochs")) {

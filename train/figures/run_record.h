@@ -87,7 +87,9 @@ std::string pool_text(const Json& config);
 int pool_rank(const std::string& text);
 /// What may stand in one panel, the same images and as much training of the same network: "vgg16, cifar100, tile, 10000
 /// images, 12 epochs".
-std::string context_text(const Json& config);
+std::string context_text(const Json& config, bool with_variant = true);
+/// "plain", "tile (grid 2)".
+std::string variant_text(const Json& config);
 /// Whether an operator of model.pool learns its map's size.
 bool learns_shapes(const RunRecord& run);
 
