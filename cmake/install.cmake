@@ -5,9 +5,12 @@ include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
 install(TARGETS tidepool DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT program)
-if(TIDEPOOL_PORTABLE AND NOT TIDEPOOL_PYTHON_MODULE)
+if(TIDEPOOL_PORTABLE)
   tidepool_install_levels(${CMAKE_INSTALL_LIBDIR}/tidepool program)
   set_target_properties(tidepool PROPERTIES INSTALL_RPATH "$ORIGIN/../${CMAKE_INSTALL_LIBDIR}/tidepool")
+endif()
+if(TIDEPOOL_WITH_CUDA)  # whose toolkit may lie where the loader does not look
+  set_target_properties(tidepool PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
 endif()
 # Written by the program itself, from its table of commands.
 set(TIDEPOOL_WRITTEN ${CMAKE_BINARY_DIR}/generated/install)

@@ -1,36 +1,6 @@
 # Writes the source that defines core/version.h's constants, at build time, and touches it only when something changed.
 #   cmake -DOUT=FILE -DSOURCE=DIR -DVERSION=X -DCOMPILER=X -DLIBRARIES=name=version|... -P version.cmake
-set(revision "")
-find_program(GIT git)
-if(GIT AND EXISTS "${SOURCE}/.git")
-  execute_process(COMMAND "${GIT}" -C "${SOURCE}" rev-parse HEAD OUTPUT_VARIABLE revision
-    OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
-  if(revision)
-    execute_process(COMMAND "${GIT}" -C "${SOURCE}" --no-optional-locks diff-index --quiet HEAD
-      RESULT_VARIABLE changed ERROR_QUIET)
-    if(changed EQUAL 1)
-      string(APPEND revision "+changes")
-    endif()
-  endif()
-endif()
-if(NOT revision AND EXISTS "${SOURCE}/.git/HEAD")  # a clone on a machine without git
-  file(READ "${SOURCE}/.git/HEAD" head)
-  string(STRIP "${head}" head)
-  if(head MATCHES "^ref: (.+)$")
-    set(ref "${CMAKE_MATCH_1}")
-    if(EXISTS "${SOURCE}/.git/${ref}")
-      file(READ "${SOURCE}/.git/${ref}" revision)
-    elseif(EXISTS "${SOURCE}/.git/packed-refs")
-      file(READ "${SOURCE}/.git/packed-refs" packed)
-      if(packed MATCHES "([0-9a-f]+) ${ref}")
-        set(revision "${CMAKE_MATCH_1}")
-      endif()
-    endif()
-  else()
-    set(revision "${head}")
-  endif()
-  string(STRIP "${revision}" revision)
-endif()
+include("${CMAKE_CURRENT_LIST_DIR}/revision.cmake")
 
 set(rows "")
 set(count 0)

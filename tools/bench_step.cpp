@@ -9,6 +9,7 @@
 #include "core/backend/copy.h"
 #include "core/cpu/onednn_bench.h"
 #include "core/cpu/winograd/convolve.h"
+#include "core/multiply_adds.h"
 #include "core/philox.h"
 #include "layers/pool/prepared.h"
 #include "tools/machine.h"

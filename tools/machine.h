@@ -8,9 +8,6 @@ namespace tidepool {
 /// `repeats`.
 double copy_bandwidth(const Dims& shape, DType dtype, int64_t repeats);
 
-/// f32 multiply-adds per second on all threads, from registers: the best of `repeats`.
-double multiply_add_rate(int repeats);
-
 /// Bytes of this process that are in memory now, and the most that ever were.
 int64_t resident_bytes();
 int64_t largest_resident_bytes();

@@ -103,6 +103,63 @@ def test_behind_a_stated_size_gmacs_do_not_depend_on_learned_ones(fixed):
     assert model[0].alpha.grad is None or torch.equal(model[0].alpha.grad, torch.zeros(2))
 
 
+class Means(torch.nn.Module):
+    def forward(self, x):
+        return x.mean((2, 3), keepdim=True)
+
+
+class WholePool(torch.nn.Module):
+    def forward(self, x):
+        return torch.nn.functional.avg_pool2d(x, x.shape[2:])
+
+
+@pytest.mark.parametrize("whole", [Means(), WholePool(), torch.nn.AvgPool2d(8)])
+def test_behind_a_mean_of_the_whole_map_gmacs_do_not_depend_on_learned_sizes(whole):
+    model = torch.nn.Sequential(tp.DynOPool2d(), whole, torch.nn.Conv2d(3, 100, 1))
+    penalty = tp.gmacs_penalty(model)
+    model(torch.randn(1, 3, 16, 16))
+    assert penalty().item() * 1e9 == pytest.approx(300)
+    assert not penalty().requires_grad
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_gmacs_follow_a_map_that_joins_one_of_a_stated_size(order):
+    class Decoder(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pool, self.deep, self.out = tp.DynOPool2d(), torch.nn.MaxPool2d(2), torch.nn.Conv2d(6, 5, 1)
+
+        def forward(self, x):
+            skip = self.pool(x)
+            up = torch.nn.functional.interpolate(self.deep(skip), size=skip.shape[2:])
+            return self.out(torch.cat([(up, skip), (skip, up)][order], 1))
+
+    model = Decoder()
+    penalty = tp.gmacs_penalty(model)
+    model(torch.randn(1, 3, 16, 32))
+    penalty().backward()
+    for got in model.pool.alpha.grad:
+        assert got.item() * 1e9 == pytest.approx(-8 * 16 * 30 / 2)
+
+
+def test_gmacs_of_linear_layers_on_maps_have_a_gradient_and_axes_keep_theirs():
+    class Blocks(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pool, self.mix, self.out = tp.DynOPool2d(), torch.nn.Linear(3, 7), torch.nn.Conv2d(7, 2, 1, stride=(2, 1))
+
+        def forward(self, x):
+            return self.out(self.mix(self.pool(x).permute(0, 2, 3, 1)).movedim(3, 1).transpose(2, 3))
+
+    model = Blocks()
+    penalty = tp.gmacs_penalty(model)
+    model(torch.randn(1, 3, 16, 64))
+    assert penalty().item() * 1e9 == pytest.approx(8 * 32 * 21 + 16 * 8 * 14)
+    penalty().backward()
+    for got in model.pool.alpha.grad:
+        assert got.item() * 1e9 == pytest.approx(-(8 * 32 * 21 + 16 * 8 * 14) / 2)
+
+
 class ByKeywords(torch.nn.Module):
     def __init__(self):
         super().__init__()
@@ -127,6 +184,12 @@ def test_gmacs_of_a_model_that_calls_by_keywords_is_copied_and_in_bf16():
 def test_one_block_for_two_strides_is_refused():
     with pytest.raises(ValueError, match="one block for all axes"):
         tp.replace_pooling(torch.nn.Sequential(torch.nn.MaxPool2d((2, 1))), "space_to_depth")
+
+
+@pytest.mark.parametrize("layer, name", [(torch.nn.MaxPool2d(3, 2, ceil_mode=True), "s3"), (torch.nn.MaxPool2d(3, 2, dilation=2), "s3")])
+def test_an_operator_that_cannot_do_what_the_layer_does_is_refused(layer, name):
+    with pytest.raises(ValueError, match=f"{name} has no (ceil_mode|dilation)"):
+        tp.replace_pooling(torch.nn.Sequential(layer), name)
 
 
 @pytest.mark.parametrize("name", ["strip", "spp", "global_max", "global_avg"])

@@ -186,3 +186,20 @@ def test_every_line_of_the_page_of_operators_runs():
         assert y.shape[:2] == x.shape[:2]
         seen.add(module.operator)
     assert seen == set(NAMES)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, True, 1 << 63])
+def test_a_seed_that_is_none_is_refused(seed):
+    x = np.zeros((1, 1, 4, 4), np.float32)
+    for call in (lambda: tn.pool(x, "stochastic", seed=seed), lambda: tn.pool_backward(x, x, "stochastic", seed=seed)):
+        with pytest.raises(ValueError, match="seed: expected an integer from 0 to 2"):
+            call()
+
+
+def test_a_killed_program_is_named_by_its_signal(tmp_path, monkeypatch):
+    killed = tmp_path / "tidepool"
+    killed.write_text("#!/bin/sh\necho epoch 1 >&2\nkill -9 $$\n")
+    killed.chmod(0o755)
+    monkeypatch.setattr(tidepool.run, "program", lambda: str(killed))
+    with pytest.raises(RuntimeError, match="ended by the signal SIGKILL"):
+        tidepool.run.train("toy_procedural.json", out=tmp_path / "run", quiet=True)

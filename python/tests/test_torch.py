@@ -390,6 +390,12 @@ def test_autocast_and_data_parallel():
         assert y.dtype == torch.bfloat16
         y.float().sum().backward()
     assert model[1].p.grad is not None and model[1].p.grad.dtype == torch.float32
+    with torch.autocast("cpu", dtype=torch.float16):  # the type of autocast on a GPU, unless asked otherwise
+        y = model(x)
+        assert y.dtype == torch.float16
+        y.float().sum().backward()
+    with pytest.raises(TypeError, match="float16"):
+        functional.soft_pool2d(x.half(), 2)
     assert torch.equal(torch.nn.DataParallel(model)(x), model(x))
 
 

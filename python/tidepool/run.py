@@ -5,24 +5,23 @@ import json
 import math
 import os
 import pathlib
-import shutil
+import signal
 import subprocess
 import tempfile
 
 import numpy as np
 
+from . import _core
+
 __all__ = ["Run", "program", "read_safetensors", "train"]
 
 
 def program():
-    """The path of the program `tidepool`: the one beside this module, else the one on the PATH."""
-    beside = pathlib.Path(__file__).parent / "bin" / "tidepool"
-    if beside.exists():
-        return str(beside)
-    found = shutil.which("tidepool")
-    if found is None:
-        raise RuntimeError("the program tidepool is not there: neither in this package nor on the PATH")
-    return found
+    """The path of the program `tidepool`, which is installed beside the compiled module."""
+    beside = pathlib.Path(_core.__file__).parent / "bin" / "tidepool"
+    if not beside.exists():
+        raise RuntimeError(f"the program tidepool is not there: expected {beside}")
+    return str(beside)
 
 
 def _set_option(key, value):
@@ -84,6 +83,8 @@ def train(config, out=None, *, data=None, resume=False, quiet=False, set=None):
         except KeyboardInterrupt:
             process.wait()  # it has the signal too
             raise
+        if status < 0:
+            raise RuntimeError(f"tidepool train: ended by the signal {signal.Signals(-status).name}")
         if status != 0:
             errors = [line.strip() for line in lines if line.strip()] or [f"tidepool train: exit status {status}"]
             raise (ValueError if status == 2 else RuntimeError)(errors[-1])

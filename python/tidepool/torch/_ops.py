@@ -41,7 +41,10 @@ _fast = hasattr(Tensor, "__dlpack_c_exchange_api__")
 
 
 def seed_of(seed):
-    return 0 if seed is None else int(seed)
+    value = 0 if seed is None else int(seed)
+    if value < 0:
+        raise ValueError(f"seed: expected an integer from 0 to 2^63 - 1, got {value}")
+    return value
 
 
 def served(x, parameters, name):
@@ -411,6 +414,8 @@ for _name in descriptions():
 
 def call(name, x, parameters, seed, keys, training):
     """What functional and the modules call: under a transform of torch.func by the function that transforms know."""
+    if x.dtype is torch.float16 and torch.is_autocast_enabled(x.device.type):  # computed in f32: there is no kernel of f16
+        return call(name, x.float(), parameters, seed, keys, training).half()
     if not torch.compiler.is_compiling() and _transforms_active():
         return Transformed.apply(name, x, seed, keys, training, *parameters)
     return OPERATORS[name](x, parameters, seed, keys, training)

@@ -21,12 +21,31 @@ _CONVOLUTIONS = {
 }
 
 
+_REDUCTIONS = {"mean", "sum", "amax", "amin", "max", "min", "median", "var", "std", "logsumexp", "norm", "prod"}
+_REORDERINGS = {"permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis"}
+
+
+def _name(function):
+    return getattr(function, "__name__", "").lstrip("_")
+
+
 def _gives_its_own_size(function, args, kwargs):
     """Whether the lengths of the result are stated, whatever those of the map."""
-    name = getattr(function, "__name__", "").lstrip("_")
-    return name.startswith("adaptive_") or (
+    return _name(function).startswith("adaptive_") or (
         function is nn.functional.interpolate and (len(args) > 1 and args[1] or kwargs.get("size")) is not None
     )
+
+
+def _spans(function, x, axis, args, kwargs):
+    """Whether the result has length 1 on an axis because all of x went into it."""
+    if _name(function) in _REDUCTIONS:
+        return True
+    kernel = kwargs.get("kernel_size", args[1] if len(args) > 1 else None)
+    if "pool" not in _name(function) or kernel is None:
+        return False
+    of_axis = kernel[axis - 2] if isinstance(kernel, (tuple, list)) and len(kernel) == x.dim() - 2 else kernel
+    of_axis = of_axis[0] if isinstance(of_axis, (tuple, list)) else of_axis
+    return int(of_axis) >= x.shape[axis]
 
 
 class _Lengths(TorchFunctionMode):
@@ -36,11 +55,11 @@ class _Lengths(TorchFunctionMode):
     def __init__(self):
         super().__init__()
         self.macs = 0.0
-        self._known = {}
+        self._known = {}  # of all axes
         self._alive = []
 
     def lengths(self, x):
-        return self._known.get(id(x)) or [int(n) for n in x.shape[2:]]
+        return self._known.get(id(x)) or [int(n) for n in x.shape]
 
     def follow(self, y, lengths):
         if any(isinstance(n, torch.Tensor) for n in lengths):
@@ -48,39 +67,48 @@ class _Lengths(TorchFunctionMode):
             self._alive.append(y)  # its id is its own as long as this lives
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        y = function(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        y = function(*args, **kwargs)
         if not isinstance(y, torch.Tensor):
             return y
         if function in _CONVOLUTIONS:
             rank, x = _CONVOLUTIONS[function], args[0] if args else kwargs["input"]
             weight = args[1] if len(args) > 1 else kwargs["weight"]
             if x.dim() == rank + 2:
-                self._scaled(x, y)
-                self._count(self.lengths(y), y.shape[1] * math.prod(weight.shape[1:]))
+                self._scaled(function, x, y, args, kwargs)
+                self._count(self.lengths(y)[2:], y.shape[1] * math.prod(weight.shape[1:]))
             return y
         if function is nn.functional.linear:
+            x = args[0] if args else kwargs["input"]
             weight = args[1] if len(args) > 1 else kwargs["weight"]
-            self._count([int(n) for n in y.shape[1:-1]], weight.shape[0] * weight.shape[1])
+            self._scaled(function, x, y, args, kwargs)
+            self._count(self.lengths(y)[1:-1], weight.shape[0] * weight.shape[1])
             return y
-        if id(y) not in self._known and not _gives_its_own_size(function, args, kwargs or {}):
-            for x in (*args, *(kwargs or {}).values()):
-                x = x[0] if isinstance(x, (list, tuple)) and x else x
+        if id(y) not in self._known and not _gives_its_own_size(function, args, kwargs):
+            given = [*args, *kwargs.values()]
+            for x in (x for one in given for x in (one if isinstance(one, (list, tuple)) else (one,))):
                 if isinstance(x, torch.Tensor) and id(x) in self._known and x.dim() == y.dim() and y.dim() > 2:
-                    self._scaled(x, y)
+                    self._scaled(function, x, y, args, kwargs)
                     break
         return y
 
-    def _scaled(self, x, y):
+    def _scaled(self, function, x, y, args, kwargs):
         """Straight through: the length of y follows that of x in the ratio of the two."""
         if id(x) not in self._known:
             return
-        self.follow(
-            y,
-            [
-                n if not isinstance(n, torch.Tensor) else int(m) + (n - n.detach()) * (int(m) / float(n.detach()))
-                for n, m in zip(self._known[id(x)], y.shape[2:])
-            ],
-        )
+        before = self._known[id(x)]
+        if _name(function) in _REORDERINGS:  # what becomes of axes of lengths 0, 1, 2, ...
+            with torch._C.DisableTorchFunction():
+                axes = function(torch.empty(range(x.dim())), *args[1:], **{k: v for k, v in kwargs.items() if v is not x})
+            self.follow(y, [before[axis] for axis in axes.shape])
+            return
+
+        def length(axis, n, m):
+            if not isinstance(n, torch.Tensor) or (m == 1 and _spans(function, x, axis, args, kwargs)):
+                return m
+            return m + (n - n.detach()) * (m / float(n.detach()))
+
+        self.follow(y, [length(axis, n, int(m)) for axis, (n, m) in enumerate(zip(before, y.shape))])
 
     def _count(self, lengths, per_position):
         macs = float(per_position)
@@ -91,7 +119,7 @@ class _Lengths(TorchFunctionMode):
     def pooled(self, module, x, y):
         """After an operator of ours: its own trace."""
         with torch._C.DisableTorchFunction():
-            before = self.lengths(x)
+            before = self.lengths(x)[2:]
             tensors = module.tensors()
             _, lengths, rows = operator(module.operator, module.keys_text).trace(
                 [int(n) for n in x.shape], [t.detach() for t in tensors]
@@ -113,7 +141,7 @@ class _Lengths(TorchFunctionMode):
                 self._count([length(n) for n in lengths_of_row], per_position)
             self._known.pop(id(y), None)  # what the call itself, seen as any other, was taken for
             if y.dim() == x.dim():
-                self.follow(y, [length(n) for n in lengths])
+                self.follow(y, [int(n) for n in y.shape[:2]] + [length(n) for n in lengths])
 
 
 class GmacsPenalty:

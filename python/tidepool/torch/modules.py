@@ -140,7 +140,7 @@ class PoolModule(_Owner):
         """Brings the parameters back into their legal range for a map of that shape; a training forward does it."""
         with torch.no_grad():
             parameters = [p.detach() for p in self.tensors()]
-            if all(p.device.type == "cpu" for p in parameters):
+            if all(p.device.type in ("cpu", "cuda") for p in parameters):
                 operator(self.operator, self.keys_text).project(parameters, [int(n) for n in x_shape])
 
     def forward(self, x):

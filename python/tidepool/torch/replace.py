@@ -38,16 +38,20 @@ def _keys_of(layer, rank, description, keys):
     has = description.key_names
     values = {}
 
-    def put(name, value):
-        if name in has and name not in keys:
+    def put(name, value, usual=None):
+        if name in keys:
+            return
+        if name in has:
             values[name] = value
+        elif usual is not None and value != usual:
+            raise ValueError(f"replace_pooling: {description.name} has no {name}, and a layer has {value}")
 
     window = "kernel" in has and "padding" in has
     if window:
         put("kernel", _one(kernel))
         put("padding", _one(padding))
-        put("dilation", _one(dilation))
-        put("ceil_mode", bool(layer.ceil_mode))
+        put("dilation", _one(dilation), usual=1)
+        put("ceil_mode", bool(layer.ceil_mode), usual=False)
         if "count_include_pad" in has and isinstance(layer, (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)):
             put("count_include_pad", bool(layer.count_include_pad))
     put("stride", _one(stride))
@@ -73,8 +77,9 @@ def replace_pooling(model, operator, *, where=None, **keys):
 
     Kernel, stride, padding, dilation and ceil_mode are the layer's, unless `keys` says otherwise; an operator that has no
     windows (dynopool, spectral) starts with the layer's stride, one that has no key for that but learns its size
-    (shape_adaptor) with its own. A layer of stride 1 changes no size and keeps its place unless the operator has windows. `where(name, layer)` chooses layers. Adaptive layers and calls of
-    torch.nn.functional stay as they are. ValueError where nothing is replaced, or where a layer cannot be.
+    (shape_adaptor) with its own. A layer of stride 1 changes no size and keeps its place unless the operator has windows.
+    `where(name, layer)` chooses layers. Adaptive layers and calls of torch.nn.functional stay as they are. ValueError
+    where nothing is replaced, or where a layer cannot be.
 
     >>> replace_pooling(torchvision.models.vgg16(), "soft")
     """
