@@ -92,8 +92,8 @@ class BehindNorm {
   Tensor scratch_;  // [threads, most_]
 };
 
-/// A kernel of windows that writes all of dx, and takes the sums that a norm wants of it: f64 [2, C] a chunk of `grain`
-/// rows.
+/// A kernel of windows that writes all of dx, and takes the sums that a norm wants of it: f64 [2, C] per chunk of
+/// `grain` rows.
 template <class Kernel, class T>
 struct WithSums {
   Kernel kernel;

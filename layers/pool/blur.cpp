@@ -11,13 +11,15 @@
 namespace tidepool {
 namespace {
 
+constexpr const char *kBlur = "blur", *kMaxBlur = "max_blur";
+
 /// Both operators' keys; blur has no maximum before its filter.
 struct Options {
   bool with_max = false;
   PerAxis<int64_t> kernel = PerAxis<int64_t>::all(1), filter = PerAxis<int64_t>::all(3), stride{};
 
   int64_t step(int axis) const { return stride.count > 0 ? stride[axis] : with_max ? kernel[axis] : filter[axis]; }
-  const char* name() const { return with_max ? "max_blur" : "blur"; }
+  const char* name() const { return with_max ? kMaxBlur : kBlur; }
   const char* filter_key() const { return with_max ? "filter" : "kernel"; }
 
  protected:
@@ -171,7 +173,7 @@ inline namespace TP_COMPILED_FOR {
 
 const PoolDescription& pool_blur() {
   static const PoolDescription description{
-      .name = "blur",
+      .name = kBlur,
       .ranks = {1, 2, 3},
       .keys = describe_keys<BlurOptions>(),
       .parameters = {},
@@ -181,15 +183,13 @@ const PoolDescription& pool_blur() {
       .gradient = "that of the formula",
       .source = "Zhang: Making convolutional networks shift-invariant again, ICML 2019",
       .keeps = "nothing",
-      .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
-        return std::make_unique<Blur>(parse_keys<BlurOptions>("blur", config));
-      }};
+      .make = make_of_keys<Blur, BlurOptions, kBlur>};
   return description;
 }
 
 const PoolDescription& pool_max_blur() {
   static const PoolDescription description{
-      .name = "max_blur",
+      .name = kMaxBlur,
       .ranks = {1, 2, 3},
       .keys = describe_keys<MaxBlurOptions>(),
       .parameters = {},
@@ -197,9 +197,7 @@ const PoolDescription& pool_max_blur() {
       .gradient = "that of the formula; of equal elements the first gets it",
       .source = "Zhang: Making convolutional networks shift-invariant again, ICML 2019",
       .keeps = "the winner's index, 1 byte per element (4 when a window has over 256 elements)",
-      .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
-        return std::make_unique<Blur>(parse_keys<MaxBlurOptions>("max_blur", config));
-      }};
+      .make = make_of_keys<Blur, MaxBlurOptions, kMaxBlur>};
   return description;
 }
 

@@ -104,9 +104,7 @@ const PoolDescription& pool_conv() {
       .gradient = "that of the formula",
       .source = "Springenberg et al.: Striving for simplicity, ICLR 2015 workshop",
       .keeps = "x",
-      .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
-        return std::make_unique<Conv>(parse_keys<Options>(kName, config));
-      }};
+      .make = make_of_keys<Conv, Options, kName>};
   return description;
 }
 

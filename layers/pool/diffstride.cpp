@@ -19,7 +19,7 @@ struct Options {
   double smoothness = 4;
 
   void keys(Keys& k) {
-    k.numbers("stride", stride, "The stride at the start; at most half a map's length.").at_least(1).at_most(1e6);
+    k.numbers("stride", stride, "The initial stride; at most half a map's length.").at_least(1).at_most(1e6);
     k.number("smoothness", smoothness,
              "Frequencies over which the mask falls from 1 to 0; the crop keeps twice as many.")
         .above(0)
@@ -169,9 +169,7 @@ const PoolDescription& pool_diffstride() {
           "ends; straight through m in the GMACs",
       .source = "Riad, Teboul, Grangier, Zeghidour: Learning strides in convolutional neural networks, ICLR 2022",
       .keeps = "x when the stride is learned",
-      .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
-        return std::make_unique<DiffStride>(parse_keys<Options>(kName, config));
-      }};
+      .make = make_of_keys<DiffStride, Options, kName>};
   return description;
 }
 

@@ -24,7 +24,7 @@ struct Options {
   Offset offset = Offset::fixed;
 
   void keys(Keys& k) {
-    k.numbers("r", r, "Scale factor 1/a at the start.").above(0).at_most(1e6);
+    k.numbers("r", r, "Initial scale factor 1/a.").above(0).at_most(1e6);
     k.number("r_min", r_min, "Least scale factor after an optimizer step.").above(0);
     k.number("r_max", r_max, "Largest scale factor after an optimizer step; over 1 enlarges the map.").above(0);
     k.flag("tied", tied, "One parameter for all axes.");

@@ -52,6 +52,21 @@ TP_HD TP_INLINE Pooled<V, SoftMean<V>::kState> pooled_soft(const W& x, Lane<V> b
   return p;
 }
 
+/// The window of an operator that is soft at beta 1: em, and lip where the logits are x itself.
+struct SoftWindow {
+  static constexpr Keeps kKeeps = Keeps::input;
+  static constexpr int kState = SoftMean<float>::kState;
+
+  template <class V, class W>
+  TP_HD TP_INLINE Pooled<V, kState> reduce(const W& x) const {
+    return pooled_soft<V>(x, 1);
+  }
+  template <class V>
+  TP_HD TP_INLINE V backward(V dy, V x_i, const WindowPosition& /*at*/, const Pooled<V, kState>& p) const {
+    return dy * SoftMean<V>::get(p.state).slope(x_i, 1, false);
+  }
+};
+
 /// D = 2 |x a| / (x^2 + a^2), D(0, 0) = 1, and its derivatives; of x and a over the larger of them, so that no square
 /// overflows or vanishes.
 template <class V>

@@ -146,13 +146,11 @@ const PoolDescription& pool_fractional_max() {
       .parameters = {"u"},
       .formula =
           "y_i = max of x over [s_i, s_i + k), s_i = floor((i + u) A) - floor(u A), A = (n - k) / (m - 1), the last "
-          "n - k; u in [0, 1) is drawn an image, channel and axis in training, else 1/2, or given as tensor u",
+          "n - k; u in [0, 1) is drawn per image, channel and axis in training, else 1/2, or given as tensor u",
       .gradient = "dx_i = sum over windows dy at the first of the largest elements, else 0",
       .source = "Graham: Fractional max-pooling, 2014",
       .keeps = "the winner's index, 1 byte per output (4 when a window has over 256 elements); what was drawn",
-      .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
-        return std::make_unique<FractionalMax>(parse_keys<Options>(kName, config));
-      }};
+      .make = make_of_keys<FractionalMax, Options, kName>};
   return description;
 }
 

@@ -13,8 +13,9 @@
 namespace tidepool {
 namespace {
 
+constexpr const char* kLip = "lip";
 constexpr PoolText kLipText{
-    "lip",
+    kLip,
     "y = sum exp(g_i) x_i / sum exp(g_i), g = logit(x): x itself; or 12 sigmoid(norm(conv 3x3(x))); or 12 sigmoid of "
     "1x1, 3x3, 1x1 convolutions with norms, ReLU after the first two",
     "dx_i = sum over windows dy w_i, plus the path through g: dg_i = sum over windows dy w_i (x_i - y)",
@@ -41,19 +42,8 @@ struct Options : WindowOptions {
 };
 
 /// logit = identity: the logits are x.
-struct ByItself {
+struct ByItself : SoftWindow {
   static constexpr PoolText kText = kLipText;
-  static constexpr Keeps kKeeps = Keeps::input;
-  static constexpr int kState = SoftMean<float>::kState;
-
-  template <class V, class W>
-  TP_HD TP_INLINE Pooled<V, kState> reduce(const W& x) const {
-    return pooled_soft<V>(x, 1);
-  }
-  template <class V>
-  TP_HD TP_INLINE V backward(V dy, V x_i, const WindowPosition& /*at*/, const Pooled<V, kState>& p) const {
-    return dy * SoftMean<V>::get(p.state).slope(x_i, 1, false);
-  }
 };
 
 /// The logits are 12 times another map, of x's shape and layout, in the type of x's sums.
@@ -221,9 +211,7 @@ const PoolDescription& pool_lip() {
       .source = kLipText.source,
       .notes = kLipText.notes,
       .keeps = "x; with a network also its maps, in f32 at least",
-      .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
-        return std::make_unique<Lip>(parse_keys<Options>(kLipText.name, config));
-      }};
+      .make = make_of_keys<Lip, Options, kLip>};
   return description;
 }
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "core/lane_math.h"
 #include "core/parallel.h"
 #include "core/tensor.h"
 #include "layers/parameter.h"
@@ -117,6 +118,11 @@ struct Numbers {
 
 namespace window {
 
+/// log(1 + exp(v)).
+TP_HD inline double softplus(double v) {
+  return (v > 0 ? v : 0) + std::log1p(std::exp(v > 0 ? -v : v));
+}
+
 /// out [count][units] (set; of log_softmax [3 count][units]) from a parameter a [units][count].
 template <class P>
 struct PrepareNumber {
@@ -130,8 +136,8 @@ struct PrepareNumber {
     for (int64_t j = 0; j < count; ++j) {
       const double v = static_cast<double>(static_cast<Acc<P>>(a[unit * count + j]));
       double seen = v;
-      if (through == Through::sigmoid) seen = 1 / (1 + std::exp(-v));
-      if (through == Through::softplus) seen = (v > 0 ? v : 0) + std::log1p(std::exp(v > 0 ? -v : v));
+      if (through == Through::sigmoid) seen = sigmoid_lanes(v);
+      if (through == Through::softplus) seen = softplus(v);
       out[j * units + unit] = seen;
       if (through != Through::log_softmax) continue;
       const double high = running > v ? running : v;
@@ -164,7 +170,7 @@ struct FinishNumber {
   }
 };
 
-/// What kernels see of a learned number's tensor: f64 on its device.
+/// What kernels see of a learned parameter's tensor: f64 on its device.
 TP_OF_PASS Tensor prepare_number(const NumberSpec& spec, int64_t units, const Tensor& parameter) {
   const int64_t count = spec.count();
   const Tensor out = Tensor::empty({spec.through == Through::log_softmax ? 3 * count : count, units},

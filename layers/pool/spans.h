@@ -1,5 +1,5 @@
 // Windows of any lengths: on each axis [begin, end) of positions, both rising from window to window. Adaptive grids and
-// drawn windows are such. Here are their tables, made anew at each call, and the kernels of their maxima.
+// drawn windows are such. Here are their tables, made at each call, and the kernels of their maxima.
 #pragma once
 #include <array>
 #include <cstdint>

@@ -27,10 +27,10 @@
 //     void begin(const PoolMode& mode);                            before a forward: training or not, one draw for all
 //     static constexpr bool kRanks = true;                         asks windows for ranks (x.rank): many elements are
 //                                                                  sorted once (ranked_window.h)
-//     static constexpr bool kDraws = true;                         `reduce` draws: x.uniform(seed, step), one per
-//     window static constexpr int kGathered = 2;                          `reduce` is `gather`, which sets that many
-//     states,
-//                                                                  then `finish`: long arithmetic is faster in two
+//     static constexpr bool kDraws = true;                         `reduce` draws: x.uniform(seed, step), one for each
+//                                                                  window
+//     static constexpr int kGathered = 2;                          `reduce` is `gather`, which sets that many states,
+//                                                                  and `finish`: long arithmetic is faster in two
 //     template <class V, class W> TP_HD Pooled<V, kState> gather(const W& x) const;
 //     template <class V, class W> TP_HD void finish(const W& x, Pooled<V, kState>& p) const;
 //     static constexpr int kNumbers = 1;                           numbers that can be learned (number.h):
@@ -78,8 +78,8 @@ window::NumbersOf<Op> prepare_numbers(const NumberSpecs<number_count<Op>()>& spe
   return numbers;
 }
 
-/// A whole windowed operator: y of x and of its learned numbers, recorded on the tape under Op's name. A map whose norm
-/// is not written is read through it: without learned numbers, where window::reads_behind_norm.
+/// A whole windowed operator: y of x and of its learned parameters, recorded on the tape under Op's name. A map whose
+/// norm is not written is read through it: without learned parameters, where window::reads_behind_norm.
 template <class Op>
 Tensor window_pool(const Op& op, const std::array<WindowAxis, 3>& axes, const NormedMap& map,
                    std::span<const Tensor> parameters = {}) {

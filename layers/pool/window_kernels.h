@@ -170,7 +170,7 @@ void backward(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& 
   });
 }
 
-/// Gradients (set) of the learned numbers whose tensor in `gradients` is there, of the parameters' shapes and types.
+/// Gradients (set) of the learned parameters whose tensor in `gradients` is there, of the parameters' shapes and types.
 template <class Op>
 void backward_numbers(const Op& op, const NumbersOf<Op>& numbers, const NumberSpecs<number_count<Op>()>& specs,
                       const WindowGeometry& g, const Tensor& x, const Tensor& dy, std::span<const Tensor> gradients) {

@@ -1,4 +1,4 @@
-// The gradients of a windowed operator's learned numbers, summed over windows.
+// The gradients of a windowed operator's learned parameters, summed over windows.
 #pragma once
 #include "layers/pool/window_operator.h"
 

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/key_values.h"
+#include "layers/pool/number.h"
 #include "layers/pool/onnx.h"
 
 namespace tidepool {
@@ -28,8 +29,8 @@ Numbers Call::numbers(const std::string& key, const std::string& name, Through t
   if (!learned) return {{config.at(key).get<double>()}, {}};
   Numbers n{learned.values(), {}};
   for (double& v : n.values) {
-    if (through == Through::sigmoid) v = 1 / (1 + std::exp(-v));
-    if (through == Through::softplus) v = std::max(v, 0.0) + std::log1p(std::exp(-std::abs(v)));
+    if (through == Through::sigmoid) v = sigmoid_lanes(v);
+    if (through == Through::softplus) v = window::softplus(v);
   }
   const std::string per = config.value("per", "layer");
   const auto positions = static_cast<size_t>(rank());
