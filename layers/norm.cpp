@@ -1,4 +1,4 @@
-// Four passes over memory a training step, all near its bandwidth: statistics, normalise; sums of the gradient,
+// Four passes over memory per training step, all near its bandwidth: statistics, normalise; sums of the gradient,
 // gradient. Gradients are set, not added.
 #include "layers/norm.h"
 

@@ -20,7 +20,7 @@ choose_cache_options() {  # FOLDER
   cache_options=()
   if [ -f "$1/CMakeCache.txt" ]; then
     cache_is_stale "$1" || return 0
-    echo "$1/ was made in another place or by tools that are gone: it is made anew"
+    echo "$1/ was made in another place or by tools that are gone: it is made again"
     cache_options+=(--fresh)
   fi
   if command -v ninja >/dev/null; then cache_options+=(-G Ninja); fi

@@ -27,7 +27,7 @@ constexpr const char* kSheet = "sheet.png";
 struct Pooled {
   const PoolDescription* op = nullptr;
   nlohmann::json config = {};
-  std::vector<std::string> parameters = {};  // at their start values
+  std::vector<std::string> parameters = {};  // at their initial values
   fs::path file;
   int64_t height = 0, width = 0;
   double seconds = 0;
@@ -232,7 +232,7 @@ const Registered registered(
           {.name = "factor", .value = "K", .help = "how many times shorter each side becomes", .default_value = "2"},
           op_config_option(),
           {.name = "out", .value = "DIR", .help = "where pictures and sheet go", .default_value = "pooled"},
-          seed_option("0", "seed of random start values"),
+          seed_option("0", "seed of random initial values"),
           device_option(),
           json_option()},
      .details =

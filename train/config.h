@@ -340,10 +340,11 @@ struct ShapeSettings : GroupSettings {
          "gradient is. Of all of them. null: as it is.")
         .at_least(0)
         .below(1);
-    k.integer("retrain_after", retrain_after,
-              "Two stages: after so many epochs all weights begin anew, as at the start of the run, with the sizes "
-              "learned until then, which stay. Schedules and epochs of groups count within each stage. null: one "
-              "stage.")
+    k.integer(
+         "retrain_after", retrain_after,
+         "Two stages: after so many epochs all weights are re-initialised, as at the start of the run, with the sizes "
+         "learned until then, which stay. Schedules and epochs of groups count within each stage. null: one "
+         "stage.")
         .at_least(1)
         .at_most(kLargestInt);
   }

@@ -18,7 +18,7 @@
 namespace tidepool {
 
 /// One row of a table: everything of a config but its seed. In a plan the labels are those of the config that runs:
-/// where --set changes what `data`, `model` or `pool` stands for, the label is written anew from the config. The name
+/// where --set changes what `data`, `model` or `pool` stands for, the label is made again from the config. The name
 /// stays: it is the key of --only and of the run's folder.
 struct Row {
   std::string name;        ///< "tile-vgg16-dynopool", unique in the table; --only matches it

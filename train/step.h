@@ -45,9 +45,9 @@ class Stepper {
 
   /// Step number `step` (from 0) on a batch; its losses are those before the update. Throws Failure when the loss is
   /// not finite, naming the step (from 1) and the layer in which the first non-finite value stood; nothing is updated
-  /// then. Failure too when a learned size has become one that a layer cannot take, or a learned number is not finite
-  /// after the update. On a device for which the host would wait, losses are pending, nothing is updated from the step
-  /// of a non-finite loss on, and what is wrong after an update is thrown by the next step or settle().
+  /// then. Failure too when a learned size has become one that a layer cannot take, or a learned parameter is not
+  /// finite after the update. On a device for which the host would wait, losses are pending, nothing is updated from
+  /// the step of a non-finite loss on, and what is wrong after an update is thrown by the next step or settle().
   StepLosses step(const TensorBatch& batch, int64_t step);
   /// Brings parameters into their bounds, where the last step left that to the next one. To be called before anything
   /// else reads the network.

@@ -1,4 +1,4 @@
-// The passes that a batch norm is made of, so that a convolution can take some of them on its way
+// The norm kernels that a batch norm is made of, so that a convolution can take some of them on its way
 // (layers/fused/conv_norm.h), and the instance norm. Maps are dense, f32, bf16 or f64. `stats` are f64 [2, C]: mean and
 // 1 / standard deviation. `constants` are [3, C] in the accumulation type: the norm is y = (x - mean) scale + shift;
 // mean is rounded, what rounding took is in shift. Nothing is recorded here. Gradients are set, not added.

@@ -1,5 +1,5 @@
 // A map is seen as rows x channels (channels-last: a vector is a run of channels) or images x channels x positions
-// (plain: a vector is a run of positions). Every pass runs near the memory's bandwidth. Sums are kept per chunk of
+// (plain: a vector is a run of positions). Every kernel runs near the memory's bandwidth. Sums are kept per chunk of
 // rows, in f32 lanes about a pivot, and joined in f64 in the order of the chunks, so they do not depend on the number
 // of threads.
 #include <algorithm>

@@ -11,7 +11,7 @@
 
 namespace tidepool {
 
-/// Transformed weights by (storage, place in it, layout), bounded: the least recently used go first. An entry is made
+/// Transformed weights by (storage, address in it, layout), bounded: the least recently used go first. An entry is made
 /// anew when the storage's version has changed.
 template <class Layout>
 class WeightCache {
@@ -30,7 +30,7 @@ class WeightCache {
     const std::lock_guard lock(mutex_);
     const uint64_t id = w.storage().id, version = w.version();
     auto it = entries_.begin();
-    while (it != entries_.end() && !(it->storage == id && it->place == w.raw() && it->layout == layout)) ++it;
+    while (it != entries_.end() && !(it->storage == id && it->address == w.raw() && it->layout == layout)) ++it;
     const bool again = it != entries_.end() && it->version == version;
     if (it != entries_.end())
       entries_.splice(entries_.begin(), entries_, it);
@@ -66,7 +66,7 @@ class WeightCache {
   static constexpr size_t kMostEntries = 512;
   struct Entry {
     uint64_t storage;
-    const void* place;
+    const void* address;
     Layout layout;
     uint64_t version;
     Tensor data;

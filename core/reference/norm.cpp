@@ -1,4 +1,4 @@
-// The batch norm's passes and the instance norm. Of the latter a thread takes whole images, so that sums do not depend
+// The batch norm's kernels and the instance norm. Of the latter a thread takes whole images, so that sums do not depend
 // on the number of threads.
 #include <cmath>
 

@@ -1,6 +1,6 @@
 // CIFAR-10 and CIFAR-100 (Krizhevsky 2009, "Learning multiple layers of features from tiny images") in their official
 // binary layouts: records of one or two labels and 32x32 red, green, blue. CIFAR-10: five files of training images and
-// one of test images, records of 3,073 bytes. CIFAR-100: one file a split, records of 3,074 bytes, coarse label and
+// one of test images, records of 3,073 bytes. CIFAR-100: one file per split, records of 3,074 bytes, coarse label and
 // fine label; the classes are the 100 fine ones. A split is mapped into memory.
 #include <fcntl.h>
 #include <sys/mman.h>

@@ -18,7 +18,7 @@ namespace tidepool {
 namespace {
 
 constexpr ImageShape kShape{3, kMadeUpSize, kMadeUpSize};
-constexpr int64_t kLeast = 16;  // pixels a side
+constexpr int64_t kLeast = 16;  // pixels per side
 constexpr int64_t kTrainImages = 5000, kTestImages = 1000;
 constexpr std::array<std::string_view, 6> kClassNames = {"background", "disc", "square", "triangle", "cross", "ring"};
 constexpr auto kClasses = static_cast<int32_t>(kClassNames.size());

@@ -32,13 +32,13 @@ TEST_F(Scripts, ACopiedOrMovedTreeBuilds) {
     const std::string program = std::string(script) == "build" ? "/build/tidepool" : "/build-test/tidepool";
     const Ended first = shell("first" + call);
     ASSERT_EQ(first.status, 0) << first.out;
-    EXPECT_EQ(first.out.find("made anew"), std::string::npos) << first.out;
+    EXPECT_EQ(first.out.find("made again"), std::string::npos) << first.out;
 
     fs::copy(file("first"), file("copy"), fs::copy_options::recursive);
     write("copy/main.cpp", "#include <cstdio>\nint main() { std::puts(\"two\"); }\n");
     const Ended copied = shell("copy" + call);
     EXPECT_EQ(copied.status, 0) << copied.out;
-    EXPECT_NE(copied.out.find("made anew"), std::string::npos) << copied.out;
+    EXPECT_NE(copied.out.find("made again"), std::string::npos) << copied.out;
     EXPECT_EQ(shell("copy" + program).out, "two\n");
     EXPECT_EQ(shell("first" + program).out, "one\n");
 
@@ -46,7 +46,7 @@ TEST_F(Scripts, ACopiedOrMovedTreeBuilds) {
     const Ended moved = shell("moved" + call);
     EXPECT_EQ(moved.status, 0) << moved.out;
     EXPECT_EQ(shell("moved" + program).out, "two\n");
-    EXPECT_EQ(shell("moved" + call).out.find("made anew"), std::string::npos);  // once is enough
+    EXPECT_EQ(shell("moved" + call).out.find("made again"), std::string::npos);  // once is enough
     fs::remove_all(file("moved"));
   }
 }

@@ -218,7 +218,7 @@ TEST(CudaStep, ASteadyStepWaitsForNothingButTheBatchBeforeTheLast) {
     std::vector<std::string> sets;
     int64_t event_waits, launches, copies;
   };
-  // Copies: of the batch; with learned sizes their tables, one a slot in both directions.
+  // Copies: of the batch; with learned sizes their tables, one per slot in both directions.
   Case cases[] = {{"max", {kMax}, 1, 150, 2}, {"soft", {kSoft}, 1, 150, 2}, {"dynopool", {kDynoPool}, 2, 170, 16}};
   for (Case& c : cases) {
     SCOPED_TRACE(c.name);

@@ -61,7 +61,7 @@ void expect_same_tensors(const fs::path& a, const fs::path& b) {
 TEST_F(RunTest, WritesWhatCliMdPromises) {
   const RunResult result = train_run(config(), options("a"));
   EXPECT_TRUE(result.finished);
-  EXPECT_EQ(result.steps, 9);  // 80 images in batches of 32: 3 a epoch, the last one of 16
+  EXPECT_EQ(result.steps, 9);  // 80 images in batches of 32: 3 per epoch, the last one of 16
   EXPECT_TRUE(result.metric_last());
   EXPECT_FALSE(result.best) << "nothing is chosen on the test images";
   EXPECT_TRUE(result.json().at("top1_best").is_null());

@@ -1,5 +1,5 @@
 // Tiles of a channels-last map: where they lie, and the passes between pixels and transformed points. A transformed
-// block is V[point][row block][channel / L][row][channel % L], a row a tile, so that the product reads it in order.
+// block is V[point][row block][channel / L][row][channel % L], a row per tile, so that the product reads it in order.
 #pragma once
 #include <algorithm>
 #include <cstdint>
