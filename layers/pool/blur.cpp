@@ -183,7 +183,9 @@ const PoolDescription& pool_blur() {
       .gradient = "that of the formula",
       .source = "Zhang: Making convolutional networks shift-invariant again, ICML 2019",
       .keeps = "nothing",
-      .make = make_of_keys<Blur, BlurOptions, kBlur>};
+      .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
+        return std::make_unique<Blur>(parse_keys<BlurOptions>(kBlur, config));
+      }};
   return description;
 }
 
@@ -197,7 +199,9 @@ const PoolDescription& pool_max_blur() {
       .gradient = "that of the formula; of equal elements the first gets it",
       .source = "Zhang: Making convolutional networks shift-invariant again, ICML 2019",
       .keeps = "the winner's index, 1 byte per element (4 when a window has over 256 elements)",
-      .make = make_of_keys<Blur, MaxBlurOptions, kMaxBlur>};
+      .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
+        return std::make_unique<Blur>(parse_keys<MaxBlurOptions>(kMaxBlur, config));
+      }};
   return description;
 }
 

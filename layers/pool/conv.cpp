@@ -104,7 +104,9 @@ const PoolDescription& pool_conv() {
       .gradient = "that of the formula",
       .source = "Springenberg et al.: Striving for simplicity, ICLR 2015 workshop",
       .keeps = "x",
-      .make = make_of_keys<Conv, Options, kName>};
+      .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
+        return std::make_unique<Conv>(parse_keys<Options>(kName, config));
+      }};
   return description;
 }
 

@@ -169,7 +169,9 @@ const PoolDescription& pool_diffstride() {
           "ends; straight through m in the GMACs",
       .source = "Riad, Teboul, Grangier, Zeghidour: Learning strides in convolutional neural networks, ICLR 2022",
       .keeps = "x when the stride is learned",
-      .make = make_of_keys<DiffStride, Options, kName>};
+      .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
+        return std::make_unique<DiffStride>(parse_keys<Options>(kName, config));
+      }};
   return description;
 }
 

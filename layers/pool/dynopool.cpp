@@ -276,7 +276,9 @@ const PoolDescription& pool_dynopool() {
           "rounding",
       .source = "Jang, Chu, Kim, Han: Pooling Revisited: Your Receptive Field is Suboptimal, CVPR 2022",
       .keeps = "max: the winner's index, 1 byte per output; x when alpha or delta is learned, and for soft",
-      .make = make_of_keys<DynoPool, Options, kName>};
+      .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
+        return std::make_unique<DynoPool>(parse_keys<Options>(kName, config));
+      }};
   return description;
 }
 

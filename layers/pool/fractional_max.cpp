@@ -150,7 +150,9 @@ const PoolDescription& pool_fractional_max() {
       .gradient = "dx_i = sum over windows dy at the first of the largest elements, else 0",
       .source = "Graham: Fractional max-pooling, 2014",
       .keeps = "the winner's index, 1 byte per output (4 when a window has over 256 elements); what was drawn",
-      .make = make_of_keys<FractionalMax, Options, kName>};
+      .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
+        return std::make_unique<FractionalMax>(parse_keys<Options>(kName, config));
+      }};
   return description;
 }
 

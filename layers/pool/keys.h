@@ -2,7 +2,6 @@
 #pragma once
 #include <functional>
 #include <initializer_list>
-#include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <span>
 #include <string>
@@ -28,12 +27,6 @@ Options parse_keys(const char* op, const nlohmann::json& config) {
 template <class Options>
 std::vector<Key> describe_keys() {
   return list_keys<Options>().keys;
-}
-
-/// PoolDescription::make of an operator that is made of its Options alone; `kName` is the operator's.
-template <class Op, class Options, const auto& kName>
-std::unique_ptr<PoolOperator> make_of_keys(const nlohmann::json& config) {
-  return std::make_unique<Op>(parse_keys<Options>(kName, config));
 }
 
 /// "1", "1 and 2", "1, 2 and 3".

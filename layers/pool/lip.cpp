@@ -13,9 +13,8 @@
 namespace tidepool {
 namespace {
 
-constexpr const char* kLip = "lip";
 constexpr PoolText kLipText{
-    kLip,
+    "lip",
     "y = sum exp(g_i) x_i / sum exp(g_i), g = logit(x): x itself; or 12 sigmoid(norm(conv 3x3(x))); or 12 sigmoid of "
     "1x1, 3x3, 1x1 convolutions with norms, ReLU after the first two",
     "dx_i = sum over windows dy w_i, plus the path through g: dg_i = sum over windows dy w_i (x_i - y)",
@@ -211,7 +210,9 @@ const PoolDescription& pool_lip() {
       .source = kLipText.source,
       .notes = kLipText.notes,
       .keeps = "x; with a network also its maps, in f32 at least",
-      .make = make_of_keys<Lip, Options, kLip>};
+      .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
+        return std::make_unique<Lip>(parse_keys<Options>(kLipText.name, config));
+      }};
   return description;
 }
 

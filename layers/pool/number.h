@@ -8,7 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "core/lane_math.h"
 #include "core/parallel.h"
 #include "core/tensor.h"
 #include "layers/parameter.h"
@@ -118,6 +117,10 @@ struct Numbers {
 
 namespace window {
 
+/// 1 / (1 + exp(-v)).
+TP_HD inline double sigmoid(double v) {
+  return 1 / (1 + std::exp(-v));
+}
 /// log(1 + exp(v)).
 TP_HD inline double softplus(double v) {
   return (v > 0 ? v : 0) + std::log1p(std::exp(v > 0 ? -v : v));
@@ -136,7 +139,7 @@ struct PrepareNumber {
     for (int64_t j = 0; j < count; ++j) {
       const double v = static_cast<double>(static_cast<Acc<P>>(a[unit * count + j]));
       double seen = v;
-      if (through == Through::sigmoid) seen = sigmoid_lanes(v);
+      if (through == Through::sigmoid) seen = sigmoid(v);
       if (through == Through::softplus) seen = softplus(v);
       out[j * units + unit] = seen;
       if (through != Through::log_softmax) continue;

@@ -187,7 +187,9 @@ const PoolDescription& pool_s3() {
       .source = "Zhai et al.: S3Pool, Pooling with stochastic spatial sampling, CVPR 2017",
       .keeps =
           "the winner's index, 1 byte per output, in evaluation one a maximum (4 when a window has over 256 elements)",
-      .make = make_of_keys<S3, Options, kName>};
+      .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
+        return std::make_unique<S3>(parse_keys<Options>(kName, config));
+      }};
   return description;
 }
 

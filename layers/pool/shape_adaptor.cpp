@@ -3,12 +3,12 @@
 #include <cmath>
 
 #include "core/backend/reduction.h"
-#include "core/lane_math.h"
 #include "core/parallel.h"
 #include "core/sums.h"
 #include "core/tape.h"
 #include "layers/pool/compiled_for.h"
 #include "layers/pool/max.h"
+#include "layers/pool/number.h"
 #include "layers/pool/sampling.h"
 #include "layers/pool/tables.h"
 
@@ -289,7 +289,7 @@ class ShapeAdaptor final : public PoolOperator {
     p.alpha_device = tensors[0].device();
     const double a = tensors[0].values()[0];
     if (!std::isfinite(a)) throw Error("[shape_adaptor] alpha: expected a finite number, got {}", a);
-    p.mix = sigmoid_lanes(a);
+    p.mix = window::sigmoid(a);
     p.scale = options_.r1 + (options_.r2 - options_.r1) * p.mix;
     double elements = static_cast<double>(x[0]) * static_cast<double>(x[1]);
     for (size_t i = 1; i < 3; ++i) {
@@ -326,7 +326,9 @@ const PoolDescription& pool_shape_adaptor() {
           "the GMACs",
       .source = "Liu, Lin, Liu, Johns, Davison: Shape Adaptor, ECCV 2020",
       .keeps = "the winner's index, 1 byte per pooled element; x when alpha is learned",
-      .make = make_of_keys<ShapeAdaptor, Options, kName>};
+      .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
+        return std::make_unique<ShapeAdaptor>(parse_keys<Options>(kName, config));
+      }};
   return description;
 }
 

@@ -113,7 +113,9 @@ const PoolDescription& pool_space_to_depth() {
       .gradient = "that of the formula",
       .source = "Sunkara, Luo: No more strided convolutions or pooling, ECML PKDD 2022",
       .keeps = "x",
-      .make = make_of_keys<SpaceToDepth, Options, kName>};
+      .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
+        return std::make_unique<SpaceToDepth>(parse_keys<Options>(kName, config));
+      }};
   return description;
 }
 

@@ -74,7 +74,9 @@ const PoolDescription& pool_spectral() {
       .gradient = "that of the formula, a linear map",
       .source = "Rippel, Snoek, Adams: Spectral representations for convolutional neural networks, NIPS 2015",
       .keeps = "nothing",
-      .make = make_of_keys<Spectral, ScaleOptions, kName>};
+      .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
+        return std::make_unique<Spectral>(parse_keys<ScaleOptions>(kName, config));
+      }};
   return description;
 }
 

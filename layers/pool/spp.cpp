@@ -132,7 +132,9 @@ const PoolDescription& pool_spp() {
       .source = "He, Zhang, Ren, Sun: Spatial pyramid pooling, ECCV 2014",
       .keeps = "max: the winner's index, 1 byte per output (4 when a cell has over 256 elements); avg: nothing",
       .resizes = false,
-      .make = make_of_keys<Spp, Options, kName>};
+      .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
+        return std::make_unique<Spp>(parse_keys<Options>(kName, config));
+      }};
   return description;
 }
 

@@ -29,7 +29,7 @@ Numbers Call::numbers(const std::string& key, const std::string& name, Through t
   if (!learned) return {{config.at(key).get<double>()}, {}};
   Numbers n{learned.values(), {}};
   for (double& v : n.values) {
-    if (through == Through::sigmoid) v = sigmoid_lanes(v);
+    if (through == Through::sigmoid) v = window::sigmoid(v);
     if (through == Through::softplus) v = window::softplus(v);
   }
   const std::string per = config.value("per", "layer");

@@ -1,7 +1,7 @@
 // Operators that sample a map anew: in the Fourier domain, a matrix for each axis; between pixels.
 #include <cmath>
 
-#include "core/lane_math.h"
+#include "layers/pool/number.h"
 #include "layers/pool/onnx/sample.h"
 #include "layers/pool/tables.h"
 
@@ -53,7 +53,7 @@ Value shape_adaptor(const Call& c) {
     map = sampled(map, c.shape.rank(), i, corner_samples(c.shape[i], c.output[i]));
     pooled = sampled(pooled, c.shape.rank(), i, corner_samples(windows[static_cast<size_t>(i - 2)].m, c.output[i]));
   }
-  const double mix = sigmoid_lanes(c.tensor("alpha").values()[0]);
+  const double mix = window::sigmoid(c.tensor("alpha").values()[0]);
   return pooled * (1 - mix) + map * mix;
 }
 
