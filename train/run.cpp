@@ -164,7 +164,7 @@ class Run {
       throw Error("data.damaged: \"skip\" leaves ranks unequal numbers of images; expected \"fail\" with {} ranks",
                   options_.ranks->ranks());
   }
-  void expect_no_learning_of_sizes() const {
+  void expect_no_learning_of_sizes() {
     if (config_.optim.shape && config_.optim.shape->retrain_after)
       throw Error("optim.shape.retrain_after: the network has no size that is learned, for which to train anew");
     if (stepper_.gmacs_term().has_budget() || config_.loss.gmacs_lambda != 0)
