@@ -181,10 +181,9 @@ int run(const Call& call) {
                   std::to_string(memory.saved_bytes)});
   print(text_table({"layer", "kind", "output", "parameters", "MACs", "saved bytes"}, rows,
                    {.minor = {"kind", "saved bytes"}}));
-  std::vector<std::string> slots;
-  for (const auto& [slot, size] : slot_sizes(*network))
-    slots.push_back(fmt::format("{} {} {}", slot->name, slot->kind, size.str()));
-  if (!slots.empty()) print(fmt::format("slots: {}\n", fmt::join(slots, ", ")));
+  rows.clear();
+  for (const auto& [slot, size] : slot_sizes(*network)) rows.push_back({slot->name, slot->kind, size.str()});
+  if (!rows.empty()) print(text_table({"slot", "filled with", "map"}, rows));
   print(fmt::format(
       "{:.4f} GMACs per image; a training step at batch {} in {} takes {:.1f} MiB at its peak{}\n", trace.gmacs(),
       config.train.batch, config.train.dtype, static_cast<double>(memory.peak_bytes) / (1 << 20),

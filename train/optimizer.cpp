@@ -35,6 +35,9 @@ Optimizer::Optimizer(const OptimConfig& config, const std::vector<Parameter>& pa
                      int64_t total_steps)
     : config_(config), steps_per_epoch_(steps_per_epoch), total_steps_(total_steps) {
   if (config.shape && config.shape->retrain_after) second_stage_ = *config.shape->retrain_after * steps_per_epoch;
+  if (second_stage_ && std::none_of(parameters.begin(), parameters.end(),
+                                    [](const Parameter& p) { return p.kind == ParameterKind::shape; }))
+    throw Error("optim.shape.retrain_after: the network has no size that is learned, for which to train again");
   const OptimizerDescription& optimizer = find_optimizer(config.name);
   const size_t groups = 1 + config.groups.size() + (config.shape ? 1 : 0);
   const auto make_rule = [&](size_t group) {

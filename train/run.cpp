@@ -84,6 +84,13 @@ std::unique_ptr<Network> first_network(const Config& config, const RunOptions& o
 LoaderOptions training_options(const Config& config, const Communicator* ranks) {
   LoaderOptions options = loader_options(config, true);
   if (ranks) {
+    // Gradients are averaged by the ranks' shares of a batch's images, so each image must count as much as another.
+    if (find_task(config.task).of_pixels)
+      throw Error("task: {} counts pixels, which ranks have unequal numbers of; expected one rank, got {}", config.task,
+                  ranks->ranks());
+    if (config.resolved["data"].value("damaged", "") == "skip")
+      throw Error("data.damaged: \"skip\" leaves ranks unequal numbers of images; expected \"fail\" with {} ranks",
+                  ranks->ranks());
     options.rank = ranks->rank();
     options.ranks = ranks->ranks();
   }
@@ -108,7 +115,6 @@ class Run {
         optimizer_(config.optim, network_->parameters(), steps_per_epoch_, schedule_steps_),
         stepper_(*network_, *task_, optimizer_, config.loss, config.train.seed, options.ranks),
         directory_(options.out, options.resume) {
-    if (options.ranks) expect_ranks_serve();
     expect_classes_fit(*data_.train, *network_);
     if (config.optim.ema) average_.emplace(network_->state(), *config.optim.ema);
     config_.resolved["data"]["normalize"] = data_.normalize;
@@ -121,7 +127,7 @@ class Run {
     stepper_.after_update = [this] {
       if (average_) average_->update(stepper_.go());
     };
-    if (network_->learned_sizes().empty()) expect_no_learning_of_sizes();
+    if (network_->learned_sizes().empty()) warn_of_no_sizes();
   }
 
   RunResult go() {
@@ -155,18 +161,7 @@ class Run {
   }
 
  private:
-  // Gradients are averaged over ranks by their shares of a batch's images, so each image must count as much as another.
-  void expect_ranks_serve() const {
-    if (description_.of_pixels)
-      throw Error("task: {} counts pixels, which ranks have unequal numbers of; expected one rank, got {}",
-                  config_.task, options_.ranks->ranks());
-    if (config_.resolved["data"].value("damaged", "") == "skip")
-      throw Error("data.damaged: \"skip\" leaves ranks unequal numbers of images; expected \"fail\" with {} ranks",
-                  options_.ranks->ranks());
-  }
-  void expect_no_learning_of_sizes() {
-    if (config_.optim.shape && config_.optim.shape->retrain_after)
-      throw Error("optim.shape.retrain_after: the network has no size that is learned, for which to train anew");
+  void warn_of_no_sizes() {
     if (stepper_.gmacs_term().has_budget() || config_.loss.gmacs_lambda != 0)
       spdlog::warn("loss.gmacs_{}: the network has no size that is learned; its cost stays {:g} GMACs",
                    stepper_.gmacs_term().has_budget() ? "target" : "lambda", network_->trace().gmacs());

@@ -200,16 +200,15 @@ Evaluation evaluate(Network& network, const Task& task, Loader& loader, Predicti
   TensorBatch batch;
   Upload upload(network.options().device);
   loader.start_epoch(0);
-  const auto stopped = [&] { return stop && stop(); };
-  bool any = false;
-  while (!stopped() && loader.next(batch)) {
+  bool stopped = false, any = false;
+  while (!(stopped = stop && stop()) && loader.next(batch)) {
     any = true;
     const TensorBatch there = uploaded(upload, batch);
     const Tensor output = network.forward(there.images, {.training = false});
     evaluator->add(output, there.labels);
     if (predictions) predictions->add(output, there.labels, there.indices);
   }
-  if (!any && !stopped()) throw Error("data.damaged: none of the images to evaluate can be read");
+  if (!any && !stopped) throw Error("data.damaged: none of the images to evaluate can be read");
   if (predictions) predictions->finish();
   return evaluator->result();
 }

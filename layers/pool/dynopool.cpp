@@ -33,21 +33,6 @@ bool reduce(const DynoPoolPlan& p, const Tensor& x, const Tensor& y, const Tenso
   return strayed != 0;
 }
 
-/// d alpha and d delta, [6] f64 on the CPU's or x's device: of the cell in a for alpha's three axes, then delta's.
-Tensor shape_gradient(const DynoPoolPlan& p, Device device, const Tensor& sums) {
-  const Tensor out = Tensor::empty({6}, {.dtype = DType::f64, .device = device});
-  column_sums(sums, out);
-  Scale<6> kernel{out.mutable_data<double>(), {}};
-  for (size_t i = 0; i < 3; ++i) {
-    // d cell / d a = (- n / m^2) (d m / d s = 1) (- n / a^2)
-    const double ratio = static_cast<double>(p.n[i]) / (static_cast<double>(p.m[i]) * p.a[i]);
-    kernel.factor[i] = ratio * ratio;
-    kernel.factor[3 + i] = 1;
-  }
-  parallel_rows(device, 6, 1, 1, kernel);
-  return out;
-}
-
 /// The entries of `all` that a parameter has, in its type and on its device.
 Tensor entries(const DynoPoolPlan& p, const Tensor& all, int first, DType type, Device device) {
   const Tensor ours = all.slice(0, first + p.first_axis(), p.rank);
@@ -72,6 +57,11 @@ void backward(const DynoPoolPlan& p, const Dims& shape, MemoryFormat format, Act
   const bool planes = windows && p.map.inner == 1;  // what a sum is of, else a row
   const int64_t parts = planes ? p.map.outer * p.m[0] : rows;
   Tensor dv, sums;
+  double cell_in_a[3] = {};  // d cell / d a = (- n / m^2) (d m / d s = 1) (- n / a^2)
+  for (size_t i = 0; i < 3; ++i) {
+    const double ratio = static_cast<double>(p.n[i]) / (static_cast<double>(p.m[i]) * p.a[i]);
+    cell_in_a[i] = ratio * ratio;
+  }
   if (learns) sums = Tensor::empty({parts, 6}, {.dtype = DType::f64, .device = dy.device()});
   dispatch_floating(dy.dtype(), kName, [&]<class T>(T) {
     using A = Acc<T>;
@@ -97,7 +87,8 @@ void backward(const DynoPoolPlan& p, const Dims& shape, MemoryFormat format, Act
                                     tables.tilts,
                                     p.first_axis(),
                                     p.options.offset == Offset::learned,
-                                    sums.mutable_data<double>()};
+                                    sums.mutable_data<double>(),
+                                    {cell_in_a[0], cell_in_a[1], cell_in_a[2], 1, 1, 1}};
       parallel_rows(dy.device(), rows, threads_per_row(dy.device()), p.m[2] * p.map.inner * 8, kernel);
     }
     if (learns && windows) {
@@ -108,7 +99,8 @@ void backward(const DynoPoolPlan& p, const Dims& shape, MemoryFormat format, Act
                                                               tables.tilts,
                                                               p.first_axis(),
                                                               p.options.offset == Offset::learned,
-                                                              sums.mutable_data<double>()};
+                                                              sums.mutable_data<double>(),
+                                                              {cell_in_a[0], cell_in_a[1], cell_in_a[2], 1, 1, 1}};
         const auto run = [&](const auto& one) {
           parallel_rows(dy.device(), parts, threads_per_row(dy.device()), outputs / std::max<int64_t>(1, parts) * 8,
                         one);
@@ -125,7 +117,8 @@ void backward(const DynoPoolPlan& p, const Dims& shape, MemoryFormat format, Act
     }
   });
   if (!learns) return;
-  const Tensor all = shape_gradient(p, dy.device(), sums);
+  const Tensor all = Tensor::empty({6}, {.dtype = DType::f64, .device = dy.device()});  // d alpha, d delta
+  column_sums(sums, all);
   if (ctx.needs(2)) ctx.dx(2) = entries(p, all, 0, p.alpha_type, p.alpha_device);
   if (p.options.offset == Offset::learned && ctx.needs(3)) ctx.dx(3) = entries(p, all, 3, p.delta_type, p.delta_device);
 }

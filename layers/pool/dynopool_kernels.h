@@ -214,14 +214,14 @@ struct Spread : Common<T> {
   }
 };
 
-/// Sets the sums of a row, of which lane 0 of those that share it writes; false where that has to compute it again:
-/// one is not finite.
+/// Sets the sums of a row times their factors, of which lane 0 of those that share it writes; false where that has to
+/// compute it again: one is not finite.
 template <class A>
-TP_HD TP_INLINE bool set_sums(const LaneSums<A, 6>& all, double* sums, int64_t lane) {
+TP_HD TP_INLINE bool set_sums(const LaneSums<A, 6>& all, const double* factor, double* sums, int64_t lane) {
   bool finite = true;
   for (int i = 0; i < 6; ++i) {
     const double sum = sum_of_row(all.total(i));
-    if (lane == 0) sums[i] = sum;
+    if (lane == 0) sums[i] = sum * factor[i];
     finite = finite && sum - sum == 0;
   }
   return finite || lane > 0;
@@ -235,6 +235,7 @@ struct ShapeBackward : Common<T> {
   int32_t first_axis;
   bool with_delta;
   double* sums;
+  double factor[6];  ///< of the cell in a for alpha's three axes, then 1 for delta's
 
   /// One of an output's samples: where it lies, how the map tilts there, and what of both is the same for all channels.
   struct Probe {
@@ -337,7 +338,7 @@ struct ShapeBackward : Common<T> {
       else
         walk(Form<kFirst, kDelta, false>{});
     }
-    if (!set_sums(all, sums + row * 6, lane)) recompute(row);
+    if (!set_sums(all, factor, sums + row * 6, lane)) recompute(row);
   }
   /// The same in f64, for a row that left f32's range.
   TP_HD TP_COLD void recompute(int64_t row) const {
@@ -366,7 +367,7 @@ struct ShapeBackward : Common<T> {
           }
         }
       });
-    for (int i = 0; i < 6; ++i) sums[row * 6 + i] = total[i];
+    for (int i = 0; i < 6; ++i) sums[row * 6 + i] = total[i] * factor[i];
   }
 
   TP_HD void operator()(int64_t row, int64_t lane, int64_t /*count*/) const {
@@ -391,6 +392,7 @@ struct WindowShapeBackward : Common<T> {
   int32_t first_axis;
   bool with_delta;
   double* sums;
+  double factor[6];  ///< of the cell in a for alpha's three axes, then 1 for delta's
 
   using A = Acc<T>;
   using Sums = LaneSums<A, 6>;
@@ -533,7 +535,7 @@ struct WindowShapeBackward : Common<T> {
       for (int64_t h = 0; h < this->axis[1].m; ++h) add_row<kFirst, kDelta>(row * this->axis[1].m + h, lane, all);
     else
       add_row<kFirst, kDelta>(row, lane, all);
-    if (!set_sums(all, sums + row * 6, lane)) recompute(row);
+    if (!set_sums(all, factor, sums + row * 6, lane)) recompute(row);
   }
   /// The same in f64, for a part that left f32's range.
   TP_HD TP_COLD void recompute(int64_t part) const {
@@ -563,7 +565,7 @@ struct WindowShapeBackward : Common<T> {
         }
       }
     }
-    for (int i = 0; i < 6; ++i) sums[part * 6 + i] = total[i];
+    for (int i = 0; i < 6; ++i) sums[part * 6 + i] = total[i] * factor[i];
   }
   TP_HD void operator()(int64_t row, int64_t lane, int64_t /*count*/) const {
     if (with_delta) {

@@ -259,14 +259,4 @@ TP_HD TP_INLINE double sum_of_row(double sum) {
   return sum;
 }
 
-/// x[i] *= factor[i].
-template <int n>
-struct Scale {
-  double* x;
-  std::array<double, n> factor;
-  TP_HD void operator()(int64_t i, int64_t /*lane*/, int64_t /*count*/) const {
-    x[i] *= factor[static_cast<size_t>(i)];
-  }
-};
-
 }  // namespace tidepool

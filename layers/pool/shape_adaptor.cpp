@@ -149,6 +149,7 @@ template <class T>
 struct MixBackward {
   Source<T> x, pooled;
   const T* dy;
+  double factor;  ///< of what is summed
   double* sums;
 
   TP_HD void operator()(int64_t row, int64_t lane, int64_t /*count*/) const {
@@ -162,7 +163,7 @@ struct MixBackward {
       });
     const double total = sum_of_row(sum.total());
     if (lane > 0) return;
-    sums[row] = total;
+    sums[row] = total * factor;
     if (total - total != 0) recompute(row);
   }
   /// The same in f64, for a row that left f32's range.
@@ -174,7 +175,7 @@ struct MixBackward {
       sum += load_exact(dy + row * lanes + lane) *
              (x.template at<double>(row, w, channel) - pooled.template at<double>(row, w, channel));
     }
-    sums[row] = sum;
+    sums[row] = sum * factor;
   }
 };
 
@@ -213,9 +214,8 @@ void backward(const ShapeAdaptorPlan& p, const Dims& shape, MemoryFormat format,
       const Tensor sums = Tensor::empty({rows}, {.dtype = DType::f64, .device = device});
       const Tensor sum = Tensor::empty({1}, {.dtype = DType::f64, .device = device});
       parallel_rows(device, rows, threads_per_row(device), p.m[2] * p.map.inner * 8,
-                    MixBackward<T>{map, pooled, dy.data<T>(), sums.mutable_data<double>()});
+                    MixBackward<T>{map, pooled, dy.data<T>(), p.mix * (1 - p.mix), sums.mutable_data<double>()});
       column_sums(sums.reshape({rows, 1}), sum);
-      parallel_rows(device, 1, 1, 1, Scale<1>{sum.mutable_data<double>(), {p.mix * (1 - p.mix)}});
       ctx.dx(1) = sum.to(kCpu).to(p.alpha_type).to(p.alpha_device);
     }
   });

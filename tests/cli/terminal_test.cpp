@@ -131,7 +131,7 @@ TEST_F(Terminal, OtherTablesAreFittedToo) {
     EXPECT_EQ(outcome.status, 0);
     if (call[0] == "ops") continue;  // text around its table
     for (const std::string& line : states(outcome.out))
-      EXPECT_TRUE(columns(line) <= 60 || holds(line, {" GMACs an image"}) || holds(line, {"images are normalised"}))
+      EXPECT_TRUE(columns(line) <= 60 || holds(line, {" GMACs per image"}) || holds(line, {"images are normalised"}))
           << line;
   }
   EXPECT_TRUE(any_holds(states(run_on_terminal(60, {"info", "run.json"}).out), {"left out at 60 columns: kind"}));

@@ -214,7 +214,7 @@ TEST_F(TrainSteps, ASizeThatBeginsBeyondItsBoundsIsRefused) {
                  {"model.pool.pool1", "[dynopool] alpha begins at 2", "would make it 10"});
   expect_refused(training("a", {pool1(R"("r": 4)")}), {"model.pool.pool1", "alpha begins at 0.25"});
   expect_refused(training("a", {pool1(R"("r": 0.1, "r_max": 0.1)")}),
-                 {"pool3: [max] kernel 2 does not fit", "pool1.alpha"});
+                 {"pool3 (default): [max] kernel 2 does not fit", "pool1.alpha"});
 }
 
 TEST_F(TrainSteps, ADivergenceAtTheLastStepIsAFailure) {

@@ -232,6 +232,7 @@ TEST_F(FigureRuns, CostsThatAreEqualButForRounding) {
 TEST_F(FigureRuns, MapsAreDrawnToOneScale) {
   write_run("r/max-seed1", 1, "{}", 4, 0.5, 0.1);
   write_run("r/dyno-seed1", 1, kDyno, 4, 0.6, 0.2);
+  write("r/max-seed1/shapes.csv", "step,epoch,name,index,value\n0,0,pool1.size,0,16\n0,0,pool1.size,1,16\n");
   const Drawing drawing = draw_learned_shapes(groups({"r"}, {.log = false}));
   double pool1 = 1e9, pool2 = 0;  // widths; the squares are the input and pool1's map
   for (const Shape& shape : drawing.shapes) {
