@@ -98,8 +98,9 @@ class _Lengths(TorchFunctionMode):
             return
         before = self._known[id(x)]
         if _name(function) in _REORDERINGS:  # what becomes of axes of lengths 0, 1, 2, ...
+            others = {k: v for k, v in kwargs.items() if v is not x}
             with torch._C.DisableTorchFunction():
-                axes = function(torch.empty(range(x.dim())), *args[1:], **{k: v for k, v in kwargs.items() if v is not x})
+                axes = function(torch.empty(list(range(x.dim()))), *args[1:], **others)
             self.follow(y, [before[axis] for axis in axes.shape])
             return
 
