@@ -1,6 +1,6 @@
 // The norm kernels of core/backend/norm.h over a few rows in cache, on the calling thread, for kernels that read
-// through a norm or gather what a norm needs as they write. Rows are of C channels, of f32 or bf16; constants f32 [3,
-// C].
+// through a norm or gather what a norm needs as they write. Rows are of C channels, of f32 or bf16; constants: f32
+// [3, C].
 #pragma once
 #include <algorithm>
 
