@@ -132,7 +132,8 @@ TEST_F(GpuCheck, RunsItsStepsIntoOneJson) {
 TEST_F(GpuCheck, LossesOfReplayedStepsAreCompared) {
   make_fakes("Fake H1, 9.0, 580.1", "echo all well\n", "'$$'");  // another in every run
   EXPECT_EQ(run_check().status, 1);
-  for (const nlohmann::json& step : written()["steps"])
+  const nlohmann::json json = written();
+  for (const nlohmann::json& step : json["steps"])
     EXPECT_EQ(step["status"] == 0, step["step"] != "replayed steps give the same losses") << step;
 }
 
