@@ -81,7 +81,8 @@ const GroupSettings* shape_group(const Config& config) {
     here.train.device = "cpu";
     if (!here.model.classes)
       here.model.classes = std::max(2, dataset_format(here.data.name, dataset_options(here.data)).classes);
-    for (const Parameter& p : make_run_network(here)->parameters()) {
+    const auto network = make_run_network(here);
+    for (const Parameter& p : network->parameters()) {
       if (p.kind != ParameterKind::shape) continue;
       const auto group = std::find_if(optim.groups.begin(), optim.groups.end(),
                                       [&](const ParamGroupConfig& g) { return glob_match(g.match, p.name); });
