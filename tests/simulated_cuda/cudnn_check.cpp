@@ -93,17 +93,18 @@ cudnnStatus_t check_tensor(const Descriptor& d) {
   return CUDNN_STATUS_SUCCESS;
 }
 
-/// Elements between the first and the last, those included.
-int64_t span_of(const Descriptor& t) {
+/// Whether a tensor has an element at every address between its first and its last; not where they are more than can
+/// be counted.
+bool is_dense(const Descriptor& t) {
   const auto &lengths = t.list(CUDNN_ATTR_TENSOR_DIMENSIONS), &strides = t.list(CUDNN_ATTR_TENSOR_STRIDES);
-  int64_t last = 0;
-  for (size_t i = 0; i < lengths.size(); ++i) last += (lengths[i] - 1) * strides[i];
-  return last + 1;
-}
-int64_t count_of(const Descriptor& t) {
-  int64_t count = 1;
-  for (const int64_t n : t.list(CUDNN_ATTR_TENSOR_DIMENSIONS)) count *= n;
-  return count;
+  int64_t last = 0, count = 1;
+  for (size_t i = 0; i < lengths.size(); ++i) {
+    int64_t step = 0;
+    if (__builtin_mul_overflow(lengths[i] - 1, strides[i], &step) || __builtin_add_overflow(last, step, &last) ||
+        __builtin_mul_overflow(count, lengths[i], &count))
+      return false;
+  }
+  return last == count - 1;
 }
 
 /// Whether two indices may share an element: from the smallest stride on, each must step over all before it.
@@ -116,7 +117,7 @@ bool overlaps(const Descriptor& t) {
   int64_t reach = 1;
   for (const auto& [stride, length] : axes) {
     if (stride < reach) return true;
-    reach = stride * length;
+    if (__builtin_mul_overflow(stride, length, &reach)) reach = INT64_MAX;
   }
   return false;
 }
@@ -153,7 +154,7 @@ cudnnStatus_t check_operation(const Descriptor& d, const OperationNames& names) 
   if (!x->finalized || !w->finalized || !y->finalized || !conv->finalized) return CUDNN_STATUS_BAD_PARAM;
   const auto axes = static_cast<size_t>(conv->number(CUDNN_ATTR_CONVOLUTION_SPATIAL_DIMS));
   if (nx.size() != axes + 2 || nw.size() != axes + 2 || ny.size() != axes + 2) return CUDNN_STATUS_BAD_PARAM;
-  if (overlaps(*x) || overlaps(*y) || span_of(*w) != count_of(*w)) return CUDNN_STATUS_BAD_PARAM;
+  if (overlaps(*x) || overlaps(*y) || !is_dense(*w)) return CUDNN_STATUS_BAD_PARAM;
   if (nw[1] == 0 || nx[1] == 0 || nx[1] % nw[1] != 0 || nw[0] % (nx[1] / nw[1]) != 0) return CUDNN_STATUS_BAD_PARAM;
   if (nx[0] != ny[0] || ny[1] != nw[0]) return CUDNN_STATUS_BAD_PARAM;
   for (size_t i = 0; i < axes; ++i) {
