@@ -130,7 +130,7 @@ TEST_F(GpuCheck, RunsItsStepsIntoOneJson) {
 }
 
 TEST_F(GpuCheck, LossesOfReplayedStepsAreCompared) {
-  make_fakes("Fake H1, 9.0, 580.1", "echo all well\n", "'$$'");  // another in every run
+  make_fakes("Fake H1, 9.0, 580.1", "echo all well\n", "'$((10000000000 + $$))'");  // another in every run, and close
   EXPECT_EQ(run_check().status, 1);
   const nlohmann::json json = written();
   for (const nlohmann::json& step : json["steps"])
