@@ -83,8 +83,8 @@ Optimizer::Optimizer(const OptimConfig& config, const std::vector<Parameter>& pa
     const GroupSettings* group = config_of(slot.group);
     const auto [first, end] = span_of(slot.group, stage(0));
     if (!group || slot.parameter.kind != ParameterKind::shape || group->lr == 0 || first < end) continue;
-    spdlog::warn("first_epoch {} of {} and others is not before the end: sizes that never move", group->first_epoch,
-                 slot.parameter.name);
+    spdlog::warn("{}: first_epoch {} is not before the end, epoch {}: sizes that never move", slot.parameter.name,
+                 group->first_epoch, end / steps_per_epoch_);
     break;
   }
 }

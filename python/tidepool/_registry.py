@@ -4,6 +4,7 @@ import functools
 import inspect
 import json
 import math
+import numbers
 import operator as _operator
 
 from . import _core
@@ -121,6 +122,11 @@ def _text(name, items):
 
 def _are_integers(value):
     return type(value) is tuple and all(type(v) is int for v in value)
+
+
+def expect_seed(name, seed):
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or not 0 <= seed < 1 << 63:
+        raise ValueError(f"[{name}] seed: expected an integer from 0 to 2^63 - 1, got {seed!r}")
 
 
 def keys_text(name, values):

@@ -2,14 +2,9 @@
 
 import numpy as np
 
-from ._registry import describe, keys_text, operator
+from ._registry import describe, expect_seed, keys_text, operator
 
 __all__ = ["initial_parameters", "output_shape", "pool", "pool_backward"]
-
-
-def _expect_seed(op, seed):
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 1 << 63:
-        raise ValueError(f"[{op}] seed: expected an integer from 0 to 2^63 - 1, got {seed!r}")
 
 
 def _configured(op, keys):
@@ -50,7 +45,7 @@ def _array(x, name, op):
 def initial_parameters(shape, op, *, seed=0, dtype=np.float32, **keys):
     """The learned parameters of an operator for a map of that shape (N, C, spatial), by name, at their initial values."""
     configured = _configured(op, keys)
-    _expect_seed(op, seed)
+    expect_seed(op, seed)
     names = [name for name, _, _ in configured.parameters(list(shape))]
     return dict(zip(names, configured.initial(list(shape), np.dtype(dtype) == np.float64, seed)))
 
@@ -68,7 +63,7 @@ def pool(x, op, *, parameters=None, training=False, seed=0, **keys):
     >>> pool(x, "soft", kernel=2)
     """
     configured = _configured(op, keys)
-    _expect_seed(op, seed)
+    expect_seed(op, seed)
     x = _array(x, "x", op)
     return configured.forward(x, _tensors(configured, x, parameters, seed)[1], training, seed)
 
@@ -77,7 +72,7 @@ def pool_backward(dy, x, op, *, parameters=None, training=False, seed=0, **keys)
     """(dx, gradients of the parameters by name) of what `pool` computes from the same arguments; `dy` is the gradient of
     its result."""
     configured = _configured(op, keys)
-    _expect_seed(op, seed)
+    expect_seed(op, seed)
     x, dy = _array(x, "x", op), _array(dy, "dy", op)
     names, tensors = _tensors(configured, x, parameters, seed)
     needs = [True] + [i < len(names) for i in range(len(tensors))]

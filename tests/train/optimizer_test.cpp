@@ -256,11 +256,17 @@ TEST(Optimizer, ShapeParametersAreAGroupAndAGroupThatMatchesWins) {
   EXPECT_NEAR(paths[3][2], 9.7, 1e-5);  // another operator's alpha, which decides no size
 }
 
-TEST(Optimizer, ClipsTheGlobalNorm) {
+// w -= gradient, of norm 1 at most.
+OptimConfig clipped() {
   OptimConfig config = constant("sgd", 1);
   config.options = {{"momentum", 0}, {"nesterov", false}};
   config.weight_decay = 0;
   config.grad_clip = 1;
+  return config;
+}
+
+TEST(Optimizer, ClipsTheGlobalNorm) {
+  const OptimConfig config = clipped();
   const std::vector<Parameter> both{parameter("a", ParameterKind::weight, {0}),
                                     parameter("b", ParameterKind::weight, {0})};
   Optimizer optimizer(config, both, 10, 100);
@@ -278,10 +284,7 @@ TEST(Optimizer, ClipsTheGlobalNorm) {
 // Neither before its first epoch nor at rate 0 does a size's gradient make the weights' shorter.
 TEST(Optimizer, ClippingLooksAtWhatMoves) {
   for (const double rate : {1., 0.}) {
-    OptimConfig config = constant("sgd", 1);
-    config.options = {{"momentum", 0}, {"nesterov", false}};
-    config.weight_decay = 0;
-    config.grad_clip = 1;
+    OptimConfig config = clipped();
     config.shape = ShapeSettings{};
     config.shape->lr = rate;
     config.shape->first_epoch = rate > 0 ? 3 : 0;

@@ -10,7 +10,7 @@ import inspect
 
 import torch
 
-from .._registry import descriptions, keys_text, operator, tensor_names
+from .._registry import descriptions, expect_seed, keys_text, operator, tensor_names
 from . import _ops
 
 __all__ = []
@@ -73,8 +73,7 @@ def pooled(name, rank, x, keys, tensors, training, seed, draws):
 def _seed_tensor(name, seed):
     if seed is None or isinstance(seed, torch.Tensor):
         return seed
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 1 << 63:
-        raise ValueError(f"[{name}] seed: expected an integer from 0 to 2^63 - 1, got {seed!r}")
+    expect_seed(name, seed)
     return torch.tensor(seed, dtype=torch.int64)
 
 

@@ -21,7 +21,7 @@ _CONVOLUTIONS = {
 }
 
 
-_REDUCTIONS = {"mean", "sum", "amax", "amin", "max", "min", "median", "var", "std", "logsumexp", "norm", "prod"}
+_REDUCTIONS = {"mean", "sum", "amax", "amin", "var", "std", "logsumexp", "norm", "prod"}
 _REORDERINGS = {"permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis"}
 
 
