@@ -1,6 +1,5 @@
 // adaptive_max and global_max: the largest element of each cell of a grid of fixed size; cells overlap where the
 // lengths do not divide.
-#include "core/tape.h"
 #include "layers/pool/adaptive.h"
 #include "layers/pool/max.h"
 #include "layers/pool/spans.h"
@@ -18,35 +17,23 @@ class AdaptiveMax final : public AdaptivePool {
       .gradient = "dx_i = sum over windows dy at the first of the largest elements, else 0",
       .source = "Lin, Chen, Yan: Network in network, ICLR 2014; windows as torch.nn.AdaptiveMaxPool",
       .keeps = "the winner's index, 1 byte per output (4 when a window has over 256 elements)"};
-  using AdaptivePool::AdaptivePool;
-
-  Tensor run(const Tensor& x, std::span<const Tensor> parameters, const PoolMode& /*mode*/) const override {
-    const Dims shape = x.shape();
-    const Grid g = grid(shape);
-    const MemoryFormat format = x.format();
-    const MapLayout map = MapLayout::of(shape, format);
-    const Tensor y = Tensor::empty(output_shape(shape, parameters), {x.dtype(), format, x.device()});
-    const Tensor dense = x.contiguous(format);
-    Tensor winners;
-    const SpanAxes spans = g.uniform() ? SpanAxes{} : spans_of(g, x.device());
-    if (Tape::wants({x})) winners = empty_span_winners(g.uniform() ? 1 : spans.volume, y);
-    if (g.uniform())
-      max_forward(g.windows(map), dense, y, winners);
-    else
-      span_max(name_, spans, map, {0, spans.positions_out()}, dense, y, winners);
-    Tape::record(name_, {x}, {y}, {winners}, [this, g, map, shape, format](BackwardContext& ctx) {
-      if (!ctx.needs(0)) return;
-      const Tensor dy = ctx.dy().contiguous(format);
-      Tensor& dx = ctx.dx(0);
-      dx = Tensor::empty(shape, {dy.dtype(), format, dy.device()});
-      if (g.uniform()) return max_backward(g.windows(map), ctx.saved(0), dy, dx);
-      const SpanAxes axes = spans_of(g, dy.device());
-      span_max_backward(name_, axes, map, {0, axes.positions_out()}, ctx.saved(0), dy, dx);
-    });
-    return y;
-  }
+  explicit AdaptiveMax(const AdaptiveOptions& options) : AdaptivePool(kText, options) {}
 
  private:
+  Tensor reduce(const Grid& g, const Tensor& x, const Tensor& y, bool recorded) const override {
+    const SpanAxes spans = g.uniform() ? SpanAxes{} : spans_of(g, x.device());
+    const Tensor winners = recorded ? empty_span_winners(spans.volume, y) : Tensor{};
+    if (g.uniform())
+      max_forward(g.windows(), x, y, winners);
+    else
+      span_max(name_, spans, g.map, {0, spans.positions_out()}, x, y, winners);
+    return winners;
+  }
+  void spread(const Grid& g, const Tensor& winners, const Tensor& dy, const Tensor& dx) const override {
+    if (g.uniform()) return max_backward(g.windows(), winners, dy, dx);
+    const SpanAxes spans = spans_of(g, dy.device());
+    span_max_backward(name_, spans, g.map, {0, spans.positions_out()}, winners, dy, dx);
+  }
   static SpanAxes spans_of(const Grid& g, Device device) {
     SpanAxes axes;
     for (int i = 0; i < 3; ++i) {

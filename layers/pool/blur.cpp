@@ -172,36 +172,28 @@ class Blur final : public PoolOperator {
 inline namespace TP_COMPILED_FOR {
 
 const PoolDescription& pool_blur() {
-  static const PoolDescription description{
-      .name = kBlur,
-      .ranks = {1, 2, 3},
-      .keys = describe_keys<BlurOptions>(),
-      .parameters = {},
-      .formula =
-          "y_i = sum over axes' taps t of binomial(k - 1, t) / 2^(k - 1) x at i stride - floor((k - 1) / 2) + t, "
-          "reflected at the borders",
-      .gradient = "that of the formula",
-      .source = "Zhang: Making convolutional networks shift-invariant again, ICML 2019",
-      .keeps = "nothing",
-      .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
-        return std::make_unique<Blur>(parse_keys<BlurOptions>(kBlur, config));
-      }};
+  static const PoolDescription description = describe_pool<Blur, BlurOptions>(
+      {.name = kBlur,
+       .ranks = {1, 2, 3},
+       .parameters = {},
+       .formula =
+           "y_i = sum over axes' taps t of binomial(k - 1, t) / 2^(k - 1) x at i stride - floor((k - 1) / 2) + t, "
+           "reflected at the borders",
+       .gradient = "that of the formula",
+       .source = "Zhang: Making convolutional networks shift-invariant again, ICML 2019",
+       .keeps = "nothing"});
   return description;
 }
 
 const PoolDescription& pool_max_blur() {
-  static const PoolDescription description{
-      .name = kMaxBlur,
-      .ranks = {1, 2, 3},
-      .keys = describe_keys<MaxBlurOptions>(),
-      .parameters = {},
-      .formula = "y = blur of size `filter` with the stride, of the maximum over windows of `kernel` at stride 1",
-      .gradient = "that of the formula; of equal elements the first gets it",
-      .source = "Zhang: Making convolutional networks shift-invariant again, ICML 2019",
-      .keeps = "the winner's index, 1 byte per element (4 when a window has over 256 elements)",
-      .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
-        return std::make_unique<Blur>(parse_keys<MaxBlurOptions>(kMaxBlur, config));
-      }};
+  static const PoolDescription description = describe_pool<Blur, MaxBlurOptions>(
+      {.name = kMaxBlur,
+       .ranks = {1, 2, 3},
+       .parameters = {},
+       .formula = "y = blur of size `filter` with the stride, of the maximum over windows of `kernel` at stride 1",
+       .gradient = "that of the formula; of equal elements the first gets it",
+       .source = "Zhang: Making convolutional networks shift-invariant again, ICML 2019",
+       .keeps = "the winner's index, 1 byte per element (4 when a window has over 256 elements)"});
   return description;
 }
 

@@ -95,18 +95,14 @@ class Conv final : public PoolOperator {
 inline namespace TP_COMPILED_FOR {
 
 const PoolDescription& pool_conv() {
-  static const PoolDescription description{
-      .name = kName,
-      .ranks = {1, 2, 3},
-      .keys = describe_keys<Options>(),
-      .parameters = {"weight", "bias"},
-      .formula = "y_o = bias_o + sum over c, k of weight_ock x_c at the window's positions; absent positions are 0",
-      .gradient = "that of the formula",
-      .source = "Springenberg et al.: Striving for simplicity, ICLR 2015 workshop",
-      .keeps = "x",
-      .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
-        return std::make_unique<Conv>(parse_keys<Options>(kName, config));
-      }};
+  static const PoolDescription description = describe_pool<Conv, Options>(
+      {.name = kName,
+       .ranks = {1, 2, 3},
+       .parameters = {"weight", "bias"},
+       .formula = "y_o = bias_o + sum over c, k of weight_ock x_c at the window's positions; absent positions are 0",
+       .gradient = "that of the formula",
+       .source = "Springenberg et al.: Striving for simplicity, ICLR 2015 workshop",
+       .keeps = "x"});
   return description;
 }
 

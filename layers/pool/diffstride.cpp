@@ -156,22 +156,18 @@ class DiffStride final : public PoolOperator {
 inline namespace TP_COMPILED_FOR {
 
 const PoolDescription& pool_diffstride() {
-  static const PoolDescription description{
-      .name = kName,
-      .ranks = {1, 2},
-      .keys = describe_keys<Options>(),
-      .parameters = {"stride"},
-      .formula =
-          "axis after axis: frequency k of n times mask(k) = clamp((R + n / (2 stride) - |k|) / R, 0, 1), cropped to m "
-          "= min(n, max(2, floor(n / stride + 2 R))) and scaled as spectral; R the smoothness",
-      .gradient =
-          "that of the formula in x; d mask / d stride = -n / (2 R stride^2) within the clamp, half of it on its "
-          "ends; straight through m in the GMACs",
-      .source = "Riad, Teboul, Grangier, Zeghidour: Learning strides in convolutional neural networks, ICLR 2022",
-      .keeps = "x when the stride is learned",
-      .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
-        return std::make_unique<DiffStride>(parse_keys<Options>(kName, config));
-      }};
+  static const PoolDescription description = describe_pool<DiffStride, Options>(
+      {.name = kName,
+       .ranks = {1, 2},
+       .parameters = {"stride"},
+       .formula = "axis after axis: frequency k of n times mask(k) = clamp((R + n / (2 stride) - |k|) / R, 0, 1), "
+                  "cropped to m "
+                  "= min(n, max(2, floor(n / stride + 2 R))) and scaled as spectral; R the smoothness",
+       .gradient =
+           "that of the formula in x; d mask / d stride = -n / (2 R stride^2) within the clamp, half of it on its "
+           "ends; straight through m in the GMACs",
+       .source = "Riad, Teboul, Grangier, Zeghidour: Learning strides in convolutional neural networks, ICLR 2022",
+       .keeps = "x when the stride is learned"});
   return description;
 }
 

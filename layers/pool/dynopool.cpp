@@ -256,22 +256,18 @@ class DynoPool final : public PoolOperator, public ReadsNorm {
 inline namespace TP_COMPILED_FOR {
 
 const PoolDescription& pool_dynopool() {
-  static const PoolDescription description{
-      .name = kName,
-      .ranks = {1, 2, 3},
-      .keys = describe_keys<Options>(),
-      .parameters = {"alpha", "delta"},
-      .formula =
-          "m = max(1, round(n / a)) an axis, cell = n / m; y_i = max (avg, soft) of x interpolated at (i + 1/4) cell "
-          "and (i + 3/4) cell on every axis",
-      .gradient =
-          "dx by the samples' interpolation weights; da = sum dy dv/dq dq/dcell n^2 / (m a)^2, straight through the "
-          "rounding",
-      .source = "Jang, Chu, Kim, Han: Pooling Revisited: Your Receptive Field is Suboptimal, CVPR 2022",
-      .keeps = "max: the winner's index, 1 byte per output; x when alpha or delta is learned, and for soft",
-      .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
-        return std::make_unique<DynoPool>(parse_keys<Options>(kName, config));
-      }};
+  static const PoolDescription description = describe_pool<DynoPool, Options>(
+      {.name = kName,
+       .ranks = {1, 2, 3},
+       .parameters = {"alpha", "delta"},
+       .formula =
+           "m = max(1, round(n / a)) an axis, cell = n / m; y_i = max (avg, soft) of x interpolated at (i + 1/4) cell "
+           "and (i + 3/4) cell on every axis",
+       .gradient =
+           "dx by the samples' interpolation weights; da = sum dy dv/dq dq/dcell n^2 / (m a)^2, straight through the "
+           "rounding",
+       .source = "Jang, Chu, Kim, Han: Pooling Revisited: Your Receptive Field is Suboptimal, CVPR 2022",
+       .keeps = "max: the winner's index, 1 byte per output; x when alpha or delta is learned, and for soft"});
   return description;
 }
 

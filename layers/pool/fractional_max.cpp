@@ -139,20 +139,16 @@ class FractionalMax final : public PoolOperator {
 inline namespace TP_COMPILED_FOR {
 
 const PoolDescription& pool_fractional_max() {
-  static const PoolDescription description{
-      .name = kName,
-      .ranks = {2, 3},
-      .keys = describe_keys<Options>(),
-      .parameters = {"u"},
-      .formula =
-          "y_i = max of x over [s_i, s_i + k), s_i = floor((i + u) A) - floor(u A), A = (n - k) / (m - 1), the last "
-          "n - k; u in [0, 1) is drawn per image, channel and axis in training, else 1/2, or given as tensor u",
-      .gradient = "dx_i = sum over windows dy at the first of the largest elements, else 0",
-      .source = "Graham: Fractional max-pooling, 2014",
-      .keeps = "the winner's index, 1 byte per output (4 when a window has over 256 elements); what was drawn",
-      .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
-        return std::make_unique<FractionalMax>(parse_keys<Options>(kName, config));
-      }};
+  static const PoolDescription description = describe_pool<FractionalMax, Options>(
+      {.name = kName,
+       .ranks = {2, 3},
+       .parameters = {"u"},
+       .formula =
+           "y_i = max of x over [s_i, s_i + k), s_i = floor((i + u) A) - floor(u A), A = (n - k) / (m - 1), the last "
+           "n - k; u in [0, 1) is drawn per image, channel and axis in training, else 1/2, or given as tensor u",
+       .gradient = "dx_i = sum over windows dy at the first of the largest elements, else 0",
+       .source = "Graham: Fractional max-pooling, 2014",
+       .keeps = "the winner's index, 1 byte per output (4 when a window has over 256 elements); what was drawn"});
   return description;
 }
 

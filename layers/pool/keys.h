@@ -24,9 +24,14 @@ Options parse_keys(const char* op, const nlohmann::json& config) {
   read_pool_keys(op, list, config, [&](Keys& keys) { options.keys(keys); });
   return options;
 }
-template <class Options>
-std::vector<Key> describe_keys() {
-  return list_keys<Options>().keys;
+/// `d` with the keys of Options and what makes an Op of them.
+template <class Op, class Options>
+PoolDescription describe_pool(PoolDescription d) {
+  d.keys = list_keys<Options>().keys;
+  d.make = [name = d.name](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
+    return std::make_unique<Op>(parse_keys<Options>(name.c_str(), config));
+  };
+  return d;
 }
 
 /// "1", "1 and 2", "1, 2 and 3".

@@ -198,21 +198,17 @@ class Lip final : public PoolOperator {
 inline namespace TP_COMPILED_FOR {
 
 const PoolDescription& pool_lip() {
-  static const PoolDescription description{
-      .name = kLipText.name,
-      .ranks = {1, 2, 3},
-      .keys = describe_keys<Options>(),
-      .parameters = {"logit.conv.weight", "logit.norm.weight", "logit.norm.bias", "logit.conv1.weight",
-                     "logit.norm1.weight", "logit.norm1.bias", "logit.conv2.weight", "logit.norm2.weight",
-                     "logit.norm2.bias", "logit.conv3.weight", "logit.norm3.weight", "logit.norm3.bias"},
-      .formula = kLipText.formula,
-      .gradient = kLipText.gradient,
-      .source = kLipText.source,
-      .notes = kLipText.notes,
-      .keeps = "x; with a network also its maps, in f32 at least",
-      .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
-        return std::make_unique<Lip>(parse_keys<Options>(kLipText.name, config));
-      }};
+  static const PoolDescription description = describe_pool<Lip, Options>(
+      {.name = kLipText.name,
+       .ranks = {1, 2, 3},
+       .parameters = {"logit.conv.weight", "logit.norm.weight", "logit.norm.bias", "logit.conv1.weight",
+                      "logit.norm1.weight", "logit.norm1.bias", "logit.conv2.weight", "logit.norm2.weight",
+                      "logit.norm2.bias", "logit.conv3.weight", "logit.norm3.weight", "logit.norm3.bias"},
+       .formula = kLipText.formula,
+       .gradient = kLipText.gradient,
+       .source = kLipText.source,
+       .notes = kLipText.notes,
+       .keeps = "x; with a network also its maps, in f32 at least"});
   return description;
 }
 

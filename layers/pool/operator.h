@@ -2,6 +2,7 @@
 // computes: docs/operators.md.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <span>
@@ -65,7 +66,7 @@ class PoolOperator {
 struct PoolDescription {
   std::string name;        ///< "soft"
   std::vector<int> ranks;  ///< spatial ranks: 1, 2, 3
-  std::vector<Key> keys;
+  std::vector<Key> keys = {};
   std::vector<std::string> parameters;  ///< names of the tensors it may have
   std::string formula, gradient, source;
   std::string notes = {};  ///< where it differs from the published code, and why; may be empty
@@ -73,7 +74,7 @@ struct PoolDescription {
   bool resizes = true;     ///< gives a map, and may stand in a network's resize slot
   /// From the config's object ("type" may be there). Throws Error for an unknown key (with the nearest right name), a
   /// wrong type or a value out of range.
-  std::unique_ptr<PoolOperator> (*make)(const nlohmann::json& config) = nullptr;
+  std::function<std::unique_ptr<PoolOperator>(const nlohmann::json& config)> make = {};
 };
 
 /// All operators by name, sorted.

@@ -175,21 +175,17 @@ class S3 final : public PoolOperator {
 inline namespace TP_COMPILED_FOR {
 
 const PoolDescription& pool_s3() {
-  static const PoolDescription description{
-      .name = kName,
-      .ranks = {1, 2},
-      .keys = describe_keys<Options>(),
-      .parameters = {},
-      .formula =
-          "the maximum over windows at stride 1; training: of every `grid` rows (columns) `grid` / `stride` are drawn "
-          "and kept in order, of the last cell's r rows ceil(r / stride); else the mean over stride x stride maxima",
-      .gradient = "that of the formula, the draw held fixed; of equal elements the first gets it",
-      .source = "Zhai et al.: S3Pool, Pooling with stochastic spatial sampling, CVPR 2017",
-      .keeps =
-          "the winner's index, 1 byte per output, in evaluation one a maximum (4 when a window has over 256 elements)",
-      .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
-        return std::make_unique<S3>(parse_keys<Options>(kName, config));
-      }};
+  static const PoolDescription description = describe_pool<S3, Options>(
+      {.name = kName,
+       .ranks = {1, 2},
+       .parameters = {},
+       .formula =
+           "the maximum over windows at stride 1; training: of every `grid` rows (columns) `grid` / `stride` are drawn "
+           "and kept in order, of the last cell's r rows ceil(r / stride); else the mean over stride x stride maxima",
+       .gradient = "that of the formula, the draw held fixed; of equal elements the first gets it",
+       .source = "Zhai et al.: S3Pool, Pooling with stochastic spatial sampling, CVPR 2017",
+       .keeps = "the winner's index, 1 byte per output, in evaluation one a maximum (4 when a window has over 256 "
+                "elements)"});
   return description;
 }
 

@@ -313,22 +313,17 @@ class ShapeAdaptor final : public PoolOperator {
 inline namespace TP_COMPILED_FOR {
 
 const PoolDescription& pool_shape_adaptor() {
-  static const PoolDescription description{
-      .name = kName,
-      .ranks = {2},
-      .keys = describe_keys<Options>(),
-      .parameters = {"alpha"},
-      .formula =
-          "t = sigmoid(a), s = r1 + (r2 - r1) t, m = max(1, floor(n s)); "
-          "y = (1 - t) resize(max_pool_2x2(x)) + t resize(x), bilinear, corners aligned",
-      .gradient =
-          "that of the formula in x and t; the length has none, or with \"straight_through\" d m / d (n s) = 1 in "
-          "the GMACs",
-      .source = "Liu, Lin, Liu, Johns, Davison: Shape Adaptor, ECCV 2020",
-      .keeps = "the winner's index, 1 byte per pooled element; x when alpha is learned",
-      .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
-        return std::make_unique<ShapeAdaptor>(parse_keys<Options>(kName, config));
-      }};
+  static const PoolDescription description = describe_pool<ShapeAdaptor, Options>(
+      {.name = kName,
+       .ranks = {2},
+       .parameters = {"alpha"},
+       .formula = "t = sigmoid(a), s = r1 + (r2 - r1) t, m = max(1, floor(n s)); "
+                  "y = (1 - t) resize(max_pool_2x2(x)) + t resize(x), bilinear, corners aligned",
+       .gradient =
+           "that of the formula in x and t; the length has none, or with \"straight_through\" d m / d (n s) = 1 in "
+           "the GMACs",
+       .source = "Liu, Lin, Liu, Johns, Davison: Shape Adaptor, ECCV 2020",
+       .keeps = "the winner's index, 1 byte per pooled element; x when alpha is learned"});
   return description;
 }
 

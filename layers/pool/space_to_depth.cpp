@@ -103,19 +103,15 @@ class SpaceToDepth final : public PoolOperator {
 inline namespace TP_COMPILED_FOR {
 
 const PoolDescription& pool_space_to_depth() {
-  static const PoolDescription description{
-      .name = kName,
-      .ranks = {2},
-      .keys = describe_keys<Options>(),
-      .parameters = {"weight"},
-      .formula =
-          "u of C b b channels: u_((c b + i) b + j) at (h, w) = x_c at (h b + i, w b + j);  y_o = sum weight_ou u",
-      .gradient = "that of the formula",
-      .source = "Sunkara, Luo: No more strided convolutions or pooling, ECML PKDD 2022",
-      .keeps = "x",
-      .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
-        return std::make_unique<SpaceToDepth>(parse_keys<Options>(kName, config));
-      }};
+  static const PoolDescription description = describe_pool<SpaceToDepth, Options>(
+      {.name = kName,
+       .ranks = {2},
+       .parameters = {"weight"},
+       .formula =
+           "u of C b b channels: u_((c b + i) b + j) at (h, w) = x_c at (h b + i, w b + j);  y_o = sum weight_ou u",
+       .gradient = "that of the formula",
+       .source = "Sunkara, Luo: No more strided convolutions or pooling, ECML PKDD 2022",
+       .keeps = "x"});
   return description;
 }
 

@@ -63,20 +63,16 @@ class Spectral final : public PoolOperator {
 inline namespace TP_COMPILED_FOR {
 
 const PoolDescription& pool_spectral() {
-  static const PoolDescription description{
-      .name = kName,
-      .ranks = {1, 2},
-      .keys = describe_keys<ScaleOptions>(),
-      .parameters = {},
-      .formula =
-          "axis after axis: the frequencies |k| <= (m - 1) / 2 of n, for even m < n those at m/2 and -m/2 added into "
-          "one, back at length m, scaled by m / n (a constant map keeps its value)",
-      .gradient = "that of the formula, a linear map",
-      .source = "Rippel, Snoek, Adams: Spectral representations for convolutional neural networks, NIPS 2015",
-      .keeps = "nothing",
-      .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
-        return std::make_unique<Spectral>(parse_keys<ScaleOptions>(kName, config));
-      }};
+  static const PoolDescription description = describe_pool<Spectral, ScaleOptions>(
+      {.name = kName,
+       .ranks = {1, 2},
+       .parameters = {},
+       .formula =
+           "axis after axis: the frequencies |k| <= (m - 1) / 2 of n, for even m < n those at m/2 and -m/2 added into "
+           "one, back at length m, scaled by m / n (a constant map keeps its value)",
+       .gradient = "that of the formula, a linear map",
+       .source = "Rippel, Snoek, Adams: Spectral representations for convolutional neural networks, NIPS 2015",
+       .keeps = "nothing"});
   return description;
 }
 

@@ -122,19 +122,15 @@ class Spp final : public PoolOperator {
 inline namespace TP_COMPILED_FOR {
 
 const PoolDescription& pool_spp() {
-  static const PoolDescription description{
-      .name = kName,
-      .ranks = {1, 2, 3},
-      .keys = describe_keys<Options>(),
-      .parameters = {},
-      .formula = "y = (N, C, sum of m^rank): adaptive_max (adaptive_avg) of every level m in turn, each row-major",
-      .gradient = "dx_i = sum over levels and cells: dy at the first of the largest elements, or dy / n",
-      .source = "He, Zhang, Ren, Sun: Spatial pyramid pooling, ECCV 2014",
-      .keeps = "max: the winner's index, 1 byte per output (4 when a cell has over 256 elements); avg: nothing",
-      .resizes = false,
-      .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
-        return std::make_unique<Spp>(parse_keys<Options>(kName, config));
-      }};
+  static const PoolDescription description = describe_pool<Spp, Options>(
+      {.name = kName,
+       .ranks = {1, 2, 3},
+       .parameters = {},
+       .formula = "y = (N, C, sum of m^rank): adaptive_max (adaptive_avg) of every level m in turn, each row-major",
+       .gradient = "dx_i = sum over levels and cells: dy at the first of the largest elements, or dy / n",
+       .source = "He, Zhang, Ren, Sun: Spatial pyramid pooling, ECCV 2014",
+       .keeps = "max: the winner's index, 1 byte per output (4 when a cell has over 256 elements); avg: nothing",
+       .resizes = false});
   return description;
 }
 

@@ -185,6 +185,8 @@ void backward(const StripPlan& p, const std::array<DType, 6>& types, BackwardCon
 
 class Strip final : public PoolOperator {
  public:
+  explicit Strip(const Options& /*options*/) {}
+
   std::vector<ParameterSpec> parameters(const Dims& x) const override {
     expect_rank(kName, x, {2});
     const int64_t c = x[1];
@@ -248,22 +250,17 @@ class Strip final : public PoolOperator {
 inline namespace TP_COMPILED_FOR {
 
 const PoolDescription& pool_strip() {
-  static const PoolDescription description{
-      .name = kName,
-      .ranks = {2},
-      .keys = describe_keys<Options>(),
-      .parameters = {"row.weight", "row.bias", "col.weight", "col.bias", "fuse.weight", "fuse.bias"},
-      .formula =
-          "y = x sigmoid(fuse(relu(row(mean of x over w) + col(mean of x over h)))); row and col are convolutions "
-          "of size 3, fuse one of size 1",
-      .gradient = "that of the formula",
-      .source = "Hou, Zhang, Cheng, Feng: Strip pooling, CVPR 2020",
-      .keeps = "x, the gate (in f32 or f64), and what belongs to rows and columns",
-      .resizes = false,
-      .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
-        parse_keys<Options>(kName, config);
-        return std::make_unique<Strip>();
-      }};
+  static const PoolDescription description = describe_pool<Strip, Options>(
+      {.name = kName,
+       .ranks = {2},
+       .parameters = {"row.weight", "row.bias", "col.weight", "col.bias", "fuse.weight", "fuse.bias"},
+       .formula =
+           "y = x sigmoid(fuse(relu(row(mean of x over w) + col(mean of x over h)))); row and col are convolutions "
+           "of size 3, fuse one of size 1",
+       .gradient = "that of the formula",
+       .source = "Hou, Zhang, Cheng, Feng: Strip pooling, CVPR 2020",
+       .keeps = "x, the gate (in f32 or f64), and what belongs to rows and columns",
+       .resizes = false});
   return description;
 }
 

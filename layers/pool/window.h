@@ -185,18 +185,14 @@ class WindowPool final : public PoolOperator, public ReadsNorm {
 
   static PoolDescription describe() {
     const PoolText& t = Op::kText;
-    return {.name = t.name,
-            .ranks = {1, 2, 3},
-            .keys = describe_keys<Options>(),
-            .parameters = names(),
-            .formula = t.formula,
-            .gradient = t.gradient,
-            .source = t.source,
-            .notes = t.notes,
-            .keeps = keeps(),
-            .make = [](const nlohmann::json& config) -> std::unique_ptr<PoolOperator> {
-              return std::make_unique<WindowPool>(parse_keys<Options>(Op::kText.name, config));
-            }};
+    return describe_pool<WindowPool, Options>({.name = t.name,
+                                               .ranks = {1, 2, 3},
+                                               .parameters = names(),
+                                               .formula = t.formula,
+                                               .gradient = t.gradient,
+                                               .source = t.source,
+                                               .notes = t.notes,
+                                               .keeps = keeps()});
   }
 
  private:
