@@ -40,7 +40,7 @@ WindowGeometry AdaptivePool::Grid::windows() const {
 }
 
 Dims AdaptivePool::output_shape(const Dims& x, std::span<const Tensor> parameters) const {
-  const Grid g = grid(x, MemoryFormat::contiguous);
+  const Grid g = grid(x, MemoryFormat::plain);
   expect_parameters(name_, {}, parameters);
   return resized_shape(name_, x, x[1], g.m);
 }
