@@ -50,9 +50,10 @@ class NetworkProbe final : public ShapeProbe {
   size_t sizes() const override { return learning_.size(); }
   std::span<const double> drawn() const override { return drawn_; }
   double drawn_loss() const override { return drawn_loss_; }
-  double loss(std::span<const double> rows) override {
+  double loss(std::span<double> rows) override {
     SizeChange change(network_);
-    change.apply(learning_, rows);
+    const std::vector<double> left = change.apply(learning_, rows);
+    std::copy(left.begin(), left.end(), rows.begin());
     ++forwards;
     return batch_loss(network_, task_, batch_, seed_, step_);
   }
@@ -87,6 +88,11 @@ double moved_by_rows(const LearnedSize& size, double rows) {
   return value + rows / size.slope;
 }
 
+double rows_between(const LearnedSize& size, double from, double to) {
+  if (size.slope < 0 && from > 0) return -size.slope * from * (from / to - 1);
+  return (to - from) * size.slope;
+}
+
 void SizeChange::keep() {
   kept_.clear();
   for (const Parameter& p : network_.parameters())
@@ -97,12 +103,17 @@ void SizeChange::restore() {
   for (const auto& [parameter, value] : kept_) parameter.copy_from(value);
 }
 
-void SizeChange::apply(std::span<const LearnedSize> sizes, std::span<const double> rows) {
+std::vector<double> SizeChange::apply(std::span<const LearnedSize> sizes, std::span<const double> rows) {
   restore();
-  std::vector<double> values;
-  for (size_t i = 0; i < sizes.size(); ++i) values.push_back(moved_by_rows(sizes[i], rows[i]));
-  for (size_t i = 0; i < sizes.size(); ++i) set_element(sizes[i], values[i]);
+  std::vector<double> before, after, left;
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    before.push_back(sizes[i].at());
+    after.push_back(moved_by_rows(sizes[i], rows[i]));
+  }
+  for (size_t i = 0; i < sizes.size(); ++i) set_element(sizes[i], after[i]);
   network_.project();
+  for (size_t i = 0; i < sizes.size(); ++i) left.push_back(rows_between(sizes[i], before[i], sizes[i].at()));
+  return left;
 }
 
 double batch_loss(const Network& network, const Task& task, const TensorBatch& batch, uint64_t seed, int64_t step) {

@@ -20,6 +20,8 @@ namespace tidepool {
 /// is left. Lengths that fall with a positive parameter are taken to go as 1 / value, which is exact for alpha of
 /// dynopool and stride of diffstride, others as a straight line.
 double moved_by_rows(const LearnedSize& size, double rows);
+/// The rows from the length at one value of the size to that at another.
+double rows_between(const LearnedSize& size, double from, double to);
 
 /// Changes sizes of a network and brings the very same values back.
 class SizeChange {
@@ -29,8 +31,9 @@ class SizeChange {
   SizeChange(const SizeChange&) = delete;
   SizeChange& operator=(const SizeChange&) = delete;
 
-  /// Moves each of `sizes` by its rows from where it stood, and projects: a size that does not fit is enlarged.
-  void apply(std::span<const LearnedSize> sizes, std::span<const double> rows);
+  /// Moves each of `sizes` by its rows from where it stood, and projects: a size that does not fit is enlarged, and one
+  /// beyond its bounds brought back. Gives the rows by which they moved.
+  std::vector<double> apply(std::span<const LearnedSize> sizes, std::span<const double> rows);
   void restore();
   /// What stands now is what restore() brings back from here on.
   void keep();

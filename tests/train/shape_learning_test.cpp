@@ -24,13 +24,15 @@ class Quadratic final : public ShapeProbe {
   size_t sizes() const override { return std::size(kGradient); }
   std::span<const double> drawn() const override { return drawn_; }
   double drawn_loss() const override { return at(drawn_); }
-  double loss(std::span<const double> rows) override {
+  double loss(std::span<double> rows) override {
     ++forwards;
+    for (double& one : rows) one = std::min(one, most_rows);
     return at(rows);
   }
 
   std::vector<double> drawn_ = std::vector<double>(std::size(kGradient));
   int forwards = 0;
+  double most_rows = INFINITY;  // the sizes' upper bound
 
  private:
   double at(std::span<const double> rows) const {
@@ -97,6 +99,25 @@ TEST(ShapeLearner, EveryEstimateHasTheGradientAsItsMean) {
 TEST(ShapeLearner, DifferencesDoNotSeeTheNoiseOfABatch) {
   EXPECT_LT(estimates_of("stochastic", {{"sigma", 0.5}}, 2000).standard_error[0],
             0.5 * estimates_of("stochastic", {{"sigma", 0.5}, {"estimate", "score"}}, 2000).standard_error[0]);
+}
+
+// At a bound a size moves to one side alone: its difference is over half the rows.
+TEST(ShapeLearner, ADifferenceIsOverTheRowsThatASizeMoved) {
+  const auto learner = find_shape_learner("differences").make({{"rows", 0.001}, {"directions", "one"}});
+  std::vector<double> sum(4);
+  for (uint64_t step = 0; step < 400; ++step) {
+    Quadratic probe(step);
+    probe.most_rows = 0;
+    Random random(1, step);
+    const std::vector<double> g = learner->estimate(probe, random);
+    for (size_t i = 0; i < 4; ++i) {
+      if (g[i] != 0) {
+        EXPECT_NEAR(g[i], 4 * Quadratic::kGradient[i], 1e-3);
+      }
+      sum[i] += g[i];
+    }
+  }
+  for (size_t i = 0; i < 4; ++i) EXPECT_NEAR(sum[i] / 400, Quadratic::kGradient[i], 0.015);
 }
 
 TEST(ShapeLearner, AreListedAndNamed) {
@@ -221,7 +242,8 @@ TEST_F(SmallNetwork, ARowMoreOrLessIsARow) {
       for (const double rows : {1.0, -1.0}) {
         if (before[i].length <= 2 && rows < 0) continue;  // bounds
         SizeChange change(*network);
-        change.apply(std::span(&before[i], 1), std::span(&rows, 1));
+        const std::vector<double> moved = change.apply(std::span(&before[i], 1), std::span(&rows, 1));
+        EXPECT_NEAR(moved[0], rows, 1e-4);
         EXPECT_EQ(network->learned_sizes()[i].length, before[i].length + static_cast<int64_t>(rows))
             << before[i].parameter << " " << before[i].element;
       }

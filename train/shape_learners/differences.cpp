@@ -24,15 +24,15 @@ struct DifferencesOptions {
 };
 
 // (L(+h d) - L(-h d)) / (2 h) d over random directions d. Its mean is the gradient of the loss in the lengths, to the
-// third order of h.
+// third order of h; of a size at a bound, which moves to one side alone, to the second.
 class Differences final : public ShapeLearner {
  public:
   explicit Differences(const DifferencesOptions& options) : options_(options) {}
 
   std::vector<double> estimate(ShapeProbe& probe, Random& random) const override {
     const size_t n = probe.sizes();
-    std::vector<double> gradient(n), direction(n), rows(n);
-    const auto loss_at = [&](double distance) {
+    std::vector<double> gradient(n), direction(n), more(n), fewer(n);
+    const auto loss_at = [&](double distance, std::span<double> rows) {
       for (size_t i = 0; i < n; ++i) rows[i] = distance * direction[i];
       return probe.loss(rows);
     };
@@ -45,9 +45,10 @@ class Differences final : public ShapeLearner {
         direction[random.below(static_cast<uint32_t>(n))] = 1;
         times = static_cast<double>(n);
       }
-      const double up = loss_at(options_.rows), down = loss_at(-options_.rows);
-      const double slope = times * (up - down) / (2 * options_.rows * static_cast<double>(options_.pairs));
-      for (size_t i = 0; i < n; ++i) gradient[i] += slope * direction[i];
+      const double difference = loss_at(options_.rows, more) - loss_at(-options_.rows, fewer);
+      for (size_t i = 0; i < n; ++i)
+        if (more[i] != fewer[i])
+          gradient[i] += times * difference / ((more[i] - fewer[i]) * static_cast<double>(options_.pairs));
     }
     return gradient;
   }

@@ -27,9 +27,9 @@ class ShapeProbe {
   virtual std::span<const double> drawn() const = 0;
   /// The task's loss of the step's own forward, at those sizes.
   virtual double drawn_loss() const = 0;
-  /// The same batch's loss with every size changed by `rows`: same weights, same random draws, statistics of the batch.
-  /// A forward; nothing of the network changes.
-  virtual double loss(std::span<const double> rows) = 0;
+  /// The same batch's loss with every size changed by `rows`, which are set to what the sizes' bounds left of them:
+  /// same weights, same random draws, statistics of the batch. A forward; nothing of the network changes.
+  virtual double loss(std::span<double> rows) = 0;
 };
 
 class ShapeLearner {

@@ -36,9 +36,9 @@ class Stochastic final : public ShapeLearner {
     std::vector<double> gradient(probe.drawn().begin(), probe.drawn().end());
     double advantage = 0;
     if (options_.estimate == Estimate::differences) {
-      for (double& one : gradient) one = -one;
-      advantage = (probe.drawn_loss() - probe.loss(gradient)) / 2;
-      for (double& one : gradient) one = -one;
+      std::vector<double> opposite = gradient;
+      for (double& one : opposite) one = -one;
+      advantage = (probe.drawn_loss() - probe.loss(opposite)) / 2;
     } else {
       advantage = probe.drawn_loss() - mean_of(probe.drawn_loss());
     }
