@@ -251,6 +251,15 @@ TEST_F(SmallNetwork, ARowMoreOrLessIsARow) {
   }
 }
 
+TEST_F(SmallNetwork, ASizeStopsAtItsBound) {
+  const auto network =
+      make_run_network(config({R"(model.pool={"default": {"type": "dynopool", "r": 0.5, "r_max": 0.5}})"}));
+  const LearnedSize size = network->learned_sizes().at(0);
+  SizeChange change(*network);
+  for (const auto& [rows, moved] : {std::pair(1.0, 0.0), std::pair(-1.0, -1.0)})
+    EXPECT_NEAR(change.apply(std::span(&size, 1), std::span(&rows, 1))[0], moved, 1e-4);
+}
+
 TEST_F(SmallNetwork, ALearnerThatCannotSeeALengthIsRefused) {
   const Config c = config({"optim.shape.log=false", R"(model.pool={"default": {"type": "shape_adaptor"}})",
                            "optim.shape.learner.type=differences"});
