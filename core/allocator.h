@@ -23,7 +23,7 @@ struct MemoryStats {
   uint64_t system_calls = 0;  ///< times that memory was asked from the system, or was touched for the first time
 };
 
-/// Thread-safe. A small block (up to a quarter MiB) that is freed is kept in its class (four classes an octave, so at
+/// Thread-safe. A small block (up to a quarter MiB) that is freed is kept in its class (four classes per octave, so at
 /// most a quarter is wasted) and serves the next request of that class, or of one up to half its size when that has no
 /// block of its own. Large ones are the Arena's. On a GPU small ones are cut from an arena of their own, and what is
 /// freed may be lent again at once: the compute stream, on which all its users run, keeps the order.

@@ -1,4 +1,4 @@
-// Devices: what there is, and how many threads the CPU's loops use. The only room besides tools/ that may read an
+// Devices: what there is, and how many threads the CPU's loops use. The only folder besides tools/ that may read an
 // environment variable.
 #pragma once
 #include <cstddef>

@@ -41,7 +41,7 @@ __global__ void rows_kernel(uint32_t total, uint32_t lanes, const TP_GRID_CONSTA
 #endif
 
 /// The rows of a chunk of parallel_rows.
-inline int64_t rows_a_chunk(int64_t lanes, int64_t work) {
+inline int64_t rows_per_chunk(int64_t lanes, int64_t work) {
   return std::max<int64_t>(1, 16384 / std::max<int64_t>(1, lanes * work));
 }
 
@@ -62,7 +62,7 @@ void parallel_rows(Device device, int64_t rows, int64_t lanes, int64_t work, con
 #else
   if (device.kind != DeviceKind::cpu) throw Failure("this loop was compiled for the CPU alone");
 #endif
-  parallel_chunks(rows, rows_a_chunk(lanes, work), [&](int64_t begin, int64_t end) {
+  parallel_chunks(rows, rows_per_chunk(lanes, work), [&](int64_t begin, int64_t end) {
     if constexpr (requires { f.rows(begin, end, lanes); })
       f.rows(begin, end, lanes);
     else

@@ -1,4 +1,4 @@
-// How parameters start, and the bounds that they are brought back into.
+// Initial values of parameters, and the bounds that they are brought back into.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -12,7 +12,7 @@ namespace tidepool {
 std::function<void(const Tensor&, uint64_t seed)> normal_init(double deviation);
 /// Uniform in [-bound, bound): a function of the seed alone, rounded to f32 in every type.
 std::function<void(const Tensor&, uint64_t seed)> uniform_init(double bound);
-/// Of deviation sqrt(2 / fan_out), as torchvision starts its VGG (He et al. 2015).
+/// Of deviation sqrt(2 / fan_out), as torchvision initialises its VGG (He et al. 2015).
 std::function<void(const Tensor&, uint64_t seed)> he_normal(double fan_out);
 /// Fills a tensor with one number, or a vector with one number per entry.
 std::function<void(const Tensor&, uint64_t seed)> constant_init(double value);

@@ -20,7 +20,7 @@ struct ParameterSpec {
   std::string name;  ///< as in docs/operators.md: "alpha", "weight"
   Dims shape;
   ParameterKind kind = ParameterKind::weight;
-  /// Fills a fresh plain f32 or f64 tensor; random starts are functions of the seed alone.
+  /// Fills a fresh plain f32 or f64 tensor; random initial values are functions of the seed alone.
   std::function<void(const Tensor&, uint64_t seed)> init;
   bool filters = false;  ///< of a convolution: kept in weights_format()
 };

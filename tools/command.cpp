@@ -87,7 +87,8 @@ std::string help() {
   text +=
       "\n`tidepool COMMAND --help` shows the options of a command with their defaults; `tidepool --version` the "
       "version.\n"
-      "Exit status: 0 done, 1 the work failed, 2 the request was wrong.\n";
+      "Exit status: 0 done, 1 the work failed, 2 the request was wrong, 130 or 143 interrupted (a checkpoint is "
+      "saved).\n";
   return text;
 }
 

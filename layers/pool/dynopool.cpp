@@ -261,7 +261,7 @@ const PoolDescription& pool_dynopool() {
        .ranks = {1, 2, 3},
        .parameters = {"alpha", "delta"},
        .formula =
-           "m = max(1, round(n / a)) an axis, cell = n / m; y_i = max (avg, soft) of x interpolated at (i + 1/4) cell "
+           "m = max(1, round(n / a)) per axis, cell = n / m; y_i = max (avg, soft) of x interpolated at (i + 1/4) cell "
            "and (i + 3/4) cell on every axis",
        .gradient =
            "dx by the samples' interpolation weights; da = sum dy dv/dq dq/dcell n^2 / (m a)^2, straight through the "

@@ -184,7 +184,7 @@ const PoolDescription& pool_s3() {
            "and kept in order, of the last cell's r rows ceil(r / stride); else the mean over stride x stride maxima",
        .gradient = "that of the formula, the draw held fixed; of equal elements the first gets it",
        .source = "Zhai et al.: S3Pool, Pooling with stochastic spatial sampling, CVPR 2017",
-       .keeps = "the winner's index, 1 byte per output, in evaluation one a maximum (4 when a window has over 256 "
+       .keeps = "the winner's index, 1 byte per output, in evaluation one per maximum (4 when a window has over 256 "
                 "elements)"});
   return description;
 }

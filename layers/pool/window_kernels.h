@@ -132,7 +132,7 @@ void backward(const Op& op, const NumbersOf<Op>& numbers, const WindowGeometry& 
 #if !defined(TP_DEVICE_PASS)
               if constexpr (!std::is_same_v<T, double>)
                 if (norm.sums && g.all(&WindowAxis::tiled)) {
-                  const int64_t grain = rows_a_chunk(lanes, g.volume());
+                  const int64_t grain = rows_per_chunk(lanes, g.volume());
                   const Tensor parts =
                       Tensor::empty({(rows + grain - 1) / grain, 2, g.map.inner}, {.dtype = DType::f64});
                   parallel_rows(dy.device(), rows, lanes, g.volume(),
@@ -189,8 +189,8 @@ void backward_numbers(const Op& op, const NumbersOf<Op>& numbers, const NumberSp
     all += sums[k].count * sums[k].slots;
   }
   const int64_t most = std::clamp<int64_t>(kMostSums / all, 1, std::max<int64_t>(1, rows));
-  const int64_t rows_a_chunk = std::max<int64_t>(1, (rows + most - 1) / most);
-  const int64_t chunks = (rows + rows_a_chunk - 1) / rows_a_chunk;
+  const int64_t rows_per_chunk = std::max<int64_t>(1, (rows + most - 1) / most);
+  const int64_t chunks = (rows + rows_per_chunk - 1) / rows_per_chunk;
   std::vector<Tensor> memory;
   for (int k = 0; k < kNumbers; ++k)
     if (gradients[static_cast<size_t>(k)]) {
@@ -200,9 +200,9 @@ void backward_numbers(const Op& op, const NumbersOf<Op>& numbers, const NumberSp
     }
   dispatch_floating(dy.dtype(), Op::kText.name, [&]<class T>(T) {
     const auto launch = [&]<class L>(L) {
-      NumberBackward<Op, T, L::value> kernel{op, numbers, g, x.data<T>(), dy.data<T>(), rows, rows_a_chunk, {}};
+      NumberBackward<Op, T, L::value> kernel{op, numbers, g, x.data<T>(), dy.data<T>(), rows, rows_per_chunk, {}};
       for (int k = 0; k < kNumbers; ++k) kernel.wanted[k] = sums[k];
-      parallel_rows(dy.device(), chunks, 1, rows_a_chunk * g.axis[2].m * g.map.inner * g.volume(), kernel);
+      parallel_rows(dy.device(), chunks, 1, rows_per_chunk * g.axis[2].m * g.map.inner * g.volume(), kernel);
     };
     if (along)
       launch(std::true_type{});

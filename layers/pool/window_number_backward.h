@@ -21,15 +21,15 @@ struct NumberBackward {
   Numbers<kNumbers> numbers;
   WindowGeometry g;
   const T *x, *dy;
-  int64_t rows, rows_a_chunk;
+  int64_t rows, rows_per_chunk;
   NumberSums wanted[kNumbers];
 
   TP_HD void operator()(int64_t chunk, int64_t /*lane*/, int64_t /*count*/) const {
     for (int k = 0; k < kNumbers; ++k)
       if (wanted[k].sums)
         for (int64_t i = 0, n = wanted[k].count * wanted[k].slots; i < n; ++i) wanted[k].sums[chunk * n + i] = 0;
-    const int64_t end = (chunk + 1) * rows_a_chunk < rows ? (chunk + 1) * rows_a_chunk : rows;
-    for (int64_t row = chunk * rows_a_chunk; row < end; ++row)
+    const int64_t end = (chunk + 1) * rows_per_chunk < rows ? (chunk + 1) * rows_per_chunk : rows;
+    for (int64_t row = chunk * rows_per_chunk; row < end; ++row)
       walk<Form::any, kLanesAlongWidth>(g, numbers.all, x, RowPosition(g, row), 0,
                                         g.axis[2].m * (kLanesAlongWidth ? 1 : g.map.inner),
                                         [&](const auto& plain, int64_t out) {

@@ -1,5 +1,5 @@
-// A named optimizer: its keys, the tensors it keeps a parameter, its update; and the registry that knows them by name.
-// The groups, their rates and when they move are train/optimizer.h's.
+// A named optimizer: its keys, the tensors it keeps per parameter, its update; and the registry that knows them by
+// name. The groups, their rates and when they move are train/optimizer.h's.
 #pragma once
 #include <cstdint>
 #include <memory>
