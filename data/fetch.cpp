@@ -109,9 +109,10 @@ size_t on_header(char* bytes, size_t size, size_t count, void* transfer) {
 
 int on_progress(void* data, curl_off_t total, curl_off_t done, curl_off_t, curl_off_t) {
   auto& transfer = *static_cast<Transfer*>(data);
-  if (!*transfer.progress || !transfer.begun) return 0;
-  const int64_t all = total > 0 ? transfer.offset + total : 0;
-  if ((*transfer.progress)(transfer.offset + done, all)) return 0;
+  if (!*transfer.progress) return 0;
+  const bool file = transfer.begun;  // before, what arrives is of a redirection or of no answer yet
+  const int64_t all = file && total > 0 ? transfer.offset + total : 0;
+  if ((*transfer.progress)(transfer.offset + (file ? done : 0), all)) return 0;
   transfer.problem = "ended on request";
   return 1;
 }
@@ -176,11 +177,11 @@ long transfer_into(const fs::path& partial, const Download& request, const Fetch
   const CURLcode result = curl_easy_perform(curl.get());
   const bool closed = std::fclose(file.release()) == 0;
   const long status = transfer.status();
+  if (size_or_zero(partial) == 0 && (!transfer.problem.empty() || result != CURLE_OK)) remove_quietly(partial);
   if (!transfer.problem.empty()) throw Failure("fetch: {} to {}: {}", request.url, partial.string(), transfer.problem);
   if (result != CURLE_OK) {
     const std::string why = message[0] != '\0' ? message.data() : curl_easy_strerror(result);
     const int64_t kept = size_or_zero(partial);
-    if (kept == 0) remove_quietly(partial);
     throw Failure("fetch: {}: {}{}", request.url, why,
                   kept > 0 ? fmt::format(" ({} bytes are kept in {}; the same command resumes from there)", kept,
                                          partial.string())

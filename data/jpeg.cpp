@@ -26,9 +26,12 @@ struct Trap {
   info->err->format_message(info, trap->text);
   std::longjmp(trap->jump, 1);
 }
-// A message below 0 is of what it fixes, grey where data is missing; bytes between two markers are nobody's pixels.
+// A message below 0 is of what it fixes, grey where data is missing. Bytes between two markers, a revision and a
+// header's fields that say nothing of a sequential picture are nobody's pixels.
 void on_message(j_common_ptr info, int level) {
-  if (level < 0 && info->err->msg_code != JWRN_EXTRANEOUS_DATA) on_error(info);
+  const int code = info->err->msg_code;
+  const bool harmless = code == JWRN_EXTRANEOUS_DATA || code == JWRN_JFIF_MAJOR || code == JWRN_NOT_SEQUENTIAL;
+  if (level < 0 && !harmless) on_error(info);
 }
 
 // Decoder states; ends with its scope.

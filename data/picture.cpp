@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cstring>
-#include <fstream>
 #include <limits>
 
 #include "core/error.h"
+#include "core/input_file.h"
 #include "core/parallel.h"
 #include "data/jpeg.h"
 #include "data/png.h"
@@ -15,16 +15,9 @@ namespace fs = std::filesystem;
 namespace {
 
 std::string read_bytes(const fs::path& path) {
-  std::error_code code;
-  if (!fs::exists(path, code)) throw Error("{}: no such file", path.string());
-  if (fs::is_directory(path, code)) throw Error("{}: expected a picture, it is a folder", path.string());
-  std::ifstream file(path, std::ios::binary | std::ios::ate);
-  if (!file) throw Error("{}: cannot be read", path.string());
-  const std::streamoff size = file.tellg();
-  std::string bytes(static_cast<size_t>(std::max<std::streamoff>(0, size)), '\0');
-  file.seekg(0);
-  file.read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-  if (!file) throw Error("{}: cannot be read", path.string());
+  const InputFile file(path, "picture");
+  std::string bytes(file.size(), '\0');
+  file.read(0, bytes.data(), bytes.size());
   return bytes;
 }
 

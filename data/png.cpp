@@ -79,6 +79,7 @@ constexpr bool kSwaps = std::endian::native == std::endian::little;  // PNG has 
 bool read_header(png_structp png, png_infop info, Input* input, bool expands) {
   if (setjmp(png_jmpbuf(png)) != 0) return false;
   png_set_read_fn(png, input, read_some);
+  png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);  // expect_picture_size is the bound
   png_read_info(png, info);
   if (expands)
     png_set_expand(png);  // palettes to RGB, a transparent colour to alpha, 1 to 4 bits to 8

@@ -39,6 +39,10 @@ RgbImage make_preview(const Dataset& dataset, const PreviewOptions& options) {
   const auto variants = static_cast<int64_t>(options.variants.size()), rows = variants + (format.label_maps ? 1 : 0),
              columns = static_cast<int64_t>(options.images.size());
   RgbImage sheet{.height = margin + rows * (high + margin), .width = margin + columns * (wide + margin), .pixels = {}};
+  constexpr int64_t kMostPixels = int64_t{1} << 28;
+  if (sheet.height > kMostPixels / sheet.width)
+    throw Error("preview: expected a sheet of at most 2^28 pixels, got {} x {}: fewer images, or a smaller scale",
+                sheet.width, sheet.height);
   sheet.pixels.assign(static_cast<size_t>(sheet.height * sheet.width * 3), 255);
   std::vector<Transform> transforms;
   for (const VariantOptions& variant : options.variants) {

@@ -296,7 +296,9 @@ class FlattenNode final : public NodeOperator {
   Tensor run(std::span<const Tensor> x, const NodeTensors& /*tensors*/, const ForwardMode& /*mode*/) const override {
     const Dims shape = x[0].shape();
     const MemoryFormat format = x[0].format();
-    const Tensor y = x[0].contiguous(MemoryFormat::plain).reshape({shape[0], shape.product() / shape[0]});
+    int64_t elements = 1;  // of an image; there may be none
+    for (int i = 1; i < shape.rank(); ++i) elements *= shape[i];
+    const Tensor y = x[0].contiguous(MemoryFormat::plain).reshape({shape[0], elements});
     Tape::record("flatten", {x[0]}, {y}, {}, [shape, format](BackwardContext& ctx) {
       ctx.dx(0) = ctx.dy().contiguous(MemoryFormat::plain).reshape(shape).contiguous(format);
     });

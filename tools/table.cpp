@@ -114,7 +114,11 @@ Request make_request(const Call& call) {
     return run.selected && run.config.data.name == "cifar100";
   });
   const std::string option = call.given("data") ? call.path("data").string() : "";
-  const bool replaced = asks && !decided && !find_data("cifar100", option, plan.runs.front().config.data.root);
+  const bool replaced =
+      asks && !decided && std::none_of(plan.runs.begin(), plan.runs.end(), [&](const PlannedRun& run) {
+        return run.selected && run.config.data.name == "cifar100" &&
+               find_data("cifar100", option, run.config.data.root);
+      });
   if (replaced) options.data_set = "procedural";
   const auto first =
       std::find_if(plan.runs.begin(), plan.runs.end(), [](const PlannedRun& run) { return run.selected; });

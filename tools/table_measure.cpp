@@ -9,6 +9,7 @@
 #include "tools/command.h"
 #include "tools/run_config.h"
 #include "tools/timing.h"
+#include "train/shape_learners/learner.h"
 #include "train/step.h"
 
 namespace tidepool {
@@ -28,7 +29,16 @@ NetworkCost network_cost(const Config& config, const std::filesystem::path& root
   NetworkCost cost;
   cost.images = std::clamp<int64_t>(static_cast<int64_t>(kGmacs / gmacs), std::min<int64_t>(2, config.train.batch),
                                     config.train.batch);
-  Optimizer optimizer(config.optim, network->parameters(), 1 << 20, 1 << 20);
+  // Sizes move from the first step on, so that what their learner costs is seen: once in so many steps.
+  OptimConfig optim = config.optim;
+  int64_t every = 1;
+  if (optim.shape) {
+    optim.shape->first_epoch = 0;
+    optim.shape->last_epoch.reset();
+    if (!find_shape_learner(optim.shape->learner.type).make(optim.shape->learner.options)->uses_backward())
+      every = std::min<int64_t>(optim.shape->every, 16);
+  }
+  Optimizer optimizer(optim, network->parameters(), 1 << 20, 1 << 20);
   Stepper stepper(*network, *task, optimizer, config.loss, config.train.seed);
   const TensorBatch batch = made_up_batch(config, *network, *task, cost.images);
   const auto seconds = [&](const auto& work) {
@@ -43,7 +53,10 @@ NetworkCost network_cost(const Config& config, const std::filesystem::path& root
     return least / static_cast<double>(cost.images);
   };
   int64_t step = 0;
-  cost.step_seconds = seconds([&] { waited_step(stepper, batch, step++); });
+  cost.step_seconds = seconds([&] {
+                        for (int64_t i = 0; i < every; ++i) waited_step(stepper, batch, step++);
+                      }) /
+                      static_cast<double>(every);
   cost.evaluation_seconds = seconds([&] {
     Tensor one = network->forward(batch.images, {.training = false});
     while (one.rank() > 0) one = one.select(0, 0);
@@ -59,6 +72,9 @@ std::string cost_key(const Config& config) {
             {"fuse", config.fuse},         {"data", config.data.name},    {"options", config.data.options}};
   json["model"] = config.resolved.at("model");
   json["model"].erase("init");
+  if (config.optim.shape)
+    json["learner"] = {config.optim.shape->learner.type, config.optim.shape->learner.options,
+                       config.optim.shape->every};
   return json.dump();
 }
 

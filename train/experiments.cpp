@@ -203,6 +203,11 @@ size_t rows_at_scale(const TableFile& table, const std::string& scale) {
 }
 
 TablePlan make_plan(const TableFile& table, const PlanOptions& options) {
+  for (const std::string& set : options.sets)
+    for (const char* own : {"name", "train.seed"})
+      if (set.substr(0, set.find('=')) == own)
+        throw Error("--set {}: a table names its runs and gives them their seeds; --seeds and --first-seed say which",
+                    set);
   TablePlan plan{.table = table,
                  .scale = find_scale(options.scale),
                  .options = options,

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "core/backend/reduction.h"
 #include "train/lr_schedule.h"
@@ -87,6 +88,18 @@ Optimizer::Optimizer(const OptimConfig& config, const std::vector<Parameter>& pa
                  group->first_epoch, end / steps_per_epoch_);
     break;
   }
+  std::set<size_t> told;  // groups
+  for (const Slot& slot : slots_)
+    for (const int64_t begin : {int64_t{0}, second_stage_.value_or(0)}) {
+      if (slot.parameter.kind == ParameterKind::shape && begin > 0) continue;  // sizes stay in the second stage
+      const GroupSettings* group = config_of(slot.group);
+      const double epochs = (group ? group->schedule : config_.schedule).warmup_epochs;
+      const auto [first, end] = span_of(slot.group, stage(begin));
+      if (first >= end || epochs * static_cast<double>(steps_per_epoch_) <= static_cast<double>(end - first)) continue;
+      if (told.insert(slot.group).second)
+        spdlog::warn("{}: a warm-up of {:g} epochs is longer than the {} in which it moves: it never has its rate",
+                     slot.parameter.name, epochs, (end - first) / steps_per_epoch_);
+    }
 }
 
 Optimizer::Stage Optimizer::stage(int64_t step) const {

@@ -203,10 +203,10 @@ std::string columns_text(const Report& report, const std::vector<std::string>& b
           "those "
           "of the row it is compared with: the trained networks are the same function");
     if (any_without("no spread"))
-      all.push_back(
-          fmt::format("no spread: other weights whose {} differs by the same amount in every seed, from which "
-                      "no interval follows",
-                      label));
+      all.push_back(fmt::format(
+          "no spread: {} differs by the same amount in every seed, from which no interval follows; that the "
+          "networks are the same function only their weights can say, where they are kept",
+          label));
   }
   if (shown("gmacs")) all.emplace_back("GMACs of one image with the final shapes");
   if (shown("step_ms")) all.emplace_back("ms of a training step");

@@ -89,14 +89,17 @@ std::string figure_html(const figures::Drawing& drawing, const std::string& capt
 
 // The runs of the report whose folders are there, row by row.
 std::vector<figures::RunGroup> report_runs(const Report& report, const std::filesystem::path& folder) {
-  std::vector<figures::RunRecord> runs;
-  for (const ReportRow& row : report.rows)
+  std::vector<figures::RunGroup> groups;
+  for (const ReportRow& row : report.rows) {
+    figures::RunGroup group{.label = row.row.name, .runs = {}};
     for (const auto& [seed, result] : row.seeds) {
       const auto run = folder / "runs" / fmt::format("{}-seed{}", row.row.name, seed);
       if (std::filesystem::exists(run / "log.jsonl") && std::filesystem::exists(run / "config.json"))
-        runs.push_back(figures::read_run(run));
+        group.runs.push_back(figures::read_run(run));
     }
-  return figures::group_runs(std::move(runs));
+    if (!group.runs.empty()) groups.push_back(std::move(group));
+  }
+  return groups;
 }
 
 // For what was trained on the same data: learned shapes, accuracy against GMACs, and curves.

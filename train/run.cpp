@@ -7,6 +7,7 @@
 
 #include "core/allocator.h"
 #include "core/backend/caches.h"
+#include "core/backend/elementwise.h"
 #include "core/backend/reduction.h"
 #include "core/tape.h"
 #include "train/ema.h"
@@ -132,10 +133,12 @@ class Run {
 
   RunResult go() {
     const bool resumed = std::filesystem::exists(directory_.last());
-    if (resumed)
+    if (resumed) {
       restore();
-    else if (options_.resume)
+      forget_best_of_cut();
+    } else if (options_.resume) {
       spdlog::info("{}: no checkpoint yet: the run starts from the beginning", directory_.folder().string());
+    }
     expect_ranks_together();
     if (options_.begin) options_.begin();
     if (step_ < total_steps_) directory_.remove_result();  // of a run that --set train.max_steps made longer
@@ -147,6 +150,7 @@ class Run {
 
     if (!resumed) log_.shapes(step_, step_ / steps_per_epoch_, *network_);
     // The seed gives the initial weights again, bit for bit; the file of model.init may change, or be gone.
+    if (!resumed && !config_.model.init.empty() && optimizer_.second_stage()) write_weights(directory_.initial());
     if (total_steps_ == 0 || (!resumed && !config_.model.init.empty())) save();
     while (true) {
       if (evaluation_due() && !evaluate_now()) return stopped();
@@ -231,11 +235,24 @@ class Run {
   bool asked_to_stop(bool whole) const {
     const auto asked = [&] { return options_.stop && options_.stop(); };
     if (!options_.ranks) return asked();
-    if (!whole) return false;
-    const Tensor all = Tensor::full({1}, asked() ? 1 : 0, {.dtype = DType::f32, .device = device_});
+    return whole && ranks_that(asked()) > 0;
+  }
+  // How many ranks say yes; all of them ask.
+  int64_t ranks_that(bool yes) const {
+    const Tensor all = Tensor::full({1}, yes ? 1 : 0, {.dtype = DType::f32, .device = device_});
     options_.ranks->all_reduce({&all, 1});
     options_.ranks->wait();
-    return all.item() > 0;
+    return static_cast<int64_t>(all.item());
+  }
+  // Running statistics are each rank's own; all evaluate, and choose by, their mean.
+  void share_statistics() const {
+    if (!options_.ranks || network_->buffers().empty()) return;
+    std::vector<Tensor> sums;
+    for (const Buffer& b : network_->buffers()) sums.push_back(b.value.clone());
+    options_.ranks->all_reduce(sums);
+    options_.ranks->wait();
+    for (size_t i = 0; i < sums.size(); ++i)
+      divide(sums[i], static_cast<double>(options_.ranks->ranks()), network_->buffers()[i].value);
   }
 
   // Throws Error unless all ranks stand at the same step.
@@ -258,7 +275,14 @@ class Run {
   void begin_second_stage() {
     spdlog::info("step {}: the weights are re-initialised, with the sizes as they are", step_);
     const auto fresh = make_run_network(config_);
-    load_init(config_.model, *fresh);
+    try {
+      if (const auto kept = directory_.initial(); std::filesystem::exists(kept))
+        load_network(read_safetensors(kept), *fresh, kept);
+      else
+        load_init(config_.model, *fresh);
+    } catch (const Error& error) {
+      throw Failure("step {}: {}", step_, error.what());
+    }
     std::map<std::string, Tensor> initial;
     for (const auto& [name, value] : fresh->state()) initial[name] = value;
     for (const Parameter& p : network_->parameters())
@@ -310,14 +334,26 @@ class Run {
   // At the end of the run, and of every eval_every-th epoch, unless this very step has been evaluated before a stop.
   bool evaluation_due() const {
     if (step_ == 0 || evaluated_step_ == step_) return false;
-    if (step_ >= total_steps_) return true;
-    return step_ % steps_per_epoch_ == 0 && step_ / steps_per_epoch_ % config_.train.eval_every == 0;
+    return step_ >= total_steps_ || scheduled_evaluation();
+  }
+
+  // Whether the run evaluates here whatever train.max_steps is.
+  bool scheduled_evaluation() const {
+    return step_ == schedule_steps_ ||
+           (step_ % steps_per_epoch_ == 0 && step_ / steps_per_epoch_ % config_.train.eval_every == 0);
+  }
+  // Of a run that train.max_steps cut short and that goes on: its last evaluation chose for want of another.
+  void forget_best_of_cut() {
+    if (!best_ || step_ >= total_steps_ || evaluated_step_ != step_ || scheduled_evaluation()) return;
+    const auto of = read_safetensors(directory_.best()).metadata;
+    if (const auto at = of.find("step"); at != of.end() && at->second == std::to_string(step_)) best_.reset();
   }
 
   // Evaluates and saves. False when it was stopped.
   bool evaluate_now() {
     check_finite();  // best is written before last
     if (average_) average_->swap();
+    share_statistics();
     end_span("other");
     const std::optional<Evaluation> evaluation = evaluate_with(watched_loader_, watched_name());
     end_span("evaluation");
@@ -327,12 +363,9 @@ class Run {
       loss_last_ = e.loss;
       evaluated_step_ = step_;
       log_evaluation(e, validates() ? kValidationPrefix : std::string("test_"), nullptr);
-      if (validates() && std::isfinite(e.loss) && (!best_ || e.metrics[0] > *best_)) {
+      if (validates() && std::isfinite(e.loss) && (!best_ || (scheduled_evaluation() && e.metrics[0] > *best_))) {
         best_ = e.metrics[0];
-        SafetensorsFile file;
-        for (const auto& [name, value] : network_->state()) file.tensors[name] = value;
-        file.metadata = metadata();
-        write_safetensors(directory_.best(), file);
+        write_weights(directory_.best());
       }
     }
     if (average_) average_->swap();
@@ -428,6 +461,13 @@ class Run {
             {"progress", progress.dump()}};
   }
 
+  void write_weights(const std::filesystem::path& path) const {
+    SafetensorsFile file;
+    for (const auto& [name, value] : network_->state()) file.tensors[name] = value;
+    file.metadata = metadata();
+    write_safetensors(path, file);
+  }
+
   // Random numbers and the order of the data are functions of (seed, epoch, step): the step is all of their state.
   void save() {
     read_losses();
@@ -502,7 +542,8 @@ class Run {
   }
 
   RunResult finish() {
-    if (const auto tested = saved_test()) return *tested;
+    const std::optional<RunResult> tested = saved_test();
+    if (options_.ranks ? ranks_that(tested.has_value()) == options_.ranks->ranks() : tested.has_value()) return *tested;
     if (average_) average_->swap();  // the shapes and costs are those of the network that was evaluated
     const Trace trace = network_->trace();
     const GmacsTerm& budget = stepper_.gmacs_term();

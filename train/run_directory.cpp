@@ -58,6 +58,10 @@ RunDirectory::RunDirectory(fs::path folder, bool resume) : folder_(std::move(fol
     if (!resume && fs::exists(folder_ / "config.json"))
       throw Error("{0}: holds a run already; `tidepool train --resume {0}` resumes it, another --out starts a new one",
                   folder_.string());
+    if (!resume && fs::exists(last()))
+      throw Error(
+          "{}: holds a checkpoint, {}, of a run whose config.json is gone; expected another --out, or model.init",
+          folder_.string(), last().filename().string());
   } catch (...) {
     ::close(lock_);
     throw;

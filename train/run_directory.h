@@ -31,6 +31,8 @@ class RunDirectory {
   const std::filesystem::path& folder() const { return folder_; }
   std::filesystem::path last() const { return checkpoint_in(folder_); }
   std::filesystem::path best() const { return folder_ / "best.safetensors"; }
+  /// The weights of model.init, of a run that begins with them a second time.
+  std::filesystem::path initial() const { return folder_ / "initial.safetensors"; }
 
   /// provenance.json of the run that the folder holds, if it holds one.
   std::optional<Json> provenance() const;

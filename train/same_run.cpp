@@ -26,6 +26,17 @@ Json comparable(const Json& one, const Json& other) {
   return config;
 }
 
+// The same file, or its name where tools/keep_runs left that alone.
+bool same_init(const Json& a, const Json& b) {
+  if (!a.is_string() || !b.is_string()) return a == b;
+  const auto path = [](const Json& text) {
+    const fs::path given = text.get<std::string>();
+    return given.has_filename() ? given : given.parent_path();  // of "run/"
+  };
+  const fs::path x = path(a), y = path(b);
+  return x == y || (x.has_parent_path() != y.has_parent_path() && x.filename() == y.filename());
+}
+
 }  // namespace
 
 std::string config_difference(const Json& saved, const Json& now, std::string_view origin,
@@ -52,6 +63,7 @@ std::string config_difference(const Json& saved, const Json& now, std::string_vi
       std::replace(key.begin(), key.end(), '/', '.');
       const Json& other = one == &a ? b : a;
       if (free(key) || (other.contains(pointer) && other.at(pointer) == value)) continue;
+      if (key == "model.init" && other.contains(pointer) && same_init(value, other.at(pointer))) continue;
       return fmt::format("{} was {}, is {}", key, shown(a, pointer), shown(b, pointer));
     }
   return "";

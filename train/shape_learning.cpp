@@ -142,7 +142,9 @@ ShapeLearning::ShapeLearning(Network& network, const Task& task, const Optimizer
 
 std::vector<LearnedSize> ShapeLearning::learning(int64_t step) const {
   std::vector<LearnedSize> sizes = network_.learned_sizes();
-  std::erase_if(sizes, [&](const LearnedSize& s) { return optimizer_.turn(s.value, step) == Turn::still; });
+  // A size without a slope, of a shape_adaptor that is at its end, cannot be moved by rows.
+  std::erase_if(sizes,
+                [&](const LearnedSize& s) { return s.slope == 0 || optimizer_.turn(s.value, step) == Turn::still; });
   return sizes;
 }
 
@@ -169,7 +171,7 @@ void ShapeLearning::begin(int64_t step) {
 
 void ShapeLearning::end(const TensorBatch& batch, int64_t step, double drawn_loss) {
   drawn_.reset();
-  if (learner_->uses_backward() || !moves(step)) return;
+  if (learner_->uses_backward() || sizes_.empty() || !moves(step)) return;
   const auto begin = std::chrono::steady_clock::now();
   Random random = draws_of(seed_, step, true);
   NetworkProbe probe(network_, task_, batch, seed_, step, sizes_, rows_, drawn_loss);

@@ -100,7 +100,12 @@ StepLosses Stepper::gradients(const TensorBatch& batch, int64_t step) {
     tape_.backward(own);
   }
   if (replayed) replayed->backward(logits.grad());
-  shapes_.end(batch, step, losses.task);
+  try {
+    shapes_.end(batch, step, losses.task);
+  } catch (const Error& e) {
+    if (step == 0) throw;
+    throw Failure("step {}: {}", step + 1, e.what());
+  }
   const Trace trace = network_.trace();  // of the mean sizes
   losses.gmacs = trace.gmacs();
   losses.penalty = losses.gmacs / gmacs_.unit();

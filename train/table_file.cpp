@@ -102,6 +102,14 @@ void expect_label(const Node& node, const std::string& label) {
                           brief_json(label)));
 }
 
+// Throws Error for a setting that a table makes itself.
+void expect_free(std::span<const Setting> settings) {
+  for (const Setting& setting : settings)
+    for (const char* own : {"name", "train.seed"})
+      if (setting.key == own)
+        throw Error("{}: {}: a table gives each run its name and its seed", setting.origin, setting.key);
+}
+
 std::vector<TableEntry> read_entries(const Node& node) {
   std::vector<TableEntry> entries;
   for (const auto& [label, value] : node.items()) {
@@ -113,10 +121,7 @@ std::vector<TableEntry> read_entries(const Node& node) {
                      .base_origin = {},
                      .settings = read_settings(value)};
     if (!entry.base.empty()) entry.base_origin = value.at("extends").origin();
-    for (const Setting& setting : entry.settings)
-      for (const char* own : {"name", "train.seed"})
-        if (setting.key == own)
-          throw Error("{}: {}: a table gives each run its name and its seed", setting.origin, setting.key);
+    expect_free(entry.settings);
     entries.push_back(std::move(entry));
   }
   if (entries.empty()) node.fail("expected at least one row, got {}");
@@ -184,9 +189,12 @@ void read_table_scales(const Node& node, TableFile& table) {
     if (std::find(names.begin(), names.end(), name) == names.end())
       one.fail(fmt::format("unknown scale: expected one of {}{}", fmt::join(names, ", "), did_you_mean(name, names)));
     one.expect_object({"only", "except", "settings"});
+    if (one.has("settings") && one.at("settings").has("extends"))
+      one.at("settings").at("extends").fail("a scale has settings alone; a row may extend a config");
     table.scales[name] = {.only = one.text_or("only"),
                           .except = one.text_or("except"),
                           .settings = one.has("settings") ? read_settings(one.at("settings")) : std::vector<Setting>()};
+    expect_free(table.scales[name].settings);
   }
 }
 

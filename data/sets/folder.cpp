@@ -39,13 +39,28 @@ std::vector<std::string> folders_in(const fs::path& folder) {
   return names;
 }
 
-// Paths of the pictures in a folder at any depth, sorted, relative to it.
+// Adds the pictures below `folder`, relative to `top`. `open`: the folders that hold it, without links.
+void add_pictures(const fs::path& folder, const fs::path& top, std::vector<fs::path>& open,
+                  std::vector<std::string>& names) {
+  fs::path real = fs::canonical(folder);
+  if (std::find(open.begin(), open.end(), real) != open.end())
+    throw Error("folder: {}: is a link to a folder that holds it", folder.string());
+  open.push_back(std::move(real));
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
+    if (entry.path().filename().string().starts_with('.')) continue;
+    if (entry.is_directory())
+      add_pictures(entry.path(), top, open, names);
+    else if (is_picture_name(entry.path()) && entry.is_regular_file())
+      names.push_back(entry.path().lexically_relative(top).string());
+  }
+  open.pop_back();
+}
+
+// Paths of the pictures in a folder at any depth, sorted, relative to it; nothing hidden.
 std::vector<std::string> pictures_in(const fs::path& folder) {
   std::vector<std::string> names;
-  for (const fs::directory_entry& entry :
-       fs::recursive_directory_iterator(folder, fs::directory_options::follow_directory_symlink))
-    if (is_picture_name(entry.path()) && !entry.path().filename().string().starts_with('.') && entry.is_regular_file())
-      names.push_back(entry.path().lexically_relative(folder).string());
+  std::vector<fs::path> open;
+  add_pictures(folder, folder, open, names);
   std::sort(names.begin(), names.end());
   return names;
 }

@@ -172,10 +172,8 @@ std::vector<fs::path> candidates(const fs::path& root) {
 
 // The first part of the layout that a folder lacks; "" when it has all.
 std::string lacking(const fs::path& folder) {
-  for (const char* part : {"JPEGImages", "SegmentationClass"})
+  for (const char* part : {"JPEGImages", "SegmentationClass", "ImageSets/Segmentation"})
     if (!is_folder(folder / part)) return part;
-  for (const char* list : {"train", "val"})
-    if (!is_file(split_file(folder, list))) return split_file("", list).string();
   return "";
 }
 

@@ -1,4 +1,5 @@
 // spp: spatial pyramid pooling: adaptive grids of several sizes, one behind the other in a vector of fixed length.
+#include <algorithm>
 #include <cmath>
 
 #include "core/tape.h"
@@ -33,7 +34,7 @@ class Spp final : public PoolOperator {
     expect_positions(kName, x);
     double positions = 0;
     for (int64_t m : options_.levels) positions += std::pow(static_cast<double>(m), rank);
-    if (positions * static_cast<double>(x[0]) * static_cast<double>(x[1]) > 0x1p31)
+    if (positions * std::max(1.0, static_cast<double>(x[0]) * static_cast<double>(x[1])) > 0x1p31)
       throw Error("[spp] the output of {} would have more than 2^31 elements", x.str());
     return {x[0], x[1], static_cast<int64_t>(positions)};
   }

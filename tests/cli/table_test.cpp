@@ -150,6 +150,8 @@ TEST_F(TableCommand, RunsOfSeveralMachinesBecomeOneTable) {
   EXPECT_EQ(refused.status, 2);
   EXPECT_NE(refused.out.find("another config"), std::string::npos) << refused.out;
   EXPECT_EQ(text_of(file("all/runs/max-seed1/config.json")), kept_seed);
+  ASSERT_EQ(keep(file("of-max/runs/max-seed1/").string()).status, 0);
+  EXPECT_EQ(text_of(file("all/config.json")), kept_seed) << "a folder's last slash is none of its name";
   EXPECT_EQ(keep("nowhere").status, 2);
   fs::create_directories(file("empty"));
   EXPECT_EQ(keep("empty").status, 2);

@@ -85,6 +85,15 @@ TEST_F(FolderTest, ReadsPicturesOfAnySizeAndKind) {
   EXPECT_EQ(open({.images = 2})->label(1), 1);
 }
 
+TEST_F(FolderTest, HiddenFoldersAreNoPicturesAndLinksInACircleAreRefused) {
+  write_all();
+  write_picture(folder_ / "train/n02/.ipynb_checkpoints/a-checkpoint.png", 20, 31, 1);
+  fs::create_directory_symlink(folder_ / "val/n02", folder_ / "train/n10/more");
+  EXPECT_EQ(open()->size(), 5);
+  fs::create_directory_symlink("..", folder_ / "train/n02/images/up");
+  EXPECT_SAYS(message(), "train/n02/images/up: is a link to a folder that holds it");
+}
+
 TEST_F(FolderTest, SixteenBitsAlphaAndCmykBecomeRgb) {
   copy_golden("rgb_alpha16.png", folder_ / "train/a/1.png");
   copy_golden("grey_alpha16.png", folder_ / "train/b/1.png");

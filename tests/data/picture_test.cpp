@@ -1,6 +1,8 @@
 // Pictures from files against tests/golden/pictures.py, which packs them itself and knows every pixel by a formula.
 #include "data/picture.h"
 
+#include <sys/stat.h>
+
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -211,6 +213,31 @@ TEST(Pictures, DamagedFilesAreRefused) {
   EXPECT_SAYS(message_of<Error>([&] { read_picture(golden("cmyk.jpg")); }), "CMYK");
   EXPECT_SAYS(message_of<Error>([&] { read_picture(folder / "none.png"); }), "no such file");
   EXPECT_SAYS(message_of<Error>([&] { read_picture(folder.path()); }), "a folder");
+}
+
+// What a header says of no pixel is no damage: a revision, and fields of progressive pictures in a sequential one.
+TEST(Pictures, OddHeadersOfWholeJpegsAreRead) {
+  const TemporaryFolder folder;
+  const std::string jpeg = read_file(golden("odd1.jpg"));
+  const Picture whole = read_picture(golden("odd1.jpg"));
+  const size_t jfif = jpeg.find("JFIF"), scan = jpeg.find("\xff\xda");
+  ASSERT_NE(jfif, std::string::npos);
+  ASSERT_NE(scan, std::string::npos);
+  std::string revised = jpeg, zeros = jpeg;
+  revised[jfif + 5] = 2;
+  const auto header = static_cast<size_t>(static_cast<uint8_t>(zeros[scan + 3]));  // its length's low byte
+  for (size_t i = 0; i < 3; ++i) zeros[scan + 2 + header - 3 + i] = 0;
+  for (const std::string& bytes : {revised, zeros}) {
+    write_file(folder / "odd.jpg", bytes);
+    EXPECT_NE(bytes, jpeg);
+    EXPECT_EQ(read_picture(folder / "odd.jpg").bytes, whole.bytes);
+  }
+}
+
+TEST(Pictures, APipeIsNoPicture) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(mkfifo((folder / "pipe.png").c_str(), 0600), 0);
+  EXPECT_SAYS(message_of<Error>([&] { read_picture(folder / "pipe.png"); }), "no regular file");
 }
 
 // Whatever stands in a file, it is a picture or an Error (under the sanitizers this says more).

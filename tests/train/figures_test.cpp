@@ -146,6 +146,22 @@ TEST_F(FigureRuns, RunsThatDifferInTheirSeedAreOneRow) {
   EXPECT_EQ(pool_text(rows[1].runs[0].config), "human-designed");
 }
 
+TEST_F(FigureRuns, RowsOfOneConfigKeepTheirSeeds) {
+  write_run("t/runs/aa-seed1", 1, "{}", 4, 0.5, 0.1);
+  for (const int seed : {1, 2, 3}) write_run(fmt::format("t/runs/bb-seed{}", seed), seed, "{}", 4, 0.5, 0.1);
+  auto rows = groups({"t"});
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_EQ(rows[0].label, "aa");
+  EXPECT_EQ(rows[0].runs.size(), 1u);
+  EXPECT_EQ(rows[1].runs.size(), 3u);
+  // The same names in two tables are told apart by the folder that differs.
+  write_run("u/runs/aa-seed1", 1, R"({"default": {"type": "soft"}})", 4, 0.5, 0.1);
+  rows = groups({"t/runs/aa-seed1", "u"});
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_EQ(rows[0].label, "t/runs/aa");
+  EXPECT_EQ(rows[1].label, "u/runs/aa");
+}
+
 TEST_F(FigureRuns, ACutLastLineIsLeftOutAndADamagedOneIsNamed) {
   write_run("a", 1, "{}", 4, 0.5, 0.1);
   std::ofstream(folder_ / "a/log.jsonl", std::ios::app) << R"({"step":5,"epo)";

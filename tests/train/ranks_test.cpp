@@ -291,6 +291,21 @@ TEST_F(RankRuns, StayEqualAndResume) {
   for (const int64_t rank : {0, 1}) expect_same_weights(last("whole", rank), last("parts", rank));
 }
 
+// Ranks choose by the same numbers, so that all of them look at the test images as often as the others.
+TEST_F(RankRuns, ChooseTheSameWeights) {
+  const Config c = config({"data.val_images=12", "train.epochs=4", "optim.lr=0.1", "train.dtype=f64"});
+  const std::vector<RunResult> whole = train("whole", c);
+  EXPECT_TRUE(whole[0].finished && whole[1].finished);
+  EXPECT_EQ(whole[0].last, whole[1].last);
+  EXPECT_EQ(whole[0].best, whole[1].best);
+  EXPECT_EQ(whole[0].validation_best, whole[1].validation_best);
+  for (const auto& [name, tensor] : last("whole", 0).tensors)
+    EXPECT_TRUE(same_bits(tensor, last("whole", 1).tensors.at(name))) << name;
+  fs::remove(out("whole", 1) / "result.json");  // killed between the two
+  const std::vector<RunResult> again = train("whole", c, true);
+  for (const RunResult& each : again) EXPECT_EQ(each.best, whole[0].best);
+}
+
 void expect_refused(const std::function<void()>& run, const std::string& what) {
   try {
     run();

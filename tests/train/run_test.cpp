@@ -187,6 +187,22 @@ TEST_F(RunTest, TheSecondStageTrainsAFreshNetworkWithTheSizesOfTheFirst) {
   EXPECT_GT(std::stoll(read_safetensors(folder_ / "a" / "best.safetensors").metadata.at("step")), per_epoch);
 }
 
+TEST_F(RunTest, TheSecondStageBeginsWithTheWeightsThatTheFirstBeganWith) {
+  train_run(config({"train.max_steps=2"}), options("before"));
+  const auto with = [&](const char* name) {
+    fs::copy_file(folder_ / "before" / "last.safetensors", folder_ / name);
+    return config({"optim.shape.retrain_after=1", fmt::format("model.init={}", (folder_ / name).string())});
+  };
+  train_run(with("init.safetensors"), options("whole"));
+  const Config c = with("gone.safetensors");
+  RunOptions cut = options("parts");
+  cut.stop = [] { return true; };
+  train_run(c, cut);
+  fs::remove(folder_ / "gone.safetensors");
+  train_run(c, options("parts", /*resume=*/true));
+  expect_same_tensors(folder_ / "whole" / "last.safetensors", folder_ / "parts" / "last.safetensors");
+}
+
 // The unit is what the network cost at step 0, whatever it costs when a run is resumed.
 TEST_F(RunTest, ThePenaltyInUnitsOfItsInitialValue) {
   const std::vector<std::string> sets{"loss.gmacs_unit=initial", "optim.groups.0.lr=0.2"};
@@ -322,6 +338,35 @@ TEST_F(RunTest, RefusesAFolderThatHoldsARun) {
     FAIL() << "another config was accepted";
   } catch (const Error& e) {
     EXPECT_NE(std::string(e.what()).find("optim.lr was 0.1, is 0.2"), std::string::npos) << e.what();
+  }
+}
+
+TEST_F(RunTest, RefusesACheckpointWithoutItsConfig) {
+  train_run(config({"train.max_steps=1"}), options("a"));
+  fs::create_directories(folder_ / "b");
+  fs::copy_file(folder_ / "a" / "last.safetensors", folder_ / "b" / "last.safetensors");
+  try {
+    train_run(config(), options("b"));
+    FAIL() << "the checkpoint was taken for this run's";
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("config.json is gone"), std::string::npos) << e.what();
+  }
+}
+
+// What train.max_steps cut in the middle of an epoch is evaluated there; the run that goes on does not choose by it.
+TEST_F(RunTest, ALengthenedRunChoosesAsTheUncutOneDoes) {
+  const auto with = [&](const char* max_steps) {
+    return config({"data.val_images=16", "loss.gmacs_lambda=0", fmt::format("train.max_steps={}", max_steps)});
+  };
+  const RunResult whole = train_run(with("null"), options("whole"));
+  for (const char* cut : {"1", "3"}) {  // 64 images in batches of 32: two steps per epoch
+    SCOPED_TRACE(cut);
+    EXPECT_TRUE(train_run(with(cut), options(cut)).best) << "a run as short as that has nothing else";
+    const RunResult longer = train_run(with("null"), options(cut, true));
+    EXPECT_EQ(longer.best, whole.best);
+    EXPECT_EQ(longer.validation_best, whole.validation_best);
+    EXPECT_EQ(read_safetensors(folder_ / cut / "best.safetensors").metadata.at("step"),
+              read_safetensors(folder_ / "whole" / "best.safetensors").metadata.at("step"));
   }
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <fstream>
+#include <map>
 #include <set>
 
 #include "core/error.h"
@@ -103,15 +104,26 @@ bool same_row(const RunRecord& a, const RunRecord& b) {
   return config_difference(a.config, b.config, (a.folder / "config.json").string(), kIgnored).empty();
 }
 
-// Labels that are told apart: a folder's parent is named where names repeat.
+// Labels that are told apart: where names repeat, as many folders above them are named as it takes.
 void name_groups(std::vector<RunGroup>& groups) {
-  for (RunGroup& group : groups) group.label = stem(group.runs.front().folder);
-  const std::vector<RunGroup> named = groups;
-  for (size_t i = 0; i < groups.size(); ++i) {
-    const auto same =
-        std::count_if(named.begin(), named.end(), [&](const RunGroup& other) { return other.label == named[i].label; });
-    const fs::path parent = groups[i].runs.front().folder.parent_path();
-    if (same > 1 && !parent.filename().empty()) groups[i].label = (parent.filename() / groups[i].label).string();
+  std::vector<fs::path> above;
+  for (RunGroup& group : groups) {
+    group.label = stem(group.runs.front().folder);
+    above.push_back(fs::absolute(group.runs.front().folder).lexically_normal().parent_path());
+  }
+  while (true) {
+    std::vector<size_t> repeated;
+    for (size_t i = 0; i < groups.size(); ++i) {
+      bool repeats = false;
+      for (size_t k = 0; k < groups.size(); ++k)
+        repeats = repeats || (groups[k].label == groups[i].label && above[k] != above[i]);
+      if (repeats && !above[i].filename().empty()) repeated.push_back(i);
+    }
+    if (repeated.empty()) return;
+    for (const size_t i : repeated) {
+      groups[i].label = (above[i].filename() / groups[i].label).string();
+      above[i] = above[i].parent_path();
+    }
   }
 }
 
@@ -177,21 +189,30 @@ RunRecord read_run(const fs::path& folder, const RecordParts& parts) {
 }
 
 std::vector<RunGroup> group_runs(std::vector<RunRecord> runs, std::span<const std::string> labels) {
-  std::vector<RunGroup> groups;
+  std::vector<std::vector<RunRecord>> configs;
   for (RunRecord& run : runs) {
-    const RunRecord& first = groups.empty() ? run : groups.front().runs.front();
+    const RunRecord& first = configs.empty() ? run : configs.front().front();
     if (run.task != first.task)
       throw Error("one figure shows one task: {} has the task {}, and {} has {}", first.folder.string(),
                   first.task->name, run.folder.string(), run.task->name);
-    // A seed that the row has already is of another row with the same config.
-    const auto takes = [&](const RunGroup& group) {
-      return std::none_of(group.runs.begin(), group.runs.end(),
-                          [&](const RunRecord& other) { return other.seed == run.seed; }) &&
-             same_row(group.runs.front(), run);
-    };
-    auto group = std::find_if(groups.begin(), groups.end(), takes);
-    if (group == groups.end()) group = groups.insert(group, RunGroup{});
-    group->runs.push_back(std::move(run));
+    auto same =
+        std::find_if(configs.begin(), configs.end(), [&](const auto& others) { return same_row(others.front(), run); });
+    if (same == configs.end()) same = configs.insert(same, std::vector<RunRecord>());
+    same->push_back(std::move(run));
+  }
+  std::vector<RunGroup> groups;
+  for (std::vector<RunRecord>& same : configs) {
+    // Where a seed repeats, these are rows of one config, told apart by their folders' names.
+    std::set<uint64_t> seeds;
+    for (const RunRecord& run : same) seeds.insert(run.seed);
+    std::map<fs::path, size_t> rows;
+    for (RunRecord& run : same) {
+      const fs::path row =
+          seeds.size() == same.size() ? fs::path() : (run.folder.parent_path() / stem(run.folder)).lexically_normal();
+      const auto [at, fresh] = rows.try_emplace(row, groups.size());
+      if (fresh) groups.emplace_back();
+      groups[at->second].runs.push_back(std::move(run));
+    }
   }
   for (RunGroup& group : groups)
     std::sort(group.runs.begin(), group.runs.end(),
