@@ -141,6 +141,15 @@ def test_safetensors_that_are_none(tmp_path):
             read_safetensors(tmp_path / "x")
 
 
+def test_a_run_that_is_being_written(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    rows = "step,epoch,name,index,value\n0,0,pool1.alpha,0,2\n0,0,pool1.alpha,1,2\n4,1,pool1.alpha,0,3\n"
+    for cut in ("", "4,1,pool1.al", "4,1,pool1.alpha,1,2.5"):
+        (tmp_path / "shapes.csv").write_text(rows + cut)
+        steps, values = tidepool.Run(tmp_path).shapes["pool1.alpha"]
+        assert steps.tolist() == [0] and values.tolist() == [[2, 2]]
+
+
 def test_version_is_the_programs():
     said = subprocess.run([program(), "--version"], capture_output=True, text=True, check=True).stdout
     assert tidepool.__version__ in said

@@ -296,6 +296,33 @@ def test_state_of_parameters_that_wait():
     assert torch.equal(pool.state_dict()[name], made.state_dict()[name])
 
 
+def test_kernels_with_large_dilations():
+    x = torch.randn(1, 2, 400, 400)
+    assert torch.equal(tp.MaxPool2d(kernel=20, stride=1, dilation=20)(x), torch.nn.functional.max_pool2d(x, 20, 1, 0, 20))
+    assert tp.SoftPool2d(kernel=20, dilation=20)(x).shape[2] == 1
+    assert tp.LIPPool2d(kernel=20, dilation=20)(x).shape[2] == 1
+
+
+def test_buffers_are_saved():
+    pool = tp.DynOPool2d()
+    alpha = pool.alpha.detach() * 1.5
+    del pool.alpha
+    pool.register_buffer("alpha", alpha)
+    assert torch.equal(pool.state_dict()["alpha"], alpha)
+    pool.load_state_dict(pool.state_dict())
+
+
+def test_parameters_have_the_device_and_the_type_that_are_asked_for():
+    for module in (tp.DynOPool2d(device="meta"), tp.ConvPool2d(in_channels=4, device="meta")):
+        assert {p.device.type for p in module.parameters()} == {"meta"}
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, device="meta"), torch.nn.MaxPool2d(2))
+    assert {p.device.type for p in tp.replace_pooling(model, "dynopool").parameters()} == {"meta"}
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        assert tp.DynOPool2d(dtype=dtype).alpha.dtype == dtype
+    with pytest.raises(TypeError, match="dtype: expected float32"):
+        tp.DynOPool2d(dtype=torch.int32)
+
+
 def test_modules_are_copied_and_pickled():
     x = torch.randn(2, 3, 8, 8)
     for module in (tp.SoftPool2d(3, 2, 1), tp.DynOPool2d(r=0.4), tp.LIPPool2d(logit="bottleneck", in_channels=3)):

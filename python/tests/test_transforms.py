@@ -172,3 +172,40 @@ def test_draws_under_vmap():
     assert torch.equal(same[0], same[1])
     different = torch.vmap(call, randomness="different")(x[:1].expand(3, -1, -1, -1, -1))
     assert not torch.equal(different[0], different[1])
+
+
+def test_lengths_behind_long_steps_are_no_constants():
+    torch._dynamo.reset()
+
+    def mean_of_means(x):
+        y = functional.avg_pool1d(x, kernel=200, stride=200)
+        return y.sum(-1) / y.shape[-1]
+
+    compiled = torch.compile(mean_of_means, dynamic=True, backend="aot_eager")
+    assert torch.equal(compiled(torch.ones(1, 2, 600)), torch.ones(1, 2))
+
+
+def test_keys_that_are_lengths_of_a_map_compile():
+    torch._dynamo.reset()
+    whole = torch.compile(lambda x: functional.avg_pool2d(x, kernel=x.shape[2:]), backend="aot_eager", fullgraph=True)
+    scaled = torch.compile(lambda x, b: functional.soft_pool2d(x, beta=b), backend="aot_eager", fullgraph=True)
+    for n in (8, 12, 16):
+        x = torch.randn(1, 2, n, n)
+        assert torch.allclose(whole(x), x.mean((2, 3), keepdim=True), atol=1e-6)
+        assert torch.equal(scaled(x, n / 10), functional.soft_pool2d(x, beta=n / 10))
+
+
+def test_fx_takes_a_module_as_a_leaf():
+    for name in ("soft", "dynopool"):
+        model = small_model(tp.make_module(name, 2)).eval()
+        traced = torch.fx.symbolic_trace(model)
+        x = torch.randn(2, 3, 8, 8)
+        assert torch.equal(traced(x), model(x))
+        assert any(n.op == "call_module" and n.target == "2" for n in traced.graph.nodes)
+
+
+def test_a_batch_of_gradients_is_refused():
+    x = torch.randn(2, 3, 8, 8, requires_grad=True)
+    y = functional.soft_pool2d(x)
+    with pytest.raises(RuntimeError, match="batch of gradients.*torch.func.jacrev"):
+        torch.autograd.grad(y, x, torch.randn(5, *y.shape), is_grads_batched=True)

@@ -165,7 +165,9 @@ def describe(name):
 
 def any_length(keys):
     """A length that every window of an operator with these keys fits."""
-    return 32 + 4 * max([1] + [v for v in _integers(json.loads(keys)) if v < 1 << 20])
+    values = json.loads(keys)
+    span = max([1] + _integers(values.get("kernel", 1))) * max([1] + _integers(values.get("dilation", 1)))
+    return 32 + span + 4 * max([1] + [v for v in _integers(values) if v < 1 << 20])
 
 
 @functools.lru_cache(maxsize=4096)

@@ -105,10 +105,14 @@ def read_safetensors(path):
         header = json.loads(data[8 : 8 + size])
     except ValueError:
         raise ValueError(f"{path}: no safetensors file") from None
+    if not isinstance(header, dict):
+        raise ValueError(f"{path}: no safetensors file")
     tensors = {}
     for name, entry in header.items():
         if name == "__metadata__":
             continue
+        if entry["dtype"] not in types:
+            raise ValueError(f"{path}: {name} has the type {entry['dtype']}, expected one of {', '.join(types)}")
         begin, end = entry["data_offsets"]
         values = np.frombuffer(data[8 + size + begin : 8 + size + end], types[entry["dtype"]])
         if entry["dtype"] == "BF16":
@@ -172,13 +176,14 @@ class Run:
             return {}
         columns = {}
         with path.open(newline="") as file:
-            for row in csv.DictReader(file):
+            for row in csv.DictReader(line for line in file if line.endswith("\n")):  # a cut last line is left out
                 columns.setdefault(row["name"], {}).setdefault(int(row["step"]), {})[int(row["index"])] = float(
                     row["value"]
                 )
         paths = {}
         for name, by_step in columns.items():
-            steps = sorted(by_step)
+            entries = max(len(one) for one in by_step.values())
+            steps = sorted(step for step, one in by_step.items() if len(one) == entries)  # the last one may be cut
             paths[name] = (
                 np.array(steps),
                 np.array([[by_step[step][i] for i in sorted(by_step[step])] for step in steps]),

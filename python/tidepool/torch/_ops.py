@@ -123,6 +123,11 @@ class Recorded(torch.autograd.Function):
     @staticmethod
     def backward(ctx, dy):
         refuse_second_derivative(_is_grad_enabled())
+        if torch._C._functorch.is_legacy_batchedtensor(dy):
+            raise RuntimeError(
+                "tidepool: a backward takes no batch of gradients (is_grads_batched, vectorize=True); torch.func.jacrev "
+                "does"
+            )
         torch.get_num_threads()
         gradients = iter(_core.backward(ctx.saved_tensors[0], readable(dy), _keep_graph()))
         dx, *rest = [next(gradients) if needed else None for needed in ctx.needs]
@@ -299,19 +304,21 @@ def empty_in_order(like, shape, channels_last, dtype):
 @functools.lru_cache(maxsize=4096)
 def length_rule(name, keys, shape, axis):
     """(offset, step) such that the length of y's axis is (n + offset) // step, read off the operator's own answers for
-    n up to 256; (m, 0) for a constant length; None where it is neither."""
+    n; (m, 0) for a constant length; None where it is neither."""
     op = operator(name, keys)
     lengths = []
-    for n in range(1, 257):
+    for n in (*range(1, 257), *(2**i + d for i in range(9, 17) for d in (-1, 0, 1))):  # a step may be longer than 256
         try:
             lengths.append((n, op.output_shape([*shape[:axis], n, *shape[axis + 1 :]])[axis]))
         except ValueError:
             continue
-    steps = [n for (_, before), (n, m) in zip(lengths, lengths[1:]) if m != before]
-    if len(lengths) < 2:
+    near = [(n, m) for n, m in lengths if n <= 256]
+    steps = [n for (_, before), (n, m) in zip(near, near[1:]) if m != before]
+    if len(near) < 2:
         return None
     if not steps:
-        return lengths[0][1], 0
+        length = near[0][1]
+        return (length, 0) if all(m == length for _, m in lengths) else None
     if len(steps) < 2:
         return None
     step = steps[1] - steps[0]

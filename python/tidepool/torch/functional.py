@@ -77,11 +77,23 @@ def _seed_tensor(name, seed):
     return torch.tensor(seed, dtype=torch.int64)
 
 
+def _constant(value):
+    """A key's value where torch.compile holds it as a symbol: a constant of the graph, with a guard."""
+    if isinstance(value, (list, tuple)):
+        return tuple(_constant(v) for v in value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return value
+    return torch.fx.experimental.symbolic_shapes.guard_scalar(value)
+
+
 def _make(description, rank):
     name = description.name
 
     def function(x, *positional, parameters=None, training=False, seed=None, **named):
         expect_map(name, rank, x)
+        if torch.compiler.is_compiling():
+            positional = tuple(_constant(v) for v in positional)
+            named = {k: _constant(v) for k, v in named.items()}
         keys, draws, names, given = _prepared(name, rank, positional, tuple(named.items()))
         tensors = _ordered(name, keys, x if x.dim() == rank + 2 else x.unsqueeze(0), names, given, parameters)
         return pooled(name, rank, x, keys, tensors, bool(training), _seed_tensor(name, seed), draws)

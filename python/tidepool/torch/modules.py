@@ -24,7 +24,11 @@ class _Owner(nn.Module):
 
     def _save_to_state_dict(self, destination, prefix, keep_vars):
         for name, parameter in self._parameters.items():
-            destination[prefix + name] = parameter if keep_vars or is_lazy(parameter) else parameter.detach()
+            if parameter is not None:
+                destination[prefix + name] = parameter if keep_vars or is_lazy(parameter) else parameter.detach()
+        for name, buffer in self._buffers.items():
+            if buffer is not None and name not in self._non_persistent_buffers_set:
+                destination[prefix + name] = buffer if keep_vars else buffer.detach()
 
 
 class PoolModule(_Owner):
@@ -40,6 +44,8 @@ class PoolModule(_Owner):
         self.keys_text = keys_text(self.operator, values)
         configured = operator(self.operator, self.keys_text)
         self.draws = configured.draws
+        if dtype not in (None, torch.float32, torch.float64, torch.bfloat16):
+            raise TypeError(f"[{self.operator}] dtype: expected float32, float64 or bfloat16, got {dtype}")
         size = self._expect_size(in_channels, in_size)
         specs = parameter_probe(configured, self.rank, self.keys_text, in_channels, size)
         shape = [1, in_channels or 16, *(size or [any_length(self.keys_text)] * self.rank)]
@@ -84,14 +90,15 @@ class PoolModule(_Owner):
 
     def _create(self, configured, shape, like):
         seed = 0
-        values = functional.initial_parameters(configured, shape, like, seed)
-        other = functional.initial_parameters(configured, shape, like, 1)
+        here = torch.empty(0, dtype=like.dtype, device="cpu")  # values are compared; like's device may have none
+        values = functional.initial_parameters(configured, shape, here, seed)
+        other = functional.initial_parameters(configured, shape, here, 1)
         if any(not torch.equal(v, other[name]) for name, v in values.items()):  # random: by torch's generator
-            seed = int(torch.randint(0, 1 << 62, ()))
-            values = functional.initial_parameters(configured, shape, like, seed)
+            seed = int(torch.randint(0, 1 << 62, (), device="cpu"))
+            values = functional.initial_parameters(configured, shape, here, seed)
         self.parameter_names = tuple(values)
         for name, value in values.items():
-            keep = torch.float64 if like.dtype == torch.float64 else torch.float32
+            keep = like.dtype if like.dtype in (torch.float64, torch.bfloat16) else torch.float32
             self._set(name, nn.Parameter(value.to(like.device, keep)))
 
     def _uninitialized(self):
@@ -144,6 +151,8 @@ class PoolModule(_Owner):
                 operator(self.operator, self.keys_text).project(parameters, [int(n) for n in x_shape])
 
     def forward(self, x):
+        if isinstance(x, torch.fx.Proxy):  # torch.fx: a leaf, as torch's own layers are
+            return x.tracer.create_proxy("call_module", x.tracer.path_of_module(self), (x,), {})
         functional.expect_map(self.operator, self.rank, x)
         tensors = []
         if self.parameter_names:

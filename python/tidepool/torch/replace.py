@@ -76,8 +76,8 @@ def replace_pooling(model, operator, *, where=None, **keys):
     is changed and returned.
 
     Kernel, stride, padding, dilation and ceil_mode are the layer's, unless `keys` says otherwise; an operator that has no
-    windows (dynopool, spectral) starts with the layer's stride, one that has no key for that but learns its size
-    (shape_adaptor) with its own. A layer of stride 1 changes no size and keeps its place unless the operator has windows.
+    windows with padding (dynopool, spectral, max_blur, fractional_max) has the layer's stride alone, one that has no key
+    for that but learns its size (shape_adaptor) its own. A layer of stride 1 changes no size and keeps its place unless the operator has windows.
     `where(name, layer)` chooses layers. Adaptive layers and calls of torch.nn.functional stay as they are. ValueError
     where nothing is replaced, or where a layer cannot be.
 
@@ -88,6 +88,7 @@ def replace_pooling(model, operator, *, where=None, **keys):
     description = describe(operator)
     description.bind((), keys)
     made = {}
+    device = next((p.device for p in model.parameters()), None)
     for name, layer in model.named_modules():
         rank = next((r for cls, r in _WINDOWS.items() if isinstance(layer, cls)), None)
         if rank is None or (where is not None and not where(name, layer)):
@@ -99,7 +100,7 @@ def replace_pooling(model, operator, *, where=None, **keys):
         values, window = _keys_of(layer, rank, description, keys)
         if not window and all(s == 1 for s in _per_axis(layer.stride, rank)):
             continue
-        made[id(layer)] = make_module(operator, rank, **values).train(layer.training)
+        made[id(layer)] = make_module(operator, rank, device=device, **values).train(layer.training)
     if not made:
         raise ValueError("replace_pooling: the model has no max or average pooling layer that could be replaced")
     if id(model) in made:
