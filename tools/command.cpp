@@ -104,7 +104,7 @@ void report(const std::string& who, std::string what) {
   what = printable(what);
   while (!what.empty() && what.back() == ' ') what.pop_back();
   std::fflush(stdout);
-  fmt::print(stderr, "{}: {}\n", who, what);
+  say(fmt::format("{}: {}\n", who, what));
 }
 
 }  // namespace

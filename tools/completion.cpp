@@ -158,6 +158,7 @@ constexpr const char* kBashFrame = R"bash(_tidepool() {
   # bash makes a word of its own of the = in --name=value.
   if [ "$word" = = ]; then
     word=''
+    _tidepool_has_value "$command $before" || return
   elif [ "$before" = = ]; then
     before=${COMP_WORDS[COMP_CWORD-2]}
     _tidepool_has_value "$command $before" || return

@@ -59,6 +59,7 @@ int run(const Call& call) {
   const std::filesystem::path output = call.given("output") ? call.path("output") : std::filesystem::path();
   if (call.given("output") && std::filesystem::exists(output) && std::filesystem::equivalent(output, saved.checkpoint))
     throw Error("--output: {} is the checkpoint itself", output.string());
+  expect_no_file_of_a_run(output);
   const auto network = make_run_network(config);
   const auto task = make_task(config, *network);
   load_weights(saved.file, *network, saved.checkpoint);

@@ -63,6 +63,7 @@ int run(const Call& call) {
   const fs::path output = expand_home(call.argument(1));
   std::error_code code;
   if (fs::equivalent(output, saved.checkpoint, code)) throw Error("{}: is the checkpoint itself", output.string());
+  expect_no_file_of_a_run(output);
   if (call.flag("pixels") && to != "onnx") throw Error("--pixels: a file of weights has no input; expected --to onnx");
   const Config config = load_config_text(completed_config(saved.config).dump(), saved.checkpoint.string() + " (config)",
                                          call.texts("set"));

@@ -83,11 +83,15 @@ void draw_bar() {
   if (newest && newest->drawn_) newest->draw();
 }
 
+void say(std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), stderr);
+  std::fflush(stderr);
+}
+
 void print_progress_line(std::string_view line) {
   erase_bar();
-  fmt::print(stderr, "{}\n", line);
+  say(fmt::format("{}\n", line));
   draw_bar();
-  std::fflush(stderr);
 }
 
 namespace {
@@ -238,15 +242,14 @@ std::string Progress::line(size_t width) const {
 
 void Progress::draw() {
   if (terminal_)
-    fmt::print(stderr, "\r\x1b[K{}", line(terminal_width(STDERR_FILENO).value_or(80)));
+    say(fmt::format("\r\x1b[K{}", line(terminal_width(STDERR_FILENO).value_or(80))));
   else
-    fmt::print(stderr, "{}\n", line(200));
-  std::fflush(stderr);
+    say(fmt::format("{}\n", line(200)));
   drawn_ = terminal_;
 }
 
 void Progress::erase() {
-  if (drawn_) fmt::print(stderr, "\r\x1b[K");
+  if (drawn_) say("\r\x1b[K");
 }
 
 void Progress::finish() {
@@ -254,7 +257,7 @@ void Progress::finish() {
   ended_ = true;
   const double elapsed = std::chrono::duration<double>(Clock::now() - begin_).count();
   if (terminal_ ? drawn_ : done_ > 0 && elapsed >= 1.0) draw();
-  if (drawn_) fmt::print(stderr, "\n");
+  if (drawn_) say("\n");
   drawn_ = false;
 }
 

@@ -23,6 +23,8 @@ std::string shortened(std::string_view text, size_t width);
 /// not fit. The first is always there.
 std::string fitted_line(const std::vector<std::string>& parts, std::string_view between, std::optional<size_t> width);
 
+/// Text on stderr. Where it cannot be written (the log's disk is full, the terminal is gone) the work goes on.
+void say(std::string_view text);
 /// One line on stderr, past a bar that is being drawn.
 void print_progress_line(std::string_view line);
 

@@ -23,7 +23,23 @@ Option batch_size_option() {
   return {.name = "batch-size", .value = "N", .help = "short for --set train.batch=N"};
 }
 
+namespace {
+
+// A key that is set by its own option and by --set is set by neither of them alone.
+void expect_once(const Call& call, const char* option, std::string_view key) {
+  if (!call.given(option)) return;
+  for (const std::string& set : call.texts("set"))
+    if (std::string_view(set).substr(0, set.find('=')) == key)
+      throw Error("--{} and --set {}: expected one of them", option, set);
+}
+
+}  // namespace
+
 std::vector<std::string> config_sets(const Call& call) {
+  expect_once(call, "epochs", "train.epochs");
+  expect_once(call, "lr", "optim.lr");
+  expect_once(call, "batch-size", "train.batch");
+  expect_once(call, "device", "train.device");
   constexpr int64_t kMost = std::numeric_limits<int32_t>::max();  // as train/config.h has it
   std::vector<std::string> sets = call.texts("set");
   if (call.given("epochs")) sets.push_back(fmt::format("train.epochs={}", call.integer("epochs", 0, kMost)));
@@ -43,6 +59,7 @@ Config config_of(const Call& call, size_t i, const std::string& otherwise) {
 
 Config config_in(const Call& call, const std::filesystem::path& file) {
   std::vector<std::string> sets = config_sets(call);
+  expect_once(call, "seed", "train.seed");
   if (call.given("seed")) sets.push_back(fmt::format("train.seed={}", call.seed()));
   Config config = load_config(file, sets);
   config.model.init = expand_home(config.model.init).string();

@@ -22,6 +22,8 @@ void catch_stop_signals() {
   action.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART;
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
+  // A reader of our output that ends (`| tee`) does not end the work: what cannot be written is an error at its end.
+  signal(SIGPIPE, SIG_IGN);
 }
 
 bool stop_requested() {

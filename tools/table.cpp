@@ -534,8 +534,8 @@ int run(const Call& call) {
           fmt::format("{} seed {}: {}", plan.rows[plan.runs[i].row].title, plan.runs[i].seed, outcomes[i].failure));
   if (stop_status() != 0) {
     if (!call.json()) print(shown());
-    fmt::print(stderr, "tidepool table: stopped; the same command resumes it. So far: {}\n",
-               (options.out / (name + ".md")).string());
+    say(fmt::format("tidepool table: stopped; the same command resumes it. So far: {}\n",
+                    (options.out / (name + ".md")).string()));
     return stop_status();
   }
   if (!failures.empty()) {

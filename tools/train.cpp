@@ -104,8 +104,8 @@ int run(const Call& call) {
   if (profiled) timer.write_trace(out / "trace.json");
   const int64_t steps = last_step - first_step;
   if (!result.finished) {
-    fmt::print(stderr, "tidepool train: stopped after step {}; `tidepool train --resume {}` resumes it\n", result.steps,
-               shell_word(out.string()));
+    say(fmt::format("tidepool train: stopped after step {}; `tidepool train --resume {}` resumes it\n", result.steps,
+                    shell_word(out.string())));
     return stop_status();
   }
   if (call.json()) {

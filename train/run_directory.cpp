@@ -38,6 +38,17 @@ void keep_lines(const fs::path& path, const Keep& keep) {
 
 }  // namespace
 
+void expect_no_file_of_a_run(const fs::path& output) {
+  static const std::set<std::string> kNames{"config.json",         "last.safetensors", "best.safetensors",
+                                            "initial.safetensors", "log.jsonl",        "shapes.csv",
+                                            "provenance.json",     "result.json",      ".lock"};
+  std::error_code code;
+  const fs::path real = fs::weakly_canonical(output, code);
+  if (kNames.contains(real.filename().string()) && fs::exists(real, code) &&
+      fs::exists(real.parent_path() / "config.json", code))
+    throw Error("{}: is a file of a run; expected another name", output.string());
+}
+
 RunDirectory::RunDirectory(fs::path folder, bool resume) : folder_(std::move(folder)) {
   std::error_code code;
   if (fs::exists(folder_, code) && !fs::is_directory(folder_, code))

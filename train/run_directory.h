@@ -19,6 +19,9 @@ inline std::filesystem::path checkpoint_in(const std::filesystem::path& folder) 
   return folder / "last.safetensors";
 }
 
+/// Throws Error where `output` is a file that a run has in its directory: what is written must not take its place.
+void expect_no_file_of_a_run(const std::filesystem::path& output);
+
 class RunDirectory {
  public:
   /// Makes the folder and takes its lock. Throws Error when another process trains in it, or when it holds a run and

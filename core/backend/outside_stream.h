@@ -1,6 +1,7 @@
 // Work among that of another library on the same GPU.
 #pragma once
 #include <functional>
+#include <mutex>
 
 #include "core/device.h"
 
@@ -11,6 +12,11 @@ namespace tidepool {
 /// Memory may therefore be handed over in both directions without a wait of the host. It stands behind what other such
 /// streams hold too, as memory that they read may be free here. Throws Failure for a stream that is captured into a
 /// graph. On the CPU there is no order to keep.
+/// One work at a time.
 void in_order_of(Device device, void* stream, const std::function<void()>& work);
+
+/// While it is held no such work is under way: memory that the other library gives back is free for the next one, which
+/// stands behind all that its streams hold by then.
+std::unique_lock<std::recursive_mutex> between_outside_work();
 
 }  // namespace tidepool

@@ -40,6 +40,9 @@ struct Quantile {
                        .init = std::log(options.q / (1 - options.q))}};
   }
 
+  // h - j, and 0 for a whole h also where a compiler makes q (n - 1) - j one multiply-add.
+  TP_HD TP_INLINE static double fraction(double h, int32_t j) { return h == j ? 0 : h - j; }
+
   // Where h lies. Ranks count from the largest element, as Window::rank does: x_(j+1) has the rank before x_(j)'s.
   template <class V>
   struct Between {
@@ -54,13 +57,13 @@ struct Quantile {
     if constexpr (kLanes<V> == 1) {
       const auto j = static_cast<int32_t>(h);
       b.rank = last - j;
-      b.f = static_cast<V>(h - j);
+      b.f = static_cast<V>(fraction(h, j));
     } else {
 #if !defined(TP_DEVICE_PASS)
       for (int l = 0; l < kLanes<V>; ++l) {
         const auto j = static_cast<int32_t>(h[l]);
         b.rank[l] = last - j;
-        b.f[l] = static_cast<Lane<V>>(h[l] - j);
+        b.f[l] = static_cast<Lane<V>>(fraction(h[l], j));
       }
 #endif
     }

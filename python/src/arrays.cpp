@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "core/backend/outside_stream.h"
+
 namespace tidepool::python {
 namespace {
 
@@ -108,7 +110,13 @@ dlpack::Managed* export_tensor(Tensor tensor) {
   e->strides = e->tensor.strides();
   e->managed = {.version = {1, 1},
                 .context = e,
-                .deleter = [](dlpack::Managed* m) { delete static_cast<Exported*>(m->context); },
+                .deleter =
+                    [](dlpack::Managed* m) {
+                      auto* const gone = static_cast<Exported*>(m->context);
+                      std::unique_lock<std::recursive_mutex> lock;
+                      if (gone->tensor.device() == kCuda) lock = between_outside_work();
+                      delete gone;
+                    },
                 .flags = 0,
                 .array = {.data = const_cast<void*>(e->tensor.raw()),
                           .device = {e->tensor.device() == kCuda ? dlpack::kCudaDevice : dlpack::kCpuDevice, 0},

@@ -239,8 +239,11 @@ class Operator {
   nb::tuple output_shape(const Shape& x, nb::object tensors) const {
     const Dims shape(x);
     if (tensors.is_none()) return tuple_of(op_->output_shape(shape, initial_values(*op_, shape, DType::f32, 0)));
-    const std::vector<Argument> parameters = read_all(nb::list(tensors));
-    return tuple_of(op_->output_shape(shape, tensors_of(parameters)));
+    const std::vector<Argument> arguments = read_all(nb::list(tensors));
+    const std::vector<Tensor> parameters = tensors_of(arguments);
+    Dims y;
+    run(parameters.empty() ? Tensor::zeros({1}) : parameters[0], [&] { y = op_->output_shape(shape, parameters); });
+    return tuple_of(y);
   }
 
   nb::object forward(nb::handle x, nb::list tensors, bool training, uint64_t seed) const {
@@ -309,7 +312,8 @@ class Operator {
     const Tensor self = Tensor::zeros({1});
     for (size_t i = 0; i < shape.lengths.size(); ++i) shape.lengths[i].add(self, static_cast<int64_t>(i), 1);
     Trace rows;
-    const TracedShape y = op_->trace(shape, parameters, name(), rows);
+    TracedShape y;
+    run(parameters.empty() ? self : parameters[0], [&] { y = op_->trace(shape, parameters, name(), rows); });
     const auto lengths = [&](const TracedShape& s) {
       nb::list list;
       for (const TracedLength& length : s.lengths) {

@@ -264,6 +264,9 @@ TEST_F(ConfigInput, ShortOptions) {
   for (const char* option : {"--epochs N", "--lr RATE", "--batch-size N"})
     EXPECT_NE(help.find(option), std::string::npos) << option;
   expect_refused({"train", "tiny.json", "--epochs", "two"}, {"--epochs", "'two'"});
+  expect_refused({"train", "tiny.json", "--epochs", "1", "--set", "train.epochs=2"},
+                 {"--epochs and --set train.epochs=2", "one of them"});
+  expect_refused({"train", "tiny.json", "--seed", "1", "--set", "train.seed=2"}, {"--seed and --set train.seed=2"});
   expect_refused({"train", "tiny.json", "--lr", "-1"}, {"--lr", "'-1'"});
   expect_refused({"train", "tiny.json", "--batch-size", "0"}, {"--batch-size", "'0'"});
   expect_refused({"train", "tiny.json", "--learning-rate", "1"}, {"did you mean '--lr'"});

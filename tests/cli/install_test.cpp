@@ -63,6 +63,7 @@ TEST_F(Install, BashCompletes) {
            {"tidepool completion ''", "bash zsh fish"},
            {"tidepool train toy", "toy_procedural.json toy_shapes.json toy_mine.json"},
            {"tidepool train --set optim.lr = 0.1 --device = cpu ru", "runs"},
+           {"tidepool train --set optim.lr =", ""},
            {"tidepool train x --res", "--resume"},
            {"tidepool train x --device ''", "auto cpu cuda"},
            {"tidepool train x --device = c", "cpu cuda"},

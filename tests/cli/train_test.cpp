@@ -57,6 +57,33 @@ TEST_F(TrainCommand, TrainsEvaluatesAndSays) {
   EXPECT_EQ(done({"train", "run.json", "--out", "a", "--resume", "--json"}).json()["top1_last"], result["top1_last"]);
 }
 
+// A daemon has no standard streams, a log's disk may be full: the run goes on, and nothing gets into its files.
+TEST_F(TrainCommand, NeedsNoOneToListen) {
+  const std::string program = std::string(TIDEPOOL_BINARY) + " ";
+  EXPECT_EQ(shell(program + "nonsense 2>/dev/full").status, 2);
+  EXPECT_EQ(shell(program + "nonsense 2>&-").status, 2);
+  EXPECT_EQ(shell(program + "train run.json --out full >/dev/null 2>/dev/full").status, 0);
+  shell(program + "train run.json --out closed <&- >&- 2>&-");
+  expect_same_run("full", "closed");
+  std::istringstream lines(text_of(file("closed/shapes.csv")));
+  size_t count = 0;
+  for (std::string line; std::getline(lines, line); ++count)
+    EXPECT_EQ(std::count(line.begin(), line.end(), ','), 4) << line;
+  EXPECT_GT(count, 10u);
+  EXPECT_EQ(text_of(file("closed/.lock")), "");
+}
+
+TEST_F(TrainCommand, WhatIsWrittenReplacesNoFileOfARun) {
+  done({"train", "run.json", "--out", "a", "--set", "train.max_steps=2"});
+  const std::string config = text_of(file("a/config.json"));
+  for (const char* name : {"a/config.json", "a/last.safetensors", "a/log.jsonl"}) {
+    expect_refused({"export", "a", "--to", "onnx", name}, {name});
+    expect_refused({"eval", "a", "--output", name}, {name});
+  }
+  EXPECT_EQ(text_of(file("a/config.json")), config);
+  done({"export", "a", "--to", "safetensors", "a/weights.safetensors"});
+}
+
 TEST_F(TrainCommand, RefusesWhatWouldHarmARun) {
   done({"train", "run.json", "--out", "a", "--set", "train.max_steps=2"});
   const std::string before = text_of(file("a/last.safetensors"));

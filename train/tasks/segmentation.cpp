@@ -79,6 +79,10 @@ class LabelPictures final : public Predictions {
  public:
   explicit LabelPictures(std::filesystem::path folder) : folder_(std::move(folder)) {
     make_folder(folder_, "--output");
+    for (const auto& entry : std::filesystem::directory_iterator(folder_))
+      if (entry.path().extension() == ".png")
+        throw Error("--output {}: holds pictures already, {} among them; expected a new folder", folder_.string(),
+                    entry.path().filename().string());
   }
 
   void add(const Tensor& output, const Tensor& labels, std::span<const int64_t> indices) override {
