@@ -28,6 +28,10 @@ Dims convolution_shape(const Dims& x, const Dims& weight, const ConvOptions& o) 
     if (o.dilation[a] < 1) throw Error("[conv] expected dilation >= 1, got {} on axis {}", o.dilation[a], i - 2);
     if (o.padding[a] < 0) throw Error("[conv] expected padding >= 0, got {} on axis {}", o.padding[a], i - 2);
     if (weight[i] < 1) throw Error("[conv] expected a kernel >= 1, got {} on axis {}", weight[i], i - 2);
+    constexpr int64_t kMost = int64_t{1} << 40;
+    if (o.padding[a] > kMost || o.dilation[a] > kMost / weight[i])
+      throw Error("[conv] expected padding and dilation below 2^40, got {} and {} on axis {}", o.padding[a],
+                  o.dilation[a], i - 2);
     if (x[i] < 1) throw Error("[conv] an input of shape {} has no positions", x.str());
     const int64_t reach = o.dilation[a] * (weight[i] - 1) + 1;
     if (x[i] + 2 * o.padding[a] < reach)

@@ -62,6 +62,7 @@ void GmacsTerm::sizes_moved(Network& network, const Optimizer& optimizer, int64_
 void GmacsTerm::project(Network& network, const Optimizer& optimizer, int64_t step) const {
   constexpr double kTolerance = 0.02;
   constexpr int kDoublings = 20, kHalvings = 24;
+  constexpr double kFarthest = 32;  // e^32 is beyond every bound, and f32 holds it
   const Trace trace = network.trace();
   const double excess = trace.gmacs() / unit_ - 1;
   if (std::abs(excess) <= kTolerance) return;
@@ -98,7 +99,8 @@ void GmacsTerm::project(Network& network, const Optimizer& optimizer, int64_t st
   const auto on_this_side = [&](double t) {
     std::vector<double> values = first;
     for (size_t i = 0; i < values.size(); ++i)
-      values[i] = first[i] > 0 ? first[i] * std::exp(t * gradient[i]) : first[i] + t * gradient[i];
+      values[i] = first[i] > 0 ? first[i] * std::exp(std::clamp(t * gradient[i], -kFarthest, kFarthest))
+                               : first[i] + t * gradient[i];
     return (excess_at(values) > 0) == (excess > 0);
   };
 
@@ -117,18 +119,15 @@ void GmacsTerm::project(Network& network, const Optimizer& optimizer, int64_t st
   for (size_t changed = 0; changed < sizes.size() && least > kTolerance; ++changed) {
     const std::vector<double> from = best;
     excess_at(from);
-    const std::vector<LearnedSize> there = moving_sizes(network, optimizer, step);
-    std::vector<double> a_row_more, a_row_less;
-    for (const LearnedSize& size : there) {
-      a_row_more.push_back(moved_by_rows(size, 1));
-      a_row_less.push_back(moved_by_rows(size, -1));
-    }
-    for (size_t i = 0; i < sizes.size(); ++i)
-      for (const double value : {a_row_more[i], a_row_less[i]}) {
-        std::vector<double> values = from;
-        values[i] = value;
-        excess_at(values);
-      }
+    std::vector<std::vector<double>> candidates;
+    for (const LearnedSize& now : moving_sizes(network, optimizer, step))  // without those that have no slope here
+      for (size_t i = 0; i < sizes.size(); ++i)
+        if (now.element == sizes[i].element && now.value.shares_storage(sizes[i].value))
+          for (const double rows : {1.0, -1.0}) {
+            candidates.push_back(from);
+            candidates.back()[i] = moved_by_rows(now, rows);
+          }
+    for (const std::vector<double>& values : candidates) excess_at(values);
     if (best == from) break;
   }
   excess_at(best);

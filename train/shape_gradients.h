@@ -13,8 +13,8 @@ namespace tidepool {
 
 class ShapeGradients {
  public:
-  /// Takes note of what the step's backward gave them. On a device they are read when the next step does this, or by
-  /// read(): nobody waits for them.
+  /// Takes note of what the step's backward gave them, without the cost's part. On a device they are read when the next
+  /// step does this, or by read(): nobody waits for them.
   void gather(const Network& network);
   void read();
   void clear() { statistics_.clear(); }

@@ -45,7 +45,9 @@ LossConfig without_cost(LossConfig loss) {
 OptimConfig held(OptimConfig optim, const Network& network, int64_t steps_per_epoch,
                  const SizeEffectsOptions& options) {
   for (ParamGroupConfig& group : optim.groups) {
-    group.lr *= optim.lr > 0 ? options.rate / optim.lr : 0;
+    const bool moves = group.first_epoch * steps_per_epoch <= options.first_step &&
+                       (!group.last_epoch || options.first_step < *group.last_epoch * steps_per_epoch);
+    group.lr *= moves && optim.lr > 0 ? options.rate / optim.lr : 0;
     group.schedule = constant_rate();
     group.first_epoch = std::min(group.first_epoch * steps_per_epoch, options.first_step);  // where its updates began
     group.last_epoch.reset();
@@ -81,7 +83,11 @@ class Measurement {
                   loader_.batches(), config.train.batch, wanted);
     loader_.start_epoch(options.epoch);
     batches_.resize(static_cast<size_t>(wanted));
-    for (TensorBatch& batch : batches_) loader_.next(batch);
+    for (TensorBatch& batch : batches_) {
+      loader_.next(batch);
+      batch.images = batch.images.to(network.options().device);
+      batch.labels = batch.labels.to(network.options().device);
+    }
     for (const auto& [name, value] : network.state()) kept_.emplace_back(value, value.clone());
     for (const auto& [name, value] : optimizer_.state()) {
       for (const auto& [saved, tensor] : optimizer_state)
@@ -168,15 +174,24 @@ class Measurement {
       stepper_.step(batches_[static_cast<size_t>(options_.batches + i)], options_.first_step + i);
   }
 
+  // Changes size i by `rows`, or so that it has the wanted length: one that lies where it is rounded to the other side
+  // needs a little more or less.
+  void change_length(SizeChange& change, const LearnedSize& size, double rows, size_t i, int64_t wanted) const {
+    for (const double share : {1.0, 1.25, 0.75}) {
+      const double by = share * rows;
+      change.apply(std::span(&size, 1), std::span(&by, 1));
+      if (network_.learned_sizes()[i].length == wanted) break;
+    }
+  }
+
   // Sizes behind a changed one follow it by their parameters; this gives them their lengths again.
   void hold_lengths(const std::vector<LearnedSize>& sizes, size_t changed) {
     for (size_t j = 0; j < sizes.size(); ++j) {
       if (j == changed) continue;
       const LearnedSize now = network_.learned_sizes()[j];
       if (now.length == sizes[j].length || now.slope == 0) continue;
-      const double rows[] = {static_cast<double>(sizes[j].length - now.length)};
       SizeChange change(network_);
-      change.apply(std::span(&now, 1), rows);
+      change_length(change, now, static_cast<double>(sizes[j].length - now.length), j, sizes[j].length);
       change.keep();
     }
   }
@@ -187,12 +202,7 @@ class Measurement {
     if (sizes[i].slope == 0) return std::nullopt;
     const int64_t wanted = sizes[i].length + static_cast<int64_t>(rows);
     SizeChange change(network_);
-    // A length that lies where it is rounded to the other side needs a little more or less than a row.
-    for (const double share : {1.0, 1.25, 0.75}) {
-      const double by = share * rows;
-      change.apply(std::span(&sizes[i], 1), std::span(&by, 1));
-      if (network_.learned_sizes()[i].length == wanted) break;
-    }
+    change_length(change, sizes[i], rows, i, wanted);
     const LearnedSize now = network_.learned_sizes()[i];
     if (now.length != wanted) return std::nullopt;
     if (options_.hold_sizes) hold_lengths(sizes, i);

@@ -111,6 +111,7 @@ StepLosses Stepper::gradients(const TensorBatch& batch, int64_t step) {
   losses.penalty = losses.gmacs / gmacs_.unit();
   losses.factor = gmacs_.factor();
   losses.total = losses.task + losses.factor * losses.penalty;
+  if (after_backward) after_backward();
   if (losses.factor != 0) add_gmacs_gradient(trace, losses.factor / gmacs_.unit());
   return losses;
 }
@@ -127,7 +128,6 @@ StepLosses Stepper::step(const TensorBatch& batch, int64_t step) {
 
 StepLosses Stepper::made_step(const TensorBatch& batch, int64_t step) {
   StepLosses losses = gradients(batch, step);
-  if (after_backward) after_backward();
   end_span("other");
   optimizer_.step(step, go_);
   if (losses.pending) {

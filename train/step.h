@@ -64,7 +64,7 @@ class Stepper {
   /// Whether nothing was updated since a loss was not finite; i32 [1]. Undefined: no loss was ever pending.
   const Tensor& go() const { return go_; }
 
-  /// Called between backward and update.
+  /// Called behind the backward pass, when gradients are those of the task's loss alone.
   std::function<void()> after_backward;
   /// Called after each update, once the parameters are in their bounds: where the step leaves that to the next one or
   /// to settle(), there.

@@ -7,20 +7,25 @@
 namespace tidepool {
 namespace {
 
+// Both maps: one of a single place is channels-last in either format, and says nothing of the other.
+bool serves(const Tensor& x, const Tensor& y, const Tensor& w, const ConvOptions& o) {
+  return depthwise::serves(x, w, o) && y.is_contiguous(MemoryFormat::channels_last);
+}
+
 bool forward(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOptions& o, const Tensor& y) {
-  const bool ours = depthwise::serves(x, w, o);
+  const bool ours = serves(x, y, w, o);
   if (ours) depthwise::forward(x, w, bias, o, y);
   return ours;
 }
 
 bool backward_data(const Tensor& dy, const Tensor& w, const ConvOptions& o, const Tensor& dx) {
-  const bool ours = depthwise::serves(dx, w, o);
+  const bool ours = serves(dx, dy, w, o);
   if (ours) depthwise::backward({}, {}, dy, {}, w, o, {{.dx = dx}, {}});
   return ours;
 }
 
 bool backward_weights(const Tensor& x, const Tensor& dy, const ConvOptions& o, const Tensor& dw, const Tensor& dbias) {
-  const bool ours = depthwise::serves(x, dw, o);
+  const bool ours = serves(x, dy, dw, o);
   if (ours) depthwise::backward(x, {}, dy, {}, dw, o, {{.dw = dw}, dbias});
   return ours;
 }

@@ -67,6 +67,11 @@ void reduce_rows(int64_t begin, int64_t end, int64_t channels, double* out, cons
   });
 }
 
+// Rows of a plain map, each of so many positions, that a chunk takes.
+int64_t rows_of(int64_t positions) {
+  return std::max<int64_t>(1, 32768 / std::max<int64_t>(1, positions));
+}
+
 // Writes two sums per chunk and channel: sums[chunk][2][channels].
 template <class A, class Kernel>
 void reduce(const Map& m, double* sums, const Kernel& kernel) {
@@ -78,7 +83,7 @@ void reduce(const Map& m, double* sums, const Kernel& kernel) {
     });
     return;
   }
-  parallel_chunks(m.images * channels, std::max<int64_t>(1, 32768 / positions), [&](int64_t begin, int64_t end) {
+  parallel_chunks(m.images * channels, rows_of(positions), [&](int64_t begin, int64_t end) {
     constexpr int64_t kRun = 4096;  // summed in f32 lanes; runs are joined in f64
     for (int64_t row = begin; row < end; ++row) {
       const int64_t c = row % channels;
@@ -119,7 +124,7 @@ void map_over(const Map& m, const Kernel& kernel) {
     });
     return;
   }
-  parallel_chunks(m.images * channels, std::max<int64_t>(1, 32768 / positions), [&](int64_t begin, int64_t end) {
+  parallel_chunks(m.images * channels, rows_of(positions), [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row)
       each_lane<A>(row * positions, positions,
                    [&]<class V>(int64_t i) { kernel.apply(kernel.template constants<V, true>(row % channels), i); });

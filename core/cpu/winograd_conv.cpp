@@ -6,25 +6,27 @@
 namespace tidepool {
 namespace {
 
-int size_for(const Tensor& map, const Tensor& x_like, const Tensor& w, const ConvOptions& o) {
-  if (o.exact || !winograd::serves(map, w, o)) return 0;
-  return winograd_size(x_like.shape(), w.shape(), o);
+// Of maps x (or dx) and y (or dy). Both: one of a single channel, or place, is channels-last in either format, and says
+// nothing of the other.
+int size_for(const Tensor& x, const Tensor& y, const Tensor& w, const ConvOptions& o) {
+  if (o.exact || !winograd::serves(x, w, o) || !y.is_contiguous(MemoryFormat::channels_last)) return 0;
+  return winograd_size(x.shape(), w.shape(), o);
 }
 
 bool forward(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOptions& o, const Tensor& y) {
-  const int m = size_for(x, x, w, o);
+  const int m = size_for(x, y, w, o);
   if (m != 0) winograd::conv_forward(m, x, w, bias, o, y);
   return m != 0;
 }
 
 bool backward_data(const Tensor& dy, const Tensor& w, const ConvOptions& o, const Tensor& dx) {
-  const int m = size_for(dy, dx, w, o);
+  const int m = size_for(dx, dy, w, o);
   if (m != 0) winograd::conv_backward_data(m, dy, w, o, dx);
   return m != 0;
 }
 
 bool backward_weights(const Tensor& x, const Tensor& dy, const ConvOptions& o, const Tensor& dw, const Tensor& dbias) {
-  const int m = size_for(x, x, dw, o);
+  const int m = size_for(x, dy, dw, o);
   if (m != 0) winograd::conv_backward_weights(m, x, dy, o, dw, dbias);
   return m != 0;
 }

@@ -57,7 +57,8 @@ void backward(BackwardContext& ctx, const Kept& k) {
 
 bool conv_norm_serves(const NormedMap& x, const ConvNorm& p) {
   const Tensor& map = x.raw();
-  return map.rank() == 4 && map.numel() > 0 && (map.dtype() == DType::f32 || map.dtype() == DType::bf16) &&
+  // A map of one number per image lies alike in both formats, and no kernel could tell which one y has.
+  return map.rank() == 4 && map.numel() > map.size(0) && (map.dtype() == DType::f32 || map.dtype() == DType::bf16) &&
          map.is_contiguous(MemoryFormat::channels_last) && p.weight.dtype() == DType::f32;
 }
 
@@ -65,12 +66,14 @@ NormedMap conv_norm(const NormedMap& x, const ConvNorm& p, const ConvOptions& co
   const Dims shape = convolution_shape(x.shape(), p.weight.shape(), conv);
   const Tensor bias = p.bias ? p.bias.contiguous(MemoryFormat::plain) : p.bias;
   if (bias) expect_shape("conv", "bias", bias, {shape[1]});
-  const Tensor y = Tensor::empty(shape, {x.raw().dtype(), MemoryFormat::channels_last, x.raw().device()});
+  const Tensor map =
+      x.raw().contiguous(MemoryFormat::channels_last);  // its strides say so too: of one channel they may not
+  const Tensor y = Tensor::empty(shape, {map.dtype(), MemoryFormat::channels_last, map.device()});
   norm::check(y, p.gamma, p.beta, p.running_mean, p.running_var, options);
   const BatchNormParameters known{p.gamma.contiguous(), p.beta.contiguous(), p.running_mean, p.running_var};
   const FusedConv fused = fused_conv(x.raw(), p.weight, conv);
   const bool through = fused && fused.table->applies(x.act());
-  const Tensor in = through ? x.raw() : x.values();
+  const Tensor in = through ? map : x.values().contiguous(MemoryFormat::channels_last);
   const Tensor w = fused ? p.weight.contiguous(MemoryFormat::plain) : prepared_weights(p.weight, in);
   const NormAct in_norm{through ? x.constants() : Tensor{}, x.act()};
   const auto convolved = [&](const ForwardFusion& fusion) {
@@ -106,7 +109,7 @@ NormedMap conv_norm(const NormedMap& x, const ConvNorm& p, const ConvOptions& co
   const bool gives_sums = through && !bias && fused.table->gives_sums && fused.table->applies(options.act);
   const Kept kept{conv, fused, options.training, static_cast<bool>(bias), options.act, x.act()};
   Tape::record("conv_norm", {x.raw(), p.weight, p.bias, p.gamma, p.beta, gives_sums ? x.sums() : Tensor{}}, {y, sums},
-               {x.raw(), x.constants(), w, y, of.stats, of.constants},
+               {map, x.constants(), w, y, of.stats, of.constants},
                [kept](BackwardContext& ctx) { backward(ctx, kept); });
   return {y, of.constants, options.act, sums};
 }

@@ -74,6 +74,7 @@ inline double error(const Values& got, const Values& expected) {
     if (std::isfinite(e)) most = std::max(most, std::abs(e));
   for (size_t i = 0; i < got.size(); ++i) {
     if (std::isnan(expected[i]) != std::isnan(got[i])) return INFINITY;
+    if (std::isinf(expected[i]) && got[i] != expected[i]) return INFINITY;
     if (std::isfinite(expected[i]) || std::isfinite(got[i])) worst = std::max(worst, std::abs(got[i] - expected[i]));
   }
   return worst == 0 ? 0 : worst / (most > 0 ? most : 1);

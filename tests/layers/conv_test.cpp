@@ -70,6 +70,11 @@ TEST(Conv, Battery) {
   // A map of one channel lies alike in both formats, its result does not.
   believe(conv_case("from one channel", {2, 1, 7, 6}, {5, 1, 3, 3}, true, {.padding = {1, 1, 0}}));
   believe(conv_case("to one channel", {2, 5, 7, 6}, {1, 5, 3, 3}, true, {.padding = {1, 1, 0}}));
+  believe(conv_case("a row, from one channel", {2, 1, 1, 8}, {5, 1, 3, 3}, true, {.padding = {1, 1, 0}}));
+  believe(conv_case("a column, to one channel", {2, 8, 8, 1}, {1, 8, 3, 3}, true, {.padding = {1, 1, 0}}));
+  believe(conv_case("one place to many", {2, 17, 1, 1}, {17, 17, 3, 3}, true, {.padding = {1, 2, 0}}));
+  believe(conv_case("depthwise, one place to many", {2, 17, 1, 1}, {17, 1, 3, 3}, true,
+                    {.padding = {2, 2, 0}, .groups = 17}));
   believe(conv_case("3x3 of many channels", {2, 33, 5, 4}, {48, 33, 3, 3}, true, {.padding = {1, 1, 0}}));
   believe(conv_case("1x1", {3, 16, 4, 5}, {32, 16, 1, 1}, true, {}));
   believe(conv_case("1x1 to an odd number of channels", {2, 4, 5, 6}, {7, 4, 1, 1}, true, {}));

@@ -109,6 +109,21 @@ double size_of_all(const std::vector<std::pair<std::string, Values>>& all) {
 
 class FusePass : public testing::TestWithParam<uint64_t> {};
 
+TEST_P(FusePass, Fuses) {
+  const NetworkOptions options{.name = "random", .classes = 10, .input = {1, 3, 24, 20}, .seed = GetParam()};
+  GraphBuilder builder(options, Json::object());
+  const Network network(random_graph(builder, GetParam()), options);
+  const Schedule fused = fused_schedule(network.graph()), plain = plain_schedule(network.graph());
+  const auto& nodes = network.graph().nodes;
+  const auto norms = std::count_if(nodes.begin(), nodes.end(),
+                                   [](const Node& node) { return node.op && node.op->kind() == "batch_norm"; });
+  const auto with_norm =
+      std::count_if(fused.begin(), fused.end(), [](const ScheduledStep& step) { return step.norm >= 0; });
+  EXPECT_GT(with_norm, 0);
+  EXPECT_LE(with_norm, norms);
+  EXPECT_LE(fused.size() + static_cast<size_t>(with_norm), plain.size());
+}
+
 TEST_P(FusePass, GivesTheNumbersOfThePlainGraph) {
   for (const Json& pool : {Json::object(), Json{{"default", {{"type", "dynopool"}}}}}) {
     SCOPED_TRACE(pool.dump());

@@ -164,9 +164,13 @@ void compare(const Setting& s, Tally& tally) {
         const bool narrow = battery_device == kCuda && r.parameters[i].dtype() == type;  // of a convolution there
         EXPECT_TRUE(narrow || r.parameters[i].dtype() == parameters[i].dtype());
         const Values got = r.parameters[i].values(), &want = expected.parameters[i];
+        ASSERT_EQ(got.size(), want.size());
         double most = 0, worst = 0;  // over the root of the terms' squares: a sum with signs
         for (size_t j = 0; j < want.size(); ++j) most = std::max({most, std::abs(want[j]), expected.sizes[i][j]});
-        for (size_t j = 0; j < want.size(); ++j) worst = std::max(worst, std::abs(got[j] - want[j]));
+        for (size_t j = 0; j < want.size(); ++j) {
+          const double difference = std::abs(got[j] - want[j]);
+          worst = std::isnan(difference) ? INFINITY : std::max(worst, difference);
+        }
         check("parameter", worst == 0 ? 0 : worst / (most > 1e-30 ? most : 1));  // what f32 can hold
       }
       expect_same(r, run_pool(*s.op, x, parameters, cotangent, s.mode), "repeated");
