@@ -38,9 +38,9 @@ function(tidepool_add_levels)
   endforeach()
 endfunction()
 
-# Into `folder` below the prefix, for programs whose run path it is.
+# Into `folder` below the prefix, for programs whose run path it is. More arguments are install(TARGETS)'s.
 function(tidepool_install_levels folder component)
-  install(TARGETS tidepool_base LIBRARY DESTINATION ${folder} COMPONENT ${component})
+  install(TARGETS tidepool_base ${ARGN} LIBRARY DESTINATION ${folder} COMPONENT ${component})
   foreach(level ${TIDEPOOL_LEVELS})
     install(TARGETS tidepool_${level} LIBRARY DESTINATION ${folder}/glibc-hwcaps/${level} COMPONENT ${component})
   endforeach()
