@@ -16,7 +16,7 @@ using FetchProgress = std::function<bool(int64_t done, int64_t total)>;
 struct Download {
   std::string url;                  ///< http or https; redirections are followed
   std::filesystem::path file = {};  ///< the final name
-  std::string checksum = {};        ///< hexadecimal; "": none, and then a broken download begins anew
+  std::string checksum = {};        ///< hexadecimal; "": none, and then a broken download starts over
   Digest digest = Digest::kMd5;
   int64_t connect_seconds = 20;  ///< to wait for a connection
   int64_t stall_seconds = 30;    ///< without a byte before it is given up

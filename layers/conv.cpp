@@ -60,24 +60,24 @@ Tensor convolution(const Tensor& x, const Tensor& weight, const Tensor& bias, co
   const Tensor b = bias ? bias.contiguous(MemoryFormat::plain) : bias;
   const Tensor y = Tensor::empty(shape, {x.dtype(), format, x.device()});
   conv_forward(in, w, b, options, y);
-  end_span("convolution forward", {in, w, y}, direct_multiply_adds(y, w));
+  end_span(conv_kinds(w, options).forward, {in, w, y}, direct_multiply_adds(y, w));
   const bool biased = static_cast<bool>(bias);
-  Tape::record("conv", {x, weight, bias}, {y}, {in, w},
-               [options, format, biased, type = weight.dtype()](BackwardContext& ctx) {
-                 const Tensor &px = ctx.saved(0), &pw = ctx.saved(1);
-                 const Tensor dy = ctx.dy().to(px.dtype()).contiguous(format);
-                 if (ctx.needs(0)) {
-                   ctx.dx(0) = Tensor::empty(px.shape(), {px.dtype(), format, px.device()});
-                   conv_backward_data(dy, pw, options, ctx.dx(0));
-                   end_span("convolution backward data", {dy, pw, ctx.dx(0)}, direct_multiply_adds(dy, pw));
-                 }
-                 if (ctx.needs(1) || ctx.needs(2)) {
-                   ctx.dx(1) = Tensor::empty(pw.shape(), pw.options());
-                   if (biased) ctx.dx(2) = Tensor::empty({pw.size(0)}, {.dtype = type, .device = pw.device()});
-                   conv_backward_weights(px, dy, options, ctx.dx(1), ctx.dx(2));
-                   end_span("convolution backward weights", {px, dy, ctx.dx(1)}, direct_multiply_adds(dy, pw));
-                 }
-               });
+  Tape::record(
+      "conv", {x, weight, bias}, {y}, {in, w}, [options, format, biased, type = weight.dtype()](BackwardContext& ctx) {
+        const Tensor &px = ctx.saved(0), &pw = ctx.saved(1);
+        const Tensor dy = ctx.dy().to(px.dtype()).contiguous(format);
+        if (ctx.needs(0)) {
+          ctx.dx(0) = Tensor::empty(px.shape(), {px.dtype(), format, px.device()});
+          conv_backward_data(dy, pw, options, ctx.dx(0));
+          end_span(conv_kinds(pw, options).backward_data, {dy, pw, ctx.dx(0)}, direct_multiply_adds(dy, pw));
+        }
+        if (ctx.needs(1) || ctx.needs(2)) {
+          ctx.dx(1) = Tensor::empty(pw.shape(), pw.options());
+          if (biased) ctx.dx(2) = Tensor::empty({pw.size(0)}, {.dtype = type, .device = pw.device()});
+          conv_backward_weights(px, dy, options, ctx.dx(1), ctx.dx(2));
+          end_span(conv_kinds(pw, options).backward_weights, {px, dy, ctx.dx(1)}, direct_multiply_adds(dy, pw));
+        }
+      });
   return y;
 }
 

@@ -252,10 +252,13 @@ Value GraphBuilder::gate(const std::string& name, Value x, Value s) {
   const Value inputs[] = {x, s};
   if (x.channels != s.channels)
     throw Error("{}: a gate of {} channels does not fit a map of {}", name, s.channels, x.channels);
+  for (const int32_t each : lengths(s))
+    if (each != length(Length::constant, 1)) throw Error("{}: expected a gate of one position per channel", name);
   return add_node(name, inputs, gate_node(), x.channels, lengths(x));
 }
 
 Value GraphBuilder::concat(const std::string& name, std::span<const Value> inputs) {
+  if (inputs.empty()) throw Error("{}: expected at least one map", name);
   int64_t channels = 0;
   for (const Value& x : inputs) channels += x.channels;
   return add_node(name, inputs, concat_node(), channels, same_lengths(name, inputs));

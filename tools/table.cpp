@@ -480,14 +480,15 @@ int run(const Call& call) {
 
   const int threads = std::max(1, cpu_threads() / static_cast<int>(jobs));
   const std::vector<std::string> command = command_line(call);
-  ReportFacts facts{.data = images.data,
-                    .revision = *kRevision ? fmt::format("{} (tidepool {})", kRevision, kVersion) : "",
-                    .command = command_text(call, true),
-                    .short_command = command_text(call, false),
-                    .machine = fmt::format("{} thread{} a run, {} run{} at a time{}", threads, threads == 1 ? "" : "s",
-                                           jobs, jobs == 1 ? "" : "s",
-                                           jobs == 1 ? "" : ", so that times per step are those of a shared machine"),
-                    .threads = threads};
+  ReportFacts facts{
+      .data = images.data,
+      .revision = *kRevision ? fmt::format("{} (tidepool {})", kRevision, kVersion) : "",
+      .command = command_text(call, true),
+      .short_command = command_text(call, false),
+      .machine = fmt::format("{}, {} thread{} per run, {} run{} at a time{}", list_devices().front().model, threads,
+                             threads == 1 ? "" : "s", jobs, jobs == 1 ? "" : "s",
+                             jobs == 1 ? "" : ", so that times per step are those of a shared machine"),
+      .threads = threads};
   measure_operators(plan, images, facts);
 
   catch_stop_signals();

@@ -13,8 +13,8 @@
 namespace tidepool {
 
 /// Everything is charged to the kind that ends: time since the last notice. Kinds: "convolution forward", "convolution
-/// backward data", "convolution backward weights", "norm", "pooling", "linear", "loss", "optimizer", "input",
-/// "evaluation", "other".
+/// backward data", "convolution backward weights" (the same of "depthwise" and "pointwise" ones), "norm", "pooling",
+/// "linear", "loss", "optimizer", "input", "evaluation", "other".
 class WorkTimer final : public Observer {
  public:
   /// Spans that the trace keeps; later ones are in the sums alone.

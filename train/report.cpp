@@ -319,7 +319,7 @@ Report make_report(const TablePlan& plan, const std::vector<RunOutcome>& outcome
     bool selected = false;
     int64_t missing_before = missing;
     const Config* config = nullptr;
-    std::vector<double> last, best, gmacs, parameters, step_ms, peak;
+    std::vector<double> last, best, validation, gmacs, parameters, step_ms, peak;
     for (size_t k = 0; k < plan.runs.size(); ++k) {
       const PlannedRun& run = plan.runs[k];
       if (run.row != i) continue;
@@ -340,6 +340,7 @@ Report make_report(const TablePlan& plan, const std::vector<RunOutcome>& outcome
         values[row.row.name][run.seed] = *value;
       }
       if (r.best) best.push_back(*r.best);
+      if (r.validation_last) validation.push_back(*r.validation_last);
       gmacs.push_back(r.gmacs);
       if (r.gmacs_target)
         row.equal_cost =
@@ -363,6 +364,7 @@ Report make_report(const TablePlan& plan, const std::vector<RunOutcome>& outcome
     if (const auto found = facts.costs.find(row.row.name); found != facts.costs.end()) row.cost = found->second;
     row.last = summarize(last);
     row.best = summarize(best);
+    row.validation = summarize(validation);
     row.gmacs = summarize(gmacs);
     row.parameters = summarize(parameters);
     row.step_ms = summarize(step_ms);

@@ -34,7 +34,8 @@ struct ReportRow {
   Row row;
   std::string data_set;                         ///< "cifar100": Row::data is the label of its variant
   int64_t wanted = 0;                           ///< seeds asked for; `last` says how many there are
-  std::optional<Summary> last = {}, best = {};  ///< of the report's metric, 0 to 1
+  std::optional<Summary> last = {}, best = {};  ///< of the report's metric on test images, 0 to 1
+  std::optional<Summary> validation = {};       ///< of the last weights on the validation part
   std::optional<Summary> gmacs = {}, parameters = {}, step_ms = {}, peak_bytes = {};
   std::optional<bool> equal_cost =
       {};  ///< whether every seed ended at its budget (GmacsTerm::kEqualCost); none: no budget

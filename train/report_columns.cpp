@@ -53,6 +53,8 @@ std::vector<ReportColumn> all_columns(const Metric& metric) {
        [](const ReportRow& r) { return r.seeds.empty() ? "not run" : percent_text(r.last); }, 0},
       {metric.name + "_best", metric.label + " best, %", true, [](const ReportRow& r) { return percent_text(r.best); },
        7},
+      {"val_" + metric.name + "_last", metric.label + " validation, %", true,
+       [](const ReportRow& r) { return percent_text(r.validation); }, 4},
       {"seeds", "n", true, seeds_text, 2},
       {"difference", "difference [95%]", true, difference_text, 1},
       {"published", "published, %", false, [](const ReportRow& r) { return r.published.empty() ? "-" : r.published; },

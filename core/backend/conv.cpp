@@ -24,7 +24,18 @@ void warn_of_reference(const Table& did, const Table& reference, const char* wha
   if (said.size() < 256 && said.insert(message).second) spdlog::warn(message);
 }
 
+constexpr ConvKinds kConvolution{"convolution forward", "convolution backward data", "convolution backward weights"},
+    kDepthwise{"depthwise forward", "depthwise backward data", "depthwise backward weights"},
+    kPointwise{"pointwise forward", "pointwise backward data", "pointwise backward weights"};
+
 }  // namespace
+
+ConvKinds conv_kinds(const Tensor& w, const ConvOptions& o) {
+  if (o.groups > 1 && w.size(1) == 1) return kDepthwise;
+  for (int i = 2; i < w.rank(); ++i)
+    if (w.size(i) > 1) return kConvolution;
+  return kPointwise;
+}
 
 void conv_forward(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOptions& o, const Tensor& y) {
   if (y.numel() == 0) return;

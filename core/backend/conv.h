@@ -34,6 +34,12 @@ inline double direct_multiply_adds(const Tensor& y, const Tensor& w) {
   return static_cast<double>(y.numel()) * static_cast<double>(w.numel() / std::max<int64_t>(1, w.size(0)));
 }
 
+/// Kinds of work of a convolution, by its weights and groups: "depthwise ...", "pointwise ..." or "convolution ...".
+struct ConvKinds {
+  const char *forward, *backward_data, *backward_weights;
+};
+ConvKinds conv_kinds(const Tensor& w, const ConvOptions& o);
+
 // Empty batches and empty sums are done here. Where the reference does a case of another type than f64, the log says so
 // once.
 void conv_forward(const Tensor& x, const Tensor& w, const Tensor& bias, const ConvOptions& o, const Tensor& y);

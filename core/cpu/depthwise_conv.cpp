@@ -7,7 +7,7 @@
 namespace tidepool {
 namespace {
 
-// Both maps: one of a single place is channels-last in either format, and says nothing of the other.
+// Both maps: one of a single position is contiguous in both formats, so it does not tell the format of the other.
 bool serves(const Tensor& x, const Tensor& y, const Tensor& w, const ConvOptions& o) {
   return depthwise::serves(x, w, o) && y.is_contiguous(MemoryFormat::channels_last);
 }
@@ -46,7 +46,7 @@ const FusedConvTable cpu::kFusedDepthwise{
         [](int, const Tensor& x, const NormAct& read, const Tensor& dz, const GradientFusion& fusion, const Tensor& w,
            const ConvOptions& o, const ConvGradients& gradients) {
           depthwise::backward(x, read, dz, fusion, w, o, {gradients, {}});
-          end_span("convolution backward", {x, dz, fusion.y, gradients.dx, w}, 2 * direct_multiply_adds(dz, w));
+          end_span("depthwise backward", {x, dz, fusion.y, gradients.dx, w}, 2 * direct_multiply_adds(dz, w));
         }};
 
 }  // namespace tidepool

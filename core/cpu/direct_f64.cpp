@@ -14,7 +14,7 @@ using V = detail::WideOf<double>::type;
 constexpr int64_t kPanel = 2 * kLanes<V>;  // channels of a result that are summed together
 constexpr int kRows = 4;                   // and positions
 
-// Both maps: one of a single channel is channels-last in either format, and says nothing of the other.
+// Both maps: one of a single channel is contiguous in both formats, so it does not tell the format of the other.
 bool serves(const Tensor& x, const Tensor& y, const Tensor& w, const ConvOptions& o) {
   const auto dense = [](const Tensor& map) {
     return map.dtype() == DType::f64 && map.is_contiguous(MemoryFormat::channels_last);

@@ -12,7 +12,7 @@
 namespace tidepool {
 
 /// Transformed weights by (storage, address in it, layout), bounded: the least recently used go first. An entry is made
-/// anew when the storage's version has changed.
+/// again when the storage's version has changed.
 template <class Layout>
 class WeightCache {
  public:

@@ -6,8 +6,8 @@
 namespace tidepool {
 namespace {
 
-// Of maps x (or dx) and y (or dy). Both: one of a single channel, or place, is channels-last in either format, and says
-// nothing of the other.
+// Of maps x (or dx) and y (or dy). Both: one of a single channel or position is contiguous in both formats, so it
+// does not tell the format of the other.
 int size_for(const Tensor& x, const Tensor& y, const Tensor& w, const ConvOptions& o) {
   if (o.exact || !winograd::serves(x, w, o) || !y.is_contiguous(MemoryFormat::channels_last)) return 0;
   return winograd_size(x.shape(), w.shape(), o);

@@ -29,7 +29,7 @@ struct Tables {
 };
 const Tables& tables() noexcept;
 
-// Ours, a file in core/cuda/kernels/ each.
+// Ours, one file each in core/cuda/kernels/.
 extern const ActivationTable kActivation;
 extern const ConvTable kDirectConv;      ///< direct sums: for f64, and what tests compare the library with
 extern const MatmulTable kDirectMatmul;  ///< likewise

@@ -47,10 +47,10 @@ void backward(BackwardContext& ctx, const Kept& k) {
   end_span("norm", {y, dz, dy});
   if (ctx.needs(0)) {
     conv_backward_data(dy, w, k.conv, ctx.dx(0));
-    end_span("convolution backward data", {dy, w, ctx.dx(0)}, direct_multiply_adds(y, w));
+    end_span(conv_kinds(w, k.conv).backward_data, {dy, w, ctx.dx(0)}, direct_multiply_adds(y, w));
   }
   conv_backward_weights(in, dy, k.conv, ctx.dx(1), ctx.dx(2));
-  end_span("convolution backward weights", {in, dy, w}, direct_multiply_adds(y, w));
+  end_span(conv_kinds(w, k.conv).backward_weights, {in, dy, w}, direct_multiply_adds(y, w));
 }
 
 }  // namespace
@@ -81,7 +81,7 @@ NormedMap conv_norm(const NormedMap& x, const ConvNorm& p, const ConvOptions& co
       fused.table->forward(fused.choice, in, w, bias, conv, y, fusion);
     else
       conv_forward(in, w, bias, conv, y);
-    end_span("convolution forward", {in, w, y}, direct_multiply_adds(y, w));
+    end_span(conv_kinds(w, conv).forward, {in, w, y}, direct_multiply_adds(y, w));
   };
 
   if (!options.training && !Tape::wants({x.raw(), p.weight, p.bias, p.gamma, p.beta})) {

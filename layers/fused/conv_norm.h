@@ -1,7 +1,8 @@
 // Convolution, batch norm and activation as one operator: where the convolution is ours, statistics are gathered while
 // it stores its result, the norm is applied where the next operator reads, and its gradient where the convolution's
-// gradients read. So the map between norm and next operator is not kept, and by Winograd never written. The same
-// numbers as `convolution` and `batch_norm` one after the other, to rounding; those two stay as its test.
+// gradients read. So the map between norm and next operator is not kept, and by Winograd behind a ReLU, and by
+// depthwise convolutions behind any activation, never written; others (pointwise) read a copy made for the call. The
+// same numbers as `convolution` and `batch_norm` one after the other, to rounding; those two stay as its test.
 #pragma once
 #include "layers/conv.h"
 #include "layers/fused/normed_map.h"

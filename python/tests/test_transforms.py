@@ -188,6 +188,25 @@ def test_lengths_behind_long_steps_are_no_constants():
     assert torch.equal(compiled(torch.ones(1, 2, 600)), torch.ones(1, 2))
 
 
+@pytest.mark.parametrize(
+    "name, keys, parameter, value",
+    [("gem", {"learned": True}, "p", -1.0), ("dynopool", {"r_min": 0.25, "r_max": 1}, "alpha", 100.0)],
+)
+def test_parameters_return_to_their_range_in_compiled_training(name, keys, parameter, value):
+    x, ends = torch.rand(1, 2, 16, 16) + 0.1, []
+    for compiled in (False, True):
+        torch._dynamo.reset()
+        pool = tp.make_module(name, 2, **keys)
+        learned = getattr(pool, parameter)
+        with torch.no_grad():
+            learned.fill_(value)
+        y = (torch.compile(pool, backend="aot_eager", fullgraph=True) if compiled else pool)(x)
+        y.square().sum().backward()
+        assert learned.min() != value
+        ends.append((y.detach(), learned.detach().clone(), learned.grad))
+    expect_alike(*ends)
+
+
 def test_keys_that_are_lengths_of_a_map_compile():
     torch._dynamo.reset()
     whole = torch.compile(lambda x: functional.avg_pool2d(x, kernel=x.shape[2:]), backend="aot_eager", fullgraph=True)

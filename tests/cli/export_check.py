@@ -414,6 +414,8 @@ def weights():
         for key, value in state.items():
             assert torch.equal(value, same[key]) and torch.equal(value, mapped[key]), key
         network.load_state_dict(state, strict=True)
+        checkpoint = {k: v for k, v in load_torch("run/last.safetensors").items() if not k.startswith("state/")}
+        published(name).load_state_dict(checkpoint, strict=True)
         assert json.loads(state.metadata["classes"])[99] == "thing 99" and "mean" in json.loads(state.metadata["normalize"])
         with torch.no_grad():
             found = error(network(torch.from_numpy(normalised(images))).numpy(), load_file("logits.safetensors")["logits"])

@@ -107,6 +107,15 @@ double size_of_all(const std::vector<std::pair<std::string, Values>>& all) {
   return most;
 }
 
+TEST(GraphBuilder, RefusesWhatDoesNotMeet) {
+  const NetworkOptions options{.name = "random", .classes = 10, .input = {1, 3, 24, 20}};
+  GraphBuilder g(options, Json::object());
+  const Value x = g.input(), mean = g.global_avg("avgpool", x, true);
+  EXPECT_NO_THROW(g.gate("gate", x, mean));
+  EXPECT_THROW(g.gate("gate of a map", x, x), Error);
+  EXPECT_THROW(g.concat("nothing", {}), Error);
+}
+
 class FusePass : public testing::TestWithParam<uint64_t> {};
 
 TEST_P(FusePass, Fuses) {

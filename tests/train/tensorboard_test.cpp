@@ -114,7 +114,7 @@ Events events_of(const fs::path& path) {
 
 class TensorBoard : public ScratchFolder {
  protected:
-  // A small run with a validation part; three steps an epoch.
+  // A small run with a validation part; three steps per epoch.
   RunResult train(bool resume = false, std::vector<std::string> sets = {}) const {
     const std::string text = R"({
       "name": "test",

@@ -1,4 +1,4 @@
-// Operators that sample a map anew: in the Fourier domain, a matrix for each axis; between pixels.
+// Operators that resample a map: in the Fourier domain, a matrix for each axis; between pixels.
 #include <cmath>
 
 #include "layers/pool/number.h"

@@ -378,6 +378,17 @@ def _fake_backward(name, dy, x, parameters, seed, keys, training, needs):
 # -- registration
 
 
+def _project(parameters, name, keys, shape):
+    operator(name, keys).project([p.detach() for p in parameters], [int(n) for n in shape])
+
+
+# As an operator of torch, so that a compiled training step does it too.
+LIBRARY.define("project_(Tensor(a!)[] parameters, str name, str keys, SymInt[] shape) -> ()", tags=_TAGS)
+for _key in ("CPU", "CUDA"):
+    LIBRARY.impl("project_", _project, _key)
+torch.library.register_fake("tidepool::project_", lambda parameters, name, keys, shape: None, lib=LIBRARY)
+
+
 def _register(name):
     LIBRARY.define(
         f"{name}(Tensor x, Tensor[] parameters, Tensor? seed, str keys, bool training) -> Tensor", tags=_TAGS

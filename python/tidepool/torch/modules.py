@@ -148,7 +148,7 @@ class PoolModule(_Owner):
         with torch.no_grad():
             parameters = [p.detach() for p in self.tensors()]
             if all(p.device.type in ("cpu", "cuda") for p in parameters):
-                operator(self.operator, self.keys_text).project(parameters, [int(n) for n in x_shape])
+                torch.ops.tidepool.project_(parameters, self.operator, self.keys_text, list(x_shape))
 
     def forward(self, x):
         if isinstance(x, torch.fx.Proxy):  # torch.fx: a leaf, as torch's own layers are
@@ -156,11 +156,11 @@ class PoolModule(_Owner):
         functional.expect_map(self.operator, self.rank, x)
         tensors = []
         if self.parameter_names:
-            if not torch.compiler.is_compiling():
-                if self._uninitialized():
-                    self.initialize_parameters(x)
-                if self.training and not torch._C._are_functorch_transforms_active():
-                    self.project(x.shape if x.dim() == self.rank + 2 else (1, *x.shape))
+            compiling = torch.compiler.is_compiling()
+            if not compiling and self._uninitialized():
+                self.initialize_parameters(x)
+            if self.training and (compiling or not torch._C._are_functorch_transforms_active()):
+                self.project(x.shape if x.dim() == self.rank + 2 else (1, *x.shape))
             tensors = self.tensors()
         return functional.pooled(self.operator, self.rank, x, self.keys_text, tensors, self.training, None, self.draws)
 
