@@ -95,9 +95,10 @@ Optimizer::Optimizer(const OptimConfig& config, const std::vector<Parameter>& pa
       const GroupSettings* group = config_of(slot.group);
       const double epochs = (group ? group->schedule : config_.schedule).warmup_epochs;
       const auto [first, end] = span_of(slot.group, stage(begin));
-      if (first >= end || epochs * static_cast<double>(steps_per_epoch_) <= static_cast<double>(end - first)) continue;
+      if ((group && group->lr == 0) || first >= end) continue;
+      if (epochs * static_cast<double>(steps_per_epoch_) <= static_cast<double>(end - first)) continue;
       if (told.insert(slot.group).second)
-        spdlog::warn("{}: a warm-up of {:g} epochs is longer than the {} in which it moves: it never has its rate",
+        spdlog::warn("{}: a warm-up of {:g} epochs is longer than the {} in which it moves: its rate is never reached",
                      slot.parameter.name, epochs, (end - first) / steps_per_epoch_);
     }
 }
