@@ -80,6 +80,9 @@ Optimizer::Optimizer(const OptimConfig& config, const std::vector<Parameter>& pa
   for (size_t g = 0; g < used.size(); ++g)
     if (!used[g] && !config.groups[g].inherited)
       spdlog::warn("optim.groups.{}.match: '{}' matches no parameter of the network", g, config.groups[g].match);
+}
+
+void Optimizer::warn_of_schedules() const {
   for (const Slot& slot : slots_) {
     const GroupSettings* group = config_of(slot.group);
     const auto [first, end] = span_of(slot.group, stage(0));

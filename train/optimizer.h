@@ -31,6 +31,8 @@ class Optimizer {
   Optimizer(const OptimConfig& config, const std::vector<Parameter>& parameters, int64_t steps_per_epoch,
             int64_t total_steps);
 
+  /// Of a run: warns of sizes that begin to move when it is over, and of warm-ups longer than what they belong to.
+  void warn_of_schedules() const;
   /// Updates every parameter that has a gradient from it, as of step `step` (from 0), and drops the gradients. `go`: as
   /// in UpdateStep.
   void step(int64_t step, const Tensor& go = {});

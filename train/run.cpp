@@ -129,6 +129,7 @@ class Run {
       if (average_) average_->update(stepper_.go());
     };
     if (network_->learned_sizes().empty()) warn_of_no_sizes();
+    optimizer_.warn_of_schedules();
   }
 
   RunResult go() {

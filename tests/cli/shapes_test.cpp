@@ -111,6 +111,9 @@ TEST_F(Shapes, SettingsOfSizesThatDoNothingAreTold) {
   const std::string fixed =
       told("b", {kDynopool, "train.max_steps=1", "optim.shape.lr=0", "optim.shape.first_epoch=2"});
   EXPECT_EQ(fixed.find("sizes that never move"), std::string::npos) << fixed;
+  const std::string rise = told("d", {kDynopool, "train.max_steps=1", "optim.shape.lr=0.1", "optim.shape.first_epoch=0",
+                                      "optim.shape.last_epoch=1", "optim.shape.warmup_epochs=2"});
+  EXPECT_NE(rise.find("a warm-up of 2 epochs is longer than the 1 in which it moves"), std::string::npos) << rise;
   const std::string term = told("c", {"model.pool.default.type=max", "train.max_steps=1", "loss.gmacs_lambda=0.1"});
   EXPECT_NE(term.find("loss.gmacs_lambda: the network has no size that is learned"), std::string::npos) << term;
 }
