@@ -119,7 +119,8 @@ class Tensor {
   TensorOptions options() const { return {dtype(), format(), device()}; }
   /// Dense in that format. Axes of length 1 fit either.
   bool is_contiguous(MemoryFormat format) const;
-  /// channels_last when the tensor is dense in that format and not in the plain one; else plain.
+  /// channels_last when the tensor is dense in that format alone, or in both (one channel, or one position) with that
+  /// one's strides; else plain.
   MemoryFormat format() const;
   /// Whether no other handle to it is left, and no view: its memory may then be written without anyone seeing it.
   bool is_sole_owner() const { return impl_.use_count() == 1 && impl_->storage.use_count() == 1; }

@@ -281,8 +281,12 @@ std::shared_ptr<const ConvPlan> backward_weights_plan(const ConvSpec& c) {
   });
 }
 
+// Of both maps: one that is contiguous in both formats does not tell that of the other.
+MemoryFormat format_of(const Tensor& x, const Tensor& y) {
+  return y.is_contiguous(x.format()) ? x.format() : y.format();
+}
 ConvSpec spec_of(const Tensor& x, const Tensor& w, const Tensor& y, const ConvOptions& o, bool bias) {
-  return {x.shape(), w.shape(), y.shape(), o, x.dtype(), w.dtype(), x.format(), bias};
+  return {x.shape(), w.shape(), y.shape(), o, x.dtype(), w.dtype(), format_of(x, y), bias};
 }
 
 // bf16 by way of f32, for processors and cases in which oneDNN's own bf16 is missing or wrong. Weights are rounded as

@@ -15,8 +15,8 @@ struct ConvNorm {
   Tensor weight, bias, gamma, beta, running_mean, running_var;
 };
 
-/// Whether the operator does the case: 2-D maps of f32 or bf16, channels-last, weights of f32, and at least
-/// one image. Otherwise take the two operators one after the other.
+/// Whether the operator does the case: 2-D maps of f32 or bf16, channels-last, of more than one number per image, and
+/// weights of f32. Otherwise take the two operators one after the other.
 bool conv_norm_serves(const NormedMap& x, const ConvNorm& p);
 
 /// act(batch_norm(convolution(x))), act being norm.act. Without a tape and with running statistics the norm is applied
