@@ -304,7 +304,7 @@ def empty_in_order(like, shape, channels_last, dtype):
 @functools.lru_cache(maxsize=4096)
 def length_rule(name, keys, shape, axis):
     """(offset, step) such that the length of y's axis is (n + offset) // step, read off the operator's own answers for
-    n; (m, 0) for a constant length; None where it is neither."""
+    every n up to 256 and some beyond; (m, 0) for a constant length; None where it is neither."""
     op = operator(name, keys)
     lengths = []
     for n in (*range(1, 257), *(2**i + d for i in range(9, 17) for d in (-1, 0, 1))):  # a step may be longer than 256

@@ -77,7 +77,8 @@ def replace_pooling(model, operator, *, where=None, **keys):
 
     Kernel, stride, padding, dilation and ceil_mode are the layer's, unless `keys` says otherwise; an operator that has no
     windows with padding (dynopool, spectral, max_blur, fractional_max) has the layer's stride alone, one that has no key
-    for that but learns its size (shape_adaptor) its own. A layer of stride 1 changes no size and keeps its place unless the operator has windows.
+    for that but learns its size (shape_adaptor) its own. A layer of stride 1 changes no size and keeps its place unless
+    the operator has windows.
     `where(name, layer)` chooses layers. Adaptive layers and calls of torch.nn.functional stay as they are. ValueError
     where nothing is replaced, or where a layer cannot be.
 
